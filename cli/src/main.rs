@@ -1,0 +1,2 @@
+//! Placeholder of a crate under construction.
+fn main() {}

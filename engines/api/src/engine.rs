@@ -1,0 +1,57 @@
+//! What a secrets engine implements. Engines are synchronous and pure: a request, a transaction and an environment
+//! go in, an outcome comes out. They must not know how state is stored or who calls.
+
+use crate::env::Env;
+use crate::error::Error;
+use crate::outcome::Outcome;
+use crate::request::{Mount, Operation, Request};
+use crate::txn::Txn;
+
+/// A secrets engine. One value serves all mounts of its kind; what differs between mounts is in `Request::mount`.
+pub trait Engine: Send + Sync + 'static {
+    /// The mount type, as in `secrets enable TYPE`.
+    fn kind(&self) -> &'static str;
+
+    /// Every path the engine answers, for routing, help and the OpenAPI document.
+    fn routes(&self) -> &'static [Route];
+
+    /// Checks a mount's options before it is made or tuned.
+    fn check_mount(&self, mount: &Mount) -> Result<(), Error> {
+        let _ = mount;
+        Ok(())
+    }
+
+    /// Whether what a write addresses exists, which decides between the `create` and `update` capabilities.
+    /// `None`: the engine does not distinguish, and a write is an update.
+    fn exists(&self, txn: &mut Txn<'_>, request: &Request<'_>) -> Result<Option<bool>, Error> {
+        let _ = (txn, request);
+        Ok(None)
+    }
+
+    /// Answers one request. All changes go through `txn`; on `Err` none is made.
+    fn handle(&self, txn: &mut Txn<'_>, request: &Request<'_>, env: &mut Env<'_>) -> Result<Outcome, Error>;
+
+    /// A row written with a deadline fell due. The engine does what is due (or moves the deadline) through `txn`; a
+    /// row left with the same deadline is offered again later.
+    fn due(&self, txn: &mut Txn<'_>, mount: &Mount, path: &str, env: &mut Env<'_>) -> Result<(), Error> {
+        let _ = (txn, mount, path, env);
+        Ok(())
+    }
+
+    /// Whether `path` (relative to the mount) needs the `sudo` capability.
+    fn is_sudo_path(&self, path: &str) -> bool {
+        let _ = path;
+        false
+    }
+}
+
+/// One path of an engine, for help and the OpenAPI document.
+#[derive(Debug, Clone, Copy)]
+pub struct Route {
+    /// Pattern relative to the mount; `:name` is one segment, a final `*path` is the rest.
+    pub pattern: &'static str,
+    /// Operations it answers.
+    pub operations: &'static [Operation],
+    /// One sentence for `path-help`.
+    pub summary: &'static str,
+}

@@ -1,0 +1,113 @@
+//! The only door for time and randomness. Engines must not know where either comes from: tests pass a fixed clock
+//! and a seeded source.
+
+use std::fmt::Write as _;
+
+/// Milliseconds since the Unix epoch, on the cluster's clock.
+pub type Millis = u64;
+
+/// A source of unpredictable bytes.
+pub trait Entropy: Send {
+    /// Fills `out` completely.
+    fn fill(&mut self, out: &mut [u8]);
+}
+
+/// Time and randomness for one request.
+pub struct Env<'a> {
+    now: Millis,
+    entropy: &'a mut dyn Entropy,
+}
+
+impl<'a> Env<'a> {
+    /// An environment whose clock stands at `now`.
+    pub fn new(now: Millis, entropy: &'a mut dyn Entropy) -> Self {
+        Self { now, entropy }
+    }
+
+    /// The cluster's time. It does not move during a request.
+    pub fn now(&self) -> Millis {
+        self.now
+    }
+
+    /// Fills `out` with unpredictable bytes.
+    pub fn fill(&mut self, out: &mut [u8]) {
+        self.entropy.fill(out);
+    }
+
+    /// A random (version 4) UUID in its usual text form (RFC 9562).
+    pub fn uuid(&mut self) -> String {
+        let mut bytes = [0u8; 16];
+        self.fill(&mut bytes);
+        let bits = (u128::from_be_bytes(bytes) & !(0xf000_u128 << 64) & !(0xc000_u128 << 48))
+            | (0x4000_u128 << 64)
+            | (0x8000_u128 << 48);
+        let hex = format!("{bits:032x}");
+        let mut text = String::with_capacity(36);
+        for (index, digit) in hex.chars().enumerate() {
+            if matches!(index, 8 | 12 | 16 | 20) {
+                text.push('-');
+            }
+            text.push(digit);
+        }
+        text
+    }
+
+    /// `length` characters of `[A-Za-z0-9]`, each uniform: the alphabet of Vault's tokens and accessors.
+    pub fn base62(&mut self, length: usize) -> String {
+        const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+        let mut text = String::with_capacity(length);
+        let mut buffer = [0u8; 32];
+        while text.len() < length {
+            self.fill(&mut buffer);
+            // 248 is the greatest multiple of 62 below 256: values above it would favour the first letters.
+            let fair = buffer.iter().filter(|byte| **byte < 248);
+            for byte in fair.take(length - text.len()) {
+                if let Some(letter) = ALPHABET.get(usize::from(*byte % 62)) {
+                    text.push(char::from(*letter));
+                }
+            }
+        }
+        text
+    }
+
+    /// `bytes` random bytes as lower-case hexadecimal.
+    pub fn hex(&mut self, bytes: usize) -> String {
+        let mut buffer = vec![0u8; bytes];
+        self.fill(&mut buffer);
+        let mut text = String::with_capacity(bytes * 2);
+        for byte in buffer {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{byte:02x}");
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit::SeededEntropy;
+
+    #[test]
+    fn uuids_have_version_and_variant() {
+        let mut entropy = SeededEntropy::new(7);
+        let mut env = Env::new(0, &mut entropy);
+        for _ in 0..64 {
+            let uuid = env.uuid();
+            assert_eq!(uuid.len(), 36);
+            assert_eq!(uuid.as_bytes()[14], b'4');
+            assert!(matches!(uuid.as_bytes()[19], b'8' | b'9' | b'a' | b'b'));
+        }
+    }
+
+    #[test]
+    fn base62_uses_every_letter_about_equally() {
+        let mut entropy = SeededEntropy::new(1);
+        let text = Env::new(0, &mut entropy).base62(62_000);
+        assert_eq!(text.len(), 62_000);
+        for letter in ('0'..='9').chain('A'..='Z').chain('a'..='z') {
+            let count = text.chars().filter(|c| *c == letter).count();
+            assert!((800..1200).contains(&count), "{letter}: {count}");
+        }
+    }
+}

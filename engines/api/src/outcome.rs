@@ -1,0 +1,97 @@
+//! What an engine answers. Bodies are data, not transport: status lines and envelopes are built at the edges.
+
+use serde_json::{Map, Value};
+
+use crate::lease::LeaseSpec;
+
+/// What a handled request led to.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// An answer; the transaction is committed if it changed anything.
+    Reply(Reply),
+}
+
+impl From<Reply> for Outcome {
+    fn from(reply: Reply) -> Self {
+        Self::Reply(reply)
+    }
+}
+
+/// How the answer stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Status {
+    /// Done, with data (HTTP 200) or without (HTTP 204).
+    #[default]
+    Done,
+    /// Done in the background (HTTP 202).
+    Accepted,
+    /// Not there, yet with a body: a deleted KV version (HTTP 404 with data).
+    NotFoundWithBody,
+}
+
+/// An answer. `data: None` and no warnings means "done, nothing to say".
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Reply {
+    /// How it stands.
+    pub status: Status,
+    /// The `data` object.
+    pub data: Option<Map<String, Value>>,
+    /// Warnings for the caller.
+    pub warnings: Vec<String>,
+    /// The life of what was handed out.
+    pub lease: Option<LeaseSpec>,
+    /// Seconds shown as `lease_duration` when there is no lease (KV v1 reads).
+    pub lease_duration_hint: Option<u64>,
+    /// A body that replaces the envelope.
+    pub raw: Option<RawBody>,
+}
+
+/// A body that is not the JSON envelope.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RawBody {
+    /// HTTP status.
+    pub status: u16,
+    /// MIME type.
+    pub content_type: &'static str,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+}
+
+impl Reply {
+    /// Done, nothing to say.
+    pub fn empty() -> Self {
+        Self::default()
+    }
+
+    /// Done, with data.
+    pub fn data(data: Map<String, Value>) -> Self {
+        Self {
+            data: Some(data),
+            ..Self::default()
+        }
+    }
+
+    /// Done, with the object `value`; anything but an object becomes `{"value": ..}`.
+    pub fn json(value: Value) -> Self {
+        match value {
+            Value::Object(map) => Self::data(map),
+            other => Self::data(Map::from_iter([("value".to_owned(), other)])),
+        }
+    }
+
+    /// The answer to a list: `{"keys": [..]}`.
+    pub fn keys(keys: Vec<String>) -> Self {
+        Self::data(Map::from_iter([(
+            "keys".to_owned(),
+            keys.into_iter().map(Value::from).collect(),
+        )]))
+    }
+
+    /// The same answer with one more warning.
+    #[must_use]
+    pub fn warn(mut self, text: impl Into<String>) -> Self {
+        self.warnings.push(text.into());
+        self
+    }
+}

@@ -1,0 +1,12 @@
+//! Replication: commands, rows, logs, snapshots, membership and node-to-node transport, over openraft and RocksDB.
+//! Sees sealed bytes only: it has no edge to the barrier and must never gain one.
+
+pub mod command;
+pub mod error;
+pub mod replica;
+pub mod state;
+
+pub use command::{Command, Condition, Expect, Key, Millis, NodeRecord, Op, Origin, Outcome};
+pub use error::Error;
+pub use replica::{Change, Member, PeerCall, PeerHandler, Replica, Status};
+pub use state::{Applied, Row, Snapshot, View};

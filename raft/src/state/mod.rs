@@ -1,0 +1,76 @@
+//! Applied state: rows, the due index and the change log, in an ordered store. Deterministic: equal logs give
+//! byte-equal rows. This folder must not know consensus, clocks, randomness or async.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::command::{Key, Millis};
+use crate::error::Error;
+
+/// A row as stored: raft's clear header and an opaque value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// What kind of record the value is, for the owner of the table.
+    pub kind: u8,
+    /// Revision of the command that last wrote it.
+    pub revision: u64,
+    /// Revision of the command that created it or renewed its generation.
+    pub generation: u64,
+    /// Data-key term of the value; 0 when not sealed.
+    pub term: u32,
+    /// When it falls due; 0 for never.
+    pub deadline: Millis,
+    /// The value, opaque here.
+    pub value: Bytes,
+}
+
+/// What else a view knows besides rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Applied {
+    /// Index of the last applied log entry.
+    pub index: u64,
+    /// Term of that entry.
+    pub term: u64,
+    /// Number of commands ever applied; the unit of `X-Vault-Index`, watch and optimistic checks.
+    pub revision: u64,
+    /// The cluster's clock: the greatest time any applied entry carried.
+    pub cluster_time: Millis,
+    /// Least accepted data-key term.
+    pub min_term: u32,
+    /// Format version every member supports.
+    pub cluster_version: u16,
+}
+
+/// One consistent, owned snapshot of the applied state. Cheap to share.
+pub struct View {
+    snapshot: Arc<dyn Snapshot>,
+    applied: Applied,
+}
+
+/// What a store's snapshot can do.
+pub trait Snapshot: Send + Sync {
+    /// The row at `key`.
+    fn get(&self, key: &[u8]) -> Result<Option<Row>, Error>;
+    /// The first row at or after `from` and before `to`.
+    fn seek(&self, from: &[u8], to: &[u8]) -> Result<Option<(Key, Row)>, Error>;
+    /// Up to `limit` entries of a queue's due index with `deadline <= until`, oldest first.
+    fn due(&self, queue: u64, until: Millis, limit: usize) -> Result<Vec<(Millis, Key)>, Error>;
+    /// Up to `limit` queue ids greater than `after` that have an entry.
+    fn queues(&self, after: Option<u64>, limit: usize) -> Result<Vec<u64>, Error>;
+}
+
+impl View {
+    /// Joins a snapshot with what was applied when it was taken.
+    pub fn new(snapshot: Arc<dyn Snapshot>, applied: Applied) -> Self {
+        Self { snapshot, applied }
+    }
+    /// Position of this view.
+    pub fn applied(&self) -> Applied {
+        self.applied
+    }
+    /// The rows.
+    pub fn rows(&self) -> &dyn Snapshot {
+        self.snapshot.as_ref()
+    }
+}
