@@ -1,8 +1,10 @@
 //! Replication: commands, rows, logs, snapshots, membership and node-to-node transport, over openraft and RocksDB.
 //! Sees sealed bytes only: it has no edge to the barrier and must never gain one.
 
+pub mod codec;
 pub mod command;
 pub mod error;
+pub mod local;
 pub mod replica;
 pub mod state;
 

@@ -3,6 +3,14 @@
 
 use std::sync::Arc;
 
+pub mod machine;
+pub mod store;
+pub mod views;
+
+pub use machine::{Applying, Entry, Machine, Payload};
+pub use store::{DueEntry, Store, WriteSet};
+pub use views::Views;
+
 use bytes::Bytes;
 
 use crate::command::{Key, Millis};
@@ -58,6 +66,8 @@ pub trait Snapshot: Send + Sync {
     fn due(&self, queue: u64, until: Millis, limit: usize) -> Result<Vec<(Millis, Key)>, Error>;
     /// Up to `limit` queue ids greater than `after` that have an entry.
     fn queues(&self, after: Option<u64>, limit: usize) -> Result<Vec<u64>, Error>;
+    /// How far the log was applied, and the membership as of there (empty before the first).
+    fn applied(&self) -> Result<(Applied, Bytes), Error>;
 }
 
 impl View {
