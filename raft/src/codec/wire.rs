@@ -99,6 +99,11 @@ impl Reader {
         }
     }
 
+    /// Whether nothing is left.
+    pub fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
     /// Everything that is left.
     pub fn remaining(self) -> Bytes {
         self.rest

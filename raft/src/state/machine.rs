@@ -5,16 +5,35 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::codec::decode_batch;
 use crate::command::{Origin, Outcome};
 use crate::error::Error;
+use crate::state::apply::OpenBatch;
+use crate::state::cache::Cache;
 use crate::state::{Applied, Store, Views};
+
+/// Bytes the cache of row headers may take.
+const CACHE_BYTES: usize = 32 << 20;
 
 /// The state machine over one store.
 pub struct Machine {
     store: Arc<dyn Store>,
     views: Views,
+    cache: Cache,
+    stats: Stats,
     applied: Applied,
     membership: Bytes,
+    /// A write failed: what the store holds is unknown.
+    failed: bool,
+}
+
+/// What applying has cost so far, for metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stats {
+    /// Commands looked at, whatever became of them.
+    pub commands: u64,
+    /// Reads of the store that the cache of headers did not spare.
+    pub store_gets: u64,
 }
 
 /// One committed log entry.
@@ -58,8 +77,11 @@ impl Machine {
         Ok(Self {
             views: Views::new(Arc::clone(&store)),
             store,
+            cache: Cache::new(CACHE_BYTES),
+            stats: Stats::default(),
             applied,
             membership,
+            failed: false,
         })
     }
 
@@ -68,12 +90,58 @@ impl Machine {
     /// # Errors
     /// An entry that does not decode, an unknown format, a gap in the log or a failing store: nothing of the slice is
     /// applied and the node must stop.
-    pub fn apply(&mut self, _entries: &[Entry]) -> Result<Vec<Applying>, Error> {
-        Err(Error::Stopped("apply is not written yet".to_owned()))
+    pub fn apply(&mut self, entries: &[Entry]) -> Result<Vec<Applying>, Error> {
+        if self.failed {
+            return Err(Error::Stopped("a write of the applied state failed".to_owned()));
+        }
+        if entries.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut fresh = self.is_fresh();
+        let mut batch = OpenBatch::new(
+            self.store.as_ref(),
+            &mut self.cache,
+            &mut self.stats,
+            self.applied,
+            self.membership.clone(),
+        );
+        let mut results = Vec::with_capacity(entries.len());
+        for entry in entries {
+            follows(&batch.applied, entry, fresh)?;
+            fresh = false;
+            let outcomes = match &entry.payload {
+                Payload::Blank => Vec::new(),
+                Payload::Commands(bytes) => batch.commands(&decode_batch(bytes)?)?,
+                Payload::Membership(bytes) => {
+                    batch.membership = checked_membership(bytes)?;
+                    Vec::new()
+                }
+            };
+            batch.applied.index = entry.index;
+            batch.applied.term = entry.term;
+            results.push(Applying {
+                index: entry.index,
+                outcomes,
+            });
+        }
+        let set = batch.finish();
+        let (applied, membership) = (set.applied, set.membership.clone());
+        if let Err(error) = self.store.write(set) {
+            self.failed = true;
+            return Err(error);
+        }
+        self.applied = applied;
+        self.membership = membership;
+        self.views.publish();
+        Ok(results)
     }
 
-    /// How far the log is applied. `Applied::initial()` with an empty membership means nothing was applied yet, as
-    /// the first entry may have index 0.
+    /// Whether nothing was ever applied. The log's first entry may have index 0, so the index alone does not tell.
+    pub fn is_fresh(&self) -> bool {
+        self.applied == Applied::initial() && self.membership.is_empty()
+    }
+
+    /// How far the log is applied.
     pub fn applied(&self) -> Applied {
         self.applied
     }
@@ -94,15 +162,47 @@ impl Machine {
     /// As `Store::install`; the old state stays.
     pub fn install(&mut self, dir: &Path) -> Result<(), Error> {
         self.store.install(dir)?;
+        self.cache.clear();
         let (applied, membership) = self.store.applied()?;
         self.applied = applied;
         self.membership = membership;
+        self.failed = false;
         self.views.publish();
         Ok(())
+    }
+
+    /// What applying has cost since this machine was opened.
+    pub fn stats(&self) -> Stats {
+        self.stats
     }
 
     /// A handle for readers.
     pub fn views(&self) -> Views {
         self.views.clone()
     }
+}
+
+/// Entries come in order and without a gap; the first may have any index.
+fn follows(applied: &Applied, entry: &Entry, fresh: bool) -> Result<(), Error> {
+    if fresh || (entry.index == applied.index.saturating_add(1) && entry.term >= applied.term) {
+        return Ok(());
+    }
+    Err(Error::Corrupt {
+        what: "log",
+        detail: format!(
+            "entry {} of term {} cannot follow entry {} of term {}",
+            entry.index, entry.term, applied.index, applied.term
+        ),
+    })
+}
+
+/// A copy that does not hold on to the buffer it came in.
+fn checked_membership(bytes: &Bytes) -> Result<Bytes, Error> {
+    if bytes.is_empty() {
+        return Err(Error::Corrupt {
+            what: "membership",
+            detail: "it is empty".to_owned(),
+        });
+    }
+    Ok(Bytes::copy_from_slice(bytes))
 }

@@ -1,15 +1,33 @@
 //! Applied state: rows, the due index and the change log, in an ordered store. Deterministic: equal logs give
 //! byte-equal rows. This folder must not know consensus, clocks, randomness or async.
 
-use std::sync::Arc;
+mod apply;
+mod cache;
+mod changes;
+mod clock;
+mod counter;
+mod cow;
+mod digest;
+mod machine;
+mod memory;
+mod register;
+mod row;
+mod store;
+mod views;
 
-pub mod machine;
-pub mod store;
-pub mod views;
-
-pub use machine::{Applying, Entry, Machine, Payload};
+pub use changes::{ChangeOp, ChangeSet, Changes, MAX_CHANGES, RETAINED_CHANGES, RowChange};
+pub use clock::{MAX_SKEW, MAX_STEP};
+pub use counter::counter_value;
+pub use digest::digest;
+pub use machine::{Applying, Entry, Machine, Payload, Stats};
+pub use memory::MemoryStore;
+pub use register::{
+    RESERVED_TABLE, RegisteredNode, find_node, is_forgotten, registered_node, registered_nodes,
+};
 pub use store::{DueEntry, Store, WriteSet};
 pub use views::Views;
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -66,8 +84,30 @@ pub trait Snapshot: Send + Sync {
     fn due(&self, queue: u64, until: Millis, limit: usize) -> Result<Vec<(Millis, Key)>, Error>;
     /// Up to `limit` queue ids greater than `after` that have an entry.
     fn queues(&self, after: Option<u64>, limit: usize) -> Result<Vec<u64>, Error>;
+    /// Calls `visit` for each row at or after `from` and before `to` (`None`: to the end), in key order, until it
+    /// answers `false`.
+    fn scan(
+        &self,
+        from: &[u8],
+        to: Option<&[u8]>,
+        visit: &mut dyn FnMut(&[u8], Row) -> Result<bool, Error>,
+    ) -> Result<(), Error>;
+    /// Calls `visit` for each entry of the whole due index, in order, until it answers `false`.
+    fn scan_due(&self, visit: &mut dyn FnMut(DueEntry) -> Result<bool, Error>) -> Result<(), Error>;
+    /// Up to `limit` encoded change sets with revisions from `from` on; `View::changes` decodes them.
+    fn change_sets(&self, from: u64, limit: usize) -> Result<Vec<(u64, Bytes)>, Error>;
     /// How far the log was applied, and the membership as of there (empty before the first).
     fn applied(&self) -> Result<(Applied, Bytes), Error>;
+}
+
+impl Applied {
+    /// Before anything was applied: format version 1 is what every build supports.
+    pub fn initial() -> Self {
+        Self {
+            cluster_version: 1,
+            ..Self::default()
+        }
+    }
 }
 
 impl View {

@@ -1,5 +1,6 @@
 //! What an ordered store of applied state must do. This file must not know which store it is, nor what rows mean.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -45,8 +46,8 @@ pub struct WriteSet {
     pub due: Vec<(DueEntry, bool)>,
     /// Change sets to append, by revision, encoded.
     pub changes: Vec<(u64, Bytes)>,
-    /// Change sets below this revision are no longer kept.
-    pub changes_from: u64,
+    /// Revisions whose change sets are no longer kept.
+    pub trim_changes: Option<Range<u64>>,
     /// How far the log is applied once this is written.
     pub applied: Applied,
     /// The membership as of there.
