@@ -1,0 +1,321 @@
+//! The rules of all policies of a token, compiled, and the decision about one request. It must not know the text of
+//! policies, nor who asks.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use conclave_engine_api::{Millis, Operation};
+
+use super::capability::Capabilities;
+use super::index::Index;
+use super::keys_filter::KeysFilter;
+use super::limit::{ListLimit, list_limit};
+use super::parse::{Grant, Policy, Rule, is_template};
+use super::pattern::Pattern;
+use crate::error::Error;
+
+/// What a token may do. Cheap to ask, dear to make: keep it as long as the token's policies are the same and
+/// [`Acl::valid_until`] has not come.
+pub struct Acl {
+    root: bool,
+    rules: Index<Arc<Compiled>>,
+    /// The rules that deny, once more, by lower-case paths.
+    denies: Index<Arc<Compiled>>,
+    valid_until: Option<Millis>,
+}
+
+/// All rules for one path, united.
+struct Compiled {
+    pattern: Pattern,
+    /// The pattern in lower case, to compare with denies.
+    folded: Pattern,
+    grant: Grant,
+    by: Vec<(Arc<str>, Capabilities)>,
+}
+
+/// One question.
+pub struct CheckRequest<'a> {
+    /// What is to be done.
+    pub operation: Operation,
+    /// The whole path without `/v1/`: `secret/data/foo`. A LIST or SCAN means the directory, with or without the `/`.
+    pub path: &'a str,
+    /// The body, or the query of a read.
+    pub data: Option<&'a Map<String, Value>>,
+    /// How long the response shall stay wrapped, if it shall be.
+    pub wrap_ttl: Option<Millis>,
+    /// Whether the path is root-protected.
+    pub is_sudo_path: bool,
+}
+
+/// The answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decision<'a> {
+    /// Whether it may be done.
+    pub allowed: bool,
+    /// Whether the caller is root.
+    pub root: bool,
+    /// Whether the rule gives `sudo`, needed here or not.
+    pub sudo: bool,
+    /// The path of the rule that decided, as its policy writes it.
+    pub rule: Option<&'a str>,
+    /// The policies that gave the capability, for audit. Empty if it is not allowed.
+    pub granted_by: Vec<&'a str>,
+    /// Why it is not allowed. For operators' eyes: the client hears "permission denied".
+    pub missing: Option<Missing<'a>>,
+    /// What the request's `limit` field must be set to before the engine sees it (0: all).
+    pub limit: Option<u64>,
+    /// If set, only names whose target may be read (or listed) may stay in the response.
+    pub keys_filter: Option<&'a KeysFilter>,
+}
+
+/// What stood in the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing<'a> {
+    /// No rule matches.
+    Rule,
+    /// The rule denies.
+    Denied,
+    /// The rule lacks this capability.
+    Capability(&'static str),
+    /// The path is root-protected and the rule lacks `sudo`.
+    Sudo,
+    /// The response is not to be wrapped, or for too short or too long.
+    WrapTtl,
+    /// This field must be there, must not, or has a value it must not have.
+    Parameter(&'a str),
+}
+
+impl Acl {
+    /// Unites the policies of a token. `now` drops rules whose `expiration` has come. [`Error::Unsupported`] if a rule
+    /// cannot be decided ([`Policy::check_supported`]): leaving it out could widen access.
+    pub fn new(policies: &[Arc<Policy>], now: Millis) -> Result<Self, Error> {
+        let mut united: BTreeMap<&str, Compiled> = BTreeMap::new();
+        let mut valid_until: Option<Millis> = None;
+        for policy in policies {
+            policy.check_supported()?;
+            for rule in &policy.rules {
+                let path = rule.pattern.as_str();
+                if rule.expires.is_some_and(|expires| expires <= now) || is_template(path) {
+                    continue;
+                }
+                valid_until = valid_until.into_iter().chain(rule.expires).min();
+                let compiled = united.entry(path).or_insert_with(|| Compiled::new(&rule.pattern));
+                compiled.unite(rule);
+                compiled.by.push((policy.shared_name(), rule.grant.capabilities));
+            }
+        }
+        let rules: Vec<Arc<Compiled>> = united.into_values().map(Arc::new).collect();
+        // Two spellings of one denied path are one entry.
+        let denies: BTreeMap<&str, &Arc<Compiled>> = rules
+            .iter()
+            .filter(|rule| rule.grant.capabilities.denies())
+            .map(|rule| (rule.folded.as_str(), rule))
+            .collect();
+        let denies = Index::new(
+            denies
+                .into_values()
+                .map(|rule| (rule.folded.clone(), rule.clone())),
+        );
+        let rules = Index::new(rules.into_iter().map(|rule| (rule.pattern.clone(), rule)));
+        Ok(Self {
+            root: false,
+            rules,
+            denies,
+            valid_until,
+        })
+    }
+
+    /// May do everything. For the one built-in policy `root`, which no text can be.
+    pub fn root() -> Self {
+        Self {
+            root: true,
+            rules: Index::new([]),
+            denies: Index::new([]),
+            valid_until: None,
+        }
+    }
+
+    /// Whether this is [`Acl::root`].
+    pub fn is_root(&self) -> bool {
+        self.root
+    }
+
+    /// When the first rule expires, if any does: make the ACL anew then.
+    pub fn valid_until(&self) -> Option<Millis> {
+        self.valid_until
+    }
+
+    /// Decides about one request.
+    pub fn check<'a>(&'a self, request: &CheckRequest<'a>) -> Decision<'a> {
+        let mut decision = Decision {
+            allowed: true,
+            root: self.root,
+            sudo: self.root,
+            rule: None,
+            granted_by: Vec::new(),
+            missing: None,
+            limit: None,
+            keys_filter: None,
+        };
+        if self.root {
+            decision.granted_by.push("root");
+        } else if request.operation != Operation::Help
+            && let Err(missing) = self.decide(request, &mut decision)
+        {
+            decision.allowed = false;
+            decision.missing = Some(missing);
+        }
+        decision
+    }
+
+    /// The names of the capabilities on a path, as `sys/capabilities` answers: `root`, or `deny`, or what is granted.
+    /// A path that ends in `/` is asked about as a directory, like LIST does.
+    pub fn capabilities(&self, path: &str) -> Vec<&'static str> {
+        if self.root {
+            return vec!["root"];
+        }
+        let path = path.trim_start_matches('/');
+        self.find(path, path.strip_suffix('/'))
+            .map_or(Capabilities::DENY, |rule| rule.grant.capabilities)
+            .names()
+    }
+
+    fn decide<'a>(
+        &'a self,
+        request: &CheckRequest<'a>,
+        decision: &mut Decision<'a>,
+    ) -> Result<(), Missing<'a>> {
+        let operation = request.operation;
+        let lists = matches!(operation, Operation::List | Operation::Scan);
+        let rule = if lists {
+            self.find_directory(request.path)
+        } else {
+            self.find(bare(request.path), None)
+        };
+        let rule = rule.ok_or(Missing::Rule)?;
+        let capabilities = rule.grant.capabilities;
+        decision.rule = Some(rule.pattern.as_str());
+        decision.sudo = capabilities.contains(Capabilities::SUDO);
+        if capabilities.denies() {
+            return Err(Missing::Denied);
+        }
+        let needed = Capabilities::needed(operation);
+        if !capabilities.contains(needed) {
+            return Err(Missing::Capability(operation.name()));
+        }
+        if request.is_sudo_path && !decision.sudo {
+            return Err(Missing::Sudo);
+        }
+        if !rule.grant.wrap_fits(request.wrap_ttl) {
+            return Err(Missing::WrapTtl);
+        }
+        if lists {
+            let required = &rule.grant.parameters.required;
+            match list_limit(rule.grant.pagination_limit, required, request.data) {
+                ListLimit::Keep => {}
+                ListLimit::Set(limit) => decision.limit = Some(limit),
+                ListLimit::Refuse => return Err(Missing::Parameter("limit")),
+            }
+            decision.keys_filter = rule.grant.keys_filter.as_ref();
+        } else if operation != Operation::Delete
+            && let Some(parameter) = rule.grant.parameters.refused(request.data)
+        {
+            return Err(Missing::Parameter(parameter));
+        }
+        let grants = rule.by.iter().filter(|(_, grant)| grant.contains(needed));
+        decision.granted_by = grants.map(|(name, _)| &**name).collect();
+        Ok(())
+    }
+
+    /// The rule for listing the directory `path`.
+    fn find_directory(&self, path: &str) -> Option<&Compiled> {
+        let path = bare(path);
+        match path.strip_suffix('/') {
+            Some(name) => self.find(path, Some(name)),
+            None => self.find(&format!("{path}/"), Some(path)),
+        }
+    }
+
+    /// The rule that applies to `path`. `name` is the same without its `/`, if a directory is meant: then the order is
+    /// OpenBao's (exactly the directory, exactly the name, a pattern for the directory, a pattern for the name), except
+    /// that a deny found by any of the four ways wins unless the other rule is more specific.
+    fn find(&self, path: &str, name: Option<&str>) -> Option<&Compiled> {
+        let found = self
+            .rules
+            .exact(path)
+            .or_else(|| name.and_then(|name| self.rules.exact(name)))
+            .or_else(|| self.rules.wild(path))
+            .or_else(|| name.and_then(|name| self.rules.wild(name)));
+        let mut best = found?;
+        if self.denies.is_empty() || best.grant.capabilities.denies() {
+            return Some(best);
+        }
+        let folded = fold(path);
+        let name = name.and_then(|_| folded.strip_suffix('/'));
+        for path in [Some(&*folded), name].into_iter().flatten() {
+            for deny in [self.denies.exact(path), self.denies.wild(path)]
+                .into_iter()
+                .flatten()
+            {
+                if deny.folded.specificity(&best.folded) != Ordering::Less {
+                    best = deny;
+                }
+            }
+        }
+        Some(best)
+    }
+}
+
+impl Grant {
+    fn wrap_fits(&self, ttl: Option<Millis>) -> bool {
+        match ttl {
+            Some(ttl) => {
+                self.min_wrap.is_none_or(|min| ttl >= min) && self.max_wrap.is_none_or(|max| ttl <= max)
+            }
+            None => self.min_wrap.is_none() && self.max_wrap.is_none(),
+        }
+    }
+}
+
+impl Compiled {
+    fn new(pattern: &Pattern) -> Self {
+        let folded = Pattern::new(&pattern.as_str().to_lowercase());
+        Self {
+            pattern: pattern.clone(),
+            folded,
+            grant: Grant::default(),
+            by: Vec::new(),
+        }
+    }
+
+    /// Adds a rule for the same path: capabilities add up, a deny wipes them, and each limit is the smaller.
+    fn unite(&mut self, rule: &Rule) {
+        let (grant, other) = (&mut self.grant, &rule.grant);
+        grant.capabilities = (grant.capabilities | other.capabilities).settled();
+        let smaller = |a: Option<u64>, b: Option<u64>| a.into_iter().chain(b).min();
+        grant.min_wrap = smaller(grant.min_wrap, other.min_wrap);
+        grant.max_wrap = smaller(grant.max_wrap, other.max_wrap);
+        grant.pagination_limit = smaller(grant.pagination_limit, other.pagination_limit);
+        grant.parameters.merge(&other.parameters);
+        if grant.keys_filter.is_none() {
+            grant.keys_filter.clone_from(&other.keys_filter);
+        }
+    }
+}
+
+fn bare(path: &str) -> &str {
+    path.trim_start_matches('/')
+}
+
+/// The path in lower case.
+fn fold(path: &str) -> Cow<'_, str> {
+    if path.bytes().all(|b| b.is_ascii() && !b.is_ascii_uppercase()) {
+        Cow::Borrowed(path)
+    } else {
+        Cow::Owned(path.to_lowercase())
+    }
+}
