@@ -1,1 +1,3 @@
-//! Placeholder of a crate under construction.
+//! Clients of a Conclave cluster: the Vault-compatible HTTP API. Knows no command line and no server code.
+
+pub mod http;

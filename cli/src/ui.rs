@@ -1,0 +1,118 @@
+//! The one writer: data to standard output, talk to standard error. Colours only for people. Knows no command.
+
+use std::io::Write;
+
+/// How results are printed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Columns for people.
+    Table,
+    /// JSON, indented.
+    Json,
+    /// YAML.
+    Yaml,
+    /// Prose for the few results that have it.
+    Pretty,
+    /// The server's bytes.
+    Raw,
+}
+
+impl Format {
+    /// Reads a format's name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Some(match name.to_lowercase().as_str() {
+            "table" => Self::Table,
+            "json" => Self::Json,
+            "yaml" | "yml" => Self::Yaml,
+            "pretty" => Self::Pretty,
+            "raw" => Self::Raw,
+            _ => return None,
+        })
+    }
+}
+
+/// Where a command prints.
+pub struct Ui {
+    out: Box<dyn Write>,
+    err: Box<dyn Write>,
+    /// How results are printed.
+    pub format: Format,
+    /// Whether lists show more than names.
+    pub detailed: bool,
+    color: bool,
+    out_is_terminal: bool,
+    broken: bool,
+}
+
+impl Ui {
+    /// A writer over two streams. `terminals` says which of them are terminals.
+    pub fn new(out: Box<dyn Write>, err: Box<dyn Write>, terminals: (bool, bool), color: bool) -> Self {
+        Self {
+            out,
+            err,
+            format: Format::Table,
+            detailed: false,
+            color: color && terminals.0 && terminals.1,
+            out_is_terminal: color && terminals.0,
+            broken: false,
+        }
+    }
+
+    /// Whether results are printed for people.
+    pub fn is_table(&self) -> bool {
+        self.format == Format::Table
+    }
+
+    /// Prints a line of data.
+    pub fn line(&mut self, text: &str) {
+        self.bytes(format!("{text}\n").as_bytes());
+    }
+
+    /// Prints data as it is.
+    pub fn bytes(&mut self, data: &[u8]) {
+        if self.out.write_all(data).and_then(|()| self.out.flush()).is_err() {
+            self.broken = true;
+        }
+    }
+
+    /// Prints one value: with a line end on a terminal, bare in a pipe, so that `$(...)` and files get it as it is.
+    pub fn value(&mut self, text: &str) {
+        if self.out_is_terminal { self.line(text) } else { self.bytes(text.as_bytes()) }
+    }
+
+    /// Says what went wrong.
+    pub fn error(&mut self, text: &str) {
+        self.talk(text, "\u{1b}[91m");
+    }
+
+    /// Says what the user should know.
+    pub fn warn(&mut self, text: &str) {
+        self.talk(text, "\u{1b}[93m");
+    }
+
+    /// Asks on the talk stream, without a line end.
+    pub fn ask(&mut self, text: &str) {
+        let _ = self.err.write_all(text.as_bytes()).and_then(|()| self.err.flush());
+    }
+
+    fn talk(&mut self, text: &str, color: &str) {
+        let line = if self.color { format!("{color}{text}\u{1b}[0m\n") } else { format!("{text}\n") };
+        // If standard error is gone there is nobody left to tell.
+        let _ = self.err.write_all(line.as_bytes());
+    }
+
+    /// Throws away everything said on the talk stream from now on, and gives what to say it with afterwards.
+    pub fn mute(&mut self) -> Box<dyn Write> {
+        std::mem::replace(&mut self.err, Box::new(std::io::sink()))
+    }
+
+    /// Talks again.
+    pub fn unmute(&mut self, err: Box<dyn Write>) {
+        self.err = err;
+    }
+
+    /// Whether data could not be written.
+    pub fn is_broken(&self) -> bool {
+        self.broken
+    }
+}

@@ -1,0 +1,22 @@
+//! Client of the Vault HTTP API, for our own servers, OpenBao and Vault alike. Knows no engine and no command line.
+
+mod client;
+mod entropy;
+mod error;
+pub mod json;
+mod preview;
+mod secret;
+mod tls;
+pub mod url;
+
+pub use client::{Answer, Body, Builder, Client, Request, Response};
+pub use error::{Error, Status};
+pub use json::{Fields, Json};
+pub use preview::Preview;
+pub use secret::{Auth, Secret, WrapInfo};
+pub use tls::{Tls, plain};
+
+/// Largest answer kept in memory, in bytes. Snapshots are streamed and not bound by it.
+pub const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
+/// Header that carries the token.
+pub const TOKEN_HEADER: &str = "X-Vault-Token";
