@@ -9,6 +9,7 @@
 
 mod common;
 
+use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
 use common::{Scripted, Seeded, subsets};
 use conclave_barrier::shamir::{MAX_SECRET_BYTES, combine, split};
 use conclave_barrier::{Entropy, Error, SecretBytes};
@@ -212,5 +213,61 @@ fn vsss_rs_combines_our_shares() {
                 .collect();
             assert_eq!(vsss_rs::Gf256::combine_bytes(&theirs).unwrap(), SECRET);
         }
+    }
+}
+
+#[test]
+fn we_combine_shares_made_by_vsss_rs() {
+    let rng = || getrandom::rand_core::UnwrapErr(getrandom::SysRng);
+    for (n, t) in [(2usize, 2u8), (5, 3), (7, 7)] {
+        let theirs = vsss_rs::Gf256::split_bytes(usize::from(t), n, SECRET, rng()).unwrap();
+        let shares: Vec<SecretBytes> = theirs
+            .iter()
+            .map(|share| {
+                let (x, y) = share.split_first().unwrap();
+                SecretBytes::new([y, &[*x]].concat())
+            })
+            .collect();
+        for subset in subsets(&shares, usize::from(t)) {
+            assert_eq!(combine(&subset, t).unwrap().expose(), SECRET);
+        }
+    }
+}
+
+/// Shares that a real `bao operator init` printed: every threshold of them gives one key, and that key opens what the
+/// server itself stored under it.
+#[test]
+fn shares_of_a_real_openbao_open_what_it_sealed() {
+    let fixture: serde_json::Value =
+        serde_json::from_str(include_str!("fixtures/openbao-shares.json")).unwrap();
+    let sets = fixture["sets"].as_array().unwrap();
+    assert_eq!(sets.len(), 5);
+    for set in sets {
+        let threshold = u8::try_from(set["threshold"].as_u64().unwrap()).unwrap();
+        let bytes = |value: &serde_json::Value| hex::decode(value.as_str().unwrap()).unwrap();
+        let shares: Vec<SecretBytes> = set["keys_hex"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|key| SecretBytes::new(bytes(key)))
+            .collect();
+        assert_eq!(shares.len() as u64, set["shares"].as_u64().unwrap());
+
+        let key = combine(&shares, threshold).unwrap();
+        assert_eq!(key.len(), 32);
+        for subset in subsets(&shares, usize::from(threshold)) {
+            assert!(combine(&subset, threshold).unwrap().matches(key.expose()));
+        }
+        let sealed = bytes(&set["sealed_root_hex"]);
+        let (nonce, text) = sealed.split_first_chunk::<12>().unwrap();
+        let cipher = RandomizedNonceKey::new(&AES_256_GCM, key.expose()).unwrap();
+        let mut text = text.to_vec();
+        let root = cipher
+            .open_in_place(Nonce::from(nonce), Aad::empty(), &mut text)
+            .unwrap();
+        assert!(
+            root.starts_with(b"[\"") && root.len() == 48,
+            "a JSON list of one base64 key"
+        );
     }
 }
