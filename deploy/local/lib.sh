@@ -81,8 +81,12 @@ launch() {
     echo "$!" >"$pid_file"
 }
 
-# Whether a process just launched is gone: nothing left, or a zombie, which has no command line.
-ended() { [[ -z $(tr -d '\0' <"/proc/$(<"$1")/cmdline") ]]; } 2>/dev/null
+# Whether a process just launched is gone. Its state, not its command line: that is empty for a moment in exec.
+ended() {
+    local state
+    state=$(sed -n 's/^State:\t\(.\).*/\1/p' "/proc/$(<"$1")/status" 2>/dev/null) || true
+    [[ -z $state || $state == [ZX] ]]
+}
 
 # Ends a process gently, after `seconds` by force. usage: stop PID_FILE WORD SECONDS
 stop() {

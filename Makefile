@@ -1,0 +1,63 @@
+# Everything a person types. The work is in deploy/ (clusters), .ci/ (tests) and Cargo; this only names it.
+
+.DEFAULT_GOAL := help
+.PHONY: help up down env clean-dev test fmt lint bench check-state check-growth fresh-check install
+
+# A compiler cache is used when there is one. The same words for every target: another value would build RocksDB again.
+ifneq ($(shell command -v ccache 2>/dev/null),)
+ifeq ($(origin CC),default)
+export CC := ccache gcc
+endif
+ifeq ($(origin CXX),default)
+export CXX := ccache g++
+endif
+endif
+
+# Base port of the test cluster; empty: the one it was made with, else 8200.
+export PORT
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+
+help:
+	@echo "make up         build, start and unseal a test cluster of three nodes (PORT=8200 is the base port)"
+	@echo "make env        print its exports:  eval \"\$$(make -s env)\""
+	@echo "make down       stop it, keep its data"
+	@echo "make clean-dev  stop it, remove its data"
+	@echo "make test       everything CI runs, with the seconds of each step"
+	@echo "make fmt        format the sources"
+	@echo "make lint       clippy and tidy"
+	@echo "make bench      measure against bao"
+	@echo "make install    binary and systemd unit below PREFIX (/usr/local)"
+
+up:
+	@deploy/local/up.sh
+
+down:
+	@deploy/local/down.sh
+
+env:
+	@deploy/local/env.sh
+
+clean-dev:
+	@deploy/local/clean.sh
+
+test:
+	@.ci/test
+
+fmt:
+	cargo fmt --all
+
+lint:
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo xtask tidy
+
+bench check-state check-growth fresh-check:
+	@echo "error: \`make $@\` does not exist yet" >&2
+	@exit 1
+
+install:
+	cargo build --release --locked -p conclave-cli
+	install -D -m 755 "$${CARGO_TARGET_DIR:-target}/release/conclave" "$(DESTDIR)$(PREFIX)/bin/conclave"
+	install -d "$(DESTDIR)$(PREFIX)/lib/systemd/system"
+	sed 's|/usr/local/bin|$(PREFIX)/bin|' deploy/systemd/conclave.service > "$(DESTDIR)$(PREFIX)/lib/systemd/system/conclave.service"
