@@ -3,8 +3,12 @@
 
 pub mod codec;
 pub mod command;
+mod door;
 pub mod error;
 pub mod local;
+pub mod log;
+pub mod net;
+pub mod node;
 pub mod replica;
 pub mod state;
 

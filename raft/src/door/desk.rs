@@ -1,0 +1,248 @@
+//! The leader's side of the door: packs the commands of all nodes into log entries, one fenced write per flush, and
+//! answers all waiting read indexes with one round. It runs on every node and is idle where nobody asks. This file
+//! must not know how nodes reach it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt};
+use openraft::ReadPolicy;
+use openraft::errors::ClientWriteError;
+use openraft::impls::ProgressResponder;
+use tokio::sync::mpsc;
+
+use crate::codec::{MAX_BATCH_COMMANDS, SOFT_BATCH_BYTES, encode_batch};
+use crate::log::types::{Payload, TypeConfig};
+use crate::node::clock::ClusterClock;
+use crate::node::machine::StateMachine;
+
+/// A Raft core over this crate's state machine.
+pub type Raft = openraft::Raft<TypeConfig, StateMachine>;
+
+/// Entries of the desk that are not yet applied here. Commands that arrive meanwhile make the next entry: this is what
+/// makes batches, without a delay when idle.
+const WINDOW: usize = 2;
+
+/// Where the answers for one node go.
+#[derive(Clone)]
+pub struct ReplyTo {
+    /// Which link they belong to, for the receiver.
+    pub link: u64,
+    /// The receiver.
+    pub replies: mpsc::UnboundedSender<(u64, Reply)>,
+}
+
+impl ReplyTo {
+    /// Sends one answer; nobody may be listening any more.
+    pub fn send(&self, reply: Reply) {
+        self.replies.send((self.link, reply)).ok();
+    }
+}
+
+/// What the leader says to a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// The link is open; frames up to `accepted` were taken in this term.
+    Ready {
+        /// Highest frame taken.
+        accepted: u64,
+    },
+    /// Frames up to this one were put into the log.
+    Taken {
+        /// The frame.
+        frame: u64,
+    },
+    /// These commands were certainly not put into the log.
+    Rejected {
+        /// The term they were fenced to.
+        term: u64,
+        /// Their sequences.
+        sequences: Vec<u64>,
+    },
+    /// A read index.
+    Index {
+        /// Which request.
+        id: u64,
+        /// Position to apply up to; `None` when leadership could not be proved.
+        position: Option<u64>,
+    },
+    /// The link is gone.
+    Closed,
+}
+
+/// One command for the log.
+pub struct Item {
+    /// The term it is fenced to.
+    pub term: u64,
+    /// Its sequence at its origin.
+    pub sequence: u64,
+    /// The encoded command.
+    pub command: Bytes,
+    /// Set on the last command of a frame.
+    pub frame: Option<u64>,
+    /// Where it came from.
+    pub from: ReplyTo,
+}
+
+/// What can be put on the desk.
+pub enum Request {
+    /// Commands, in order.
+    Commands(Vec<Item>),
+    /// A read index is wanted.
+    Read {
+        /// Which request.
+        id: u64,
+        /// Who asks.
+        from: ReplyTo,
+    },
+}
+
+/// Runs a desk until all senders are gone.
+pub async fn run(
+    raft: Arc<ArcSwap<Raft>>,
+    clock: Arc<ClusterClock>,
+    mut requests: mpsc::UnboundedReceiver<Request>,
+) {
+    let mut desk = Desk {
+        raft,
+        clock,
+        queue: VecDeque::new(),
+        reads: Vec::new(),
+        writes: FuturesUnordered::new(),
+        reading: FuturesUnordered::new(),
+    };
+    loop {
+        tokio::select! {
+            request = requests.recv() => match request {
+                Some(request) => desk.take(request),
+                None => return,
+            },
+            Some(rejected) = desk.writes.next() => reject(rejected),
+            Some((asked, position)) = desk.reading.next() => {
+                for (id, from) in asked {
+                    from.send(Reply::Index { id, position });
+                }
+            }
+        }
+        while let Ok(request) = requests.try_recv() {
+            desk.take(request);
+        }
+        desk.flush();
+        desk.read();
+    }
+}
+
+type Asked = Vec<(u64, ReplyTo)>;
+type Source = (u64, u64, ReplyTo);
+
+struct Desk {
+    raft: Arc<ArcSwap<Raft>>,
+    clock: Arc<ClusterClock>,
+    queue: VecDeque<Item>,
+    reads: Asked,
+    /// Entries on their way; each ends with the commands to reject, none if it may be in the log.
+    writes: FuturesUnordered<BoxFuture<'static, Vec<Source>>>,
+    /// At most one read index on its way, for all who asked before it began.
+    reading: FuturesUnordered<BoxFuture<'static, (Asked, Option<u64>)>>,
+}
+
+impl Desk {
+    fn take(&mut self, request: Request) {
+        match request {
+            Request::Commands(items) => self.queue.extend(items),
+            Request::Read { id, from } => self.reads.push((id, from)),
+        }
+    }
+
+    fn flush(&mut self) {
+        while self.writes.len() < WINDOW && !self.queue.is_empty() {
+            let batch = self.next_batch();
+            let commands: Vec<Bytes> = batch.iter().map(|item| item.command.clone()).collect();
+            let term = batch.first().map_or(0, |item| item.term);
+            let sources: Vec<Source> = batch
+                .iter()
+                .map(|item| (item.term, item.sequence, item.from.clone()))
+                .collect();
+            match encode_batch(self.clock.now(), &commands) {
+                Ok(bytes) => {
+                    let raft = self.raft.load_full();
+                    self.writes
+                        .push(Box::pin(write(raft, term, Payload(bytes), sources)));
+                }
+                Err(error) => {
+                    tracing::error!(%error, "a batch of proposals does not encode");
+                    reject(sources);
+                }
+            }
+            for item in batch {
+                if let Some(frame) = item.frame {
+                    item.from.send(Reply::Taken { frame });
+                }
+            }
+        }
+    }
+
+    /// The longest run of queued commands that fits one entry and has one term.
+    fn next_batch(&mut self) -> Vec<Item> {
+        let mut batch: Vec<Item> = Vec::new();
+        let mut bytes = 0;
+        while let Some(item) = self.queue.front() {
+            let fits = batch.len() < MAX_BATCH_COMMANDS && bytes < SOFT_BATCH_BYTES;
+            if !fits || batch.first().is_some_and(|first| first.term != item.term) {
+                break;
+            }
+            bytes += item.command.len() + 4;
+            batch.extend(self.queue.pop_front());
+        }
+        batch
+    }
+
+    fn read(&mut self) {
+        if self.reading.is_empty() && !self.reads.is_empty() {
+            let asked = std::mem::take(&mut self.reads);
+            let raft = self.raft.load_full();
+            self.reading.push(Box::pin(async move {
+                match raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
+                    Ok(ready) => (asked, Some(ready.read_log_id().index() + 1)),
+                    Err(_) => (asked, None),
+                }
+            }));
+        }
+    }
+}
+
+/// Writes one entry, fenced to `term`; the commands to reject when it certainly is in no log.
+async fn write(raft: Arc<Raft>, term: u64, payload: Payload, sources: Vec<Source>) -> Vec<Source> {
+    let (responder, done) = ProgressResponder::complete_only();
+    if raft
+        .write(payload)
+        .responder(responder)
+        .with_leader(term)
+        .await
+        .is_err()
+    {
+        return sources;
+    }
+    match done.await {
+        Ok(Err(ClientWriteError::ForwardToLeader(_))) => sources,
+        // Applied, or its fate is open: the origins learn it from their own apply.
+        _ => Vec::new(),
+    }
+}
+
+/// Tells each origin which of its commands are in no log.
+fn reject(sources: Vec<Source>) {
+    let mut rest = sources.into_iter().peekable();
+    while let Some((term, sequence, from)) = rest.next() {
+        let mut sequences = vec![sequence];
+        while let Some((_, sequence, _)) =
+            rest.next_if(|next| next.0 == term && next.2.replies.same_channel(&from.replies))
+        {
+            sequences.push(sequence);
+        }
+        from.send(Reply::Rejected { term, sequences });
+    }
+}

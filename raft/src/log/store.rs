@@ -1,0 +1,312 @@
+//! The log as openraft wants it, over any backend: entries are readable when `append` returns and durable when its
+//! callback fires; vote and entries share one ordered write-ahead log. This file must not know what entries mean.
+
+use std::fmt::Debug;
+use std::io;
+use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
+
+use futures::{Stream, TryStreamExt, stream};
+use openraft::OptionalSend;
+use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
+use openraft::type_config::TypeConfigExt;
+use parking_lot::RwLock;
+
+use crate::error::Error;
+use crate::log::cache::{Cache, weight};
+use crate::log::flusher::Flusher;
+use crate::log::format;
+use crate::log::types::{LogEntry, LogId, TypeConfig, Vote};
+use crate::log::{LogBackend, Slot};
+
+/// Called with a reason when the node must stop at once: the disk failed or stored bytes are corrupt. The server
+/// aborts the process.
+pub type Fatal = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// Payload bytes in one replication request or one piece of apply.
+const PIECE_BYTES: usize = 2 << 20;
+/// Entries read from the backend at once.
+const READ_ENTRIES: u64 = 256;
+
+/// The Raft log of one node. Clones share it.
+#[derive(Clone)]
+pub struct LogStore {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    backend: Arc<dyn LogBackend>,
+    flusher: Flusher,
+    state: RwLock<State>,
+}
+
+struct State {
+    cache: Cache,
+    vote: Option<Vote>,
+    committed: Option<LogId>,
+    purged: Option<LogId>,
+    last: Option<LogId>,
+}
+
+impl LogStore {
+    /// Opens the log, reads every entry once and checks that none is damaged or missing.
+    ///
+    /// # Errors
+    /// `Error::Corrupt` when an entry is damaged or missing in the middle (the tail after the last durable entry may
+    /// be missing), `Error::Storage` when the disk fails. The node must not start then.
+    pub fn open(backend: Arc<dyn LogBackend>, fatal: Fatal) -> Result<Self, Error> {
+        let loaded = backend.load()?;
+        let purged = loaded.purged.as_ref().map(format::decode_log_id).transpose()?;
+        let mut state = State {
+            cache: Cache::default(),
+            vote: loaded.vote.as_ref().map(format::decode_vote).transpose()?,
+            committed: loaded.committed.as_ref().map(format::decode_log_id).transpose()?,
+            purged,
+            last: purged,
+        };
+        if let Some(last) = loaded.last {
+            verify(backend.as_ref(), &mut state, last)?;
+        }
+        let flusher = Flusher::start(Arc::clone(&backend), fatal)?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                backend,
+                flusher,
+                state: RwLock::new(state),
+            }),
+        })
+    }
+
+    /// Last entry in the log, or the last removed one.
+    pub fn last(&self) -> Option<LogId> {
+        self.shared.state.read().last
+    }
+
+    /// Up to which entry the log was removed because a snapshot covers it.
+    pub fn purged(&self) -> Option<LogId> {
+        self.shared.state.read().purged
+    }
+
+    /// Entries of `from..to` as far as `limit` bytes go, at least one if there is any.
+    fn piece(&self, from: u64, to: u64, limit: usize) -> Result<Vec<LogEntry>, Error> {
+        let mut out = Vec::new();
+        let mut size = 0;
+        let mut next = from;
+        while next < to && size < limit {
+            let read = self.chunk(next, to.min(next + READ_ENTRIES))?;
+            let Some(last) = read.last() else { break };
+            next = last.log_id.index + 1;
+            for entry in read {
+                if size >= limit && !out.is_empty() {
+                    return Ok(out);
+                }
+                size += weight(&entry);
+                out.push(entry);
+            }
+        }
+        Ok(out)
+    }
+
+    /// All entries of `from..to` that exist, from memory where possible.
+    fn chunk(&self, from: u64, to: u64) -> Result<Vec<LogEntry>, Error> {
+        let (from, to, cached_from, cached) = {
+            let state = self.shared.state.read();
+            let from = from.max(state.purged.map_or(0, |id| id.index + 1));
+            let to = to.min(state.last.map_or(0, |id| id.index + 1));
+            let cached_from = state.cache.first().unwrap_or(u64::MAX);
+            let cached: Vec<LogEntry> = state.cache.range(from, to).cloned().collect();
+            (from, to, cached_from, cached)
+        };
+        let stored_to = to.min(cached_from);
+        if from >= stored_to {
+            return Ok(cached);
+        }
+        let mut out = Vec::new();
+        for (index, bytes) in self.shared.backend.read(from, stored_to)? {
+            if index != from + out.len() as u64 {
+                return Err(missing(from + out.len() as u64));
+            }
+            out.push(format::decode_entry(index, &bytes)?);
+        }
+        out.extend(cached);
+        Ok(out)
+    }
+
+    fn bounds(&self, range: &impl RangeBounds<u64>) -> (u64, u64) {
+        let from = match range.start_bound() {
+            Bound::Included(from) => *from,
+            Bound::Excluded(before) => before.saturating_add(1),
+            Bound::Unbounded => 0,
+        };
+        let to = match range.end_bound() {
+            Bound::Included(last) => last.saturating_add(1),
+            Bound::Excluded(to) => *to,
+            Bound::Unbounded => u64::MAX,
+        };
+        let end = self.last().map_or(0, |id| id.index + 1);
+        (from, to.min(end))
+    }
+}
+
+/// Reads the whole log once: a hole or a damaged entry in the middle must never be taken for its end.
+fn verify(backend: &dyn LogBackend, state: &mut State, last: u64) -> Result<(), Error> {
+    let mut next = state.purged.map_or(0, |id| id.index + 1);
+    while next <= last {
+        let read = backend.read(next, (next + READ_ENTRIES).min(last + 1))?;
+        if read.is_empty() {
+            return Err(missing(next));
+        }
+        for (index, bytes) in read {
+            if index != next {
+                return Err(missing(next));
+            }
+            let entry = format::decode_entry(index, &bytes).map_err(|e| refuse(&e.to_string()))?;
+            state.last = Some(entry.log_id);
+            state.cache.push(entry);
+            next += 1;
+        }
+    }
+    Ok(())
+}
+
+fn missing(index: u64) -> Error {
+    refuse(&format!("entry {index} is missing"))
+}
+
+/// What an operator is told about a log that cannot be trusted.
+pub(crate) fn refuse(detail: &str) -> Error {
+    Error::Corrupt {
+        what: "Raft log",
+        detail: format!("{detail}; wipe this node's data and rejoin it under a new id"),
+    }
+}
+
+fn failed(error: Error) -> io::Error {
+    io::Error::other(error.to_string())
+}
+
+impl RaftLogReader<TypeConfig> for LogStore {
+    async fn try_get_log_entries<RB>(&mut self, range: RB) -> Result<Vec<LogEntry>, io::Error>
+    where
+        RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        let (from, to) = self.bounds(&range);
+        self.chunk(from, to).map_err(failed)
+    }
+
+    async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
+        Ok(self.shared.state.read().vote)
+    }
+
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<LogEntry>, io::Error> {
+        self.piece(start, end, PIECE_BYTES).map_err(failed)
+    }
+
+    async fn entries_stream<RB>(
+        &mut self,
+        range: RB,
+    ) -> impl Stream<Item = Result<LogEntry, io::Error>> + OptionalSend
+    where
+        RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        let (from, to) = self.bounds(&range);
+        let store = self.clone();
+        let pieces = stream::try_unfold(from, move |next| {
+            let read = store.piece(next, to, PIECE_BYTES).map_err(failed);
+            async move {
+                let read = read?;
+                let Some(last) = read.last() else { return Ok(None) };
+                let next = last.log_id.index + 1;
+                Ok::<_, io::Error>(Some((stream::iter(read.into_iter().map(Ok)), next)))
+            }
+        });
+        pieces.try_flatten()
+    }
+}
+
+impl RaftLogStorage<TypeConfig> for LogStore {
+    type LogReader = Self;
+
+    async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, io::Error> {
+        let state = self.shared.state.read();
+        Ok(LogState {
+            last_purged_log_id: state.purged,
+            last_log_id: state.last,
+        })
+    }
+
+    async fn get_log_reader(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
+        let bytes = format::encode_vote(vote);
+        self.shared.backend.save(Slot::Vote, &bytes).map_err(failed)?;
+        let (done, wait) = TypeConfig::oneshot();
+        self.shared.flusher.flush(IOFlushed::signal(done));
+        wait.await
+            .map_err(|_| io::Error::other("the log flusher has ended"))??;
+        self.shared.state.write().vote = Some(*vote);
+        Ok(())
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
+        let Some(committed) = committed else { return Ok(()) };
+        let bytes = format::encode_log_id(&committed);
+        // Not synced: a lost mark only means that a restart waits for the leader to say what is committed.
+        self.shared
+            .backend
+            .save(Slot::Committed, &bytes)
+            .map_err(failed)?;
+        self.shared.state.write().committed = Some(committed);
+        Ok(())
+    }
+
+    async fn read_committed(&mut self) -> Result<Option<LogId>, io::Error> {
+        Ok(self.shared.state.read().committed)
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: IOFlushed<TypeConfig>) -> Result<(), io::Error>
+    where
+        I: IntoIterator<Item = LogEntry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let entries: Vec<LogEntry> = entries.into_iter().collect();
+        let mut encoded = Vec::with_capacity(entries.len());
+        for entry in &entries {
+            encoded.push((entry.log_id.index, format::encode_entry(entry).map_err(failed)?));
+        }
+        self.shared.backend.append(&encoded).map_err(failed)?;
+        {
+            let mut state = self.shared.state.write();
+            for entry in entries {
+                state.last = Some(entry.log_id);
+                state.cache.push(entry);
+            }
+        }
+        self.shared.flusher.flush(callback);
+        Ok(())
+    }
+
+    async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> Result<(), io::Error> {
+        let from = last_log_id.map_or(0, |id| id.index + 1);
+        self.shared.backend.truncate(from).map_err(failed)?;
+        let mut state = self.shared.state.write();
+        state.cache.truncate(from);
+        state.last = last_log_id.or(state.purged);
+        Ok(())
+    }
+
+    async fn purge(&mut self, log_id: LogId) -> Result<(), io::Error> {
+        let bytes = format::encode_log_id(&log_id);
+        self.shared.backend.purge(log_id.index, &bytes).map_err(failed)?;
+        let mut state = self.shared.state.write();
+        state.cache.purge(log_id.index);
+        state.purged = Some(log_id);
+        // A snapshot may reach beyond the log: then the log continues after it.
+        if state.last < Some(log_id) {
+            state.last = Some(log_id);
+        }
+        Ok(())
+    }
+}

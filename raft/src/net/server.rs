@@ -1,0 +1,379 @@
+//! The answering end of node-to-node calls. Every call is checked: right cluster, right node, and a sender who is the
+//! member it claims to be. This file must not know how streams are secured.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use conclave_proto::internal as wire;
+use conclave_proto::internal::node_server::{Node, NodeServer};
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt, stream};
+use openraft::raft::StreamAppendResult;
+use openraft::storage::Snapshot;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::codec::{MAX_BATCH_COMMANDS, peek_origin};
+use crate::door::desk::{self, Item, Raft, Reply, ReplyTo};
+use crate::door::door::Leadership;
+use crate::door::sessions::Sessions;
+use crate::log::LogStore;
+use crate::log::types::{TypeConfig, Vote, position};
+use crate::net::lanes::{CLUSTER, FROM, TO};
+use crate::net::{
+    CONNECTION_WINDOW, Incoming, MAX_MESSAGE, PeerIdentity, Peers, STREAM_WINDOW, convert, snapshot,
+};
+use crate::node::clock::ClusterClock;
+use crate::node::snapshots::Snapshots;
+use crate::replica::{PeerCall, PeerHandler};
+
+/// Streams of one connection at a time.
+const MAX_STREAMS: u32 = 256;
+
+/// What the calls work on.
+pub struct Host {
+    /// The Raft core of the moment.
+    pub raft: Arc<ArcSwap<Raft>>,
+    /// Who may call.
+    pub peers: Arc<Peers>,
+    /// Where received snapshots go.
+    pub snapshots: Arc<Snapshots>,
+    /// The log, to say how far it reaches.
+    pub log: LogStore,
+    /// This node's desk.
+    pub desk: mpsc::UnboundedSender<desk::Request>,
+    /// Door streams of other nodes.
+    pub sessions: Sessions,
+    /// Whose messages are for the layers above.
+    pub handler: Arc<dyn PeerHandler>,
+    /// The clock that answers carry.
+    pub clock: Arc<ClusterClock>,
+    /// Who leads.
+    pub leadership: watch::Receiver<Leadership>,
+    /// This start of the node.
+    pub incarnation: u64,
+}
+
+/// Serves calls on these streams until the future is dropped, which breaks all connections.
+pub async fn serve(
+    host: Arc<Host>,
+    incoming: BoxStream<'static, io::Result<Incoming>>,
+) -> Result<(), tonic::transport::Error> {
+    let end = CancellationToken::new();
+    let _connections = end.clone().drop_guard();
+    let incoming = incoming.map(move |accepted| accepted.map(|stream| stream.until(&end)));
+    let service = NodeServer::from_arc(Arc::new(Service { host }))
+        .max_decoding_message_size(MAX_MESSAGE)
+        .max_encoding_message_size(MAX_MESSAGE);
+    tonic::transport::Server::builder()
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(MAX_STREAMS)
+        .add_service(service)
+        .serve_with_incoming(incoming)
+        .await
+}
+
+struct Service {
+    host: Arc<Host>,
+}
+
+impl Service {
+    /// The authenticated sender of a call.
+    fn sender<T>(&self, request: &Request<T>) -> Result<u64, Status> {
+        let peers = &self.host.peers;
+        let text = |key| request.metadata().get(key).and_then(|value| value.to_str().ok());
+        let number = |key| text(key).and_then(|value| value.parse::<u64>().ok());
+        if text(CLUSTER) != Some(peers.cluster()) {
+            return Err(Status::permission_denied("another cluster"));
+        }
+        if number(TO) != Some(peers.node()) {
+            return Err(Status::permission_denied("another node"));
+        }
+        let from = number(FROM).ok_or_else(|| Status::permission_denied("no sender"))?;
+        let identity = request
+            .extensions()
+            .get::<PeerIdentity>()
+            .copied()
+            .unwrap_or_default();
+        match from != peers.node() && peers.may_speak_as(from, identity) {
+            true => Ok(from),
+            false => Err(Status::permission_denied("not a member")),
+        }
+    }
+
+    fn raft(&self) -> Arc<Raft> {
+        self.host.raft.load_full()
+    }
+}
+
+/// Nobody may speak as a leader or candidate it is not.
+fn own(vote: &Vote, from: u64) -> Result<(), Status> {
+    match vote.leader_id.voted_for == from {
+        true => Ok(()),
+        false => Err(Status::permission_denied("a vote of another node")),
+    }
+}
+
+fn bad(error: crate::Error) -> Status {
+    Status::invalid_argument(error.to_string())
+}
+
+fn stopped(error: impl std::fmt::Display) -> Status {
+    Status::unavailable(error.to_string())
+}
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Node for Service {
+    type AppendStream = Answers<wire::AppendResponse>;
+    type DoorStream = Answers<wire::DoorReply>;
+
+    async fn append(
+        &self,
+        request: Request<Streaming<wire::AppendRequest>>,
+    ) -> Result<Response<Self::AppendStream>, Status> {
+        let from = self.sender(&request)?;
+        // The first request that cannot be read ends the stream; the sender repeats what was not answered.
+        let requests = stream::unfold(request.into_inner(), move |mut requests| async move {
+            let read = requests.message().await.ok()??;
+            let read = convert::append_in(read).ok()?;
+            own(&read.vote, from).ok()?;
+            Some((read, requests))
+        });
+        let answers = self.raft().stream_append(requests).map(|answer| match answer {
+            Ok(result) => Ok(convert::appended_out(&result)),
+            Err(fatal) => Err(stopped(fatal)),
+        });
+        Ok(Response::new(answers.boxed()))
+    }
+
+    async fn heartbeat(
+        &self,
+        request: Request<wire::AppendRequest>,
+    ) -> Result<Response<wire::AppendResponse>, Status> {
+        let from = self.sender(&request)?;
+        let request = convert::append_in(request.into_inner()).map_err(bad)?;
+        own(&request.vote, from)?;
+        let previous = request.prev_log_id;
+        let last = request.entries.last().map(|entry| entry.log_id).or(previous);
+        let answer = self.raft().append_entries(request).await.map_err(stopped)?;
+        let result: StreamAppendResult<TypeConfig> = answer.into_stream_result(previous, last);
+        Ok(Response::new(convert::appended_out(&result)))
+    }
+
+    async fn vote(
+        &self,
+        request: Request<wire::VoteRequest>,
+    ) -> Result<Response<wire::VoteResponse>, Status> {
+        let from = self.sender(&request)?;
+        let request = convert::vote_request_in(request.into_inner()).map_err(bad)?;
+        own(&request.vote, from)?;
+        let answer = self.raft().vote(request).await.map_err(stopped)?;
+        Ok(Response::new(convert::vote_response_out(&answer)))
+    }
+
+    async fn pre_vote(
+        &self,
+        request: Request<wire::VoteRequest>,
+    ) -> Result<Response<wire::VoteResponse>, Status> {
+        let from = self.sender(&request)?;
+        let request = convert::vote_request_in(request.into_inner()).map_err(bad)?;
+        own(&request.vote, from)?;
+        let answer = self.raft().pre_vote(request).await.map_err(stopped)?;
+        Ok(Response::new(convert::vote_response_out(&answer)))
+    }
+
+    async fn snapshot(
+        &self,
+        request: Request<Streaming<wire::SnapshotFrame>>,
+    ) -> Result<Response<wire::SnapshotResponse>, Status> {
+        let from = self.sender(&request)?;
+        let received = snapshot::receive(request.into_inner(), &self.host.snapshots)
+            .await
+            .map_err(bad)?;
+        own(&received.vote, from)?;
+        let snapshot = Snapshot {
+            meta: received.meta,
+            snapshot: received.checkpoint,
+        };
+        let installed = self.raft().install_full_snapshot(received.vote, snapshot).await;
+        let vote = convert::vote_out(&installed.map_err(stopped)?.vote);
+        Ok(Response::new(wire::SnapshotResponse { vote: Some(vote) }))
+    }
+
+    async fn transfer_leader(
+        &self,
+        request: Request<wire::TransferLeaderRequest>,
+    ) -> Result<Response<wire::TransferLeaderResponse>, Status> {
+        use wire::transfer_leader_response::Refusal;
+        let from = self.sender(&request)?;
+        let request = convert::transfer_in(request.into_inner()).map_err(bad)?;
+        own(request.from_leader(), from)?;
+        if *request.to_node_id() == self.host.peers.node() && !self.host.handler.willing_to_lead() {
+            let refusal = Some(Refusal::Unwilling(true));
+            return Ok(Response::new(wire::TransferLeaderResponse { refusal }));
+        }
+        let answer = self
+            .raft()
+            .handle_transfer_leader(request)
+            .await
+            .map_err(stopped)?;
+        Ok(Response::new(convert::transferred_out(&answer)))
+    }
+
+    async fn door(
+        &self,
+        request: Request<Streaming<wire::DoorRequest>>,
+    ) -> Result<Response<Self::DoorStream>, Status> {
+        let from = self.sender(&request)?;
+        let identity = request
+            .extensions()
+            .get::<PeerIdentity>()
+            .copied()
+            .unwrap_or_default();
+        let (replies, answers) = mpsc::unbounded_channel();
+        let visitor = Visitor {
+            host: Arc::clone(&self.host),
+            node: from,
+            identity,
+            to: ReplyTo { link: 0, replies },
+        };
+        tokio::spawn(visitor.serve(request.into_inner()));
+        let host = Arc::clone(&self.host);
+        let answers = UnboundedReceiverStream::new(answers)
+            .take_while(|(_, reply)| std::future::ready(*reply != Reply::Closed))
+            .map(move |(_, reply)| Ok(reply_out(reply, now_if_leading(&host))));
+        Ok(Response::new(answers.boxed()))
+    }
+
+    async fn probe(
+        &self,
+        request: Request<wire::ProbeRequest>,
+    ) -> Result<Response<wire::ProbeResponse>, Status> {
+        self.sender(&request)?;
+        let host = &self.host;
+        Ok(Response::new(wire::ProbeResponse {
+            willing: host.handler.willing_to_lead(),
+            last_log: position(host.log.last().as_ref()),
+            wall: host.clock.wall(),
+            incarnation: host.incarnation,
+        }))
+    }
+
+    async fn peer(
+        &self,
+        request: Request<wire::PeerRequest>,
+    ) -> Result<Response<wire::PeerResponse>, Status> {
+        let from = self.sender(&request)?;
+        let request = request.into_inner();
+        let kind = u16::try_from(request.kind).map_err(|_| Status::invalid_argument("unknown kind"))?;
+        let call = PeerCall {
+            kind,
+            payload: request.payload,
+        };
+        let answer = self.host.handler.handle(from, call).await;
+        let payload = answer.map_err(|e| Status::failed_precondition(e.to_string()))?;
+        Ok(Response::new(wire::PeerResponse { payload }))
+    }
+}
+
+fn now_if_leading(host: &Host) -> u64 {
+    let leads = host.leadership.borrow().leader == Some(host.peers.node());
+    if leads { host.clock.now() } else { 0 }
+}
+
+/// One door stream of another node.
+struct Visitor {
+    host: Arc<Host>,
+    node: u64,
+    identity: PeerIdentity,
+    to: ReplyTo,
+}
+
+impl Visitor {
+    async fn serve(self, mut requests: Streaming<wire::DoorRequest>) {
+        let mut session = None;
+        while let Ok(Some(request)) = requests.message().await {
+            // Membership may have changed since the stream was opened.
+            let member = self.host.peers.may_speak_as(self.node, self.identity);
+            let Some(request) = request.request.filter(|_| member) else {
+                break;
+            };
+            if self.take(request, &mut session).is_none() {
+                break;
+            }
+        }
+        self.to.send(Reply::Closed);
+    }
+
+    /// Takes one request; `None` ends the stream.
+    fn take(&self, request: wire::door_request::Request, session: &mut Option<u64>) -> Option<()> {
+        use wire::door_request::Request;
+        match request {
+            Request::Hello(hello) => {
+                let sessions = &self.host.sessions;
+                let (id, accepted) = sessions.open(self.node, hello.incarnation, hello.term);
+                *session = Some(id);
+                self.to.send(Reply::Ready { accepted });
+            }
+            Request::Propose(frame) => self.propose(frame, (*session)?)?,
+            Request::Read(read) => {
+                let from = self.to.clone();
+                self.host
+                    .desk
+                    .send(desk::Request::Read { id: read.id, from })
+                    .ok()?;
+            }
+            Request::Ping(_) => self.to.send(Reply::Taken { frame: 0 }),
+        }
+        Some(())
+    }
+
+    fn propose(&self, frame: wire::DoorPropose, session: u64) -> Option<()> {
+        let own = |command: &wire::DoorCommand| {
+            let origin = peek_origin(&command.command);
+            origin.is_ok_and(|origin| origin.node == self.node && origin.sequence == command.sequence)
+        };
+        let fits = !frame.commands.is_empty() && frame.commands.len() <= MAX_BATCH_COMMANDS;
+        if !fits || !frame.commands.iter().all(own) {
+            return None;
+        }
+        let last = frame.commands.len() - 1;
+        let items = frame.commands.into_iter().enumerate().map(|(at, command)| Item {
+            term: frame.term,
+            sequence: command.sequence,
+            command: command.command,
+            frame: (at == last).then_some(frame.frame),
+            from: self.to.clone(),
+        });
+        let items: Vec<Item> = items.collect();
+        let taken = self
+            .host
+            .sessions
+            .accept(self.node, session, frame.term, frame.frame, || {
+                self.host.desk.send(desk::Request::Commands(items)).ok();
+            });
+        taken.then_some(())
+    }
+}
+
+fn reply_out(reply: Reply, now: u64) -> wire::DoorReply {
+    use wire::door_reply::Reply as Wire;
+    let reply = match reply {
+        Reply::Ready { accepted } => Some(Wire::Welcome(wire::DoorWelcome { accepted })),
+        Reply::Taken { frame } => Some(Wire::Accepted(wire::DoorAccepted { frame })),
+        Reply::Rejected { term, sequences } => Some(Wire::Rejected(wire::DoorRejected { term, sequences })),
+        Reply::Index { id, position } => Some(Wire::ReadIndex(wire::DoorReadIndex {
+            id,
+            position: position.unwrap_or(0),
+        })),
+        Reply::Closed => None,
+    };
+    wire::DoorReply { reply, now }
+}

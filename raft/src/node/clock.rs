@@ -1,0 +1,236 @@
+//! Time: the machine's clocks, and the cluster's clock as this node extrapolates it from what the leader says.
+//! This file must not know how the leader's answers travel.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rustix::time::{ClockId, Timespec, clock_gettime};
+
+use crate::command::Millis;
+
+/// The clocks of one machine.
+pub trait Clock: Send + Sync + 'static {
+    /// Milliseconds since the Unix epoch, as the operating system believes. May jump.
+    fn wall(&self) -> Millis;
+    /// Time since some fixed moment. Never jumps and counts while the machine sleeps.
+    fn monotonic(&self) -> Duration;
+}
+
+/// The operating system's clocks: `CLOCK_REALTIME` and `CLOCK_BOOTTIME`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn wall(&self) -> Millis {
+        let millis = since(clock_gettime(ClockId::Realtime)).as_millis();
+        Millis::try_from(millis).unwrap_or(Millis::MAX)
+    }
+
+    fn monotonic(&self) -> Duration {
+        since(clock_gettime(ClockId::Boottime))
+    }
+}
+
+fn since(time: Timespec) -> Duration {
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Duration::from_secs(seconds) + Duration::from_nanos(u64::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// The leader moves its clock towards the wall clock by at most one part in this many.
+const SLEW: u32 = 200;
+
+/// The cluster's clock: on the leader anchored at takeover and slewed, elsewhere extrapolated from the leader's.
+pub struct ClusterClock {
+    clock: Arc<dyn Clock>,
+    /// Greatest time applied here: the clock is never behind it.
+    floor: AtomicU64,
+    anchor: Mutex<Option<Anchor>>,
+}
+
+#[derive(Clone, Copy)]
+struct Anchor {
+    cluster: Duration,
+    at: Duration,
+    /// The term in which this node leads and keeps the clock, if it does.
+    leading: Option<u64>,
+}
+
+impl Anchor {
+    fn now(&self, monotonic: Duration) -> Duration {
+        self.cluster + monotonic.saturating_sub(self.at)
+    }
+}
+
+impl ClusterClock {
+    /// A clock that shows the wall clock until it has heard of a better one.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock,
+            floor: AtomicU64::new(0),
+            anchor: Mutex::new(None),
+        }
+    }
+
+    /// The cluster's time in Unix milliseconds.
+    pub fn now(&self) -> Millis {
+        let anchor = *self.anchor.lock();
+        let shown = match anchor {
+            Some(anchor) => millis(anchor.now(self.clock.monotonic())),
+            None => self.clock.wall(),
+        };
+        shown.max(self.floor.load(Ordering::Relaxed))
+    }
+
+    /// The machine's own wall clock.
+    pub fn wall(&self) -> Millis {
+        self.clock.wall()
+    }
+
+    /// An entry that carried this time was applied.
+    pub fn applied(&self, cluster_time: Millis) {
+        self.floor.fetch_max(cluster_time, Ordering::Relaxed);
+    }
+
+    /// The leader's clock showed `now` a moment ago. Ignored while this node leads.
+    pub fn observe(&self, now: Millis) {
+        let at = self.clock.monotonic();
+        let mut anchor = self.anchor.lock();
+        if now != 0 && anchor.is_none_or(|anchor| anchor.leading.is_none()) {
+            let cluster = Duration::from_millis(now);
+            *anchor = Some(Anchor {
+                cluster,
+                at,
+                leading: None,
+            });
+        }
+    }
+
+    /// This node leads in `term`: from now on it keeps the clock, from the later of its wall clock and the cluster's.
+    pub fn lead(&self, term: u64) {
+        let start = self.clock.wall().max(self.floor.load(Ordering::Relaxed));
+        let at = self.clock.monotonic();
+        let mut anchor = self.anchor.lock();
+        if anchor.is_none_or(|anchor| anchor.leading != Some(term)) {
+            *anchor = Some(Anchor {
+                cluster: Duration::from_millis(start),
+                at,
+                leading: Some(term),
+            });
+        }
+    }
+
+    /// This node does not lead (any more): it keeps its reading until a leader says otherwise.
+    pub fn follow(&self) {
+        let at = self.clock.monotonic();
+        if let Some(anchor) = self
+            .anchor
+            .lock()
+            .as_mut()
+            .filter(|anchor| anchor.leading.is_some())
+        {
+            anchor.cluster = anchor.now(at);
+            anchor.at = at;
+            anchor.leading = None;
+        }
+    }
+
+    /// How long ago a leader last told the time; `None` if none ever did. Zero while this node leads.
+    pub fn silence(&self) -> Option<Duration> {
+        let heard = (*self.anchor.lock())?;
+        match heard.leading {
+            Some(_) => Some(Duration::ZERO),
+            None => Some(self.clock.monotonic().saturating_sub(heard.at)),
+        }
+    }
+
+    /// The machine's own monotonic clock.
+    pub fn monotonic(&self) -> Duration {
+        self.clock.monotonic()
+    }
+
+    /// Moves a leader's clock a little towards the wall clock.
+    pub fn slew(&self) {
+        let wall = Duration::from_millis(self.clock.wall());
+        let at = self.clock.monotonic();
+        let mut anchor = self.anchor.lock();
+        let Some(anchor) = anchor.as_mut().filter(|anchor| anchor.leading.is_some()) else {
+            return;
+        };
+        let now = anchor.now(at);
+        let most = at.saturating_sub(anchor.at) / SLEW;
+        anchor.cluster = match wall > now {
+            true => now + (wall - now).min(most),
+            false => now - (now - wall).min(most),
+        };
+        anchor.at = at;
+    }
+}
+
+fn millis(time: Duration) -> Millis {
+    Millis::try_from(time.as_millis()).unwrap_or(Millis::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Default)]
+    struct Hand {
+        wall: AtomicU64,
+        monotonic: AtomicU64,
+    }
+
+    impl Clock for Hand {
+        fn wall(&self) -> Millis {
+            self.wall.load(Ordering::SeqCst)
+        }
+        fn monotonic(&self) -> Duration {
+            Duration::from_millis(self.monotonic.load(Ordering::SeqCst))
+        }
+    }
+
+    fn at(wall: Millis) -> (Arc<Hand>, ClusterClock) {
+        let hand = Arc::new(Hand::default());
+        hand.wall.store(wall, Ordering::SeqCst);
+        let clock = ClusterClock::new(Arc::clone(&hand) as Arc<dyn Clock>);
+        (hand, clock)
+    }
+
+    #[test]
+    fn a_wall_clock_step_does_not_move_a_leaders_clock() {
+        let (hand, clock) = at(1_000_000);
+        clock.lead(1);
+        hand.wall.store(9_000_000, Ordering::SeqCst);
+        hand.monotonic.store(2_000, Ordering::SeqCst);
+        assert_eq!(clock.now(), 1_002_000);
+        clock.slew();
+        assert_eq!(
+            clock.now(),
+            1_002_010,
+            "half a percent of the two seconds that passed"
+        );
+        clock.lead(1);
+        assert_eq!(clock.now(), 1_002_010, "the same term does not anchor again");
+    }
+
+    #[test]
+    fn a_leader_never_starts_behind_the_cluster() {
+        let (_hand, clock) = at(500);
+        clock.applied(7_000);
+        clock.lead(3);
+        assert_eq!(clock.now(), 7_000);
+    }
+
+    #[test]
+    fn a_follower_extrapolates_the_leaders_clock() {
+        let (hand, clock) = at(500);
+        clock.observe(80_000);
+        hand.monotonic.store(250, Ordering::SeqCst);
+        assert_eq!(clock.now(), 80_250);
+        clock.lead(2);
+        clock.observe(1);
+        assert!(clock.now() >= 500, "a leader keeps its own clock");
+    }
+}

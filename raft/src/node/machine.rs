@@ -1,0 +1,245 @@
+//! The state machine as openraft wants it: feeds committed entries to `state::Machine`, publishes how far it got and
+//! hands outcomes to whoever on this node waits for them. This file must not know what commands mean.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures::{Stream, StreamExt};
+use openraft::OptionalSend;
+use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot};
+use openraft::type_config::alias::SnapshotOf;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::door::Waiters;
+use crate::error::Error;
+use crate::log::Fatal;
+use crate::log::format::{decode_members, encode_members};
+use crate::log::types::{LogEntry, LogId, LogPayload, StoredMembers, TypeConfig, position, term_of};
+use crate::node::clock::ClusterClock;
+use crate::node::snapshots::{Checkpoint, Meta, Snapshots, applied_log_id};
+use crate::state::{Applied, Entry, Machine, Payload, Store, Views};
+
+/// Most entries in one write of the state store.
+const MAX_SLICE: usize = 1024;
+/// Most payload bytes in one write of the state store.
+const MAX_SLICE_BYTES: usize = 8 << 20;
+
+/// The node's state machine. Clones share it, so that a Raft core can be replaced over it.
+#[derive(Clone)]
+pub struct StateMachine {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    machine: Mutex<Machine>,
+    store: Arc<dyn Store>,
+    views: Views,
+    snapshots: Arc<Snapshots>,
+    waiters: Arc<Waiters>,
+    clock: Arc<ClusterClock>,
+    applied: watch::Sender<Applied>,
+    /// Payload bytes applied since the last snapshot.
+    unsaved: AtomicU64,
+    fatal: Fatal,
+}
+
+impl StateMachine {
+    /// Continues where `store` was left.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub fn open(
+        store: Arc<dyn Store>,
+        snapshots: Arc<Snapshots>,
+        waiters: Arc<Waiters>,
+        clock: Arc<ClusterClock>,
+        fatal: Fatal,
+    ) -> Result<Self, Error> {
+        let machine = Machine::open(Arc::clone(&store))?;
+        clock.applied(machine.applied().cluster_time);
+        let (applied, _) = watch::channel(machine.applied());
+        Ok(Self {
+            shared: Arc::new(Shared {
+                views: machine.views(),
+                machine: Mutex::new(machine),
+                store,
+                snapshots,
+                waiters,
+                clock,
+                applied,
+                unsaved: AtomicU64::new(0),
+                fatal,
+            }),
+        })
+    }
+
+    /// Views of the applied state.
+    pub fn views(&self) -> Views {
+        self.shared.views.clone()
+    }
+
+    /// How far this node has applied; `index` counts positions.
+    pub fn applied(&self) -> watch::Receiver<Applied> {
+        self.shared.applied.subscribe()
+    }
+
+    /// Payload bytes applied since the last snapshot.
+    pub fn unsaved_bytes(&self) -> u64 {
+        self.shared.unsaved.load(Ordering::Relaxed)
+    }
+
+    fn write(
+        &self,
+        entries: &mut Vec<Entry>,
+        responders: &mut Vec<ApplyResponder<TypeConfig>>,
+    ) -> Result<(), Error> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let (outcomes, applied) = {
+            let mut machine = self.shared.machine.lock();
+            (machine.apply(entries)?, machine.applied())
+        };
+        self.shared.clock.applied(applied.cluster_time);
+        // Published before anybody hears of it: who has an outcome must find it in the next view.
+        self.shared.applied.send_replace(applied);
+        for (entry, applying) in entries.drain(..).zip(outcomes) {
+            self.shared.waiters.applied(entry.term, applying.outcomes);
+        }
+        for responder in responders.drain(..) {
+            responder.send(());
+        }
+        Ok(())
+    }
+
+    fn replace(&self, meta: &Meta, checkpoint: &Checkpoint) -> Result<(), Error> {
+        let applied = {
+            let mut machine = self.shared.machine.lock();
+            if applied_log_id(&machine.applied()) < meta.last_log_id {
+                machine.install(&checkpoint.data())?;
+            }
+            machine.applied()
+        };
+        if applied.index < position(meta.last_log_id.as_ref()) {
+            return Err(Error::Corrupt {
+                what: "snapshot",
+                detail: format!("it ends at {} and was announced to reach {meta}", applied.index),
+            });
+        }
+        self.shared.snapshots.adopt(meta, checkpoint)?;
+        self.shared.clock.applied(applied.cluster_time);
+        self.shared.applied.send_replace(applied);
+        self.shared.waiters.jumped(applied.term);
+        self.shared.unsaved.store(0, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// An error here leaves the node behind for ever or wrong: it stops.
+    fn stop(&self, doing: &str, error: &Error) -> io::Error {
+        let message = format!("{doing}: {error}");
+        (self.shared.fatal)(&message);
+        io::Error::other(message)
+    }
+}
+
+/// An entry as the state machine takes it, and its payload bytes.
+fn entry_of(entry: LogEntry) -> Result<(Entry, usize), Error> {
+    let id = entry.log_id;
+    let payload = match entry.payload {
+        LogPayload::Blank => Payload::Blank,
+        LogPayload::Normal(batch) => Payload::Commands(batch.0),
+        LogPayload::Membership(members) => {
+            Payload::Membership(encode_members(&StoredMembers::new(Some(id), members))?)
+        }
+    };
+    let bytes = match &payload {
+        Payload::Commands(bytes) => bytes.len(),
+        _ => 0,
+    };
+    let entry = Entry {
+        index: position(Some(&id)),
+        term: term_of(&id),
+        payload,
+    };
+    Ok((entry, bytes))
+}
+
+impl RaftStateMachine<TypeConfig> for StateMachine {
+    type SnapshotData = Checkpoint;
+    type SnapshotBuilder = Builder;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembers), io::Error> {
+        let machine = self.shared.machine.lock();
+        match decode_members(machine.membership()) {
+            Ok(members) => Ok((applied_log_id(&machine.applied()), members)),
+            Err(error) => Err(self.stop("the applied membership", &error)),
+        }
+    }
+
+    async fn apply<Strm>(&mut self, mut entries: Strm) -> Result<(), io::Error>
+    where
+        Strm: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + OptionalSend,
+    {
+        let (mut slice, mut responders, mut bytes) = (Vec::new(), Vec::new(), 0);
+        while let Some(item) = entries.next().await {
+            let (entry, responder) = item?;
+            let (entry, size) = entry_of(entry).map_err(|e| self.stop("a log entry", &e))?;
+            slice.push(entry);
+            responders.extend(responder);
+            bytes += size;
+            self.shared.unsaved.fetch_add(size as u64, Ordering::Relaxed);
+            if slice.len() >= MAX_SLICE || bytes >= MAX_SLICE_BYTES {
+                bytes = 0;
+                self.write(&mut slice, &mut responders)
+                    .map_err(|e| self.stop("apply", &e))?;
+            }
+        }
+        self.write(&mut slice, &mut responders)
+            .map_err(|e| self.stop("apply", &e))
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        Builder {
+            machine: self.clone(),
+        }
+    }
+
+    async fn install_snapshot(&mut self, meta: &Meta, snapshot: Checkpoint) -> Result<(), io::Error> {
+        let (machine, meta) = (self.clone(), meta.clone());
+        let installed = tokio::task::spawn_blocking(move || machine.replace(&meta, &snapshot)).await;
+        let installed = installed.map_err(|e| io::Error::other(format!("installing a snapshot: {e}")))?;
+        installed.map_err(|e| self.stop("installing a snapshot", &e))
+    }
+
+    async fn get_current_snapshot(
+        &mut self,
+    ) -> Result<Option<SnapshotOf<TypeConfig, Checkpoint>>, io::Error> {
+        let current = self.shared.snapshots.current();
+        Ok(current.map(|(meta, snapshot)| Snapshot { meta, snapshot }))
+    }
+}
+
+/// Makes snapshots beside the running state machine.
+pub struct Builder {
+    machine: StateMachine,
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for Builder {
+    type SnapshotData = Checkpoint;
+
+    async fn build_snapshot(&mut self) -> Result<SnapshotOf<TypeConfig, Checkpoint>, io::Error> {
+        let machine = self.machine.clone();
+        machine.shared.unsaved.store(0, Ordering::Relaxed);
+        let building = machine.clone();
+        let built = tokio::task::spawn_blocking(move || {
+            building.shared.snapshots.build(building.shared.store.as_ref())
+        });
+        let built = built
+            .await
+            .map_err(|e| io::Error::other(format!("making a snapshot: {e}")))?;
+        let (meta, snapshot) = built.map_err(|e| machine.stop("making a snapshot", &e))?;
+        Ok(Snapshot { meta, snapshot })
+    }
+}

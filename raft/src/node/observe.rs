@@ -1,0 +1,131 @@
+//! Watches the Raft core and tells everybody else: who leads, who the members are, how far the log is. Replaces the
+//! core's own waiting functions. This file must not decide anything.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use openraft::Instant;
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::metrics::RaftMetrics;
+
+use crate::command::NodeRecord;
+use crate::door::door::Leadership;
+use crate::log::types::{TypeConfig, position};
+use crate::node::replica::Node;
+use crate::replica::{Member, Status};
+
+type Metrics = RaftMetrics<TypeConfig>;
+
+/// Runs until the node closes.
+pub async fn run(node: Arc<Node>) {
+    let mut cores = node.cores.subscribe();
+    let mut applied = node.applied.clone();
+    let mut tick = tokio::time::interval(node.config.timings.heartbeat);
+    loop {
+        cores.mark_unchanged();
+        let mut metrics = node.raft.load_full().metrics();
+        loop {
+            let seen = metrics.borrow_and_update().clone();
+            look(&node, &seen);
+            tokio::select! {
+                changed = metrics.changed() => if changed.is_err() { break },
+                _ = applied.changed() => {}
+                _ = tick.tick() => {}
+            }
+        }
+        if node.closing.load(Ordering::Acquire) || cores.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn look(node: &Node, metrics: &Metrics) {
+    if let Err(fatal) = &metrics.running_state
+        && !node.closing.load(Ordering::Acquire)
+        && !matches!(fatal, openraft::errors::Fatal::Stopped)
+    {
+        (node.fatal)(&format!("the Raft core has ended: {fatal}"));
+    }
+    learn_peers(node, metrics);
+    let status = status(node, metrics);
+    let leadership = Leadership {
+        term: status.term,
+        leader: status.leader,
+    };
+    let leads = status.leader == Some(node.config.node_id);
+    match leads {
+        // Before the door hears of it: the first entry carries the new leader's clock.
+        true => node.clock.lead(status.term),
+        false => node.clock.follow(),
+    }
+    node.leadership.send_if_modified(|seen| replace(seen, leadership));
+    node.status.send_if_modified(|seen| replace(seen, status));
+}
+
+fn replace<T: PartialEq>(seen: &mut T, new: T) -> bool {
+    let changed = *seen != new;
+    if changed {
+        *seen = new;
+    }
+    changed
+}
+
+/// From the first membership on, exactly its nodes may talk to this one.
+fn learn_peers(node: &Node, metrics: &Metrics) {
+    let members: BTreeMap<u64, NodeRecord> = metrics
+        .membership_config
+        .nodes()
+        .map(|(id, record)| (*id, record.clone()))
+        .collect();
+    if !members.is_empty() && node.peers.set(members) {
+        node.transport.trust(node.peers.keys());
+    }
+}
+
+fn status(node: &Node, metrics: &Metrics) -> Status {
+    let me = node.config.node_id;
+    let applied = *node.applied.borrow();
+    let leads = metrics.state.is_leader();
+    // A stored vote may name this node although it leads no more.
+    let leader = metrics.current_leader.filter(|leader| *leader != me || leads);
+    Status {
+        term: metrics.current_term,
+        leader,
+        is_leader: leads && has_quorum(node, metrics),
+        last_log_index: metrics.last_log_index.map_or(0, |index| index + 1),
+        committed_index: position(metrics.local_committed.as_ref()),
+        applied_index: applied.index,
+        revision: applied.revision,
+        members: members(metrics, leads),
+    }
+}
+
+/// Whether a quorum acknowledged this leader within an election time-out.
+fn has_quorum(node: &Node, metrics: &Metrics) -> bool {
+    let me = node.config.node_id;
+    let alone = metrics.membership_config.voter_ids().all(|voter| voter == me);
+    let age = metrics.last_quorum_acked.map(|acked| acked.elapsed());
+    alone || age.is_some_and(|age| age < node.config.timings.election_max)
+}
+
+fn members(metrics: &Metrics, leads: bool) -> Vec<Member> {
+    let voters: Vec<u64> = metrics.membership_config.voter_ids().collect();
+    let member = |(id, record): (&u64, &NodeRecord)| {
+        let matched = metrics.replication.as_ref().and_then(|all| all.get(id));
+        let contact = metrics.heartbeat.as_ref().and_then(|all| *all.get(id)?);
+        Member {
+            id: *id,
+            record: record.clone(),
+            voter: voters.contains(id),
+            matched_index: matched.filter(|_| leads).map(|id| position(id.as_ref())),
+            last_contact_ms: contact.filter(|_| leads).map(|at| millis(at.elapsed())),
+        }
+    };
+    metrics.membership_config.nodes().map(member).collect()
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,413 @@
+//! One running member: wires log, state machine, door and network together and offers them as a `Replica`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+
+use crate::codec::encode_command;
+use crate::command::{Command, Millis, NodeRecord, Op, Origin, Outcome};
+use crate::door::Waiters;
+use crate::door::desk::{self, Raft};
+use crate::door::door::{self, Ask, Leadership, Read};
+use crate::door::sessions::Sessions;
+use crate::error::Error;
+use crate::log::{Fatal, LogBackend, LogStore};
+use crate::net::{self, Host, Lanes, Network, Peers, Transport};
+use crate::node::clock::{Clock, ClusterClock};
+use crate::node::config::Config;
+use crate::node::identity::Identity;
+use crate::node::machine::StateMachine;
+use crate::node::snapshots::Snapshots;
+use crate::node::{observe, tend};
+use crate::replica::{Change, PeerCall, PeerHandler, Replica, Status};
+use crate::state::{Applied, Store, View, Views};
+
+/// What a node is built from.
+pub struct Parts {
+    /// Where the log is kept.
+    pub log: Arc<dyn LogBackend>,
+    /// Where the state is kept.
+    pub state: Arc<dyn Store>,
+    /// How nodes are reached.
+    pub transport: Arc<dyn Transport>,
+    /// The machine's clocks.
+    pub clock: Arc<dyn Clock>,
+    /// Who answers messages to this node.
+    pub handler: Arc<dyn PeerHandler>,
+    /// Called when the node must stop at once.
+    pub fatal: Fatal,
+}
+
+/// A running member of a cluster. Clones are handles to the same member; `shutdown` ends it.
+#[derive(Clone)]
+pub struct RaftReplica {
+    node: Arc<Node>,
+}
+
+/// Everything a member's tasks share.
+pub(crate) struct Node {
+    pub config: Config,
+    pub incarnation: u64,
+    pub raft: Arc<ArcSwap<Raft>>,
+    pub log: LogStore,
+    pub machine: StateMachine,
+    pub store: Arc<dyn Store>,
+    pub waiters: Arc<Waiters>,
+    pub clock: Arc<ClusterClock>,
+    pub peers: Arc<Peers>,
+    pub transport: Arc<dyn Transport>,
+    pub network: Network,
+    pub leadership: watch::Sender<Leadership>,
+    pub status: watch::Sender<Status>,
+    pub applied: watch::Receiver<Applied>,
+    pub views: Views,
+    pub fatal: Fatal,
+    /// Whether the layers above want this node to stand for election.
+    pub elect: AtomicBool,
+    pub closing: AtomicBool,
+    /// Counts Raft cores; a new one replaces one that hangs in a transfer.
+    pub cores: watch::Sender<u64>,
+    /// One membership change at a time.
+    pub changing: tokio::sync::Mutex<()>,
+    asks: mpsc::UnboundedSender<Ask>,
+    sequence: AtomicU64,
+    runtime: Handle,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl RaftReplica {
+    /// Starts a member on the current Tokio runtime, which it uses for all its tasks.
+    ///
+    /// A member with an empty log does nothing until `initialize` is called or a leader reaches it.
+    ///
+    /// # Errors
+    /// `Error::Corrupt` when what is on disk cannot be trusted or belongs to another node, `Error::Storage` when the
+    /// disk or the listener fails, `Error::Limit` when the intervals contradict each other.
+    pub async fn start(config: Config, parts: Parts) -> Result<Self, Error> {
+        let dir = &config.data_dir;
+        std::fs::create_dir_all(dir).map_err(|e| Error::Storage(format!("{}: {e}", dir.display())))?;
+        let identity = Identity::begin(dir, config.cluster_id, config.node_id)?;
+        let snapshots = Arc::new(Snapshots::open(dir.join("snapshots"))?);
+        let log = LogStore::open(parts.log, Arc::clone(&parts.fatal))?;
+        snapshots.discard_before(log.purged());
+
+        let (freed, freed_out) = mpsc::unbounded_channel();
+        let waiters = Arc::new(Waiters::new(config.node_id, identity.incarnation, freed));
+        let clock = Arc::new(ClusterClock::new(parts.clock));
+        let machine = StateMachine::open(
+            Arc::clone(&parts.state),
+            Arc::clone(&snapshots),
+            Arc::clone(&waiters),
+            Arc::clone(&clock),
+            Arc::clone(&parts.fatal),
+        )?;
+        let peers = Arc::new(Peers::new(config.cluster_id, config.node_id, &config.contacts));
+        parts.transport.trust(peers.keys());
+        let silence = config.timings.election_max;
+        let lanes = Arc::new(Lanes::new(
+            Arc::clone(&parts.transport),
+            Arc::clone(&peers),
+            silence,
+        ));
+        let network = Network::new(lanes, Arc::clone(&clock), identity.incarnation, silence);
+        let raft = open_core(&config, &network, &log, &machine).await?;
+        let raft = Arc::new(ArcSwap::from_pointee(raft));
+
+        let (desk, requests) = mpsc::unbounded_channel();
+        let (asks, asked) = mpsc::unbounded_channel();
+        let (leadership, leads) = watch::channel(Leadership::default());
+        let incoming = parts
+            .transport
+            .listen()
+            .map_err(|e| Error::Storage(format!("node listener: {e}")))?;
+        let host = Arc::new(Host {
+            raft: Arc::clone(&raft),
+            peers: Arc::clone(&peers),
+            snapshots,
+            log: log.clone(),
+            desk: desk.clone(),
+            sessions: Sessions::default(),
+            handler: parts.handler,
+            clock: Arc::clone(&clock),
+            leadership: leads.clone(),
+            incarnation: identity.incarnation,
+        });
+        let door = door::Parts {
+            node: config.node_id,
+            waiters: Arc::clone(&waiters),
+            asks: asked,
+            freed: freed_out,
+            leadership: leads,
+            desk,
+            links: Arc::new(network.clone()),
+            applied: machine.applied(),
+            views: machine.views(),
+        };
+        let node = Arc::new(Node {
+            incarnation: identity.incarnation,
+            raft: Arc::clone(&raft),
+            applied: machine.applied(),
+            views: machine.views(),
+            log,
+            machine,
+            store: parts.state,
+            waiters,
+            clock: Arc::clone(&clock),
+            peers,
+            transport: parts.transport,
+            network,
+            leadership,
+            status: watch::channel(Status::default()).0,
+            fatal: parts.fatal,
+            elect: AtomicBool::new(true),
+            closing: AtomicBool::new(false),
+            cores: watch::channel(0).0,
+            changing: tokio::sync::Mutex::new(()),
+            asks,
+            sequence: AtomicU64::new(0),
+            runtime: Handle::current(),
+            tasks: Mutex::new(Vec::new()),
+            config,
+        });
+        node.spawn(async move {
+            if let Err(error) = net::serve(host, incoming).await {
+                tracing::error!(%error, "node-to-node traffic is not served any more");
+            }
+        });
+        node.spawn(desk::run(raft, clock, requests));
+        node.spawn(door::run(door));
+        node.spawn(observe::run(Arc::clone(&node)));
+        node.spawn(tend::run(Arc::clone(&node)));
+        node.spawn(tend::register(Arc::clone(&node)));
+        Ok(Self { node })
+    }
+
+    /// Makes this node the first and only voter of a new cluster and enters it into the register. Once in a
+    /// cluster's life.
+    ///
+    /// # Errors
+    /// `Error::Membership` when the node has a log already or the register allots it another id.
+    pub async fn initialize(&self, record: NodeRecord) -> Result<(), Error> {
+        let node = &self.node;
+        let members = std::collections::BTreeMap::from([(node.config.node_id, record.clone())]);
+        let started = node.raft.load_full().initialize(members).await;
+        started.map_err(|e| Error::Membership(e.to_string()))?;
+        let outcome = node.propose(vec![Op::RegisterNode { node: record }]).await?;
+        match outcome {
+            Outcome::Applied { node: id, .. } if id == node.config.node_id => Ok(()),
+            other => Err(Error::Membership(format!(
+                "the register did not take the first node: {other:?}"
+            ))),
+        }
+    }
+
+    /// Whether this node has a log or a state: false before `initialize` or a first message from a leader.
+    pub fn initialized(&self) -> bool {
+        self.node.log.last().is_some() || self.node.applied.borrow().index > 0
+    }
+
+    /// Whether this node stands for election when no leader is heard of. With `false` (a sealed node) it does so only
+    /// after three election time-outs of silence, so that a cluster of sealed nodes still finds a caretaker.
+    pub fn elect(&self, enabled: bool) {
+        self.node.elect.store(enabled, Ordering::Relaxed);
+        self.node.raft.load().runtime_config().elect(enabled);
+    }
+
+    /// This start's number.
+    pub fn incarnation(&self) -> u64 {
+        self.node.incarnation
+    }
+
+    /// Makes a snapshot now and lets the log before it go (as far as the policy says).
+    ///
+    /// # Errors
+    /// `Error::Stopped` when the Raft core has ended.
+    pub async fn snapshot(&self) -> Result<(), Error> {
+        let raft = self.node.raft.load_full();
+        raft.trigger()
+            .snapshot()
+            .await
+            .map_err(|e| Error::Stopped(e.to_string()))
+    }
+
+    /// Hands leadership over if it can, then stops everything and makes the state durable.
+    pub async fn shutdown(&self) {
+        let node = &self.node;
+        let leads = node.status.borrow().is_leader;
+        if leads && let Err(error) = Box::pin(node.transfer(None)).await {
+            tracing::info!(%error, "leadership is not handed over before the shutdown");
+        }
+        self.stop().await;
+        if let Err(error) = node.store.flush() {
+            tracing::error!(%error, "the state store does not flush");
+        }
+    }
+
+    /// Stops everything at once, as a crash would, except that memory is given back.
+    pub async fn stop(&self) {
+        let node = &self.node;
+        node.closing.store(true, Ordering::Release);
+        let raft = node.raft.load_full();
+        // It has ended in any case; how it ended was reported where it happened.
+        raft.shutdown().await.ok();
+        let tasks = std::mem::take(&mut *node.tasks.lock());
+        for task in tasks {
+            task.abort();
+            task.await.ok();
+        }
+    }
+}
+
+/// A Raft core over the node's log and state machine.
+pub(crate) async fn open_core(
+    config: &Config,
+    network: &Network,
+    log: &LogStore,
+    machine: &StateMachine,
+) -> Result<Raft, Error> {
+    let raft = Raft::new(
+        config.node_id,
+        config.raft()?,
+        network.clone(),
+        log.clone(),
+        machine.clone(),
+    );
+    raft.await
+        .map_err(|e| Error::Storage(format!("Raft does not start: {e}")))
+}
+
+impl Node {
+    fn spawn(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
+        let task = self.runtime.spawn(task);
+        self.tasks.lock().push(task);
+    }
+
+    pub fn next_origin(&self) -> Origin {
+        Origin {
+            node: self.config.node_id,
+            incarnation: self.incarnation,
+            sequence: self.sequence.fetch_add(1, Ordering::Relaxed) + 1,
+        }
+    }
+
+    /// Proposes operations of this crate's own.
+    pub async fn propose(&self, ops: Vec<Op>) -> Result<Outcome, Error> {
+        let command = Command {
+            origin: self.next_origin(),
+            oldest_term: 0,
+            now_used: self.clock.now(),
+            expect: Vec::new(),
+            ops,
+        };
+        self.submit(&command).await
+    }
+
+    async fn submit(&self, command: &Command) -> Result<Outcome, Error> {
+        let origin = command.origin;
+        if origin.node != self.config.node_id || origin.incarnation != self.incarnation {
+            return Err(Error::Limit("proposals of this start of this node"));
+        }
+        let encoded = encode_command(command)?;
+        let retry_until = Instant::now() + self.config.timings.retry;
+        let answer = self.waiters.add(origin.sequence, encoded, retry_until)?;
+        let mut waiting = Waiting {
+            waiters: &self.waiters,
+            sequence: Some(origin.sequence),
+        };
+        self.asks.send(Ask::Propose(origin.sequence)).map_err(stopped)?;
+        match timeout(self.config.timings.outcome, answer).await {
+            Ok(Ok(answer)) => {
+                waiting.sequence = None;
+                answer
+            }
+            _ => Err(self.waiters.give_up(origin.sequence)),
+        }
+    }
+
+    pub async fn read(&self) -> Result<Arc<View>, Error> {
+        let (answer, view) = oneshot::channel();
+        let until = Instant::now() + self.config.timings.retry;
+        self.asks
+            .send(Ask::Read(Read { until, answer }))
+            .map_err(stopped)?;
+        match timeout(self.config.timings.retry + Duration::from_secs(1), view).await {
+            Ok(Ok(view)) => view,
+            Ok(Err(_)) => Err(stopped("the door has ended")),
+            Err(_) => Err(Error::NoLeader),
+        }
+    }
+}
+
+/// Takes a command back when its caller goes away.
+struct Waiting<'a> {
+    waiters: &'a Waiters,
+    sequence: Option<u64>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(sequence) = self.sequence {
+            self.waiters.give_up(sequence);
+        }
+    }
+}
+
+fn stopped(error: impl std::fmt::Display) -> Error {
+    Error::Stopped(error.to_string())
+}
+
+impl Replica for RaftReplica {
+    fn node_id(&self) -> u64 {
+        self.node.config.node_id
+    }
+
+    fn next_origin(&self) -> Origin {
+        self.node.next_origin()
+    }
+
+    fn view(&self) -> Result<Arc<View>, Error> {
+        self.node.views.latest()
+    }
+
+    fn read(&self) -> BoxFuture<'_, Result<Arc<View>, Error>> {
+        Box::pin(self.node.read())
+    }
+
+    fn propose(&self, command: Command) -> BoxFuture<'_, Result<Outcome, Error>> {
+        Box::pin(async move { self.node.submit(&command).await })
+    }
+
+    fn now(&self) -> Millis {
+        self.node.clock.now()
+    }
+
+    fn status(&self) -> watch::Receiver<Status> {
+        self.node.status.subscribe()
+    }
+
+    fn call_peer(&self, node: u64, call: PeerCall) -> BoxFuture<'_, Result<Bytes, Error>> {
+        let network = self.node.network.clone();
+        // On the node's own runtime, where its connections live.
+        let calling = self
+            .node
+            .runtime
+            .spawn(async move { network.call(node, call).await });
+        Box::pin(async move { calling.await.map_err(stopped)? })
+    }
+
+    fn change(&self, change: Change) -> BoxFuture<'_, Result<(), Error>> {
+        let node = Arc::clone(&self.node);
+        // Finished even if the caller goes away: a half-done change is worse than an unwanted one.
+        let changing = self.node.runtime.spawn(async move { node.change(change).await });
+        Box::pin(async move { changing.await.map_err(stopped)? })
+    }
+}

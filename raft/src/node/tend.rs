@@ -1,0 +1,156 @@
+//! What a running member does by itself: registers its start, makes snapshots, keeps the cluster's clock going and
+//! stands in as caretaker when nobody leads. This file must not know how any of it is carried out.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures::future::join_all;
+
+use crate::command::{Millis, Op, Outcome};
+use crate::error::Error;
+use crate::node::replica::Node;
+use crate::replica::Status;
+use crate::state::registered_node;
+
+/// An idle leader moves the cluster's clock when it is this far behind.
+const CLOCK_LAG: Millis = 60_000;
+/// Members whose wall clocks are this near to each other agree on the time.
+const CLOCK_AGREEMENT: Millis = 30_000;
+/// Pause between attempts to commit something of this crate's own.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Tends the node until it closes.
+pub async fn run(node: Arc<Node>) {
+    let mut tick = tokio::time::interval(node.config.timings.heartbeat);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let started = node.clock.monotonic();
+    let mut snapshot_at = 0;
+    let mut clock_at = node.clock.monotonic();
+    loop {
+        tick.tick().await;
+        node.clock.slew();
+        let status = node.status.borrow().clone();
+        caretake(&node, &status, started);
+        snapshot(&node, &status, &mut snapshot_at).await;
+        let now = node.clock.monotonic();
+        if status.is_leader && now.saturating_sub(clock_at) > PAUSE {
+            clock_at = now;
+            advance_clock(&node, &status).await;
+        }
+    }
+}
+
+/// A node that should not lead stands for election all the same after long silence: someone must order what the
+/// others do, and a sealed leader can.
+fn caretake(node: &Node, status: &Status, started: Duration) {
+    if node.elect.load(Ordering::Relaxed) {
+        return;
+    }
+    let since_start = node.clock.monotonic().saturating_sub(started);
+    let silence = node.clock.silence().unwrap_or(since_start).min(since_start);
+    let stand = silence > node.config.timings.election_max * 3 || status.is_leader;
+    node.raft.load().runtime_config().elect(stand);
+}
+
+async fn snapshot(node: &Node, status: &Status, snapshot_at: &mut u64) {
+    let policy = &node.config.snapshots;
+    let entries = status.applied_index.saturating_sub(*snapshot_at);
+    if entries < policy.entries && node.machine.unsaved_bytes() < policy.bytes {
+        return;
+    }
+    *snapshot_at = status.applied_index;
+    if let Err(error) = node.raft.load_full().trigger().snapshot().await {
+        tracing::warn!(%error, "a snapshot cannot be started");
+    }
+}
+
+/// Moves the cluster's clock when nothing else did for a while, above all after everything was off: ordinary commands
+/// may not make a great step. Only if most members' clocks agree.
+async fn advance_clock(node: &Node, status: &Status) {
+    let behind = node
+        .clock
+        .now()
+        .saturating_sub(node.applied.borrow().cluster_time);
+    if behind < CLOCK_LAG {
+        return;
+    }
+    let me = node.config.node_id;
+    let wall = node.clock.wall();
+    let voters: Vec<u64> = status
+        .members
+        .iter()
+        .filter(|member| member.voter)
+        .map(|member| member.id)
+        .collect();
+    let others = voters.iter().filter(|voter| **voter != me);
+    let probes = join_all(others.map(|voter| async { (*voter, node.network.probe(*voter).await) })).await;
+    let mut agree = usize::from(voters.contains(&me));
+    for (voter, found) in probes {
+        match found {
+            Ok(found) if found.wall.abs_diff(wall) <= CLOCK_AGREEMENT => agree += 1,
+            Ok(found) => tracing::error!(
+                voter,
+                difference_ms = found.wall.abs_diff(wall),
+                "the clocks of two members disagree"
+            ),
+            Err(error) => tracing::debug!(voter, %error, "a member's clock is not known"),
+        }
+    }
+    if agree * 2 <= voters.len() {
+        tracing::error!(
+            agree,
+            voters = voters.len(),
+            "too few members agree on the time to advance the clock"
+        );
+        return;
+    }
+    if let Err(error) = node.propose(vec![Op::AdvanceClock]).await {
+        tracing::debug!(%error, "the clock was not advanced");
+    }
+}
+
+/// Registers this start of the node once the node is in the register. A refusal means that the disk was rolled back
+/// or copied: then the node must not go on.
+pub async fn register(node: Arc<Node>) {
+    let mut applied = node.applied.clone();
+    // What is applied now was durable before: a later start with a shorter log has lost something.
+    let reached = applied.borrow().index;
+    loop {
+        match attempt(&node, reached).await {
+            Ok(true) => return,
+            Ok(false) => {
+                // Not in the register yet: that comes with some entry.
+                if applied.changed().await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                tracing::debug!(%error, "this start of the node is not registered yet");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn attempt(node: &Node, reached: u64) -> Result<bool, Error> {
+    if registered_node(&*node.views.latest()?, node.config.node_id)?.is_none() {
+        return Ok(false);
+    }
+    let begin = Op::BeginIncarnation {
+        node: node.config.node_id,
+        incarnation: node.incarnation,
+        instance: node.config.instance,
+        last_log_index: reached,
+    };
+    match node.propose(vec![begin]).await? {
+        Outcome::Applied { .. } => Ok(true),
+        Outcome::Denied { reason } => {
+            (node.fatal)(&format!(
+                "{reason}; rolled-back or cloned disk: rejoin under a new id"
+            ));
+            Ok(true)
+        }
+        other => Err(Error::Membership(format!("{other:?}"))),
+    }
+}

@@ -1,0 +1,369 @@
+//! Starts, kills and restarts members on loopback addresses and waits for conditions.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use conclave_raft::log::{LogBackend, MemoryLog};
+use conclave_raft::net::{NodeKey, PlainTransport, TlsTransport, Transport};
+use conclave_raft::node::{Config, Parts, RaftReplica, SnapshotPolicy, SystemClock, Timings};
+use conclave_raft::state::{MemoryStore, Store, digest};
+use conclave_raft::{
+    Change, Command, Error, Expect, NodeRecord, Op, Outcome, PeerCall, PeerHandler, Replica, Status,
+};
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+
+pub const LIMIT: Duration = Duration::from_secs(30);
+
+/// Where nodes keep things and how they talk.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Kind {
+    MemoryPlain,
+    #[cfg(feature = "rocksdb")]
+    RocksTls,
+}
+
+#[derive(Default)]
+pub struct Echo {
+    pub unwilling: AtomicBool,
+}
+
+impl PeerHandler for Echo {
+    fn handle(&self, from: u64, call: PeerCall) -> BoxFuture<'_, Result<Bytes, Error>> {
+        Box::pin(async move {
+            Ok(Bytes::from(format!(
+                "{from}:{}:{}",
+                call.kind,
+                call.payload.len()
+            )))
+        })
+    }
+    fn willing_to_lead(&self) -> bool {
+        !self.unwilling.load(Ordering::SeqCst)
+    }
+}
+
+pub struct Member {
+    pub id: u64,
+    pub record: NodeRecord,
+    pub handler: Arc<Echo>,
+    pub fatal: Arc<Mutex<Vec<String>>>,
+    pub policy: SnapshotPolicy,
+    kind: Kind,
+    dir: PathBuf,
+    key: String,
+    address: SocketAddr,
+    contacts: Vec<(u64, NodeRecord)>,
+    stores: Option<(Arc<dyn LogBackend>, Arc<dyn Store>)>,
+    replica: Option<RaftReplica>,
+}
+
+pub struct Cluster {
+    _dir: tempfile::TempDir,
+    pub members: Vec<Member>,
+}
+
+impl Member {
+    pub fn replica(&self) -> &RaftReplica {
+        self.replica.as_ref().expect("the member runs")
+    }
+
+    fn stores(&mut self) -> (Arc<dyn LogBackend>, Arc<dyn Store>) {
+        if let (Some(stores), Kind::MemoryPlain) = (&self.stores, self.kind) {
+            return stores.clone();
+        }
+        let stores = match self.kind {
+            Kind::MemoryPlain => (
+                Arc::new(MemoryLog::default()) as Arc<dyn LogBackend>,
+                Arc::new(MemoryStore::new()) as Arc<dyn Store>,
+            ),
+            #[cfg(feature = "rocksdb")]
+            Kind::RocksTls => (
+                Arc::new(conclave_raft::log::RocksLog::open(&self.dir.join("log")).unwrap())
+                    as Arc<dyn LogBackend>,
+                Arc::new(conclave_raft::state::RocksStore::open(&self.dir.join("state")).unwrap())
+                    as Arc<dyn Store>,
+            ),
+        };
+        self.stores = Some(stores.clone());
+        stores
+    }
+
+    async fn transport(&self) -> Arc<dyn Transport> {
+        match self.kind {
+            Kind::MemoryPlain => Arc::new(PlainTransport::bind(self.address).await.unwrap()),
+            #[cfg(feature = "rocksdb")]
+            Kind::RocksTls => {
+                let key = NodeKey::from_pem(&self.key).unwrap();
+                Arc::new(TlsTransport::bind(self.address, key).await.unwrap())
+            }
+        }
+    }
+
+    pub async fn start(&mut self) {
+        self.try_start().await.unwrap();
+    }
+
+    pub async fn try_start(&mut self) -> Result<(), Error> {
+        let (log, state) = self.stores();
+        let fatal = Arc::clone(&self.fatal);
+        let parts = Parts {
+            log,
+            state,
+            transport: self.transport().await,
+            clock: Arc::new(SystemClock),
+            handler: Arc::clone(&self.handler) as Arc<dyn PeerHandler>,
+            fatal: Arc::new(move |reason: &str| fatal.lock().push(reason.to_owned())),
+        };
+        let config = Config {
+            cluster_id: [9; 16],
+            node_id: self.id,
+            data_dir: self.dir.clone(),
+            instance: [u8::try_from(self.id).unwrap(); 16],
+            contacts: self.contacts.clone(),
+            timings: Timings::default(),
+            snapshots: self.policy,
+        };
+        self.replica = Some(RaftReplica::start(config, parts).await?);
+        Ok(())
+    }
+
+    /// Ends the member as a crash would, and waits until nothing holds its stores.
+    pub async fn kill(&mut self) {
+        self.replica.take().expect("the member runs").stop().await;
+        self.let_go().await;
+    }
+
+    pub async fn shutdown(&mut self) {
+        self.replica.take().expect("the member runs").shutdown().await;
+        self.let_go().await;
+    }
+
+    async fn let_go(&mut self) {
+        if self.kind == Kind::MemoryPlain {
+            return;
+        }
+        let (log, state) = self.stores.take().unwrap();
+        let (log, state) = (weak(log), weak(state));
+        eventually("the stores are let go", || {
+            log.strong_count() == 0 && state.strong_count() == 0
+        })
+        .await;
+    }
+
+    pub async fn wait(&self, what: &str, met: impl FnMut(&Status) -> bool) -> Status {
+        let mut status = self.replica().status();
+        let found = tokio::time::timeout(LIMIT, status.wait_for(met)).await;
+        match found {
+            Ok(found) => found.unwrap().clone(),
+            Err(_) => panic!(
+                "node {}: not {what}: {:?}",
+                self.id,
+                self.replica().status().borrow()
+            ),
+        }
+    }
+
+    pub async fn put(&self, key: &str, value: &[u8]) -> Result<Outcome, Error> {
+        self.replica()
+            .propose(self.command(vec![put(key, value)], vec![]))
+            .await
+    }
+
+    pub fn command(&self, ops: Vec<Op>, expect: Vec<Expect>) -> Command {
+        Command {
+            origin: self.replica().next_origin(),
+            oldest_term: 0,
+            now_used: self.replica().now(),
+            expect,
+            ops,
+        }
+    }
+
+    /// The value at `key` as of now.
+    pub async fn get(&self, key: &str) -> Option<Bytes> {
+        let view = self.replica().read().await.unwrap();
+        view.rows().get(&name(key)).unwrap().map(|row| row.value)
+    }
+
+    pub fn digest(&self) -> [u8; 32] {
+        digest(&self.replica().view().unwrap()).unwrap()
+    }
+}
+
+fn weak<T: ?Sized>(shared: Arc<T>) -> std::sync::Weak<T> {
+    Arc::downgrade(&shared)
+}
+
+pub async fn eventually(what: &str, mut met: impl FnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + LIMIT;
+    while !met() {
+        assert!(tokio::time::Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// A row key in a table that belongs to nobody.
+pub fn name(key: &str) -> Bytes {
+    Bytes::from([&[1, 0x70, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], key.as_bytes()].concat())
+}
+
+pub fn put(key: &str, value: &[u8]) -> Op {
+    Op::Put {
+        key: name(key),
+        kind: 1,
+        term: 0,
+        deadline: 0,
+        new_generation: false,
+        value: Bytes::copy_from_slice(value),
+    }
+}
+
+impl Cluster {
+    /// Prepares `size` members with addresses of their own; none runs yet.
+    pub async fn prepare(kind: Kind, size: u64) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut members = Vec::new();
+        for id in 1..=size {
+            let key = NodeKey::generate().unwrap();
+            let pem = key.to_pem().unwrap();
+            let address = free_address().await;
+            let record = NodeRecord {
+                key_hash: key.key_hash(),
+                name: format!("node-{id}"),
+                zone: format!("zone-{id}"),
+                cluster_addr: address.to_string(),
+                api_addr: String::new(),
+            };
+            members.push(Member {
+                id,
+                record,
+                handler: Arc::default(),
+                fatal: Arc::default(),
+                policy: SnapshotPolicy::default(),
+                kind,
+                dir: dir.path().join(id.to_string()),
+                key: pem,
+                address,
+                contacts: Vec::new(),
+                stores: None,
+                replica: None,
+            });
+        }
+        let first = (1, members[0].record.clone());
+        for member in &mut members[1..] {
+            member.contacts.push(first.clone());
+        }
+        Self { _dir: dir, members }
+    }
+
+    /// Starts the first member as a cluster of one.
+    pub async fn found(&mut self) {
+        let first = &mut self.members[0];
+        first.start().await;
+        let record = first.record.clone();
+        first.replica().initialize(record).await.unwrap();
+        first.wait("leading", |status| status.is_leader).await;
+    }
+
+    /// Prepares and starts a cluster in which all members vote.
+    pub async fn form(kind: Kind, size: u64) -> Self {
+        let mut cluster = Self::prepare(kind, size).await;
+        cluster.found().await;
+        for at in 1..usize::try_from(size).unwrap() {
+            cluster.join(at).await;
+        }
+        cluster
+    }
+
+    /// Registers a member, starts it and makes it a voter.
+    pub async fn join(&mut self, at: usize) {
+        self.join_as_learner(at).await;
+        let id = self.members[at].id;
+        let leader = self.leader().await;
+        let caught_up = |status: &Status| {
+            let member = status.members.iter().find(|member| member.id == id);
+            member.is_some_and(|member| member.matched_index == Some(status.last_log_index))
+        };
+        self.members[leader].wait("caught up", caught_up).await;
+        self.members[leader]
+            .replica()
+            .change(Change::Promote { node: id })
+            .await
+            .unwrap();
+    }
+
+    pub async fn join_as_learner(&mut self, at: usize) {
+        let record = self.members[at].record.clone();
+        let id = self.members[at].id;
+        let leader = self.leader().await;
+        let register = self.members[leader].command(vec![Op::RegisterNode { node: record }], vec![]);
+        let outcome = self.members[leader].replica().propose(register).await.unwrap();
+        assert!(
+            matches!(outcome, Outcome::Applied { node, .. } if node == id),
+            "{outcome:?}"
+        );
+        self.members[at].start().await;
+        self.members[leader]
+            .replica()
+            .change(Change::AddLearner { node: id })
+            .await
+            .unwrap();
+    }
+
+    /// Which running member leads.
+    pub async fn leader(&self) -> usize {
+        let mut found = None;
+        eventually("some member leads", || {
+            found = self.members.iter().position(|member| {
+                member
+                    .replica
+                    .as_ref()
+                    .is_some_and(|replica| replica.status().borrow().is_leader)
+            });
+            found.is_some()
+        })
+        .await;
+        found.unwrap()
+    }
+
+    /// Waits until all running members have applied what the leader has, and compares their states.
+    pub async fn agree(&self) {
+        let leader = self.leader().await;
+        let applied = self.members[leader]
+            .wait("applied all", |status| {
+                status.applied_index == status.last_log_index
+            })
+            .await
+            .applied_index;
+        let running: Vec<&Member> = self
+            .members
+            .iter()
+            .filter(|member| member.replica.is_some())
+            .collect();
+        for member in &running {
+            member
+                .wait("as far as the leader", |status| status.applied_index >= applied)
+                .await;
+        }
+        let views: Vec<_> = running
+            .iter()
+            .map(|member| member.replica().view().unwrap())
+            .collect();
+        let newest = views.iter().map(|view| view.applied().index).max();
+        for (member, view) in running.iter().zip(&views) {
+            if Some(view.applied().index) == newest {
+                assert_eq!(digest(view).unwrap(), running[0].digest(), "node {}", member.id);
+            }
+        }
+    }
+}
+
+async fn free_address() -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    listener.local_addr().unwrap()
+}

@@ -1,0 +1,13 @@
+//! Members in one process: stores, consensus, door and transport together.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+mod harness;
+mod log;
+mod single;
+mod three;
