@@ -28,6 +28,12 @@ pub trait Engine: Send + Sync + 'static {
         Ok(None)
     }
 
+    /// Checks a change of a mount's options from `old` to `new` on a mount that holds data.
+    fn check_tune(&self, old: &Mount, new: &Mount) -> Result<(), Error> {
+        let _ = old;
+        self.check_mount(new)
+    }
+
     /// Answers one request. All changes go through `txn`; on `Err` none is made.
     fn handle(&self, txn: &mut Txn<'_>, request: &Request<'_>, env: &mut Env<'_>) -> Result<Outcome, Error>;
 
@@ -36,6 +42,13 @@ pub trait Engine: Send + Sync + 'static {
     fn due(&self, txn: &mut Txn<'_>, mount: &Mount, path: &str, env: &mut Env<'_>) -> Result<(), Error> {
         let _ = (txn, mount, path, env);
         Ok(())
+    }
+
+    /// The token that `caller` stands for ended: rows that hang on it go. Called again, each time in a transaction of its
+    /// own, until it answers `true`: nothing is left.
+    fn forget_caller(&self, txn: &mut Txn<'_>, mount: &Mount, caller: &str) -> Result<bool, Error> {
+        let _ = (txn, mount, caller);
+        Ok(true)
     }
 
     /// Whether `path` (relative to the mount) needs the `sudo` capability.

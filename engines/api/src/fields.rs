@@ -8,22 +8,39 @@ use serde_json::{Map, Value};
 use crate::duration::parse_duration;
 use crate::env::Millis;
 use crate::error::Error;
+use crate::txn::Page;
 
-/// A request body read by field.
+/// A request body read by field. Error texts are those of OpenBao's framework, without the value.
 #[derive(Clone, Copy)]
 pub struct Fields<'a> {
     data: &'a Map<String, Value>,
+    lead: &'static str,
 }
 
 impl<'a> Fields<'a> {
     /// Wraps a body.
     pub fn new(data: &'a Map<String, Value>) -> Self {
-        Self { data }
+        Self {
+            data,
+            lead: "Field validation failed: ",
+        }
+    }
+
+    /// The same, with errors that do not begin with "Field validation failed: ". OpenBao says so where it validates
+    /// while it checks for existence.
+    #[must_use]
+    pub fn unprefixed(self) -> Self {
+        Self { lead: "", ..self }
     }
 
     /// The raw value, unless it is absent or null.
     pub fn value(&self, name: &str) -> Option<&'a Value> {
         self.data.get(name).filter(|value| !value.is_null())
+    }
+
+    /// Whether the field was given, be it as null.
+    pub fn given(&self, name: &str) -> bool {
+        self.data.contains_key(name)
     }
 
     /// Text; numbers and booleans are accepted as their text.
@@ -33,7 +50,7 @@ impl<'a> Fields<'a> {
             Some(Value::String(text)) => Ok(Some(text.clone())),
             Some(Value::Number(number)) => Ok(Some(number.to_string())),
             Some(Value::Bool(flag)) => Ok(Some(flag.to_string())),
-            Some(_) => Err(wrong(name, "a string")),
+            Some(other) => Err(self.mistyped(name, "string", other)),
         }
     }
 
@@ -52,60 +69,77 @@ impl<'a> Fields<'a> {
             Some(Value::String(text)) => match text.as_str() {
                 "true" | "True" | "TRUE" | "t" | "T" | "1" => Ok(Some(true)),
                 "false" | "False" | "FALSE" | "f" | "F" | "0" | "" => Ok(Some(false)),
-                _ => Err(wrong(name, "a boolean")),
+                _ => Err(self.wrong(
+                    name,
+                    "'' cannot parse value as 'bool': strconv.ParseBool: invalid syntax",
+                )),
             },
             Some(Value::Number(number)) => Ok(Some(number.as_f64() != Some(0.0))),
-            Some(_) => Err(wrong(name, "a boolean")),
+            Some(other) => Err(self.mistyped(name, "bool", other)),
         }
     }
 
-    /// An integer, or its text.
+    /// An integer, or its text. Numbers with a fraction are errors, also `2.0`.
     pub fn int(&self, name: &str) -> Result<Option<i64>, Error> {
-        match self.value(name) {
-            None => Ok(None),
-            Some(Value::Number(number)) => number
-                .as_i64()
-                .or_else(|| {
-                    number
-                        .as_f64()
-                        .filter(|f| f.fract() == 0.0 && f.abs() < 9e15)
-                        .map(|f| f as i64)
-                })
-                .map(Some)
-                .ok_or_else(|| wrong(name, "an integer")),
-            Some(Value::String(text)) if text.is_empty() => Ok(None),
-            Some(Value::String(text)) => text
-                .trim()
-                .parse()
-                .map(Some)
-                .map_err(|_| wrong(name, "an integer")),
-            Some(_) => Err(wrong(name, "an integer")),
-        }
+        let text = match self.value(name) {
+            None => return Ok(None),
+            Some(Value::Bool(flag)) => return Ok(Some(i64::from(*flag))),
+            Some(Value::String(text)) if text.is_empty() => return Ok(None),
+            Some(Value::String(text)) => text.trim().to_owned(),
+            Some(Value::Number(number)) => number.to_string(),
+            Some(other) => return Err(self.mistyped(name, "int", other)),
+        };
+        text.parse().map(Some).map_err(|_| {
+            self.wrong(
+                name,
+                "'' cannot parse value as 'int': strconv.ParseInt: invalid syntax",
+            )
+        })
     }
 
     /// An integer that must not be negative.
     pub fn count(&self, name: &str) -> Result<Option<u64>, Error> {
         self.int(name)?
-            .map(|number| u64::try_from(number).map_err(|_| wrong(name, "a number that is not negative")))
+            .map(|number| {
+                u64::try_from(number).map_err(|_| self.wrong(name, "cannot provide negative value"))
+            })
             .transpose()
     }
 
-    /// A duration: seconds as a number or text, or Go's syntax.
+    /// A duration that is not negative: seconds as a number or text, or Go's syntax.
     pub fn duration(&self, name: &str) -> Result<Option<Millis>, Error> {
-        match self.value(name) {
-            None => Ok(None),
-            Some(Value::Number(_)) => {
-                let seconds = self.count(name)?.unwrap_or(0).to_string();
-                parse_duration(&seconds)
-                    .map(Some)
-                    .map_err(|_| wrong(name, "a duration"))
-            }
-            Some(Value::String(text)) if text.is_empty() => Ok(None),
-            Some(Value::String(text)) => parse_duration(text)
-                .map(Some)
-                .map_err(|_| wrong(name, "a duration")),
-            Some(_) => Err(wrong(name, "a duration")),
-        }
+        self.signed_duration(name)?
+            .map(|ms| u64::try_from(ms).map_err(|_| self.wrong(name, "cannot provide negative value")))
+            .transpose()
+    }
+
+    /// A duration in milliseconds that may be negative.
+    pub fn signed_duration(&self, name: &str) -> Result<Option<i64>, Error> {
+        let text = match self.value(name) {
+            None => return Ok(None),
+            Some(Value::String(text)) if text.is_empty() => return Ok(None),
+            Some(Value::String(text)) => text.trim().to_owned(),
+            Some(Value::Number(number)) => number.to_string(),
+            Some(_) => return Err(self.wrong(name, "could not parse duration from input")),
+        };
+        let (negative, text) = match text.strip_prefix('-') {
+            Some(rest) => (true, rest),
+            None => (false, text.as_str()),
+        };
+        let ms = parse_duration(text)
+            .ok()
+            .and_then(|ms| i64::try_from(ms).ok())
+            .ok_or_else(|| self.wrong(name, "time: invalid duration"))?;
+        Ok(Some(if negative { -ms } else { ms }))
+    }
+
+    /// Which part of a list is asked for: `after` and `limit`. No limit, zero and negative limits mean all.
+    pub fn page(&self) -> Result<Page, Error> {
+        let limit = self.int("limit")?.and_then(|limit| usize::try_from(limit).ok());
+        Ok(Page {
+            after: self.string("after")?.unwrap_or_default(),
+            limit: limit.filter(|limit| *limit > 0),
+        })
     }
 
     /// A list of texts, or comma-separated text.
@@ -124,28 +158,54 @@ impl<'a> Fields<'a> {
                 .map(|item| match item {
                     Value::String(text) => Ok(text.clone()),
                     Value::Number(number) => Ok(number.to_string()),
-                    _ => Err(wrong(name, "a list of strings")),
+                    other => Err(self.mistyped(name, "string", other)),
                 })
                 .collect::<Result<_, _>>()
                 .map(Some),
-            Some(_) => Err(wrong(name, "a list of strings")),
+            Some(other) => Err(self.mistyped(name, "[]string", other)),
         }
     }
 
-    /// A list of version numbers: numbers, texts, or comma-separated text.
-    pub fn numbers(&self, name: &str) -> Result<Option<Vec<u64>>, Error> {
+    /// A list of integers: numbers, texts, or comma-separated text.
+    pub fn ints(&self, name: &str) -> Result<Option<Vec<i64>>, Error> {
         let texts = match self.value(name) {
             Some(Value::Number(number)) => Some(vec![number.to_string()]),
             _ => self.strings(name)?,
         };
-        texts
-            .map(|texts| {
-                texts
-                    .iter()
-                    .map(|t| t.parse().map_err(|_| wrong(name, "a list of numbers")))
-                    .collect()
+        let Some(texts) = texts else {
+            return Ok(None);
+        };
+        let number = |(index, text): (usize, &String)| {
+            text.trim().parse().map_err(|_| {
+                self.wrong(
+                    name,
+                    &format!(
+                        "decoding failed due to the following error(s):\n\n'[{index}]' cannot parse value as 'int': \
+                         strconv.ParseInt: invalid syntax"
+                    ),
+                )
             })
-            .transpose()
+        };
+        texts
+            .iter()
+            .enumerate()
+            .map(number)
+            .collect::<Result<_, _>>()
+            .map(Some)
+    }
+
+    /// A list of integers that must not be negative.
+    pub fn numbers(&self, name: &str) -> Result<Option<Vec<u64>>, Error> {
+        let Some(numbers) = self.ints(name)? else {
+            return Ok(None);
+        };
+        let number =
+            |number| u64::try_from(number).map_err(|_| self.wrong(name, "cannot provide negative value"));
+        numbers
+            .into_iter()
+            .map(number)
+            .collect::<Result<_, _>>()
+            .map(Some)
     }
 
     /// An object.
@@ -153,7 +213,7 @@ impl<'a> Fields<'a> {
         match self.value(name) {
             None => Ok(None),
             Some(Value::Object(map)) => Ok(Some(map)),
-            Some(_) => Err(wrong(name, "an object")),
+            Some(other) => Err(self.mistyped(name, "map[string]interface {}", other)),
         }
     }
 
@@ -167,18 +227,36 @@ impl<'a> Fields<'a> {
             .map(|key| {
                 let text = fields
                     .string(key)
-                    .map_err(|_| wrong(name, "an object of strings"))?;
+                    .map_err(|_| self.wrong(name, "expected an object of strings"))?;
                 Ok((key.clone(), text.unwrap_or_default()))
             })
             .collect::<Result<_, _>>()
             .map(Some)
     }
-}
 
-fn wrong(name: &str, expected: &str) -> Error {
-    Error::invalid(format!(
-        "Field validation failed: error converting input for field {name:?}: expected {expected}"
-    ))
+    /// A field of another type than `expected`, named as Go names it.
+    pub fn mistyped(&self, name: &str, expected: &str, got: &Value) -> Error {
+        let got = match got {
+            Value::Null => "nil",
+            Value::Bool(_) => "bool",
+            Value::Number(_) => "json.Number",
+            Value::String(_) => "string",
+            Value::Array(_) => "[]interface {}",
+            Value::Object(_) => "map[string]interface {}",
+        };
+        self.wrong(
+            name,
+            &format!("'' expected type '{expected}', got unconvertible type '{got}'"),
+        )
+    }
+
+    /// A field whose value cannot be used; `detail` must not repeat the value.
+    pub fn wrong(&self, name: &str, detail: &str) -> Error {
+        Error::invalid(format!(
+            "{}error converting input for field {name:?}: {detail}",
+            self.lead
+        ))
+    }
 }
 
 #[cfg(test)]
@@ -192,11 +270,9 @@ mod tests {
 
     #[test]
     fn lenient_where_vault_is() {
-        let body =
-            map(json!({"n": "3", "f": 2.0, "b": "true", "d": "1h", "s": 90, "l": "a, b,,c", "v": [1, "2"]}));
+        let body = map(json!({"n": "3", "b": "true", "d": "1h", "s": 90, "l": "a, b,,c", "v": [1, "2"]}));
         let fields = Fields::new(&body);
         assert_eq!(fields.int("n").unwrap(), Some(3));
-        assert_eq!(fields.int("f").unwrap(), Some(2));
         assert_eq!(fields.bool("b").unwrap(), Some(true));
         assert_eq!(fields.duration("d").unwrap(), Some(3_600_000));
         assert_eq!(fields.duration("s").unwrap(), Some(90_000));
@@ -207,11 +283,19 @@ mod tests {
 
     #[test]
     fn errors_name_the_field_and_not_the_value() {
-        let body = map(json!({"ttl": "hunter2", "n": {}, "neg": -1}));
+        let body = map(json!({"ttl": "hunter2", "n": {}, "neg": -1, "f": 2.0}));
         let fields = Fields::new(&body);
         let text = fields.duration("ttl").unwrap_err().to_string();
         assert!(text.contains("ttl") && !text.contains("hunter2"), "{text}");
         assert!(fields.int("n").is_err());
         assert!(fields.count("neg").is_err());
+        assert!(fields.duration("neg").is_err());
+        assert_eq!(fields.signed_duration("neg").unwrap(), Some(-1000));
+        assert!(fields.int("f").is_err());
+        assert_eq!(
+            fields.int("n").unwrap_err().to_string(),
+            "Field validation failed: error converting input for field \"n\": '' expected type 'int', got \
+             unconvertible type 'map[string]interface {}'"
+        );
     }
 }

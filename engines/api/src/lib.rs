@@ -10,6 +10,7 @@ pub mod lease;
 pub mod outcome;
 pub mod request;
 pub mod testkit;
+pub mod time;
 pub mod txn;
 
 pub use duration::{format_duration, parse_duration};
@@ -20,4 +21,5 @@ pub use fields::Fields;
 pub use lease::LeaseSpec;
 pub use outcome::{Outcome, RawBody, Reply, Status};
 pub use request::{Mount, Operation, Request};
+pub use time::format_time;
 pub use txn::{Changes, Page, Reader, Seen, Stored, Txn, Write};

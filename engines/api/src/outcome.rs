@@ -1,7 +1,10 @@
 //! What an engine answers. Bodies are data, not transport: status lines and envelopes are built at the edges.
 
+use std::fmt;
+
 use serde_json::{Map, Value};
 
+use crate::error::Error;
 use crate::lease::LeaseSpec;
 
 /// What a handled request led to.
@@ -10,6 +13,24 @@ use crate::lease::LeaseSpec;
 pub enum Outcome {
     /// An answer; the transaction is committed if it changed anything.
     Reply(Reply),
+}
+
+impl Outcome {
+    /// The answer to a list: `{"keys": [..]}`, or a 404 if there is none, as Vault answers.
+    pub fn listing(keys: Vec<String>) -> Result<Self, Error> {
+        if keys.is_empty() {
+            return Err(Error::not_found());
+        }
+        Ok(Reply::keys(keys).into())
+    }
+
+    /// The answer to a scan: `{"keys": [..]}`, or `{}` if there is none, as OpenBao answers.
+    pub fn scanned(keys: Vec<String>) -> Self {
+        if keys.is_empty() {
+            return Reply::data(Map::new()).into();
+        }
+        Reply::keys(keys).into()
+    }
 }
 
 impl From<Reply> for Outcome {
@@ -31,7 +52,7 @@ pub enum Status {
 }
 
 /// An answer. `data: None` and no warnings means "done, nothing to say".
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Clone, PartialEq, Default)]
 pub struct Reply {
     /// How it stands.
     pub status: Status,
@@ -48,7 +69,7 @@ pub struct Reply {
 }
 
 /// A body that is not the JSON envelope.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct RawBody {
     /// HTTP status.
     pub status: u16,
@@ -56,6 +77,19 @@ pub struct RawBody {
     pub content_type: &'static str,
     /// The bytes.
     pub bytes: Vec<u8>,
+}
+
+/// Shows how the answer stands and what it has, never a value.
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reply")
+            .field("status", &self.status)
+            .field("fields", &self.data.as_ref().map(Map::len))
+            .field("warnings", &self.warnings.len())
+            .field("lease", &self.lease.is_some())
+            .field("raw", &self.raw.as_ref().map(|raw| raw.status))
+            .finish_non_exhaustive()
+    }
 }
 
 impl Reply {

@@ -13,6 +13,9 @@ pub const MAX_PATH_BYTES: usize = 2048;
 /// Largest value of a row in bytes: Vault's `max_entry_size`.
 pub const MAX_VALUE_BYTES: usize = 1024 * 1024;
 
+/// Most names that one scan gives. Beyond it the caller lists directory by directory.
+pub const MAX_SCAN_NAMES: usize = 100_000;
+
 /// What a transaction reads from: the rows of one mount in one consistent view.
 pub trait Reader {
     /// The row at `path`.
@@ -211,6 +214,30 @@ impl<'a> Txn<'a> {
         self.list(dir, page)
     }
 
+    /// Names beneath `dir` (empty or ending in `/`) at any depth, relative to it, without directories: those of a directory
+    /// first, then its sub-directories from the last to the first, as Vault orders them. Not recorded as reads. More than
+    /// `MAX_SCAN_NAMES` are an error.
+    pub fn scan(&mut self, dir: &str) -> Result<Vec<String>, Error> {
+        let mut found = Vec::new();
+        let mut pending = vec![String::new()];
+        while let Some(prefix) = pending.pop() {
+            for name in self.list(&format!("{dir}{prefix}"), &Page::default())? {
+                let path = format!("{prefix}{name}");
+                if path.ends_with('/') {
+                    pending.push(path);
+                } else {
+                    found.push(path);
+                }
+            }
+            if found.len() + pending.len() > MAX_SCAN_NAMES {
+                return Err(Error::invalid(format!(
+                    "there are more than {MAX_SCAN_NAMES} names here; list directory by directory"
+                )));
+            }
+        }
+        Ok(found)
+    }
+
     fn merged(&self, dir: &str) -> Result<Vec<String>, Error> {
         let mut names: BTreeMap<String, ()> = BTreeMap::new();
         for name in self.reader.list(dir, &Page::default())? {
@@ -292,6 +319,17 @@ mod tests {
         assert_eq!(changes.reads.get("absent"), Some(&Seen::Absent));
         assert!(matches!(changes.reads.get("a/x"), Some(Seen::Revision { .. })));
         assert!(!changes.reads.contains_key("a/y/z"), "own writes are not reads");
+    }
+
+    #[test]
+    fn scans_the_files_of_a_directory_before_its_directories() {
+        let rows = ["s/a/1", "s/a/z/1", "s/b/1", "s/c", "t/1"];
+        let reader = MemoryReader::with(rows.map(|path| (path, "v")));
+        let mut txn = Txn::new(&reader);
+        assert_eq!(txn.scan("s/").unwrap(), ["c", "b/1", "a/1", "a/z/1"]);
+        assert_eq!(txn.scan("").unwrap().len(), rows.len());
+        assert!(txn.scan("none/").unwrap().is_empty());
+        assert!(txn.into_changes().reads.is_empty());
     }
 
     #[test]

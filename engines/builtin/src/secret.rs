@@ -1,0 +1,5 @@
+//! The secrets engines. None knows another.
+
+pub(crate) mod cubbyhole;
+mod document;
+pub(crate) mod kv;

@@ -1,0 +1,13 @@
+//! Tests of the engines from outside, through the contract alone.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+mod hostile;
+mod kv2_model;
+mod script;
+mod scripts;

@@ -1,0 +1,140 @@
+//! Runs scripts of requests against an engine and renders what it answers. A script is a text file:
+//!
+//! ```text
+//! # a comment, kept
+//! @ mount kv version=2       the first directive
+//! @ advance 1h               moves the clock
+//! @ caller other             who asks from here on; `-` for nobody
+//! > POST data/a {"data":{}}  a request: method, path with query, body
+//! 200 {..}                   the answer, written by the run
+//! ```
+//!
+//! The same files can be replayed with curl against another server of the same API.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use conclave_engine_api::outcome::Status;
+use conclave_engine_api::testkit::Harness;
+use conclave_engine_api::{Engine, Error, Operation, Reply, parse_duration};
+use serde_json::{Map, Value, json};
+
+pub fn engine(kind: &str) -> Arc<dyn Engine> {
+    let engines = conclave_engines::secret_engines();
+    let found = engines.into_iter().find(|engine| engine.kind() == kind);
+    found.unwrap_or_else(|| panic!("no engine {kind}"))
+}
+
+/// The script with every answer as it is now.
+pub fn run(script: &str) -> String {
+    let mut lines = script.lines();
+    let mut out = String::new();
+    let mount = loop {
+        let line = lines.next().expect("a script mounts an engine");
+        writeln!(out, "{line}").unwrap();
+        if let Some(mount) = line.strip_prefix("@ mount ") {
+            break mount;
+        }
+    };
+    let mut words = mount.split_whitespace();
+    let engine = engine(words.next().unwrap());
+    let mut harness = Harness::new(&*engine);
+    for option in words {
+        let (name, value) = option.split_once('=').unwrap();
+        harness.mount.options.insert(name.to_owned(), value.to_owned());
+    }
+    engine.check_mount(&harness.mount).unwrap();
+    let mut caller = "caller".to_owned();
+    for line in lines {
+        if let Some(request) = line.strip_prefix("> ") {
+            writeln!(out, "{line}\n{}", request_line(&mut harness, &caller, request)).unwrap();
+        } else if let Some(directive) = line.strip_prefix("@ ") {
+            writeln!(out, "{line}").unwrap();
+            match directive.split_once(' ').unwrap() {
+                ("advance", by) => harness.advance(parse_duration(by).unwrap()).unwrap(),
+                ("caller", "-") => caller.clear(),
+                ("caller", name) => name.clone_into(&mut caller),
+                other => panic!("unknown directive {other:?}"),
+            }
+        } else if line.is_empty() || line.starts_with('#') {
+            writeln!(out, "{line}").unwrap();
+        }
+    }
+    out
+}
+
+fn request_line(harness: &mut Harness<'_>, caller: &str, line: &str) -> String {
+    let (method, rest) = line.split_once(' ').unwrap();
+    let (target, body) = rest.split_once(' ').unwrap_or((rest, ""));
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let mut data: Map<String, Value> = match body {
+        "" => Map::new(),
+        body => serde_json::from_str(body).unwrap(),
+    };
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap();
+        data.insert(name.to_owned(), value.into());
+    }
+    let operation = match method {
+        "GET" if data.remove("list").is_some() => Operation::List,
+        "GET" if data.remove("scan").is_some() => Operation::Scan,
+        "GET" => Operation::Read,
+        "POST" | "PUT" => Operation::Update,
+        "PATCH" => Operation::Patch,
+        "DELETE" => Operation::Delete,
+        "LIST" => Operation::List,
+        "SCAN" => Operation::Scan,
+        other => panic!("unknown method {other}"),
+    };
+    let path = path.trim_start_matches('/');
+    render(harness.call_as(caller, operation, path, Value::Object(data)))
+}
+
+/// An answer as a transport would give it: status, then the parts of the envelope that are there.
+pub fn render(result: Result<Reply, Error>) -> String {
+    let (status, body) = match result {
+        Ok(reply) => success(reply),
+        Err(Error::NotFound { warnings }) if !warnings.is_empty() => {
+            (404, Some(json!({"data": null, "warnings": warnings})))
+        }
+        Err(error) => failure(&error),
+    };
+    match body {
+        None => status.to_string(),
+        Some(body) => format!("{status} {body}"),
+    }
+}
+
+fn success(reply: Reply) -> (u16, Option<Value>) {
+    let mut body = Map::new();
+    if let Some(seconds) = reply.lease_duration_hint {
+        body.insert("lease_duration".to_owned(), seconds.into());
+    }
+    if reply.data.is_some() || !reply.warnings.is_empty() {
+        body.insert("data".to_owned(), reply.data.map_or(Value::Null, Value::Object));
+    }
+    if !reply.warnings.is_empty() {
+        body.insert("warnings".to_owned(), json!(reply.warnings));
+    }
+    let status = match reply.status {
+        Status::NotFoundWithBody => 404,
+        Status::Accepted => 202,
+        Status::Done if body.is_empty() => return (204, None),
+        Status::Done => 200,
+    };
+    (status, Some(Value::Object(body)))
+}
+
+fn failure(error: &Error) -> (u16, Option<Value>) {
+    let status = match error {
+        Error::Invalid(_) => 400,
+        Error::Denied => 403,
+        Error::NotFound { .. } => return (404, Some(json!({"errors": []}))),
+        Error::UnsupportedPath => 404,
+        Error::UnsupportedOperation => 405,
+        Error::TooLarge(_) => 413,
+        Error::Unsupported(_) => 501,
+        _ => 500,
+    };
+    (status, Some(json!({"errors": [error.to_string()]})))
+}
