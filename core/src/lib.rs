@@ -1,1 +1,34 @@
-//! Placeholder of a crate under construction.
+//! The heart of Conclave: the one pipeline every request takes, tokens, policies, mounts, the seal and the jobs of the
+//! leader. Knows no transport and no consensus: it meets replicated state through `raft::Replica` alone.
+
+mod answer;
+pub mod audit;
+pub mod canon;
+pub mod catalog;
+mod clocktext;
+pub mod core;
+mod entropy;
+pub mod error;
+mod jobs;
+pub use jobs::Round;
+mod latch;
+pub mod launcher;
+mod members;
+pub mod metrics;
+mod pipeline;
+pub mod policy;
+pub mod request;
+pub mod response;
+pub mod routes;
+pub mod seal;
+mod session;
+pub mod store;
+mod sys;
+pub mod tokens;
+mod work;
+
+pub use crate::core::{Core, Settings};
+pub use error::Error;
+pub use launcher::{Launcher, Membership};
+pub use request::{Request, Verb};
+pub use response::{Body, Envelope, Health, Response};

@@ -149,6 +149,29 @@ impl Acl {
         self.valid_until
     }
 
+    /// Whether some rule grants anything on or beneath `directory`, or on something it lies beneath: then the caller may
+    /// know that a mount is there.
+    pub fn reaches_beneath(&self, directory: &str) -> bool {
+        self.root
+            || self.rules.values().any(|rule| {
+                let head = rule.pattern.head();
+                !rule.grant.capabilities.denies()
+                    && (head.starts_with(directory) || directory.starts_with(head))
+            })
+    }
+
+    /// Whether an update of this root-protected path is allowed.
+    pub fn may_sudo(&self, path: &str) -> bool {
+        let request = CheckRequest {
+            operation: Operation::Update,
+            path,
+            data: None,
+            wrap_ttl: None,
+            is_sudo_path: true,
+        };
+        self.check(&request).allowed
+    }
+
     /// Decides about one request.
     pub fn check<'a>(&'a self, request: &CheckRequest<'a>) -> Decision<'a> {
         let mut decision = Decision {

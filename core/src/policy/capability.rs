@@ -30,16 +30,16 @@ impl Capabilities {
     /// List names at any depth.
     pub const SCAN: Self = Self(1 << 8);
 
-    /// All but deny, in the order in which OpenBao's ACL names them.
+    /// All but deny, in the order of their names: so `sys/capabilities` lists them.
     const GRANTS: [(Self, &'static str); 8] = [
-        (Self::SUDO, "sudo"),
-        (Self::READ, "read"),
-        (Self::LIST, "list"),
-        (Self::UPDATE, "update"),
-        (Self::DELETE, "delete"),
         (Self::CREATE, "create"),
+        (Self::DELETE, "delete"),
+        (Self::LIST, "list"),
         (Self::PATCH, "patch"),
+        (Self::READ, "read"),
         (Self::SCAN, "scan"),
+        (Self::SUDO, "sudo"),
+        (Self::UPDATE, "update"),
     ];
 
     /// The capability of this name; names are lower case.

@@ -62,6 +62,15 @@ impl<T> Index<T> {
         None
     }
 
+    /// Everything in it.
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        let wild = self
+            .heads
+            .iter()
+            .flat_map(|head| head.patterns.iter().map(|(_, value)| value));
+        self.exact.values().chain(wild)
+    }
+
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
         self.exact.is_empty() && self.heads.is_empty()

@@ -1,0 +1,58 @@
+//! From what a handler answered to what a transport is handed.
+
+use conclave_engine_api::Status;
+
+use crate::response::{Body, Envelope, Response};
+use crate::routes::Answer;
+
+/// Builds the response.
+pub fn encode(request_id: String, revision: Option<u64>, answer: Answer) -> Response {
+    let Answer {
+        reply,
+        auth,
+        at_top_level,
+        file,
+    } = answer;
+    if let Some(path) = file {
+        return Response {
+            request_id,
+            revision,
+            body: Body::File {
+                content_type: "application/gzip",
+                path,
+            },
+        };
+    }
+    if let Some(raw) = reply.raw {
+        let body = Body::Raw {
+            status: raw.status,
+            content_type: raw.content_type,
+            bytes: raw.bytes,
+        };
+        return Response {
+            request_id,
+            revision,
+            body,
+        };
+    }
+    let says_nothing = reply.data.is_none() && auth.is_none() && reply.warnings.is_empty();
+    let envelope = Box::new(Envelope {
+        lease_duration: reply.lease_duration_hint.unwrap_or(0),
+        data: reply.data,
+        warnings: reply.warnings,
+        auth,
+        at_top_level,
+        ..Envelope::default()
+    });
+    let body = match reply.status {
+        Status::Done if says_nothing => Body::Empty,
+        Status::Done => Body::Envelope(envelope),
+        Status::Accepted => Body::Accepted(envelope),
+        Status::NotFoundWithBody => Body::NotFound(envelope),
+    };
+    Response {
+        request_id,
+        revision,
+        body,
+    }
+}

@@ -1,0 +1,85 @@
+//! One node's heart: its engines, its seal, its devices and numbers, held together. No behaviour of its own: requests are
+//! answered by the pipeline, the rest lives in the parts.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use conclave_engine_api::{Engine, Millis};
+
+use crate::audit::Devices;
+use crate::latch::Latches;
+use crate::launcher::Launcher;
+use crate::metrics::Metrics;
+use crate::seal::Seal;
+
+/// Settings of a node that core needs.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Shown to clients; names a cluster founded by this node.
+    pub cluster_name: String,
+    /// The Vault-compatible version clients are told, for example `2.7.2`.
+    pub vault_version: String,
+    /// Conclave's own version.
+    pub conclave_version: String,
+    /// When this build was made, RFC 3339; empty if unknown.
+    pub build_date: String,
+    /// `raft`, or `inmem` for a development server.
+    pub storage_type: String,
+    /// Life of leases and tokens that name none.
+    pub default_lease_ttl: Millis,
+    /// Longest life.
+    pub max_lease_ttl: Millis,
+    /// Directories in which `audit enable file` may create files.
+    pub audit_directories: Vec<PathBuf>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        const MONTH: Millis = 768 * 3_600_000;
+        Self {
+            cluster_name: "conclave".to_owned(),
+            vault_version: "2.7.2".to_owned(),
+            conclave_version: env!("CARGO_PKG_VERSION").to_owned(),
+            build_date: String::new(),
+            storage_type: "raft".to_owned(),
+            default_lease_ttl: MONTH,
+            max_lease_ttl: MONTH,
+            audit_directories: Vec::new(),
+        }
+    }
+}
+
+/// One node.
+pub struct Core {
+    pub(crate) engines: HashMap<&'static str, Arc<dyn Engine>>,
+    pub(crate) launcher: Arc<dyn Launcher>,
+    pub(crate) settings: Settings,
+    pub(crate) seal: Seal,
+    pub(crate) audit: Devices,
+    pub(crate) latches: Latches,
+    pub(crate) metrics: Metrics,
+}
+
+impl Core {
+    /// A node that belongs to no cluster yet; `start` makes it take part in the one it remembers.
+    pub fn new(
+        settings: Settings,
+        engines: Vec<Arc<dyn Engine>>,
+        launcher: Arc<dyn Launcher>,
+        registry: &prometheus::Registry,
+    ) -> Result<Arc<Self>, crate::Error> {
+        Ok(Arc::new(Self {
+            engines: engines
+                .into_iter()
+                .map(|engine| (engine.kind(), engine))
+                .collect(),
+            launcher,
+            audit: Devices::new(settings.audit_directories.clone()),
+            settings,
+            seal: Seal::default(),
+            latches: Latches::default(),
+            metrics: Metrics::new(registry)?,
+        }))
+    }
+}

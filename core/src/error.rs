@@ -1,0 +1,131 @@
+//! The one error type of core: what a caller can act on. Status codes belong to the transports. Texts name fields and
+//! rules, never values.
+
+use thiserror::Error;
+
+use conclave_barrier as barrier;
+use conclave_engine_api as engine;
+use conclave_raft as raft;
+
+/// Why a request was not done.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The node holds no keys.
+    #[error("Vault is sealed")]
+    Sealed,
+    /// There is no cluster yet.
+    #[error("Vault is not initialized")]
+    NotInitialized,
+    /// The request is wrong; the text says how.
+    #[error("{0}")]
+    Invalid(String),
+    /// No token, a wrong or expired one, or none that allows this.
+    #[error("permission denied")]
+    Denied {
+        /// Whether no valid token was presented at all (gRPC tells the two apart).
+        unauthenticated: bool,
+    },
+    /// There is nothing here.
+    #[error("not found")]
+    NotFound {
+        /// What may have been meant.
+        warnings: Vec<String>,
+    },
+    /// No mount answers this path.
+    #[error("no handler for route {0:?}. route entry not found.")]
+    NoRoute(String),
+    /// The path does not answer this operation.
+    #[error("unsupported operation")]
+    UnsupportedOperation,
+    /// Not built: said plainly.
+    #[error("unsupported: {0}")]
+    Unsupported(String),
+    /// Too large.
+    #[error("{0}")]
+    TooLarge(String),
+    /// Too much is asked at once; try again.
+    #[error("{0}")]
+    Overloaded(String),
+    /// No leader or no quorum: try again.
+    #[error("no leader can be reached: {0}")]
+    NoLeader(String),
+    /// Others changed the same rows again and again: try again.
+    #[error("the request kept conflicting with others; try again")]
+    Contention,
+    /// It may or may not have been done.
+    #[error("the outcome is unknown: the change may or may not have been committed")]
+    OutcomeUnknown,
+    /// The request was not done because no audit device took its record.
+    #[error("no audit device took the record of this request; nothing was done")]
+    AuditRefused,
+    /// The change was committed and its response could not be audited.
+    #[error("the change was committed, but no audit device took the record of the response")]
+    CommittedUnaudited,
+    /// Something that must hold does not.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+impl Error {
+    /// A wrong request.
+    pub fn invalid(text: impl Into<String>) -> Self {
+        Self::Invalid(text.into())
+    }
+
+    /// Something that must hold does not.
+    pub fn internal(text: impl Into<String>) -> Self {
+        Self::Internal(text.into())
+    }
+
+    /// No valid token.
+    pub fn unauthenticated() -> Self {
+        Self::Denied {
+            unauthenticated: true,
+        }
+    }
+
+    /// A valid token that does not allow this.
+    pub fn denied() -> Self {
+        Self::Denied {
+            unauthenticated: false,
+        }
+    }
+}
+
+impl From<engine::Error> for Error {
+    fn from(error: engine::Error) -> Self {
+        match error {
+            engine::Error::Invalid(text) => Self::Invalid(text),
+            engine::Error::Denied => Self::denied(),
+            engine::Error::NotFound { warnings } => Self::NotFound { warnings },
+            engine::Error::UnsupportedOperation => Self::UnsupportedOperation,
+            engine::Error::UnsupportedPath => Self::NotFound { warnings: Vec::new() },
+            engine::Error::Unsupported(text) => Self::Unsupported(text),
+            engine::Error::TooLarge(text) => Self::TooLarge(text),
+            engine::Error::Internal(text) => Self::Internal(text),
+            other => Self::Internal(other.to_string()),
+        }
+    }
+}
+
+impl From<raft::Error> for Error {
+    fn from(error: raft::Error) -> Self {
+        match error {
+            raft::Error::NoLeader | raft::Error::NotLeader { .. } | raft::Error::NotCommitted => {
+                Self::NoLeader(error.to_string())
+            }
+            raft::Error::OutcomeUnknown => Self::OutcomeUnknown,
+            raft::Error::Limit(what) => Self::Overloaded(format!("limit reached: {what}")),
+            raft::Error::Membership(text) => Self::Invalid(text),
+            raft::Error::Peer { .. } => Self::NoLeader(error.to_string()),
+            other => Self::Internal(other.to_string()),
+        }
+    }
+}
+
+impl From<barrier::Error> for Error {
+    fn from(error: barrier::Error) -> Self {
+        Self::Internal(error.to_string())
+    }
+}

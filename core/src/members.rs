@@ -1,0 +1,132 @@
+//! Membership as the leader keeps it: changes asked on any node reach the leader, admitted nodes are replicated to, and
+//! learners that caught up are promoted.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use conclave_raft::{Change, PeerCall, Replica};
+
+use crate::core::Core;
+use crate::error::Error;
+
+/// Message to the leader: make this change.
+pub const CHANGE: u16 = 4;
+
+/// A learner this close to the end of the log counts as caught up.
+const CAUGHT_UP: u64 = 64;
+
+impl Core {
+    /// Makes a membership change, here or through the leader.
+    pub(crate) async fn change_members(&self, change: Change) -> Result<(), Error> {
+        let replica = self.seal.replica()?;
+        let (leads, leader) = {
+            let status = replica.status();
+            let status = status.borrow();
+            (status.is_leader, status.leader)
+        };
+        if leads {
+            return Ok(replica.change(change).await?);
+        }
+        let leader = leader.ok_or_else(|| Error::NoLeader("no leader is known".to_owned()))?;
+        let payload = encode(&change);
+        replica
+            .call_peer(
+                leader,
+                PeerCall {
+                    kind: CHANGE,
+                    payload,
+                },
+            )
+            .await?;
+        Ok(())
+    }
+
+    /// The leader's side of `change_members`.
+    pub(crate) async fn receive_change(&self, payload: &[u8]) -> Result<Bytes, Error> {
+        let change = decode(payload).ok_or_else(|| Error::invalid("a member's message does not decode"))?;
+        self.seal.replica()?.change(change).await?;
+        Ok(Bytes::new())
+    }
+
+    /// Has the leader replicate to a registered node.
+    pub(crate) async fn enrol(&self, node: u64) -> Result<(), Error> {
+        let known = self
+            .seal
+            .replica()?
+            .status()
+            .borrow()
+            .members
+            .iter()
+            .any(|member| member.id == node);
+        if known {
+            Ok(())
+        } else {
+            self.change_members(Change::AddLearner { node }).await
+        }
+    }
+
+    /// One round of the leader's care: promotes a learner that caught up.
+    pub(crate) async fn promote_caught_up(self: &Arc<Self>, replica: &dyn Replica) {
+        let status = replica.status().borrow().clone();
+        let ready = status.members.iter().find(|member| {
+            let matched = member.matched_index.unwrap_or(0);
+            !member.voter && matched > 0 && matched.saturating_add(CAUGHT_UP) >= status.last_log_index
+        });
+        if let Some(member) = ready {
+            match replica.change(Change::Promote { node: member.id }).await {
+                Ok(()) => tracing::info!(node = member.id, "promoted to voter"),
+                Err(error) => tracing::info!(node = member.id, %error, "not promoted yet"),
+            }
+        }
+    }
+}
+
+/// `kind u8 | node u64`, big-endian; node 0 stands for none.
+fn encode(change: &Change) -> Bytes {
+    let (kind, node) = match change {
+        Change::AddLearner { node } => (1u8, *node),
+        Change::Promote { node } => (2, *node),
+        Change::Demote { node } => (3, *node),
+        Change::Remove { node } => (4, *node),
+        Change::Transfer { to } => (5, to.unwrap_or(0)),
+    };
+    [&[kind][..], &node.to_be_bytes()].concat().into()
+}
+
+fn decode(payload: &[u8]) -> Option<Change> {
+    let (kind, node) = payload.split_first()?;
+    let node = u64::from_be_bytes(<[u8; 8]>::try_from(node).ok()?);
+    Some(match kind {
+        1 => Change::AddLearner { node },
+        2 => Change::Promote { node },
+        3 => Change::Demote { node },
+        4 => Change::Remove { node },
+        5 => Change::Transfer {
+            to: Some(node).filter(|node| *node > 0),
+        },
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_survive_the_wire() {
+        for change in [
+            Change::AddLearner { node: 1 },
+            Change::Promote { node: 2 },
+            Change::Demote { node: u64::MAX },
+            Change::Remove { node: 4 },
+            Change::Transfer { to: None },
+            Change::Transfer { to: Some(5) },
+        ] {
+            assert_eq!(decode(&encode(&change)), Some(change));
+        }
+        for bad in [&[][..], &[9; 9], &[1; 8], &[1; 10]] {
+            assert_eq!(decode(bad), None);
+        }
+    }
+}

@@ -1,0 +1,425 @@
+//! The straight line. Every request, whatever transport it came by, takes this path and no other:
+//! canonical path, view, authenticate, authorise, audit, route, handle, commit, audit, answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use conclave_engine_api::{Env, Operation, Outcome, Status, Txn};
+use conclave_raft::{Condition, Replica};
+
+use crate::answer;
+use crate::audit::Record;
+use crate::canon::CanonPath;
+use crate::catalog::{CONFIG, EPOCH, MountRecord, Routed};
+use crate::core::Core;
+use crate::entropy::OsEntropy;
+use crate::error::Error;
+use crate::policy::CheckRequest;
+use crate::request::{Request, Verb};
+use crate::response::Response;
+use crate::routes::{Access, Act, Answer, Call, Handler, Route, find};
+use crate::session::{Derived, Session};
+use crate::store::{CommitError, Opened, Proposal, Space, commit};
+use crate::sys;
+use crate::tokens::{self, Caller};
+use crate::work::{Readers, Work};
+
+/// A request that conflicts is tried at least this often ...
+const MIN_TRIES: u32 = 8;
+/// ... and for at least this long, before the client is told to try again.
+const MIN_TRYING: Duration = Duration::from_secs(5);
+
+impl Core {
+    /// Answers one request.
+    pub async fn handle(self: &Arc<Self>, request: Request) -> Result<Response, Error> {
+        let _in_flight = self.metrics.request_started();
+        let path = CanonPath::parse(&request.path)?;
+        let path = if matches!(request.verb, Verb::List | Verb::Scan) {
+            path.as_directory()
+        } else {
+            path
+        };
+        if let Some(answered) = sys::without_token(self, &request, &path).await {
+            return answered;
+        }
+        if request
+            .namespace
+            .as_deref()
+            .is_some_and(|name| !matches!(name.trim_matches('/'), "" | "root"))
+        {
+            return Err(Error::Unsupported("namespaces other than root".to_owned()));
+        }
+        if request.wrap_ttl.is_some() {
+            return Err(Error::Unsupported("response wrapping".to_owned()));
+        }
+        let session = self.seal.session()?;
+        let replica = self.seal.replica()?;
+        let mut attempt = Attempt {
+            core: self,
+            request: &request,
+            path: &path,
+            request_id: Env::new(0, &mut OsEntropy).uuid(),
+            audited: false,
+            use_paid: false,
+        };
+        attempt.run(&session, replica.as_ref()).await
+    }
+}
+
+/// One request on its way; what must happen once only, however often it conflicts, is remembered here.
+struct Attempt<'q> {
+    core: &'q Arc<Core>,
+    request: &'q Request,
+    path: &'q CanonPath,
+    request_id: String,
+    audited: bool,
+    use_paid: bool,
+}
+
+/// What one attempt decided.
+enum Decision {
+    /// Commit this, then answer.
+    Commit(Box<(Proposal, Answer)>),
+    /// Act, then answer.
+    Act(Box<(Act, Route)>),
+}
+
+impl Attempt<'_> {
+    async fn run(&mut self, session: &Arc<Session>, replica: &dyn Replica) -> Result<Response, Error> {
+        let writes = !matches!(
+            self.request.verb,
+            Verb::Read | Verb::List | Verb::Scan | Verb::Help
+        );
+        let mut turn = if writes {
+            self.core.latches.wait_if_held(self.path.as_str()).await
+        } else {
+            None
+        };
+        let started = Instant::now();
+        for tries in 1.. {
+            match self.once(session, replica).await {
+                Ok(response) => return Ok(response),
+                Err(CommitError::Failed(error)) => return Err(error),
+                Err(CommitError::Refused) => return Err(Error::unauthenticated()),
+                Err(CommitError::Retry) => {
+                    self.core.metrics.conflict();
+                    if tries >= MIN_TRIES && started.elapsed() >= MIN_TRYING {
+                        return Err(Error::Contention);
+                    }
+                }
+            }
+            if turn.is_none() {
+                turn = self.core.latches.take(self.path.as_str()).await;
+            }
+        }
+        Err(Error::Contention)
+    }
+
+    async fn once(&mut self, session: &Arc<Session>, replica: &dyn Replica) -> Result<Response, CommitError> {
+        let view = replica.read().await.map_err(Error::from)?;
+        let (opened, derived) = session.view(view)?;
+        let now = replica.now();
+        let caller = self.authenticate(session, &opened, &derived, now)?;
+        self.pay_use(&opened, &caller, replica).await?;
+        let decided = self.decide(&opened, &derived, &caller, now);
+        let decision = match decided {
+            Ok(decision) => decision,
+            Err(error) => {
+                self.audit_response(&derived, &caller, Err(&error))?;
+                return Err(error.into());
+            }
+        };
+        let (answer, revision) = match decision {
+            Decision::Act(act) => {
+                let Handler::Act(handler) = act.1.handler else {
+                    return Err(Error::internal("not an act").into());
+                };
+                let answered = handler(act.0).await;
+                if let Err(error) = &answered {
+                    self.audit_response(&derived, &caller, Err(error))?;
+                }
+                (answered?, None)
+            }
+            Decision::Commit(commitment) => {
+                let (proposal, answer) = *commitment;
+                let changed = !proposal.is_empty();
+                let revision = commit(replica, proposal).await?.revision;
+                if let Err(error) = self.audit_response(&derived, &caller, Ok(&answer)) {
+                    return Err(if changed { Error::CommittedUnaudited } else { error }.into());
+                }
+                return Ok(answer::encode(self.request_id.clone(), Some(revision), answer));
+            }
+        };
+        self.audit_response(&derived, &caller, Ok(&answer))?;
+        Ok(answer::encode(self.request_id.clone(), revision, answer))
+    }
+
+    fn authenticate(
+        &mut self,
+        session: &Session,
+        opened: &Opened,
+        derived: &Derived,
+        now: u64,
+    ) -> Result<Arc<Caller>, Error> {
+        let token = self.request.token.as_deref().map_or("", String::as_str);
+        let caller = session
+            .callers
+            .authenticate(opened, &derived.catalog, derived.epoch, token, now);
+        self.core.metrics.authenticated(caller.is_ok());
+        if let Err(error) = &caller {
+            self.audit_anonymous(derived, error)?;
+        }
+        caller
+    }
+
+    /// A token with limited uses pays before its request runs, so that two requests cannot share the last use.
+    async fn pay_use(
+        &mut self,
+        opened: &Opened,
+        caller: &Caller,
+        replica: &dyn Replica,
+    ) -> Result<(), CommitError> {
+        if caller.record.num_uses == 0 || self.use_paid {
+            return Ok(());
+        }
+        let mut draft = crate::store::Draft::new(opened);
+        draft.expect(
+            tokens::TOKENS,
+            &caller.name,
+            Condition::Generation(caller.generation),
+        )?;
+        draft.add(tokens::USES, &caller.name, -1, 0, i64::MAX)?;
+        commit(replica, draft.finish()).await?;
+        self.use_paid = true;
+        Ok(())
+    }
+
+    /// Everything between the view and the commit. Synchronous and without effects, so it may run again.
+    fn decide(
+        &mut self,
+        opened: &Opened,
+        derived: &Derived,
+        caller: &Caller,
+        now: u64,
+    ) -> Result<Decision, Error> {
+        let readers = Readers::new(opened);
+        let mut work = Work::new(&readers, &derived.catalog);
+        let Some(routed) = derived.catalog.route(self.path) else {
+            // Whether a mount exists is told only to those whose policies reach the path.
+            self.authorise(caller, operation_of(self.request.verb), false)?;
+            self.audit_request(derived, caller, operation_of(self.request.verb))?;
+            return Err(Error::NoRoute(self.path.to_string()));
+        };
+        work.draft.expect(
+            tokens::TOKENS,
+            &caller.name,
+            Condition::Generation(caller.generation),
+        )?;
+        work.draft
+            .expect(CONFIG, EPOCH, Condition::Revision(derived.epoch))?;
+        work.draft.decided_at(now);
+        match table_of(&routed.mount.kind) {
+            Some(table) => self.own_route(table, work, &routed, derived, caller, now),
+            None => self.engine_route(opened, work, &routed, derived, caller, now),
+        }
+    }
+
+    /// A path of core's own mounts.
+    fn own_route(
+        &mut self,
+        table: &[Route],
+        mut work: Work<'_>,
+        routed: &Routed<'_>,
+        derived: &Derived,
+        caller: &Caller,
+        now: u64,
+    ) -> Result<Decision, Error> {
+        let operation = operation_of(self.request.verb);
+        let found = find(table, routed.rest, operation);
+        let sudo = matches!(&found, Ok((route, _)) if route.access == Access::Sudo);
+        self.authorise(caller, operation, sudo)?;
+        self.audit_request(derived, caller, operation)?;
+        let (route, params) = found?;
+        let mut data = self.request.data.clone();
+        match route.handler {
+            Handler::Act(_) => {
+                let act = Act {
+                    core: self.core.clone(),
+                    operation,
+                    params,
+                    data,
+                    upload: self.request.upload.clone(),
+                };
+                Ok(Decision::Act(Box::new((act, route))))
+            }
+            Handler::Rows(handler) => {
+                data.retain(|_, value| !value.is_null());
+                let mut entropy = OsEntropy;
+                let answer = handler(&mut Call {
+                    work: &mut work,
+                    env: Env::new(now, &mut entropy),
+                    core: self.core,
+                    caller,
+                    operation,
+                    path: routed.rest,
+                    params,
+                    data: &data,
+                    token: self.request.token.as_deref().map_or("", String::as_str),
+                })?;
+                Ok(Decision::Commit(Box::new((work.finish()?, answer))))
+            }
+        }
+    }
+
+    /// A path of a secrets engine.
+    fn engine_route(
+        &mut self,
+        opened: &Opened,
+        mut work: Work<'_>,
+        routed: &Routed<'_>,
+        derived: &Derived,
+        caller: &Caller,
+        now: u64,
+    ) -> Result<Decision, Error> {
+        let record: &MountRecord = routed.mount;
+        let engine = self.core.engines.get(record.kind.as_str()).cloned();
+        let space = Space::of_mount(record.id);
+        let reader = opened.space(space);
+        let mut txn = Txn::new(&reader);
+        let settings = &self.core.settings;
+        let mount = record.to_mount(settings.default_lease_ttl, settings.max_lease_ttl);
+        let mut request = conclave_engine_api::Request {
+            operation: operation_of(self.request.verb),
+            path: routed.rest,
+            data: &self.request.data,
+            mount: &mount,
+            caller: &caller.name,
+        };
+        if let (Some(engine), true) = (&engine, request.operation == Operation::Update) {
+            // An engine that cannot tell says so itself when it handles the request.
+            if let Ok(Some(false)) = engine.exists(&mut txn, &request) {
+                request.operation = Operation::Create;
+            }
+        }
+        let sudo = engine
+            .as_ref()
+            .is_some_and(|engine| engine.is_sudo_path(routed.rest));
+        self.authorise(caller, request.operation, sudo)?;
+        self.audit_request(derived, caller, request.operation)?;
+        let engine = engine.ok_or_else(|| Error::Unsupported(format!("mount type {:?}", record.kind)))?;
+        let mut entropy = OsEntropy;
+        let Outcome::Reply(reply) = engine.handle(&mut txn, &request, &mut Env::new(now, &mut entropy))?
+        else {
+            return Err(Error::Unsupported("this outcome of an engine".to_owned()));
+        };
+        if reply.lease.is_some() {
+            return Err(Error::Unsupported("leases of engines".to_owned()));
+        }
+        if matches!(request.operation, Operation::Read) && reply.status == Status::Done {
+            self.core.metrics.secret_read(&record.kind);
+        }
+        work.draft.include(space, txn.into_changes())?;
+        Ok(Decision::Commit(Box::new((work.finish()?, Answer::from(reply)))))
+    }
+
+    fn authorise(&self, caller: &Caller, operation: Operation, sudo_path: bool) -> Result<(), Error> {
+        let decision = caller.acl.check(&CheckRequest {
+            operation,
+            path: self.path.as_str(),
+            data: Some(&self.request.data),
+            wrap_ttl: None,
+            is_sudo_path: sudo_path,
+        });
+        if decision.allowed {
+            return Ok(());
+        }
+        self.core.metrics.denied();
+        Err(Error::denied())
+    }
+
+    fn audit_request(
+        &mut self,
+        derived: &Derived,
+        caller: &Caller,
+        operation: Operation,
+    ) -> Result<(), Error> {
+        if self.audited {
+            return Ok(());
+        }
+        self.core.audit.follow(derived.epoch, &derived.catalog.audit);
+        if self.core.audit.is_empty() {
+            self.audited = true;
+            return Ok(());
+        }
+        let record = Record::request(self.record_head(Some(caller), operation), &self.request.data);
+        self.core.audit.write(&record).map_err(|()| Error::AuditRefused)?;
+        self.audited = true;
+        Ok(())
+    }
+
+    fn audit_response(
+        &mut self,
+        derived: &Derived,
+        caller: &Caller,
+        outcome: Result<&Answer, &Error>,
+    ) -> Result<(), Error> {
+        // A request that failed before its record was due (a denial) is recorded now.
+        self.audit_request(derived, caller, operation_of(self.request.verb))?;
+        if self.core.audit.is_empty() {
+            return Ok(());
+        }
+        let head = self.record_head(Some(caller), operation_of(self.request.verb));
+        let record = Record::response(head, &self.request.data, outcome);
+        self.core.audit.write(&record).map_err(|()| Error::AuditRefused)
+    }
+
+    fn audit_anonymous(&mut self, derived: &Derived, error: &Error) -> Result<(), Error> {
+        self.core.audit.follow(derived.epoch, &derived.catalog.audit);
+        if self.core.audit.is_empty() {
+            return Ok(());
+        }
+        let operation = operation_of(self.request.verb);
+        if !self.audited {
+            let record = Record::request(self.record_head(None, operation), &self.request.data);
+            self.core.audit.write(&record).map_err(|()| Error::AuditRefused)?;
+            self.audited = true;
+        }
+        let record = Record::response(self.record_head(None, operation), &self.request.data, Err(error));
+        self.core.audit.write(&record).map_err(|()| Error::AuditRefused)
+    }
+
+    fn record_head<'h>(&'h self, caller: Option<&'h Caller>, operation: Operation) -> crate::audit::Head<'h> {
+        crate::audit::Head {
+            request_id: &self.request_id,
+            now: self.core.seal.now(),
+            caller,
+            token: self.request.token.as_deref().map(String::as_str),
+            operation,
+            path: self.path.as_str(),
+            remote: self.request.remote,
+        }
+    }
+}
+
+/// The table of a mount that core serves itself.
+fn table_of(kind: &str) -> Option<&'static [Route]> {
+    match kind {
+        "system" => Some(sys::ROUTES),
+        "token" => Some(tokens::routes::ROUTES),
+        _ => None,
+    }
+}
+
+fn operation_of(verb: Verb) -> Operation {
+    match verb {
+        Verb::Read => Operation::Read,
+        Verb::Write => Operation::Update,
+        Verb::Patch => Operation::Patch,
+        Verb::Delete => Operation::Delete,
+        Verb::List => Operation::List,
+        Verb::Scan => Operation::Scan,
+        Verb::Help => Operation::Help,
+    }
+}

@@ -1,0 +1,68 @@
+//! What a transport hands to the pipeline: one request, decoded but not yet trusted. HTTP and gRPC build the same.
+//! It must not know either.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use serde_json::{Map, Value};
+use zeroize::Zeroizing;
+
+use conclave_engine_api::Millis;
+
+/// What the client wants done, before existence decides between create and update.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// GET.
+    Read,
+    /// POST or PUT.
+    Write,
+    /// PATCH (the transport has checked the content type).
+    Patch,
+    /// DELETE.
+    Delete,
+    /// LIST, or GET with `list=true`.
+    List,
+    /// SCAN, or GET with `scan=true`.
+    Scan,
+    /// GET with `help=1`.
+    Help,
+}
+
+/// One request.
+pub struct Request {
+    /// What is wanted.
+    pub verb: Verb,
+    /// Everything after `/v1/`, still percent-encoded: the canonicaliser decodes it, once.
+    pub path: String,
+    /// `X-Vault-Namespace`.
+    pub namespace: Option<String>,
+    /// The client's token.
+    pub token: Option<Zeroizing<String>>,
+    /// Body, with query parameters beneath it for reads.
+    pub data: Map<String, Value>,
+    /// `X-Vault-Wrap-TTL`.
+    pub wrap_ttl: Option<Millis>,
+    /// Address the request came from, after trusted proxies.
+    pub remote: Option<IpAddr>,
+    /// Names a write for ten minutes, so that sending it again does not do it again.
+    pub idempotency_key: Option<String>,
+    /// A large body the transport has put into a file (snapshot restore).
+    pub upload: Option<PathBuf>,
+}
+
+impl Request {
+    /// A request without token, body or address.
+    pub fn new(verb: Verb, path: impl Into<String>) -> Self {
+        Self {
+            verb,
+            path: path.into(),
+            namespace: None,
+            token: None,
+            data: Map::new(),
+            wrap_ttl: None,
+            remote: None,
+            idempotency_key: None,
+            upload: None,
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Unsealing and sealing. Shares given to any node count for the cluster: a node hands each on to the members it reaches,
+//! and the one that completes them offers the root key to the others.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+
+use conclave_barrier::{
+    Entropy as _, Error as BarrierError, Given, RootKey, SealConfig, SecretBytes, ShareProgress,
+};
+use conclave_raft::Change;
+
+use crate::core::Core;
+use crate::entropy::OsEntropy;
+use crate::error::Error;
+use crate::seal::rows;
+use crate::session::Session;
+
+impl Core {
+    /// Takes one share as an operator gives it, in hexadecimal or base64, and hands it on to the members.
+    pub async fn give_share(self: &Arc<Self>, text: &str) -> Result<(), Error> {
+        let share = decode_share(text)?;
+        let nonce = {
+            let mut nonce = [0u8; ShareProgress::NONCE_LEN];
+            OsEntropy.fill(&mut nonce);
+            nonce
+        };
+        let nonce = self
+            .take_share(SecretBytes::copy_of(share.expose()), nonce)
+            .await?;
+        self.hand_share_on(&share, nonce).await;
+        Ok(())
+    }
+
+    /// Counts one share. `nonce` names the ceremony if this share begins one; the ceremony's nonce is returned.
+    pub(super) async fn take_share(
+        self: &Arc<Self>,
+        share: SecretBytes,
+        nonce: [u8; ShareProgress::NONCE_LEN],
+    ) -> Result<[u8; ShareProgress::NONCE_LEN], Error> {
+        let config = self.seal_config()?;
+        let (nonce, root) = {
+            let mut slot = self.seal.progress.lock();
+            let progress = slot.get_or_insert_with(|| ShareProgress::new(&config, nonce));
+            let nonce = *progress.nonce();
+            match progress.add(&config, share) {
+                Ok(Given::New | Given::Again) => {}
+                Err(BarrierError::StaleProgress) => {
+                    // The seal was rekeyed meanwhile: begin anew, with the new shares only.
+                    *slot = None;
+                    return Err(Error::invalid(
+                        "the shares were changed during this unseal; begin again",
+                    ));
+                }
+                Err(error) => return Err(share_error(&error)),
+            }
+            if !progress.is_complete() {
+                return Ok(nonce);
+            }
+            let root = progress.open_root(&config);
+            *slot = None;
+            (nonce, root.map_err(|error| share_error(&error))?)
+        };
+        self.open_with(root)?;
+        self.offer_root_key();
+        Ok(nonce)
+    }
+
+    /// Forgets the shares given so far.
+    pub fn reset_shares(&self) {
+        *self.seal.progress.lock() = None;
+    }
+
+    /// Opens the barrier with its root key.
+    pub(super) fn open_with(&self, root: RootKey) -> Result<(), Error> {
+        let replica = self.seal.replica()?;
+        if !self.seal.is_sealed() {
+            return Ok(());
+        }
+        let session = Session::open(replica.view()?, root)?;
+        self.seal.session.store(Some(Arc::new(session)));
+        replica.set_eligible(true);
+        tracing::info!(node = replica.node_id(), "unsealed");
+        Ok(())
+    }
+
+    /// Drops the keys, then hands leadership over.
+    pub async fn seal_node(&self) -> Result<(), Error> {
+        let replica = self.seal.replica()?;
+        self.seal.session.store(None);
+        *self.seal.progress.lock() = None;
+        *self.seal.recipient.lock() = None;
+        replica.set_eligible(false);
+        tracing::info!(node = replica.node_id(), "sealed");
+        if replica.status().borrow().is_leader {
+            // Without another unsealed member there is nobody to take it: this node stays as caretaker.
+            if let Err(error) = replica.change(Change::Transfer { to: None }).await {
+                tracing::info!(%error, "leadership stays here");
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn seal_config(&self) -> Result<SealConfig, Error> {
+        let replica = self.seal.replica()?;
+        rows::seal_config(replica.view()?.as_ref())?.ok_or(Error::NotInitialized)
+    }
+
+    /// Shares given and the ceremony's nonce.
+    pub(crate) fn share_progress(&self) -> (usize, Option<[u8; ShareProgress::NONCE_LEN]>) {
+        match self.seal.progress.lock().as_ref() {
+            None => (0, None),
+            Some(progress) => (progress.given(), Some(*progress.nonce())),
+        }
+    }
+}
+
+fn share_error(error: &BarrierError) -> Error {
+    match error {
+        BarrierError::NotAShare { generation } => {
+            Error::invalid(format!("not a share of this cluster (generation {generation})"))
+        }
+        other => Error::invalid(other.to_string()),
+    }
+}
+
+/// Hexadecimal if it is that, otherwise base64, as Vault reads shares.
+fn decode_share(text: &str) -> Result<SecretBytes, Error> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Err(Error::invalid(
+            "'key' must be specified in request body as JSON, or 'reset' set to true",
+        ));
+    }
+    let bytes = hex::decode(text)
+        .ok()
+        .or_else(|| base64::engine::general_purpose::STANDARD.decode(text).ok());
+    bytes
+        .map(SecretBytes::new)
+        .ok_or_else(|| Error::invalid("'key' must be a valid hex or base64 string"))
+}

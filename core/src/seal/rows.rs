@@ -1,0 +1,107 @@
+//! The rows that are read before any key is there: whose barrier this is, how the root key is sealed, the sealed keyring.
+//! All are ciphertext or identifiers of the barrier itself.
+
+use bytes::Bytes;
+
+use conclave_barrier::{BarrierId, SealConfig};
+use conclave_raft::{Condition, Expect, Op, View};
+
+use crate::error::Error;
+use crate::store::layout::clear_key;
+
+const BARRIER_ID: &str = "barrier-id";
+const SEAL: &str = "seal";
+const KEYRING: &str = "keyring";
+const HANDOVER: &str = "handover";
+const CLUSTER: &str = "cluster";
+
+/// Names the barrier; part of every ciphertext's associated data.
+pub fn barrier_id(view: &View) -> Result<BarrierId, Error> {
+    let bytes = required(view, BARRIER_ID)?;
+    Ok(BarrierId::from_slice(&bytes)?)
+}
+
+/// How the root key is sealed; `None` before init.
+pub fn seal_config(view: &View) -> Result<Option<SealConfig>, Error> {
+    match view.rows().get(&clear_key(SEAL))? {
+        None => Ok(None),
+        Some(row) => Ok(Some(SealConfig::decode(&row.value)?)),
+    }
+}
+
+/// The sealed keyring.
+pub fn keyring(view: &View) -> Result<Bytes, Error> {
+    required(view, KEYRING)
+}
+
+/// Revision at which the keyring last changed.
+pub fn keyring_revision(view: &View) -> Result<u64, Error> {
+    Ok(view
+        .rows()
+        .get(&clear_key(KEYRING))?
+        .map_or(0, |row| row.revision))
+}
+
+/// The new root key, sealed under the data key that was active when it was rotated.
+pub fn handover(view: &View) -> Result<Option<Bytes>, Error> {
+    Ok(view.rows().get(&clear_key(HANDOVER))?.map(|row| row.value))
+}
+
+/// The cluster's name, shown to clients.
+pub fn cluster_name(view: &View) -> Result<String, Error> {
+    Ok(String::from_utf8_lossy(&required(view, CLUSTER)?).into_owned())
+}
+
+/// The operations that write the rows of a fresh barrier, and the expectation that there is none yet.
+pub fn found(id: BarrierId, seal: &SealConfig, keyring: Vec<u8>, cluster: &str) -> (Expect, Vec<Op>) {
+    let expect = Expect {
+        key: clear_key(SEAL),
+        condition: Condition::Absent,
+    };
+    let ops = vec![
+        put(BARRIER_ID, id.as_bytes().to_vec()),
+        put(SEAL, seal.encode()),
+        put(KEYRING, keyring),
+        put(CLUSTER, cluster.as_bytes().to_vec()),
+    ];
+    (expect, ops)
+}
+
+/// The operation that replaces the keyring; the command that carries it moves the epoch too.
+pub fn put_keyring(keyring: Vec<u8>) -> Op {
+    put(KEYRING, keyring)
+}
+
+/// The operation that replaces the seal configuration.
+pub fn put_seal(seal: &SealConfig) -> Op {
+    put(SEAL, seal.encode())
+}
+
+/// The operation that leaves the new root key for nodes that hold the old one.
+pub fn put_handover(handover: Vec<u8>) -> Op {
+    put(HANDOVER, handover)
+}
+
+/// Expects the keyring to be the one that was read.
+pub fn expect_keyring(revision: u64) -> Expect {
+    Expect {
+        key: clear_key(KEYRING),
+        condition: Condition::Revision(revision),
+    }
+}
+
+fn put(name: &str, value: Vec<u8>) -> Op {
+    Op::Put {
+        key: clear_key(name),
+        kind: 0,
+        term: 0,
+        deadline: 0,
+        new_generation: false,
+        value: value.into(),
+    }
+}
+
+fn required(view: &View, name: &str) -> Result<Bytes, Error> {
+    let row = view.rows().get(&clear_key(name))?;
+    row.map(|row| row.value).ok_or(Error::NotInitialized)
+}

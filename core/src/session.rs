@@ -1,0 +1,116 @@
+//! What an unsealed node keeps between requests: keys, and what is derived from configuration rows. Everything derived
+//! carries the epoch it was derived from and serves only views that hold that epoch.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+
+use conclave_barrier::{Barrier, BarrierId, Keyring, RootKey};
+use conclave_raft::View;
+
+use crate::catalog::{CONFIG, Catalog, EPOCH};
+use crate::error::Error;
+use crate::seal::rows;
+use crate::store::{NameCache, Opened};
+use crate::tokens::Callers;
+
+/// What is derived from the rows of one epoch.
+pub struct Derived {
+    /// Revision of the epoch row.
+    pub epoch: u64,
+    /// Mounts, policies, audit devices.
+    pub catalog: Catalog,
+    barrier: Barrier,
+}
+
+/// An unsealed node's keys and caches. Dropping it seals the node.
+pub struct Session {
+    root: ArcSwap<RootKey>,
+    barrier_id: BarrierId,
+    epoch_key: Bytes,
+    names: Arc<NameCache>,
+    derived: ArcSwap<Derived>,
+    /// Compiled callers.
+    pub callers: Callers,
+}
+
+impl Session {
+    /// Opens the keyring of a view with the root key and derives everything from it.
+    pub fn open(view: Arc<View>, root: RootKey) -> Result<Self, Error> {
+        let barrier_id = rows::barrier_id(&view)?;
+        let keyring = Keyring::open(&root, barrier_id, &rows::keyring(&view)?)?;
+        let barrier = Barrier::new(barrier_id, keyring)?;
+        let names = Arc::new(NameCache::default());
+        let opened = Opened::new(view, barrier.clone(), names.clone());
+        let epoch_key = opened.key(CONFIG, EPOCH)?;
+        let derived = derive(&opened, &epoch_key)?;
+        Ok(Self {
+            root: ArcSwap::from_pointee(root),
+            barrier_id,
+            epoch_key,
+            names,
+            derived: ArcSwap::from_pointee(derived),
+            callers: Callers::default(),
+        })
+    }
+
+    /// The root key, for sealing the keyring again and for offering it to members.
+    pub fn root(&self) -> Arc<RootKey> {
+        self.root.load_full()
+    }
+
+    /// Names the barrier in every ciphertext.
+    pub fn barrier_id(&self) -> BarrierId {
+        self.barrier_id
+    }
+
+    /// Opens a view with the keys and the catalog that belong to it.
+    pub fn view(&self, view: Arc<View>) -> Result<(Opened, Arc<Derived>), Error> {
+        let epoch = view.rows().get(&self.epoch_key)?.map_or(0, |row| row.revision);
+        let known = self.derived.load_full();
+        if known.epoch == epoch {
+            return Ok((
+                Opened::new(view, known.barrier.clone(), self.names.clone()),
+                known,
+            ));
+        }
+        let barrier = self.current_barrier(&view, &known.barrier)?;
+        let opened = Opened::new(view, barrier, self.names.clone());
+        let fresh = Arc::new(derive(&opened, &self.epoch_key)?);
+        // An older view must not displace what newer ones use.
+        if fresh.epoch > self.derived.load().epoch {
+            self.derived.store(fresh.clone());
+        }
+        Ok((opened, fresh))
+    }
+
+    /// The barrier that the view's keyring makes, following a rotation of the keyring or of the root key.
+    fn current_barrier(&self, view: &View, known: &Barrier) -> Result<Barrier, Error> {
+        let blob = rows::keyring(view)?;
+        if Keyring::generation_of(&blob)? == known.keyring().generation() {
+            return Ok(known.clone());
+        }
+        match Keyring::open(&self.root.load(), self.barrier_id, &blob) {
+            Ok(keyring) => Ok(Barrier::new(self.barrier_id, keyring)?),
+            Err(conclave_barrier::Error::WrongKey { .. }) => {
+                let handover =
+                    rows::handover(view)?.ok_or_else(|| Error::internal("the root key has changed"))?;
+                let (root, _) = known.keyring().open_root_handover(self.barrier_id, &handover)?;
+                let keyring = Keyring::open(&root, self.barrier_id, &blob)?;
+                self.root.store(Arc::new(root));
+                Ok(Barrier::new(self.barrier_id, keyring)?)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn derive(opened: &Opened, epoch_key: &[u8]) -> Result<Derived, Error> {
+    let epoch = opened.view().rows().get(epoch_key)?.map_or(0, |row| row.revision);
+    Ok(Derived {
+        epoch,
+        catalog: Catalog::load(opened)?,
+        barrier: opened.barrier().clone(),
+    })
+}

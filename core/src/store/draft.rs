@@ -1,0 +1,225 @@
+//! One command in the making: what transactions read becomes expectations, what they wrote becomes sealed operations.
+//! Several spaces join in one draft, so that a secret, its lease and the token's use commit together or not at all.
+
+use std::collections::BTreeMap;
+
+use conclave_engine_api::{Changes, Millis, Seen, Write};
+use conclave_raft::{Command, Condition, Expect, Key, Op, Origin};
+
+use crate::entropy::OsEntropy;
+use crate::error::Error;
+use crate::store::Opened;
+use crate::store::layout::{RING, Space};
+
+/// The queue of the due index that the leader's expiry job works through.
+pub const EXPIRY_QUEUE: u64 = 1;
+
+/// Why a draft was not committed.
+#[derive(Debug)]
+pub enum CommitError {
+    /// Something it rests on has changed: decide again on a newer view.
+    Retry,
+    /// A counter would have left its bounds.
+    Refused,
+    /// It cannot be, or may or may not have been, committed.
+    Failed(Error),
+}
+
+impl From<Error> for CommitError {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// A command in the making.
+pub struct Draft<'v> {
+    opened: &'v Opened,
+    expect: BTreeMap<Key, Condition>,
+    ops: Vec<Op>,
+    decided_at: Option<Millis>,
+}
+
+impl<'v> Draft<'v> {
+    /// An empty draft on a view.
+    pub fn new(opened: &'v Opened) -> Self {
+        Self {
+            opened,
+            expect: BTreeMap::new(),
+            ops: Vec::new(),
+            decided_at: None,
+        }
+    }
+
+    /// The time the decision rests on; apply refuses it when the cluster's clock says otherwise.
+    pub fn decided_at(&mut self, now: Millis) {
+        self.decided_at = Some(now);
+    }
+
+    /// Takes in a transaction over `space`. Its reads bind only if something is written.
+    pub fn include(&mut self, space: Space, changes: Changes) -> Result<(), Error> {
+        if !changes.guards.is_empty() {
+            return Err(Error::Unsupported(
+                "listing in order to write, in this table".to_owned(),
+            ));
+        }
+        for (path, seen) in &changes.reads {
+            let condition = match seen {
+                Seen::Absent => Condition::Absent,
+                Seen::Revision { revision, .. } => Condition::Revision(*revision),
+            };
+            self.expect(space, path, condition)?;
+        }
+        for (path, write) in changes.writes {
+            let seen = changes.reads.get(&path).copied();
+            self.write(space, &path, write, seen)?;
+        }
+        Ok(())
+    }
+
+    /// Demands something of a row.
+    pub fn expect(&mut self, space: Space, path: &str, condition: Condition) -> Result<(), Error> {
+        let key = self.opened.key(space, path)?;
+        self.expect.insert(key, condition);
+        Ok(())
+    }
+
+    /// Adds one operation on a row that is not sealed.
+    pub fn op(&mut self, op: Op) {
+        self.ops.push(op);
+    }
+
+    /// Moves the revision of a marker row.
+    pub fn touch(&mut self, space: Space, path: &str) -> Result<(), Error> {
+        let key = self.opened.key(space, path)?;
+        self.ops.push(Op::Touch { key });
+        Ok(())
+    }
+
+    /// Adds to a counter; the whole command is refused if it would leave its bounds.
+    pub fn add(
+        &mut self,
+        space: Space,
+        path: &str,
+        delta: i64,
+        floor: i64,
+        ceiling: i64,
+    ) -> Result<(), Error> {
+        let key = self.opened.key(space, path)?;
+        self.ops.push(Op::Add {
+            key,
+            delta,
+            floor,
+            ceiling,
+        });
+        Ok(())
+    }
+
+    fn write(&mut self, space: Space, path: &str, write: Write, seen: Option<Seen>) -> Result<(), Error> {
+        let key = self.opened.key(space, path)?;
+        let due_before = match seen {
+            Some(Seen::Revision { deadline, .. }) => deadline,
+            _ => None,
+        };
+        let due_after = match &write {
+            Write::Put { deadline, .. } => *deadline,
+            Write::Delete => None,
+        };
+        if let Some(deadline) = due_before.filter(|_| due_before != due_after) {
+            self.ops.push(Op::DueDelete {
+                queue: EXPIRY_QUEUE,
+                deadline,
+                key: key.clone(),
+            });
+        }
+        if let Some(deadline) = due_after.filter(|_| due_before != due_after) {
+            self.ops.push(Op::DuePut {
+                queue: EXPIRY_QUEUE,
+                deadline,
+                key: key.clone(),
+            });
+        }
+        match write {
+            Write::Delete => self.ops.push(Op::Delete { key }),
+            Write::Put {
+                value,
+                deadline,
+                new_generation,
+            } => {
+                let barrier = self.opened.barrier();
+                let sealed = barrier.seal_value(RING, space.table as u8, &key, &value, &mut OsEntropy)?;
+                self.ops.push(Op::Put {
+                    key,
+                    kind: 0,
+                    term: barrier.active_term(RING)?,
+                    deadline: deadline.unwrap_or(0),
+                    new_generation,
+                    value: sealed.into(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the draft: sealed, without ties to its view.
+    pub fn finish(self) -> Proposal {
+        Proposal {
+            expect: self
+                .expect
+                .into_iter()
+                .map(|(key, condition)| Expect { key, condition })
+                .collect(),
+            ops: self.ops,
+            decided_at: self.decided_at,
+            revision: self.opened.view().applied().revision,
+        }
+    }
+}
+
+/// A finished draft, ready to be proposed.
+#[derive(Default)]
+pub struct Proposal {
+    /// What must hold.
+    pub expect: Vec<Expect>,
+    /// What is done.
+    pub ops: Vec<Op>,
+    decided_at: Option<Millis>,
+    revision: u64,
+}
+
+impl Proposal {
+    /// A proposal that rests on no view.
+    pub fn new(expect: Vec<Expect>, ops: Vec<Op>) -> Self {
+        Self {
+            expect,
+            ops,
+            decided_at: None,
+            revision: 0,
+        }
+    }
+
+    /// Revision of the view it was drafted on.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// Whether it would change anything.
+    pub fn is_empty(&self) -> bool {
+        self.ops.is_empty()
+    }
+
+    pub(super) fn into_command(self, origin: Origin, now: Millis) -> Command {
+        let terms = self.ops.iter().filter_map(|op| match op {
+            Op::Put { term, .. } | Op::Rewrap { term, .. } => Some(*term).filter(|term| *term > 0),
+            _ => None,
+        });
+        let oldest_term = terms.min().unwrap_or(0);
+        let now_used = self.decided_at.unwrap_or(now);
+        Command {
+            origin,
+            oldest_term,
+            now_used,
+            expect: self.expect,
+            ops: self.ops,
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Where every row lives: `format | table | ring | namespace | mount | sealed segments`. Numbers are clear, names are
+//! sealed one segment at a time under everything before them. Once assigned, a table's number never changes.
+
+use bytes::Bytes;
+
+use conclave_barrier::Barrier;
+
+use crate::error::Error;
+
+/// The first byte of every key.
+const FORMAT: u8 = 1;
+/// Bytes before the first segment.
+pub const PREFIX_BYTES: usize = 12;
+/// The ring that seals everything until a namespace owns one.
+pub const RING: u16 = conclave_barrier::CLUSTER_RING;
+/// The root namespace.
+pub const ROOT_NAMESPACE: u32 = 0;
+
+/// What a row is part of. Table 1 is replication's own register.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Table {
+    /// Seal configuration and keyring: ciphertext of the barrier itself, under clear names.
+    Seal = 0x10,
+    /// Mounts, policies, audit devices, and the epoch row that moves with any of them and with the keyring.
+    Config = 0x11,
+    /// Tokens by the HMAC of their id.
+    Token = 0x12,
+    /// How often a limited token may still be used: clear counters.
+    TokenUses = 0x13,
+    /// Token by the HMAC of its accessor.
+    Accessor = 0x14,
+    /// `parent/child` for each token that has a parent.
+    TokenChild = 0x15,
+    /// What engines store, by mount.
+    Data = 0x16,
+    /// Tokens that are revoked and whose children and cubbyholes are still to be removed.
+    Closing = 0x17,
+    /// Join tokens and nodes that wait for approval.
+    Admission = 0x18,
+    /// Answers of writes that carried an idempotency key.
+    Answered = 0x19,
+}
+
+/// The rows of one table, namespace and mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Space {
+    /// Its table.
+    pub table: Table,
+    /// Its namespace's id.
+    pub namespace: u32,
+    /// Its mount's id; 0 for tables that belong to no mount.
+    pub mount: u32,
+}
+
+impl Space {
+    /// A table of the root namespace that belongs to no mount.
+    pub const fn root(table: Table) -> Self {
+        Self {
+            table,
+            namespace: ROOT_NAMESPACE,
+            mount: 0,
+        }
+    }
+
+    /// The rows of a mount of the root namespace.
+    pub const fn of_mount(mount: u32) -> Self {
+        Self {
+            table: Table::Data,
+            namespace: ROOT_NAMESPACE,
+            mount,
+        }
+    }
+
+    /// What every key of the space begins with.
+    pub fn prefix(self) -> Vec<u8> {
+        let mut key = Vec::with_capacity(PREFIX_BYTES + 128);
+        key.extend_from_slice(&[FORMAT, self.table as u8]);
+        key.extend_from_slice(&RING.to_be_bytes());
+        key.extend_from_slice(&self.namespace.to_be_bytes());
+        key.extend_from_slice(&self.mount.to_be_bytes());
+        key
+    }
+
+    /// The space a key belongs to and the rest of the key.
+    pub fn of_key(key: &[u8]) -> Result<(Self, &[u8]), Error> {
+        let damaged = || Error::internal("a stored key has an unknown layout");
+        let (prefix, rest) = key.split_at_checked(PREFIX_BYTES).ok_or_else(damaged)?;
+        let &[format, table, _, _, n0, n1, n2, n3, m0, m1, m2, m3] = prefix else {
+            return Err(damaged());
+        };
+        if format != FORMAT {
+            return Err(damaged());
+        }
+        let table = Table::from_number(table).ok_or_else(damaged)?;
+        let (namespace, mount) = (
+            u32::from_be_bytes([n0, n1, n2, n3]),
+            u32::from_be_bytes([m0, m1, m2, m3]),
+        );
+        Ok((
+            Self {
+                table,
+                namespace,
+                mount,
+            },
+            rest,
+        ))
+    }
+}
+
+impl Table {
+    fn from_number(number: u8) -> Option<Self> {
+        [
+            Self::Seal,
+            Self::Config,
+            Self::Token,
+            Self::TokenUses,
+            Self::Accessor,
+            Self::TokenChild,
+            Self::Data,
+            Self::Closing,
+            Self::Admission,
+            Self::Answered,
+        ]
+        .into_iter()
+        .find(|table| *table as u8 == number)
+    }
+}
+
+/// A key in the Seal table: its names are clear, for it is read before any key is there.
+pub fn clear_key(name: &str) -> Bytes {
+    let mut key = Space::root(Table::Seal).prefix();
+    push_segment(&mut key, name.as_bytes());
+    key.into()
+}
+
+/// Appends `path`'s segments, each sealed under what `key` holds by then.
+pub fn push_path(barrier: &Barrier, key: &mut Vec<u8>, path: &str) -> Result<(), Error> {
+    for segment in path.split('/').filter(|segment| !segment.is_empty()) {
+        let sealed = barrier.seal_segment(key, segment.as_bytes())?;
+        push_segment(key, &sealed);
+    }
+    Ok(())
+}
+
+fn push_segment(key: &mut Vec<u8>, sealed: &[u8]) {
+    // Sealed segments are bounded by the barrier far below 64 KiB.
+    let length = u16::try_from(sealed.len()).unwrap_or(u16::MAX);
+    key.extend_from_slice(&length.to_be_bytes());
+    key.extend_from_slice(sealed);
+}
+
+/// Splits the first sealed segment off `rest`.
+pub fn split_segment(rest: &[u8]) -> Result<(&[u8], &[u8]), Error> {
+    let damaged = || Error::internal("a stored key has a damaged segment");
+    let (length, tail) = rest.split_first_chunk::<2>().ok_or_else(damaged)?;
+    tail.split_at_checked(usize::from(u16::from_be_bytes(*length)))
+        .ok_or_else(damaged)
+}
+
+/// Opens one segment that follows `parent`.
+pub fn open_segment(barrier: &Barrier, parent: &[u8], sealed: &[u8]) -> Result<String, Error> {
+    let opened = barrier.open_segment(parent, sealed)?;
+    String::from_utf8(opened.expose().to_vec()).map_err(|_| Error::internal("a stored name is not UTF-8"))
+}
+
+/// Opens all segments of a key: its space and its path.
+pub fn open_key(barrier: &Barrier, key: &[u8]) -> Result<(Space, String), Error> {
+    let (space, mut rest) = Space::of_key(key)?;
+    let mut path = String::new();
+    while !rest.is_empty() {
+        let parent = key.get(..key.len() - rest.len()).unwrap_or_default();
+        let (sealed, tail) = split_segment(rest)?;
+        if !path.is_empty() {
+            path.push('/');
+        }
+        path.push_str(&open_segment(barrier, parent, sealed)?);
+        rest = tail;
+    }
+    Ok((space, path))
+}
+
+/// The first key after all keys that begin with `prefix`; empty if there is none.
+pub fn after_prefix(prefix: &[u8]) -> Vec<u8> {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if last < u8::MAX {
+            end.push(last + 1);
+            return end;
+        }
+    }
+    end
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spaces_survive_their_keys() {
+        let space = Space {
+            table: Table::Data,
+            namespace: 7,
+            mount: 0x0102_0304,
+        };
+        let mut key = space.prefix();
+        assert_eq!(key.len(), PREFIX_BYTES);
+        key.extend_from_slice(b"rest");
+        assert_eq!(Space::of_key(&key).unwrap(), (space, &b"rest"[..]));
+        assert!(Space::of_key(&key[..11]).is_err());
+        key[1] = 0x7f;
+        assert!(Space::of_key(&key).is_err());
+    }
+
+    #[test]
+    fn successors_of_prefixes() {
+        assert_eq!(after_prefix(b"ab"), b"ac");
+        assert_eq!(after_prefix(b"a\xff"), b"b");
+        assert_eq!(after_prefix(b"\xff"), b"");
+    }
+}

@@ -1,0 +1,62 @@
+//! `sys/capabilities*`: what a token may do on paths.
+
+use serde_json::{Map, json};
+
+use crate::error::Error;
+use crate::policy::Acl;
+use crate::routes::{Answer, Call};
+use crate::tokens;
+
+/// Most paths asked at once.
+const MAX_PATHS: usize = 1000;
+
+/// Of the token in the body.
+pub fn of_token(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
+    let token = call.fields().required("token")?;
+    let found = tokens::by_id(call.work, &token, call.env.now())?;
+    let found = found.ok_or_else(|| Error::invalid("invalid token"))?;
+    let acl = tokens::compile(&found.record, call.work.catalog, call.env.now())?;
+    answer(call, &acl)
+}
+
+/// Of the token with the accessor in the body.
+pub fn of_accessor(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
+    let accessor = call.fields().required("accessor")?;
+    let found = tokens::by_accessor(call.work, &accessor, call.env.now())?;
+    let found = found.ok_or_else(|| Error::invalid("invalid accessor"))?;
+    let acl = tokens::compile(&found.record, call.work.catalog, call.env.now())?;
+    answer(call, &acl)
+}
+
+/// Of the caller.
+pub fn of_self(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
+    answer(call, &call.caller.acl)
+}
+
+fn answer(call: &Call<'_, '_>, acl: &Acl) -> Result<Answer, Error> {
+    let fields = call.fields();
+    let paths = fields
+        .strings("paths")?
+        .or(fields.strings("path")?)
+        .unwrap_or_default();
+    if paths.is_empty() {
+        return Err(Error::invalid("paths must be supplied"));
+    }
+    if paths.len() > MAX_PATHS {
+        return Err(Error::TooLarge(format!("more than {MAX_PATHS} paths")));
+    }
+    let mut data = Map::new();
+    for path in &paths {
+        data.insert(
+            path.clone(),
+            json!(acl.capabilities(path.trim_start_matches('/'))),
+        );
+    }
+    if let [path] = paths.as_slice() {
+        data.insert(
+            "capabilities".to_owned(),
+            json!(acl.capabilities(path.trim_start_matches('/'))),
+        );
+    }
+    Ok(Answer::at_top_level(data))
+}

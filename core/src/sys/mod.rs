@@ -1,0 +1,100 @@
+//! `sys/`: the cluster's own surface. One file a subject; this one holds the table and what answers without a token.
+
+mod audit;
+mod capabilities;
+mod host;
+mod keys;
+mod leases;
+pub(crate) mod mounts;
+mod open;
+mod policies;
+mod raft;
+mod seal;
+mod ui;
+
+pub(crate) use open::object;
+pub use open::without_token;
+pub(crate) use policies::normal_names;
+pub(crate) use raft::join_token_due;
+
+use conclave_engine_api::Operation::{self, Delete, List, Read, Update};
+
+use crate::routes::{Access, Handler, Route};
+
+const fn rows(
+    pattern: &'static str,
+    operations: &'static [Operation],
+    handler: fn(&mut crate::routes::Call<'_, '_>) -> Result<crate::routes::Answer, crate::Error>,
+) -> Route {
+    Route {
+        pattern,
+        operations,
+        access: Access::Policy,
+        handler: Handler::Rows(handler),
+    }
+}
+
+const fn act(
+    pattern: &'static str,
+    operations: &'static [Operation],
+    handler: fn(
+        crate::routes::Act,
+    ) -> futures::future::BoxFuture<'static, Result<crate::routes::Answer, crate::Error>>,
+) -> Route {
+    Route {
+        pattern,
+        operations,
+        access: Access::Policy,
+        handler: Handler::Act(handler),
+    }
+}
+
+const fn sudo(route: Route) -> Route {
+    Route {
+        access: Access::Sudo,
+        ..route
+    }
+}
+
+/// Everything beneath `sys/` that needs a token.
+pub const ROUTES: &[Route] = &[
+    rows("mounts", &[Read], mounts::list),
+    rows("mounts/*path", &[Update], mounts::enable),
+    rows("mounts/*path", &[Delete], mounts::disable),
+    rows("remount", &[Update], mounts::remount),
+    rows("auth", &[Read], mounts::list_auth),
+    rows("internal/ui/mounts", &[Read], ui::mounts),
+    rows("internal/ui/mounts/*path", &[Read], ui::mount),
+    rows("policy", &[Read, List], policies::list),
+    rows("policy/:name", &[Read], policies::read_legacy),
+    rows("policy/:name", &[Update], policies::write),
+    rows("policy/:name", &[Delete], policies::delete),
+    rows("policies/acl", &[List, Read], policies::list_keys),
+    rows("policies/acl/:name", &[Read], policies::read),
+    rows("policies/acl/:name", &[Update], policies::write),
+    rows("policies/acl/:name", &[Delete], policies::delete),
+    rows("capabilities", &[Update], capabilities::of_token),
+    rows("capabilities-self", &[Update], capabilities::of_self),
+    rows("capabilities-accessor", &[Update], capabilities::of_accessor),
+    sudo(rows("audit", &[Read], audit::list)),
+    sudo(rows("audit/*path", &[Update], audit::enable)),
+    sudo(rows("audit/*path", &[Delete], audit::disable)),
+    rows("leases/lookup", &[Update], leases::lookup),
+    rows("leases/renew", &[Update], leases::renew),
+    rows("leases/renew/*lease_id", &[Update], leases::renew),
+    rows("leases/revoke", &[Update], leases::revoke),
+    rows("leases/revoke/*lease_id", &[Update], leases::revoke),
+    rows("key-status", &[Read], keys::status),
+    sudo(act("rotate", &[Update], keys::rotate)),
+    sudo(act("rotate/keyring", &[Update], keys::rotate)),
+    sudo(act("seal", &[Update], seal::seal)),
+    sudo(act("step-down", &[Update], raft::step_down)),
+    rows("ha-status", &[Read], raft::ha_status),
+    rows("storage/raft/configuration", &[Read], raft::configuration),
+    act("storage/raft/remove-peer", &[Update], raft::remove_peer),
+    act("storage/raft/promote", &[Update], raft::promote),
+    act("storage/raft/demote", &[Update], raft::demote),
+    rows("storage/raft/join-token", &[Update], raft::new_join_token),
+    rows("host-info", &[Read], host::info),
+    rows("version-history", &[List], host::versions),
+];

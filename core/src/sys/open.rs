@@ -1,0 +1,182 @@
+//! What answers without a token: health, seal status, init, unseal, leader, and a node's way into a cluster. Nothing else
+//! may be added without a reason that outlives the reviewer.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use serde_json::{Map, Value, json};
+
+use conclave_engine_api::{Env, Fields};
+
+use crate::canon::CanonPath;
+use crate::clocktext::rfc3339;
+use crate::core::Core;
+use crate::entropy::OsEntropy;
+use crate::error::Error;
+use crate::request::{Request, Verb};
+use crate::response::{Body, Health, Response};
+use crate::seal::{Threshold, rows};
+use crate::sys::raft;
+
+/// Answers a request that needs no token; `None` for all others.
+pub async fn without_token(
+    core: &Arc<Core>,
+    request: &Request,
+    path: &CanonPath,
+) -> Option<Result<Response, Error>> {
+    let beneath = path.as_str().strip_prefix("sys/")?;
+    let body = match (beneath, request.verb) {
+        ("health", Verb::Read) => health(core),
+        ("seal-status", Verb::Read) => seal_status(core).map(Body::Plain),
+        ("leader", Verb::Read) => raft::leader(core).map(Body::Plain),
+        ("init", Verb::Read) => core
+            .is_initialized()
+            .map(|yes| Body::Plain(object(json!({"initialized": yes})))),
+        ("init", Verb::Write) => init(core, &request.data).await.map(Body::Plain),
+        ("unseal", Verb::Write) => unseal(core, &request.data).await.map(Body::Plain),
+        ("storage/raft/join", Verb::Write) => raft::join(core, &request.data).await.map(Body::Plain),
+        ("storage/raft/bootstrap/admit", Verb::Write) => return Some(raft::admit(core, &request.data).await),
+        _ => return None,
+    };
+    let request_id = Env::new(0, &mut OsEntropy).uuid();
+    Some(body.map(|body| Response {
+        request_id,
+        revision: None,
+        body,
+    }))
+}
+
+pub(crate) fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}
+
+async fn init(core: &Arc<Core>, data: &Map<String, Value>) -> Result<Map<String, Value>, Error> {
+    let fields = Fields::new(data);
+    for unsupported in ["pgp_keys", "root_token_pgp_key", "recovery_pgp_keys"] {
+        if fields
+            .value(unsupported)
+            .is_some_and(|value| !matches!(value.as_str(), Some("")) && !is_empty(value))
+        {
+            return Err(Error::Unsupported(format!("{unsupported} in init")));
+        }
+    }
+    let shares = fields.int("secret_shares")?.unwrap_or(0);
+    let threshold = fields.int("secret_threshold")?.unwrap_or(0);
+    let born = core.init(Threshold::check(shares, threshold)?, None).await?;
+    let base64 = &base64::engine::general_purpose::STANDARD;
+    Ok(object(json!({
+        "keys": born.shares.iter().map(|share| hex::encode(share.expose())).collect::<Vec<_>>(),
+        "keys_base64": born.shares.iter().map(|share| base64.encode(share.expose())).collect::<Vec<_>>(),
+        "root_token": *born.root_token,
+    })))
+}
+
+fn is_empty(value: &Value) -> bool {
+    value.as_array().is_some_and(Vec::is_empty)
+}
+
+async fn unseal(core: &Arc<Core>, data: &Map<String, Value>) -> Result<Map<String, Value>, Error> {
+    let fields = Fields::new(data);
+    if fields.bool("reset")?.unwrap_or(false) {
+        core.reset_shares();
+    } else if fields.bool("migrate")?.unwrap_or(false) {
+        return Err(Error::Unsupported("seal migration".to_owned()));
+    } else {
+        let key = zeroize::Zeroizing::new(fields.string("key")?.unwrap_or_default());
+        core.give_share(&key).await?;
+    }
+    seal_status(core)
+}
+
+/// What `status` shows.
+pub(super) fn seal_status(core: &Arc<Core>) -> Result<Map<String, Value>, Error> {
+    let initialized = core.is_initialized()?;
+    let (given, nonce) = core.share_progress();
+    let mut status = object(json!({
+        "type": "shamir",
+        "initialized": initialized,
+        "sealed": core.seal.is_sealed(),
+        "t": 0,
+        "n": 0,
+        "progress": given,
+        "nonce": nonce.map(uuid_text).unwrap_or_default(),
+        "version": core.settings.vault_version,
+        "build_date": core.settings.build_date,
+        "commit_date": core.settings.build_date,
+        "conclave_version": core.settings.conclave_version,
+        "migration": false,
+        "recovery_seal": false,
+        "storage_type": core.settings.storage_type,
+    }));
+    if initialized {
+        let config = core.seal_config()?;
+        status.insert("t".to_owned(), json!(config.threshold()));
+        status.insert("n".to_owned(), json!(config.shares()));
+        if !core.seal.is_sealed() {
+            status.insert("cluster_name".to_owned(), json!(cluster_name(core)?));
+            status.insert("cluster_id".to_owned(), json!(cluster_id(core)?));
+        }
+    }
+    Ok(status)
+}
+
+fn cluster_name(core: &Core) -> Result<String, Error> {
+    rows::cluster_name(core.seal.replica()?.view()?.as_ref())
+}
+
+fn cluster_id(core: &Core) -> Result<String, Error> {
+    Ok(core
+        .launcher
+        .membership()?
+        .map(|membership| uuid_text(membership.cluster_id))
+        .unwrap_or_default())
+}
+
+/// Sixteen bytes in the form of a UUID.
+pub(super) fn uuid_text(bytes: [u8; 16]) -> String {
+    let hex = hex::encode(bytes);
+    let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
+    [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")
+}
+
+fn health(core: &Arc<Core>) -> Result<Body, Error> {
+    let initialized = core.is_initialized()?;
+    let sealed = core.seal.is_sealed();
+    let (standby, has_leader) = match core.seal.replica() {
+        Err(_) => (true, false),
+        Ok(replica) => {
+            let status = replica.status();
+            let status = status.borrow();
+            (!status.is_leader, status.leader.is_some())
+        }
+    };
+    let mut health = object(json!({
+        "initialized": initialized,
+        "sealed": sealed,
+        "standby": standby,
+        "performance_standby": false,
+        "replication_performance_mode": "disabled",
+        "replication_dr_mode": "disabled",
+        "server_time_utc": core.seal.now() / 1000,
+        "version": core.settings.vault_version,
+        "conclave_version": core.settings.conclave_version,
+        "audit_devices": if core.audit.is_empty() { "none" } else { "enabled" },
+    }));
+    if initialized && !sealed {
+        health.insert("cluster_name".to_owned(), json!(cluster_name(core)?));
+        health.insert("cluster_id".to_owned(), json!(cluster_id(core)?));
+    }
+    if core.seal.now() > 0 {
+        health.insert("server_time".to_owned(), json!(rfc3339(core.seal.now())));
+    }
+    Ok(Body::Health(Health {
+        initialized,
+        sealed,
+        standby,
+        has_leader,
+        object: health,
+    }))
+}

@@ -1,0 +1,94 @@
+//! Making a token: its row, its accessor, its place under its parent, all in one command with whatever asked for it.
+
+use std::collections::BTreeMap;
+
+use conclave_engine_api::{Env, Millis};
+
+use crate::catalog::encode_record;
+use crate::error::Error;
+use crate::tokens::{TokenKind, TokenRecord, accessor_name, name_of};
+use crate::work::Work;
+
+/// Characters of a token after its prefix and of an accessor: 142 bits, as OpenBao's.
+const RANDOM_CHARS: usize = 24;
+
+/// What is wanted of a new token; lives are already bounded by whoever asks.
+pub struct NewToken {
+    /// Chosen id; `None` for a random one.
+    pub id: Option<String>,
+    /// Name of the parent's row; `None` for an orphan.
+    pub parent: Option<String>,
+    /// Names of policies.
+    pub policies: Vec<String>,
+    /// Where it is made.
+    pub path: String,
+    /// Free metadata.
+    pub meta: BTreeMap<String, String>,
+    /// For people.
+    pub display_name: String,
+    /// 0: unlimited.
+    pub num_uses: u64,
+    /// 0: never ends.
+    pub ttl: Millis,
+    /// 0: the system's.
+    pub explicit_max_ttl: Millis,
+    /// 0: none.
+    pub period: Millis,
+    /// Whether it may be renewed.
+    pub renewable: bool,
+}
+
+/// A token as its first holder sees it.
+pub struct Minted {
+    /// The token itself.
+    pub id: zeroize::Zeroizing<String>,
+    /// What is stored of it.
+    pub record: TokenRecord,
+}
+
+/// Puts a new token into `work`.
+pub fn mint(work: &mut Work<'_>, env: &mut Env<'_>, new: NewToken) -> Result<Minted, Error> {
+    let barrier = work.opened().barrier().clone();
+    let random = format!("s.{}", env.base62(RANDOM_CHARS));
+    let id = zeroize::Zeroizing::new(new.id.unwrap_or(random));
+    let accessor = env.base62(RANDOM_CHARS);
+    let name = name_of(&barrier, &id);
+    let now = env.now();
+    let record = TokenRecord {
+        accessor: accessor.clone(),
+        parent: new.parent.clone(),
+        policies: new.policies,
+        path: new.path,
+        meta: new.meta,
+        display_name: new.display_name,
+        num_uses: new.num_uses,
+        kind: TokenKind::Service,
+        created: now,
+        creation_ttl: new.ttl,
+        renewed: 0,
+        expires: if new.ttl == 0 {
+            0
+        } else {
+            now.saturating_add(new.ttl)
+        },
+        explicit_max_ttl: new.explicit_max_ttl,
+        period: new.period,
+        renewable: new.renewable,
+    };
+    if work.tokens.get(&name)?.is_some() {
+        return Err(Error::invalid("cannot create a token with a duplicate ID"));
+    }
+    let deadline = Some(record.expires).filter(|expires| *expires > 0);
+    work.tokens.put_due(&name, encode_record(&record)?, deadline)?;
+    work.accessors
+        .put(&accessor_name(&barrier, &accessor), encode_record(&name)?)?;
+    if let Some(parent) = &new.parent {
+        work.children
+            .put(&format!("{parent}/{name}"), encode_record(&())?)?;
+    }
+    if record.num_uses > 0 {
+        let uses = i64::try_from(record.num_uses).map_err(|_| Error::invalid("num_uses is too large"))?;
+        work.draft.add(crate::tokens::USES, &name, uses, 0, i64::MAX)?;
+    }
+    Ok(Minted { id, record })
+}

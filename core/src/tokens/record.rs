@@ -1,0 +1,73 @@
+//! What is kept of a token. Its id is not: only the HMAC that names its row.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use conclave_engine_api::Millis;
+
+/// How a token lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenKind {
+    /// Stored, renewable, revocable.
+    #[default]
+    Service,
+}
+
+/// A stored token.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenRecord {
+    /// Sealed like the rest of the record: holders of the accessor may look the token up, renew and revoke it.
+    pub accessor: String,
+    /// Name of the parent's row; `None` for orphans.
+    pub parent: Option<String>,
+    /// Names of its policies, sorted.
+    pub policies: Vec<String>,
+    /// Where it was made.
+    pub path: String,
+    /// What its maker said about it.
+    pub meta: BTreeMap<String, String>,
+    /// For people.
+    pub display_name: String,
+    /// 0: unlimited.
+    pub num_uses: u64,
+    /// How it lives.
+    #[serde(default)]
+    pub kind: TokenKind,
+    /// When it was made.
+    pub created: Millis,
+    /// Life it was made with.
+    pub creation_ttl: Millis,
+    /// When it was last renewed; 0 for never.
+    pub renewed: Millis,
+    /// When it ends; 0 for never (root tokens only).
+    pub expires: Millis,
+    /// Bound no renewal passes; 0 for the system's.
+    pub explicit_max_ttl: Millis,
+    /// Life that each renewal gives anew, without end; 0 for none.
+    pub period: Millis,
+    /// Whether it may be renewed.
+    pub renewable: bool,
+}
+
+impl TokenRecord {
+    /// Whether it has ended by `now`. The leader removes it soon after; until then every node refuses it.
+    pub fn is_expired(&self, now: Millis) -> bool {
+        self.expires != 0 && self.expires <= now
+    }
+
+    /// Life left at `now`.
+    pub fn ttl(&self, now: Millis) -> Millis {
+        if self.expires == 0 {
+            0
+        } else {
+            self.expires.saturating_sub(now)
+        }
+    }
+
+    /// Whether it may do everything.
+    pub fn is_root(&self) -> bool {
+        self.policies.iter().any(|policy| policy == "root")
+    }
+}

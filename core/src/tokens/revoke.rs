@@ -1,0 +1,115 @@
+//! Ending tokens. One command removes the token's row: it is dead on every node at once, and with its row gone no child
+//! can be added. A closing row stays until its children and cubbyhole are gone too; whoever finds it carries on.
+
+use conclave_engine_api::Page;
+use conclave_raft::Op;
+
+use crate::catalog::encode_record;
+use crate::error::Error;
+use crate::store::Space;
+use crate::tokens::lookup::{self, Found};
+use crate::tokens::{CHILDREN, USES, accessor_name};
+use crate::work::Work;
+
+/// Most rows one closing batch removes.
+const BATCH: usize = 256;
+/// When a closing row falls due: at once.
+const AT_ONCE: u64 = 1;
+
+/// Removes a token's own rows and leaves a closing row for what hangs on it.
+pub fn revoke(work: &mut Work<'_>, found: &Found) -> Result<(), Error> {
+    forget(work, found)?;
+    work.closing
+        .put_due(&found.name, encode_record(&())?, Some(AT_ONCE))?;
+    Ok(())
+}
+
+/// Removes a token and makes orphans of its children.
+pub fn revoke_orphan(work: &mut Work<'_>, found: &Found) -> Result<(), Error> {
+    let children = work
+        .opened()
+        .space(CHILDREN)
+        .names(&format!("{}/", found.name), &Page::default())?;
+    if children.len() > BATCH {
+        return Err(Error::Overloaded(format!(
+            "the token has more than {BATCH} children"
+        )));
+    }
+    for child in children {
+        work.children.delete(&format!("{}/{child}", found.name))?;
+        if let Some(row) = work.tokens.get(&child)? {
+            let mut record: crate::tokens::TokenRecord = crate::catalog::decode_record(&row.value)?;
+            record.parent = None;
+            work.tokens
+                .put_due(&child, encode_record(&record)?, row.deadline)?;
+        }
+    }
+    revoke(work, found)
+}
+
+fn forget(work: &mut Work<'_>, found: &Found) -> Result<(), Error> {
+    let barrier = work.opened().barrier().clone();
+    work.tokens.get(&found.name)?;
+    work.tokens.delete(&found.name)?;
+    work.accessors
+        .delete(&accessor_name(&barrier, &found.record.accessor))?;
+    if let Some(parent) = &found.record.parent {
+        work.children.delete(&format!("{parent}/{}", found.name))?;
+    }
+    if found.record.num_uses > 0 {
+        let key = work.opened().key(USES, &found.name)?;
+        work.draft.op(Op::Delete { key });
+    }
+    Ok(())
+}
+
+/// Removes up to a batch of what hangs on a closed token: children become closed themselves, cubbyhole rows go. Returns
+/// whether nothing is left; then the closing row goes too.
+pub fn close_batch(work: &mut Work<'_>, name: &str, cubbyhole: Option<Space>) -> Result<bool, Error> {
+    let Some(_) = work.closing.get(name)? else {
+        return Ok(true);
+    };
+    let page = Page {
+        after: String::new(),
+        limit: Some(BATCH),
+    };
+    let children = work.opened().space(CHILDREN).names(&format!("{name}/"), &page)?;
+    for child in &children {
+        work.children.delete(&format!("{name}/{child}"))?;
+        // An expired child is closed like a live one.
+        if let Some(found) = lookup::by_name(work, child, 0)? {
+            forget(work, &found)?;
+            work.closing.put_due(child, encode_record(&())?, Some(AT_ONCE))?;
+        }
+    }
+    let mut rows = 0;
+    if let Some(space) = cubbyhole {
+        rows = delete_beneath(work, space, &format!("{name}/"), BATCH)?;
+    }
+    let done = children.len() < BATCH && rows < BATCH;
+    if done {
+        work.closing.delete(name)?;
+    }
+    Ok(done)
+}
+
+/// Deletes up to `limit` rows at any depth beneath `dir`; returns how many.
+fn delete_beneath(work: &mut Work<'_>, space: Space, dir: &str, limit: usize) -> Result<usize, Error> {
+    let mut deleted = 0;
+    let mut stack = vec![dir.to_owned()];
+    while let Some(dir) = stack.pop() {
+        for name in work.opened().space(space).names(&dir, &Page::default())? {
+            if deleted >= limit {
+                return Ok(deleted);
+            }
+            if name.ends_with('/') {
+                stack.push(format!("{dir}{name}"));
+            } else {
+                let key = work.opened().key(space, &format!("{dir}{name}"))?;
+                work.draft.op(Op::Delete { key });
+                deleted += 1;
+            }
+        }
+    }
+    Ok(deleted)
+}

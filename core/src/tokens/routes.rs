@@ -1,0 +1,413 @@
+//! `auth/token/`: making, looking up, renewing and revoking tokens.
+
+use serde_json::{Map, Value, json};
+
+use conclave_engine_api::Millis;
+use conclave_engine_api::Operation::{List, Read, Update};
+
+use crate::catalog::{decode_record, encode_record};
+use crate::error::Error;
+use crate::routes::{Access, Answer, Call, Handler, Route};
+use crate::sys::normal_names;
+use crate::tokens::lookup::Found;
+use crate::tokens::{self, Minted, NewToken, TokenRecord};
+
+const fn rows(
+    pattern: &'static str,
+    operations: &'static [conclave_engine_api::Operation],
+    handler: fn(&mut Call<'_, '_>) -> Result<Answer, Error>,
+) -> Route {
+    Route {
+        pattern,
+        operations,
+        access: Access::Policy,
+        handler: Handler::Rows(handler),
+    }
+}
+
+const fn sudo(route: Route) -> Route {
+    Route {
+        access: Access::Sudo,
+        ..route
+    }
+}
+
+/// Everything beneath `auth/token/`.
+pub const ROUTES: &[Route] = &[
+    rows("create", &[Update], create),
+    sudo(rows("create-orphan", &[Update], create_orphan)),
+    rows("lookup", &[Update], lookup),
+    rows("lookup", &[Read], lookup_self),
+    rows("lookup-self", &[Read, Update], lookup_self),
+    rows("lookup-accessor", &[Update], lookup_accessor),
+    rows("renew", &[Update], renew),
+    rows("renew/:token", &[Update], renew),
+    rows("renew-self", &[Update], renew_self),
+    rows("renew-accessor", &[Update], renew_accessor),
+    rows("revoke", &[Update], revoke),
+    rows("revoke-self", &[Update], revoke_self),
+    rows("revoke-accessor", &[Update], revoke_accessor),
+    sudo(rows("revoke-orphan", &[Update], revoke_orphan)),
+    sudo(rows("accessors", &[List], accessors)),
+];
+
+fn create(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
+    make(call, false)
+}
+
+fn create_orphan(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
+    make(call, true)
+}
+
+fn make(call: &mut Call<'_, '_>, orphan: bool) -> Result<Answer, Error> {
+    let fields = call.fields();
+    let privileged = call.caller.acl.may_sudo("auth/token/create");
+    let no_parent = fields.bool("no_parent")?.unwrap_or(false);
+    if no_parent && !privileged {
+        return Err(Error::invalid(
+            "root or sudo privileges required to create orphan token",
+        ));
+    }
+    let period = fields.duration("period")?.unwrap_or(0);
+    if period > 0 && !privileged {
+        return Err(Error::invalid(
+            "root or sudo privileges required to create periodic token",
+        ));
+    }
+    let id = fields.string("id")?.filter(|id| !id.is_empty());
+    if let Some(id) = &id {
+        if !call.caller.acl.is_root() {
+            return Err(Error::invalid("root required to specify token id"));
+        }
+        check_chosen_id(id)?;
+    }
+    match fields.string("type")?.as_deref() {
+        None | Some("" | "service" | "default" | "default-service") => {}
+        Some("batch" | "default-batch") => return Err(Error::Unsupported("batch tokens".to_owned())),
+        Some(other) => return Err(Error::invalid(format!("invalid type {other:?}"))),
+    }
+    if call.caller.record.num_uses > 0 {
+        return Err(Error::invalid(
+            "restricted use token cannot generate child tokens",
+        ));
+    }
+    let policies = policies_of(call, privileged)?;
+    let ttl = bounded_ttl(call, &policies, period)?;
+    let explicit_max_ttl = bounded_max(call)?;
+    let ttl = if explicit_max_ttl > 0 && (ttl == 0 || ttl > explicit_max_ttl) {
+        explicit_max_ttl
+    } else {
+        ttl
+    };
+    let name = fields.string("display_name")?.unwrap_or_default();
+    let new = NewToken {
+        id,
+        parent: if orphan || no_parent {
+            None
+        } else {
+            Some(call.caller.name.clone())
+        },
+        policies,
+        path: if orphan {
+            "auth/token/create-orphan"
+        } else {
+            "auth/token/create"
+        }
+        .to_owned(),
+        meta: fields
+            .string_map("meta")?
+            .or(fields.string_map("metadata")?)
+            .unwrap_or_default(),
+        display_name: if name.is_empty() {
+            "token".to_owned()
+        } else {
+            format!("token-{}", plain(&name))
+        },
+        num_uses: fields.count("num_uses")?.unwrap_or(0),
+        ttl,
+        explicit_max_ttl,
+        period,
+        renewable: fields.bool("renewable")?.unwrap_or(true) && ttl > 0,
+    };
+    let warnings = unknown_policies(call, &new.policies);
+    let minted = tokens::mint(call.work, &mut call.env, new)?;
+    let mut answer = Answer {
+        auth: Some(auth_of(&minted, call.env.now())),
+        ..Answer::default()
+    };
+    answer.reply.warnings = warnings;
+    Ok(answer)
+}
+
+fn check_chosen_id(id: &str) -> Result<(), Error> {
+    if id.starts_with("s.") || id.starts_with("hvs.") || id.contains(['.', ' ', '\n', '\t']) || id.len() > 512
+    {
+        return Err(Error::invalid(
+            "custom token IDs cannot have the 's.' prefix, contain a '.' or white space",
+        ));
+    }
+    Ok(())
+}
+
+/// The requested policies, or the caller's; never more than the caller has, unless it may do everything.
+fn policies_of(call: &Call<'_, '_>, privileged: bool) -> Result<Vec<String>, Error> {
+    let fields = call.fields();
+    let asked = normal_names(&fields.strings("policies")?.unwrap_or_default())?;
+    let own = &call.caller.record.policies;
+    let mut policies = if asked.is_empty() { own.clone() } else { asked };
+    let wants_root = policies.iter().any(|policy| policy == "root");
+    if wants_root && !call.caller.acl.is_root() {
+        return Err(Error::invalid(
+            "root tokens may not be created without parent token being root",
+        ));
+    }
+    if !privileged
+        && !policies
+            .iter()
+            .all(|policy| policy == "default" || own.contains(policy))
+    {
+        return Err(Error::invalid("child policies must be subset of parent"));
+    }
+    if wants_root {
+        return Ok(vec!["root".to_owned()]);
+    }
+    let without_default = fields.bool("no_default_policy")?.unwrap_or(false);
+    let parent_has_default = own.iter().any(|policy| policy == "default" || policy == "root");
+    if !without_default && parent_has_default {
+        policies.push("default".to_owned());
+    }
+    policies.sort_unstable();
+    policies.dedup();
+    Ok(policies)
+}
+
+fn unknown_policies(call: &Call<'_, '_>, policies: &[String]) -> Vec<String> {
+    let unknown = policies
+        .iter()
+        .filter(|name| *name != "root" && call.work.catalog.policy(name).is_none());
+    unknown
+        .map(|name| format!("Policy {name:?} does not exist"))
+        .collect()
+}
+
+/// The life asked for, within the system's bound. Root tokens without one never end.
+fn bounded_ttl(call: &Call<'_, '_>, policies: &[String], period: Millis) -> Result<Millis, Error> {
+    let fields = call.fields();
+    let settings = &call.core.settings;
+    let asked = fields.duration("ttl")?.or(fields.duration("lease")?).unwrap_or(0);
+    let is_root = policies.iter().any(|policy| policy == "root");
+    if is_root && asked == 0 {
+        if call.caller.record.expires != 0 {
+            return Err(Error::invalid(
+                "expiring root tokens cannot create non-expiring root tokens",
+            ));
+        }
+        return Ok(0);
+    }
+    if period > 0 {
+        return Ok(period.min(settings.max_lease_ttl));
+    }
+    let ttl = if asked == 0 {
+        settings.default_lease_ttl
+    } else {
+        asked
+    };
+    Ok(ttl.min(settings.max_lease_ttl))
+}
+
+fn bounded_max(call: &Call<'_, '_>) -> Result<Millis, Error> {
+    let asked = call.fields().duration("explicit_max_ttl")?.unwrap_or(0);
+    Ok(asked.min(call.core.settings.max_lease_ttl))
+}
+
+/// A display name is shown in lists and audit: letters, digits and dashes.
+fn plain(name: &str) -> String {
+    name.chars()
+        .take(128)
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .collect()
+}
+
+fn auth_of(minted: &Minted, now: Millis) -> Map<String, Value> {
+    auth_object(&minted.record, &minted.id, now)
+}
+
+fn auth_object(record: &TokenRecord, id: &str, now: Millis) -> Map<String, Value> {
+    let meta = if record.meta.is_empty() {
+        Value::Null
+    } else {
+        json!(record.meta)
+    };
+    crate::sys::object(json!({
+        "client_token": id,
+        "accessor": record.accessor,
+        "policies": record.policies,
+        "token_policies": record.policies,
+        "metadata": meta,
+        "lease_duration": record.ttl(now).div_ceil(1000),
+        "renewable": record.renewable,
+        "entity_id": "",
+        "token_type": "service",
+        "orphan": record.parent.is_none(),
+        "mfa_requirement": null,
+        "num_uses": record.num_uses,
+    }))
+}
+
+fn bad_token() -> Error {
+    Error::denied()
+}
+
+fn shown(call: &Call<'_, '_>) -> Result<String, Error> {
+    let in_path = call.params.get("token");
+    if !in_path.is_empty() {
+        return Ok(in_path.to_owned());
+    }
+    call.fields()
+        .required("token")
+        .map_err(|_| Error::invalid("missing token"))
+}
+
+fn found_by_id(call: &mut Call<'_, '_>, id: &str) -> Result<Found, Error> {
+    tokens::by_id(call.work, id, call.env.now())?.ok_or_else(bad_token)
+}
+
+fn found_by_accessor(call: &mut Call<'_, '_>) -> Result<Found, Error> {
+    let accessor = call.fields().required("accessor")?;
+    let found = tokens::by_accessor(call.work, &accessor, call.env.now())?;
+    found.ok_or_else(|| Error::invalid("invalid accessor"))
+}
+
+fn lookup(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
+    let id = shown(call).unwrap_or_else(|_| call.token.to_owned());
+    let found = found_by_id(call, &id)?;
+    Ok(Answer::data(tokens::describe(
+        call.work,
+        &found,
+        &id,
+        call.env.now(),
+    )?))
+}
+
+fn lookup_self(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
+    let id = call.token.to_owned();
+    let found = found_by_id(call, &id)?;
+    Ok(Answer::data(tokens::describe(
+        call.work,
+        &found,
+        &id,
+        call.env.now(),
+    )?))
+}
+
+fn lookup_accessor(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
+    let found = found_by_accessor(call)?;
+    Ok(Answer::data(tokens::describe(
+        call.work,
+        &found,
+        "",
+        call.env.now(),
+    )?))
+}
+
+fn renew(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
+    let id = shown(call)?;
+    let found = found_by_id(call, &id)?;
+    extend(call, &found, &id)
+}
+
+fn renew_self(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
+    let id = call.token.to_owned();
+    let found = found_by_id(call, &id)?;
+    extend(call, &found, &id)
+}
+
+fn renew_accessor(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
+    let found = found_by_accessor(call)?;
+    extend(call, &found, "")
+}
+
+fn extend(call: &mut Call<'_, '_>, found: &Found, id: &str) -> Result<Answer, Error> {
+    let now = call.env.now();
+    let increment = call.fields().duration("increment")?.unwrap_or(0);
+    let mut record = found.record.clone();
+    if !record.renewable || record.expires == 0 {
+        return Err(Error::invalid("lease is not renewable"));
+    }
+    let settings = &call.core.settings;
+    let wanted = if record.period > 0 {
+        record.period
+    } else if increment > 0 {
+        increment
+    } else {
+        record.creation_ttl
+    };
+    // However often it is renewed, a token ends no later than its bounds, counted from its making.
+    let mut latest = if record.period > 0 {
+        Millis::MAX
+    } else {
+        record.created.saturating_add(settings.max_lease_ttl)
+    };
+    if record.explicit_max_ttl > 0 {
+        latest = latest.min(record.created.saturating_add(record.explicit_max_ttl));
+    }
+    let mut warnings = Vec::new();
+    let asked = now.saturating_add(wanted.min(settings.max_lease_ttl));
+    if asked > latest {
+        warnings.push(format!(
+            "TTL of {:?} exceeded the effective max_ttl; TTL value is capped accordingly",
+            conclave_engine_api::format_duration(wanted)
+        ));
+    }
+    record.expires = asked.min(latest);
+    record.renewed = now;
+    call.work
+        .tokens
+        .put_due(&found.name, encode_record(&record)?, Some(record.expires))?;
+    let mut answer = Answer {
+        auth: Some(auth_object(&record, id, now)),
+        ..Answer::default()
+    };
+    answer.reply.warnings = warnings;
+    Ok(answer)
+}
+
+fn revoke(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
+    let id = shown(call)?;
+    let found = found_by_id(call, &id)?;
+    tokens::revoke(call.work, &found)?;
+    Ok(Answer::empty())
+}
+
+fn revoke_self(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
+    let id = call.token.to_owned();
+    let found = found_by_id(call, &id)?;
+    tokens::revoke(call.work, &found)?;
+    Ok(Answer::empty())
+}
+
+fn revoke_accessor(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
+    let found = found_by_accessor(call)?;
+    tokens::revoke(call.work, &found)?;
+    Ok(Answer::empty())
+}
+
+fn revoke_orphan(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
+    let id = shown(call)?;
+    let found = found_by_id(call, &id).map_err(|_| Error::invalid("token to revoke not found"))?;
+    tokens::revoke_orphan(call.work, &found)?;
+    Ok(Answer::empty())
+}
+
+fn accessors(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
+    let names = call.work.tokens.list("", &conclave_engine_api::Page::default())?;
+    let mut accessors = Vec::with_capacity(names.len());
+    for name in names {
+        if let Some(row) = call.work.opened().space(tokens::TOKENS).row(&name)? {
+            let record: TokenRecord = decode_record(&row.value)?;
+            accessors.push(record.accessor);
+        }
+    }
+    accessors.sort_unstable();
+    Ok(Answer::data(crate::sys::object(json!({"keys": accessors}))))
+}

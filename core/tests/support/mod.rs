@@ -1,0 +1,221 @@
+//! One node on rows in memory, with a clock that moves when told to: what core's tests stand on.
+
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use serde_json::{Map, Value};
+
+use conclave_core::{Body, Core, Error, Launcher, Membership, Request, Response, Settings, Verb};
+use conclave_raft::local::{LocalReplica, ManualClock};
+use conclave_raft::state::{MemoryStore, Store};
+use conclave_raft::{NodeRecord, PeerHandler, Replica};
+
+/// 2026-01-01T00:00:00Z.
+pub const START: u64 = 1_767_225_600_000;
+
+/// A node whose replica is one process.
+pub struct LocalLauncher {
+    pub store: Arc<dyn Store>,
+    pub clock: Arc<ManualClock>,
+    pub resumes: bool,
+}
+
+impl LocalLauncher {
+    fn replica(&self) -> Result<Arc<dyn Replica>, Error> {
+        Ok(Arc::new(LocalReplica::open(
+            self.store.clone(),
+            self.clock.clone(),
+        )?))
+    }
+}
+
+impl Launcher for LocalLauncher {
+    fn record(&self) -> NodeRecord {
+        NodeRecord {
+            name: "one".into(),
+            zone: "a".into(),
+            ..NodeRecord::default()
+        }
+    }
+
+    fn membership(&self) -> Result<Option<Membership>, Error> {
+        let membership = Membership {
+            node_id: 1,
+            cluster_id: [7; 16],
+            members: Vec::new(),
+        };
+        Ok(Some(membership).filter(|_| self.resumes))
+    }
+
+    fn found(&self, _: [u8; 16], _: Arc<dyn PeerHandler>) -> BoxFuture<'_, Result<Arc<dyn Replica>, Error>> {
+        async { self.replica() }.boxed()
+    }
+
+    fn resume(
+        &self,
+        _: Membership,
+        _: Arc<dyn PeerHandler>,
+    ) -> BoxFuture<'_, Result<Arc<dyn Replica>, Error>> {
+        async { self.replica() }.boxed()
+    }
+
+    fn join(&self, _: Membership, _: Arc<dyn PeerHandler>) -> BoxFuture<'_, Result<Arc<dyn Replica>, Error>> {
+        async { Err(Error::Unsupported("joining in a test of one node".into())) }.boxed()
+    }
+
+    fn ask(
+        &self,
+        _: &Map<String, Value>,
+        _: &str,
+        _: Map<String, Value>,
+    ) -> BoxFuture<'_, Result<Map<String, Value>, Error>> {
+        async { Err(Error::Unsupported("asking in a test of one node".into())) }.boxed()
+    }
+
+    fn scratch(&self) -> std::path::PathBuf {
+        std::env::temp_dir()
+    }
+}
+
+/// A node under test.
+pub struct Node {
+    pub core: Arc<Core>,
+    pub clock: Arc<ManualClock>,
+    pub store: Arc<dyn Store>,
+    pub settings: Settings,
+    pub root: String,
+    pub shares: Vec<String>,
+}
+
+impl Node {
+    /// Initialized with three shares of which two open it, and unsealed, with kv-v2 at `secret/`.
+    pub async fn unsealed() -> Self {
+        Self::unsealed_with(Settings::default()).await
+    }
+
+    pub async fn unsealed_with(settings: Settings) -> Self {
+        let mut node = Self::blank(settings);
+        let born = node.plain(
+            Verb::Write,
+            "sys/init",
+            serde_json::json!({"secret_shares": 3, "secret_threshold": 2}),
+        );
+        let born = born.await.unwrap();
+        node.root = born["root_token"].as_str().unwrap().to_owned();
+        node.shares = born["keys"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|share| share.as_str().unwrap().to_owned())
+            .collect();
+        node.unseal().await;
+        let kv = serde_json::json!({"type": "kv", "options": {"version": "2"}});
+        node.call(Verb::Write, "sys/mounts/secret", kv).await.unwrap();
+        node
+    }
+
+    /// Not initialized.
+    pub fn blank(settings: Settings) -> Self {
+        let clock = Arc::new(ManualClock::new(START));
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+        let core = Self::core(&settings, &store, &clock, false);
+        Self {
+            core,
+            clock,
+            store,
+            settings,
+            root: String::new(),
+            shares: Vec::new(),
+        }
+    }
+
+    fn core(
+        settings: &Settings,
+        store: &Arc<dyn Store>,
+        clock: &Arc<ManualClock>,
+        resumes: bool,
+    ) -> Arc<Core> {
+        let launcher = LocalLauncher {
+            store: store.clone(),
+            clock: clock.clone(),
+            resumes,
+        };
+        let registry = prometheus::Registry::new();
+        Core::new(
+            settings.clone(),
+            conclave_engines::secret_engines(),
+            Arc::new(launcher),
+            &registry,
+        )
+        .unwrap()
+    }
+
+    /// The same disk under a new process: sealed.
+    pub async fn restarted(self) -> Self {
+        let core = Self::core(&self.settings, &self.store, &self.clock, true);
+        core.resume().await.unwrap();
+        Self { core, ..self }
+    }
+
+    pub async fn unseal(&self) {
+        for share in self.shares.iter().take(2) {
+            self.plain(Verb::Write, "sys/unseal", serde_json::json!({"key": share}))
+                .await
+                .unwrap();
+        }
+    }
+
+    /// A request as root.
+    pub async fn call(&self, verb: Verb, path: &str, data: Value) -> Result<Value, Error> {
+        self.call_as(&self.root, verb, path, data).await
+    }
+
+    pub async fn call_as(&self, token: &str, verb: Verb, path: &str, data: Value) -> Result<Value, Error> {
+        let mut request = Request::new(verb, path);
+        request.token = Some(token.to_owned().into());
+        request.data = data.as_object().cloned().unwrap_or_default();
+        self.core
+            .handle(request)
+            .await
+            .map(|response| value_of(&response))
+    }
+
+    /// A request without token.
+    pub async fn plain(&self, verb: Verb, path: &str, data: Value) -> Result<Value, Error> {
+        let mut request = Request::new(verb, path);
+        request.data = data.as_object().cloned().unwrap_or_default();
+        self.core
+            .handle(request)
+            .await
+            .map(|response| value_of(&response))
+    }
+
+    /// A new token; its id.
+    pub async fn token(&self, data: Value) -> String {
+        let made = self.call(Verb::Write, "auth/token/create", data).await.unwrap();
+        made["auth"]["client_token"].as_str().unwrap().to_owned()
+    }
+
+    /// Runs the leader's expiry until nothing is due.
+    pub async fn expire(&self) {
+        for _ in 0..10_000 {
+            if self.core.expire_once().await.unwrap() == conclave_core::Round::Drained {
+                return;
+            }
+        }
+        panic!("expiry never drains");
+    }
+}
+
+fn value_of(response: &Response) -> Value {
+    match &response.body {
+        Body::Empty => Value::Null,
+        Body::Envelope(envelope) | Body::NotFound(envelope) | Body::Accepted(envelope) => {
+            serde_json::json!({"data": envelope.data, "auth": envelope.auth, "warnings": envelope.warnings})
+        }
+        Body::Plain(map) => Value::Object(map.clone()),
+        Body::Health(health) => Value::Object(health.object.clone()),
+        Body::Raw { .. } | Body::File { .. } => Value::Null,
+    }
+}
