@@ -246,14 +246,14 @@ impl RaftReplica {
         if leads && let Err(error) = Box::pin(node.transfer(None)).await {
             tracing::info!(%error, "leadership is not handed over before the shutdown");
         }
-        self.stop().await;
+        self.abort().await;
         if let Err(error) = node.store.flush() {
             tracing::error!(%error, "the state store does not flush");
         }
     }
 
-    /// Stops everything at once, as a crash would, except that memory is given back.
-    pub async fn stop(&self) {
+    /// Ends everything at once, as a crash would, except that memory is given back.
+    pub async fn abort(&self) {
         let node = &self.node;
         node.closing.store(true, Ordering::Release);
         let raft = node.raft.load_full();
@@ -409,5 +409,13 @@ impl Replica for RaftReplica {
         // Finished even if the caller goes away: a half-done change is worse than an unwanted one.
         let changing = self.node.runtime.spawn(async move { node.change(change).await });
         Box::pin(async move { changing.await.map_err(stopped)? })
+    }
+
+    fn set_eligible(&self, eligible: bool) {
+        self.elect(eligible);
+    }
+
+    fn stop(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.shutdown())
     }
 }

@@ -134,7 +134,7 @@ impl Member {
 
     /// Ends the member as a crash would, and waits until nothing holds its stores.
     pub async fn kill(&mut self) {
-        self.replica.take().expect("the member runs").stop().await;
+        self.replica.take().expect("the member runs").abort().await;
         self.let_go().await;
     }
 

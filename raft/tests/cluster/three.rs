@@ -173,7 +173,7 @@ async fn a_member_that_lags_gets_a_snapshot() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn members_come_and_go() {
-    let mut cluster = Cluster::form(KIND, 3).await;
+    let cluster = Cluster::form(KIND, 3).await;
     let leader = cluster.leader().await;
     let gone = (leader + 1) % 3;
     let node = cluster.members[gone].id;
