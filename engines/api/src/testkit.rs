@@ -123,7 +123,8 @@ impl Reader for MemoryReader {
         {
             let rest = path.strip_prefix(dir).unwrap_or_default();
             let name = rest.split_inclusive('/').next().unwrap_or(rest).to_owned();
-            if name > page.after && !names.contains(&name) {
+            // Paths beneath one sub-directory are neighbours.
+            if name > page.after && names.last() != Some(&name) {
                 names.push(name);
             }
         }

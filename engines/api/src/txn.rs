@@ -189,9 +189,7 @@ impl<'a> Txn<'a> {
     /// Names directly beneath `dir` (empty or ending in `/`), sorted bytewise, as this transaction would leave them.
     /// Not recorded as a read: for answers, not for decisions.
     pub fn list(&mut self, dir: &str, page: &Page) -> Result<Vec<String>, Error> {
-        if !dir.is_empty() {
-            check_path(dir.trim_end_matches('/'))?;
-        }
+        check_dir(dir)?;
         let touched = self
             .changes
             .writes
@@ -281,6 +279,14 @@ impl<'a> Txn<'a> {
     }
 }
 
+/// Directories: empty, or a path and a slash.
+fn check_dir(dir: &str) -> Result<(), Error> {
+    if dir.is_empty() {
+        return Ok(());
+    }
+    check_path(dir.strip_suffix('/').unwrap_or_default())
+}
+
 /// Paths of rows: non-empty `/`-separated segments, none empty.
 fn check_path(path: &str) -> Result<(), Error> {
     if path.len() > MAX_PATH_BYTES {
@@ -338,6 +344,9 @@ mod tests {
         let mut txn = Txn::new(&reader);
         for path in ["", "/", "a//b", "a/", &"x".repeat(MAX_PATH_BYTES + 1)] {
             assert!(txn.put(path, b"v".to_vec()).is_err(), "{path:?}");
+        }
+        for dir in ["/", "a", "a//", "a//b/"] {
+            assert!(txn.list(dir, &Page::default()).is_err(), "{dir:?}");
         }
         assert!(matches!(
             txn.put("a", vec![0; MAX_VALUE_BYTES + 1]),

@@ -1,6 +1,9 @@
 //! Conclave's own secrets engines, and the registry that names each of them once. They see nothing but the contract of
 //! `conclave-engine-api`: no storage, Raft, transport or policy.
 
+#[cfg(feature = "example-engine")]
+#[path = "../examples/hello/engine.rs"]
+mod example;
 mod record;
 mod secret;
 
@@ -10,5 +13,11 @@ use conclave_engine_api::Engine;
 
 /// Every secrets engine that can be mounted, one line each.
 pub fn secret_engines() -> Vec<Arc<dyn Engine>> {
-    vec![Arc::new(secret::kv::Kv), Arc::new(secret::cubbyhole::Cubbyhole)]
+    let engines: &[Arc<dyn Engine>] = &[
+        Arc::new(secret::kv::Kv),
+        Arc::new(secret::cubbyhole::Cubbyhole),
+        #[cfg(feature = "example-engine")]
+        example::engine(),
+    ];
+    engines.to_vec()
 }
