@@ -115,14 +115,6 @@ api() {
     curl "${options[@]}" "$(api_addr "$1")/v1/$3"
 }
 
-# Runs our own command line against node N, with the root token once there is one.
-cli() {
-    local node=$1
-    shift
-    CONCLAVE_ADDR=$(api_addr "$node") CONCLAVE_CACERT=$TLS/ca.pem CONCLAVE_TOKEN=$(cat "$ROOT_TOKEN" 2>/dev/null) \
-        "$BIN" "$@"
-}
-
 # Prints one field of a node's seal status, empty when it does not answer. usage: seal_status N FIELD
 seal_status() { api "$1" GET sys/seal-status 2>/dev/null | jq -r ".$2 // false" 2>/dev/null || true; }
 

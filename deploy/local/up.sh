@@ -133,7 +133,8 @@ init() {
         initialized 1 || die "$INIT exists, but node 1 is not initialised: \`make clean-dev\` starts over"
     else
         ! initialized 1 || die "node 1 is initialised, but $INIT is gone: \`make clean-dev\` starts over"
-        cli 1 operator init "-key-shares=$SHARES" "-key-threshold=$THRESHOLD" -format=json >"$INIT.new"
+        CONCLAVE_ADDR=$(api_addr 1) CONCLAVE_CACERT=$TLS/ca.pem \
+            "$BIN" operator init "-key-shares=$SHARES" "-key-threshold=$THRESHOLD" -format=json >"$INIT.new"
         mv "$INIT.new" "$INIT"
     fi
     jq -er .root_token "$INIT" >"$ROOT_TOKEN"
@@ -170,13 +171,16 @@ unseal() {
     wait_for 30 "node $node unseals" unsealed "$node"
 }
 
+# A join token is single-use and never touches a file or an argument.
 join() {
-    local node=$1 token_file
+    local node=$1 token answer
     ! initialized "$node" || return 0
-    token_file=$SECRETS/join-token-node$node
-    cli 1 operator raft join-token -ttl=10m -field=token >"$token_file"
-    cli "$node" operator raft join "-join-token-file=$token_file" "-leader-ca-cert=@$TLS/ca.pem" "$(api_addr 1)"
-    rm -f "$token_file"
+    token=$(jq -n '{ttl: "10m", uses: 1}' | api 1 POST sys/storage/raft/join-token - | jq -er .data.join_token) ||
+        die "node 1 gives no join token"
+    answer=$(JOIN_TOKEN=$token jq -n --rawfile ca "$TLS/ca.pem" --arg leader "$(api_addr 1)" \
+        '{leader_api_addr: $leader, leader_ca_cert: $ca, join_token: env.JOIN_TOKEN}' |
+        api "$node" POST sys/storage/raft/join -)
+    jq -e '.joined // .data.joined' <<<"$answer" >/dev/null 2>&1 || die "node $node does not join: $answer"
     wait_for 30 "node $node is a member" initialized "$node"
 }
 
