@@ -145,7 +145,9 @@ impl Attempt<'_> {
             Decision::Commit(commitment) => {
                 let (proposal, answer) = *commitment;
                 let changed = !proposal.is_empty();
+                let closed = proposal.closed().to_vec();
                 let revision = commit(replica, proposal).await?.revision;
+                self.core.close_tokens(session, replica, closed).await;
                 if let Err(error) = self.audit_response(&derived, &caller, Ok(&answer)) {
                     return Err(if changed { Error::CommittedUnaudited } else { error }.into());
                 }

@@ -1,7 +1,7 @@
 //! One attempt at a request: transactions over the tables of core and one mount, joined into one draft. Nothing here
 //! lasts: a conflict throws it away and the next attempt starts from a newer view.
 
-use conclave_engine_api::Txn;
+use conclave_engine_api::{Txn, Write};
 
 use crate::catalog::{CONFIG, Catalog, EPOCH};
 use crate::error::Error;
@@ -91,8 +91,14 @@ impl<'r> Work<'r> {
         draft.include(tokens::TOKENS, self.tokens.into_changes())?;
         draft.include(tokens::ACCESSORS, self.accessors.into_changes())?;
         draft.include(tokens::CHILDREN, self.children.into_changes())?;
-        draft.include(tokens::CLOSING, self.closing.into_changes())?;
+        let closing = self.closing.into_changes();
+        let closed = closing
+            .writes
+            .iter()
+            .filter(|(_, write)| matches!(write, Write::Put { .. }));
+        let closed = closed.map(|(name, _)| name.clone()).collect();
+        draft.include(tokens::CLOSING, closing)?;
         draft.include(ADMISSIONS, self.admissions.into_changes())?;
-        Ok(draft.finish())
+        Ok(draft.finish().closing(closed))
     }
 }

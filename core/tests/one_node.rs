@@ -384,3 +384,49 @@ async fn writers_on_one_key_never_fail_and_never_lose() {
         .unwrap();
     assert_eq!(read["data"]["metadata"]["version"], 640);
 }
+
+#[tokio::test]
+async fn revoking_takes_the_whole_tree_before_the_answer() {
+    let node = Node::unsealed().await;
+    let top = node.token(json!({"policies": ["root"]})).await;
+    let mut generation = vec![top.clone()];
+    let mut all = Vec::new();
+    for _ in 0..3 {
+        let mut next = Vec::new();
+        for parent in &generation {
+            for _ in 0..3 {
+                let made = node.call_as(
+                    parent,
+                    Verb::Write,
+                    "auth/token/create",
+                    json!({"policies": ["root"]}),
+                );
+                next.push(
+                    made.await.unwrap()["auth"]["client_token"]
+                        .as_str()
+                        .unwrap()
+                        .to_owned(),
+                );
+            }
+        }
+        all.extend(next.clone());
+        generation = next;
+    }
+    assert_eq!(all.len(), 39);
+    node.call(Verb::Write, "auth/token/revoke", json!({"token": top}))
+        .await
+        .unwrap();
+    for token in &all {
+        assert!(
+            node.call_as(token, Verb::Read, "sys/mounts", Value::Null)
+                .await
+                .is_err()
+        );
+    }
+    node.expire().await;
+    let left = node
+        .call(Verb::List, "auth/token/accessors", Value::Null)
+        .await
+        .unwrap();
+    assert_eq!(left["data"]["keys"].as_array().unwrap().len(), 1);
+}

@@ -3,6 +3,7 @@
 //! that committed first wins.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use conclave_engine_api::{Env, Millis, Txn};
 use conclave_raft::{Key, Op, Replica};
@@ -19,6 +20,9 @@ use crate::{sys, tokens};
 
 /// Most due entries of one round.
 const BATCH: usize = 256;
+
+/// How long a revocation may go on closing children before it is answered.
+const CLOSE_INLINE: Duration = Duration::from_secs(5);
 
 /// What a round left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,11 +50,8 @@ impl Core {
             }
         }
         self.metrics.expired(ended);
-        Ok(if due.len() == BATCH && ended > 0 {
-            Round::Full
-        } else {
-            Round::Drained
-        })
+        // What ended may have left more that is due: children of a token, the next batch.
+        Ok(if ended > 0 { Round::Full } else { Round::Drained })
     }
 
     async fn end_one(
@@ -65,6 +66,54 @@ impl Core {
         let proposal = self.plan_end(&opened, &derived, deadline, key, now)?;
         commit(replica, proposal).await?;
         Ok(())
+    }
+
+    /// Removes what hangs on tokens that a request has just revoked, before it is answered. What is not done in time is
+    /// left to the leader: the closing rows are in the due index.
+    pub(crate) async fn close_tokens(
+        &self,
+        session: &Session,
+        replica: &dyn Replica,
+        mut names: Vec<String>,
+    ) {
+        let deadline = tokio::time::Instant::now() + CLOSE_INLINE;
+        while let Some(name) = names.pop() {
+            if tokio::time::Instant::now() >= deadline {
+                return;
+            }
+            match self.close_one(session, replica, &name).await {
+                Ok(Some(more)) => {
+                    names.push(name);
+                    names.extend(more);
+                }
+                Ok(None) => {}
+                Err(CommitError::Retry) => names.push(name),
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// One batch of one closed token; `Some` with newly closed children if there may be more, `None` when it is done.
+    async fn close_one(
+        &self,
+        session: &Session,
+        replica: &dyn Replica,
+        name: &str,
+    ) -> Result<Option<Vec<String>>, CommitError> {
+        let (opened, derived) = session.view(replica.view().map_err(Error::from)?)?;
+        let (proposal, done) = {
+            let readers = Readers::new(&opened);
+            let mut work = Work::new(&readers, &derived.catalog);
+            let done = tokens::close_batch(&mut work, name, cubbyhole(&derived))?;
+            (work.finish()?, done)
+        };
+        let mut closed = proposal.closed().to_vec();
+        commit(replica, proposal).await?;
+        if done && closed.is_empty() {
+            return Ok(None);
+        }
+        closed.retain(|child| child != name);
+        Ok(Some(closed))
     }
 
     fn plan_end(

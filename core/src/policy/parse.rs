@@ -156,15 +156,14 @@ fn rule(path: &str, body: &Body) -> Result<Rule, Error> {
         .map(|text| expiration(&text))
         .transpose()?;
     let capabilities = capabilities(body)?;
-    // Where access is denied nothing else is read, as upstream; duplicates and unknown keys were refused above.
-    let grant = if capabilities.denies() {
-        Grant {
+    let mut grant = grant(body, capabilities)?;
+    // Where access is denied nothing else counts, but what is said must still make sense.
+    if capabilities.denies() {
+        grant = Grant {
             capabilities,
             ..Grant::default()
-        }
-    } else {
-        grant(body, capabilities)?
-    };
+        };
+    }
     Ok(Rule {
         pattern: Pattern::new(path),
         grant,
@@ -228,7 +227,7 @@ fn grant(body: &Body, capabilities: Capabilities) -> Result<Grant, Error> {
         .filter(|template| !template.is_empty())
         .map(|template| KeysFilter::parse(&template))
         .transpose()?;
-    if keys_filter.is_some() && !capabilities.contains(Capabilities::LIST) {
+    if keys_filter.is_some() && !capabilities.denies() && !capabilities.contains(Capabilities::LIST) {
         return Err(Error::invalid(
             "list_scan_response_keys_filter_path needs to be used on a path with the list capability",
         ));

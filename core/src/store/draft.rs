@@ -171,6 +171,7 @@ impl<'v> Draft<'v> {
             ops: self.ops,
             decided_at: self.decided_at,
             revision: self.opened.view().applied().revision,
+            closed: Vec::new(),
         }
     }
 }
@@ -184,6 +185,7 @@ pub struct Proposal {
     pub ops: Vec<Op>,
     decided_at: Option<Millis>,
     revision: u64,
+    closed: Vec<String>,
 }
 
 impl Proposal {
@@ -194,6 +196,7 @@ impl Proposal {
             ops,
             decided_at: None,
             revision: 0,
+            closed: Vec::new(),
         }
     }
 
@@ -205,6 +208,17 @@ impl Proposal {
     /// Whether it would change anything.
     pub fn is_empty(&self) -> bool {
         self.ops.is_empty()
+    }
+
+    /// Names of tokens it revokes, whose children are still to be closed.
+    pub fn closed(&self) -> &[String] {
+        &self.closed
+    }
+
+    /// Remembers which tokens it revokes.
+    #[must_use]
+    pub fn closing(self, closed: Vec<String>) -> Self {
+        Self { closed, ..self }
     }
 
     pub(super) fn into_command(self, origin: Origin, now: Millis) -> Command {

@@ -1,8 +1,8 @@
 //! Which rule applies: the documentation's examples, and the cases of OpenBao's own tests.
 
 use super::{acl, ask};
-use crate::policy::Acl;
 use crate::policy::Operation::{self, Create, Delete, Help, List, Patch, Read, Scan, Update};
+use crate::policy::{Acl, Missing};
 
 /// Asserts (operation, path, allowed).
 fn assert_all(acl: &Acl, cases: &[(Operation, &str, bool)]) {
@@ -95,11 +95,11 @@ fn one_policy() {
     assert_eq!(acl.capabilities("dev"), ["deny"]);
     assert_eq!(
         acl.capabilities("dev/"),
-        ["sudo", "read", "list", "update", "delete", "create"]
+        ["create", "delete", "list", "read", "sudo", "update"]
     );
     assert_eq!(
         acl.capabilities("stage/aws/test"),
-        ["sudo", "read", "list", "update"]
+        ["list", "read", "sudo", "update"]
     );
     assert_eq!(acl.capabilities("sys/mounts"), ["deny"]);
 }
@@ -134,4 +134,207 @@ fn two_policies_unite_and_deny_wins() {
             ],
         );
     }
+}
+
+/// From the policies page of OpenBao's documentation.
+#[test]
+fn documentation() {
+    let acl = acl(&[r#"
+        path "secret/*" { capabilities = ["create", "read", "update", "patch", "delete", "list"] }
+        path "secret/super-secret" { capabilities = ["deny"] }
+        path "kv/foo" { capabilities = ["read"] }
+        path "kv/bar/*" { capabilities = ["read"] }
+        path "kv/zip-*" { capabilities = ["read"] }
+        path "one/+/teamb" { capabilities = ["read"] }
+        path "two/+/+/teamb" { capabilities = ["read"] }
+    "#]);
+    assert_all(
+        &acl,
+        &[
+            (Read, "secret/any", true),
+            (Read, "secret/super-secret", false),
+            (List, "secret/super-secret/", false),
+            (Read, "kv/foo", true),
+            (Read, "kv/food", false),
+            (Read, "kv/foo/bar", false),
+            (Read, "kv/bar/zip", true),
+            (Read, "kv/bar/zip/zap", true),
+            (Read, "kv/bars/zip", false),
+            (Read, "kv/zip-zap", true),
+            (Read, "kv/zip-zap/zong", true),
+            (Read, "kv/zip/zap", false),
+            (Read, "one/foo/teamb", true),
+            (Read, "one/teamb", false),
+            (Read, "one/foo/bar/teamb", false),
+            (Read, "two/foo/bar/teamb", true),
+        ],
+    );
+}
+
+/// Each pair: the second path is more specific, so the first gives nothing.
+#[test]
+fn priorities() {
+    for (lesser, greater, path) in [
+        ("+/*", "*", "foo/bar/bar/baz"),
+        ("+/*", "foo/+/*", "foo/bar/bar/baz"),
+        ("foo/+/+/*", "foo/+/bar/baz", "foo/bar/bar/baz"),
+        ("foo/+/+/baz", "foo/+/bar/baz", "foo/bar/bar/baz"),
+        ("foo/+/(ar/baz", "foo/(ar/+/baz", "foo/(ar/(ar/baz"),
+        ("foo/bar/+/baz*", "foo/bar/+/baz", "foo/bar/bar/baz"),
+        ("foo/bar/+/b*", "foo/bar/+/ba*", "foo/bar/bar/baz"),
+        ("foo/+/+/baz", "foo/+/bar/+", "foo/bar/bar/baz"),
+        ("secret/+/+/foo/*", "secret/*", "secret/a/b/foo/x"),
+        ("foo/*", "foo/+", "foo/bar"),
+        ("foo/+", "foo/b*", "foo/bar"),
+        ("foo/bar*", "foo/bar", "foo/bar"),
+        ("foo/+", "foo/bar", "foo/bar"),
+        ("foo/*", "/foo/bar", "foo/bar"),
+    ] {
+        let lesser = format!("path \"{lesser}\" {{ capabilities = [\"read\"] }}");
+        let text = format!("path \"{greater}\" {{ capabilities = [\"update\"] }}");
+        for order in [[&*lesser, &*text], [&*text, &*lesser]] {
+            let acl = acl(&order);
+            assert_all(&acl, &[(Update, path, true), (Read, path, false)]);
+            assert_eq!(
+                ask(&acl, Update, path).rule,
+                Some(greater.trim_start_matches('/'))
+            );
+        }
+    }
+}
+
+/// A LIST names a directory. A deny on either spelling of it holds unless the granting rule is more specific.
+#[test]
+fn listing_and_denying() {
+    let list = "path \"secret/*\" { capabilities = [\"list\", \"scan\"] }";
+    for (deny, path) in [
+        ("secret/foo", "secret/foo/"),
+        ("secret/foo", "secret/foo"),
+        ("secret/foo/", "secret/foo"),
+        ("secret/foo/*", "secret/foo/"),
+        ("secret/foo/*", "secret/foo"),
+        ("secret/foo*", "secret/foo/"),
+        ("secret/+", "secret/foo/"),
+        ("secret/+", "secret/foo"),
+        ("secret/+/", "secret/foo"),
+        ("secret/+/*", "secret/foo/bar/"),
+        ("secret/+/bar", "secret/foo/bar/"),
+    ] {
+        let deny = format!("path \"{deny}\" {{ capabilities = [\"deny\"] }}");
+        let acl = acl(&[list, &deny]);
+        // `secret/+/*` is broader than `secret/*`: the documented order lets the latter win.
+        let wins = !deny.contains("+/*");
+        assert_all(
+            &acl,
+            &[
+                (List, path, !wins),
+                (Scan, path, !wins),
+                (List, "secret/x/y/", true),
+            ],
+        );
+    }
+    let acl = acl(&[r#"
+        path "secret/*" { capabilities = ["deny"] }
+        path "secret/foo" { capabilities = ["list"] }
+        path "secret/bar/" { capabilities = ["list"] }
+        path "secret/bar" { capabilities = ["deny"] }
+        path "kv/+" { capabilities = ["deny"] }
+        path "kv/foo/*" { capabilities = ["list"] }
+    "#]);
+    assert_all(
+        &acl,
+        &[
+            (List, "secret/", false),
+            (List, "secret/foo/", true),
+            (List, "secret/foo", true),
+            (List, "secret/foo/x/", false),
+            (List, "secret/bar/", true),
+            (Read, "secret/bar", false),
+            (List, "kv/foo/", true),
+            (List, "kv/bar/", false),
+        ],
+    );
+}
+
+#[test]
+fn denying_in_any_letter_case() {
+    let acl = acl(&[r#"
+        path "secret/*" { capabilities = ["read", "list"] }
+        path "secret/data/example" { capabilities = ["deny"] }
+        path "secret/Hidden/*" { capabilities = ["deny"] }
+        path "secret/+/KEY" { capabilities = ["deny"] }
+        path "secret/hidden/not/really" { capabilities = ["read"] }
+        path "Über/*" { capabilities = ["deny"] }
+        path "über/*" { capabilities = ["read"] }
+    "#]);
+    assert_all(
+        &acl,
+        &[
+            (Read, "secret/data/example", false),
+            (Read, "secret/data/EXAMPLE", false),
+            (Read, "SECRET/data/example", false),
+            (Read, "secret/data/examples", true),
+            (Read, "secret/hidden/x", false),
+            (List, "secret/HIDDEN", false),
+            (Read, "secret/x/key", false),
+            (Read, "secret/x/Key", false),
+            (Read, "secret/hidden/not/really", true),
+            (Read, "secret/hidden/not/Really", false),
+            (Read, "über/x", false),
+        ],
+    );
+}
+
+#[test]
+fn granting_policies() {
+    use crate::policy::Policy;
+    use std::sync::Arc;
+    let one = Policy::parse(
+        "one",
+        "path \"a\" { policy = \"read\" } path \"b\" { policy = \"deny\" }",
+    )
+    .unwrap();
+    let two = Policy::parse(
+        "two",
+        "path \"a\" { policy = \"write\" } path \"b\" { policy = \"read\" }",
+    )
+    .unwrap();
+    let acl = Acl::new(&[Arc::new(one), Arc::new(two)], 0).unwrap();
+    assert_eq!(ask(&acl, Read, "a").granted_by, ["one", "two"]);
+    assert_eq!(ask(&acl, Update, "a").granted_by, ["two"]);
+    assert!(ask(&acl, Read, "b").granted_by.is_empty());
+    assert_eq!(ask(&acl, Read, "b").missing, Some(Missing::Denied));
+    assert_eq!(ask(&acl, Scan, "a").missing, Some(Missing::Capability("scan")));
+    assert_eq!(ask(&acl, Read, "c").missing, Some(Missing::Rule));
+}
+
+#[test]
+fn root_and_nothing() {
+    let root = Acl::root();
+    let decision = root.check(&crate::policy::CheckRequest {
+        operation: Delete,
+        path: "sys/anything",
+        data: None,
+        wrap_ttl: None,
+        is_sudo_path: true,
+    });
+    assert!(decision.allowed && decision.root && decision.sudo);
+    assert_eq!(decision.granted_by, ["root"]);
+    assert_eq!(root.capabilities("any/path"), ["root"]);
+    let nothing = acl(&[]);
+    assert_all(&nothing, &[(Read, "a", false), (Help, "a", true)]);
+    assert_eq!(nothing.capabilities("a"), ["deny"]);
+    // A text is never root, whatever its name.
+    let text = crate::policy::Policy::parse("root", "").unwrap();
+    assert!(!Acl::new(&[std::sync::Arc::new(text)], 0).unwrap().is_root());
+    // The order in which clients see capabilities.
+    let all = acl(&[
+        "path \"a\" { capabilities = [\"update\", \"sudo\", \"scan\", \"read\", \"patch\", \"list\", \"delete\", \"create\"] }",
+    ]);
+    assert_eq!(
+        all.capabilities("a"),
+        [
+            "create", "delete", "list", "patch", "read", "scan", "sudo", "update"
+        ]
+    );
 }
