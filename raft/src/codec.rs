@@ -269,18 +269,13 @@ fn put_op(out: &mut BytesMut, op: &Op) -> Result<(), Error> {
         }
         Op::DuePut { queue, deadline, key } => {
             put_tagged(out, DUE_PUT, key)?;
-            out.put_u64(*queue);
-            out.put_u64(*deadline);
+            put_two(out, *queue, *deadline);
         }
         Op::DueDelete { queue, deadline, key } => {
             put_tagged(out, DUE_DELETE, key)?;
-            out.put_u64(*queue);
-            out.put_u64(*deadline);
+            put_two(out, *queue, *deadline);
         }
-        Op::SetMinTerm { term } => {
-            out.put_u8(SET_MIN_TERM);
-            out.put_u32(*term);
-        }
+        Op::SetMinTerm { term } => put_number(out, SET_MIN_TERM, &term.to_be_bytes()),
         Op::RegisterNode { node } => {
             out.put_u8(REGISTER_NODE);
             put_node_record(out, node)?;
@@ -292,25 +287,23 @@ fn put_op(out: &mut BytesMut, op: &Op) -> Result<(), Error> {
             last_log_index,
         } => {
             out.put_u8(BEGIN_INCARNATION);
-            out.put_u64(*node);
-            out.put_u64(*incarnation);
+            put_two(out, *node, *incarnation);
             out.put_slice(instance);
             out.put_u64(*last_log_index);
         }
-        Op::ForgetNode { node } => {
-            out.put_u8(FORGET_NODE);
-            out.put_u64(*node);
-        }
+        Op::ForgetNode { node } => put_number(out, FORGET_NODE, &node.to_be_bytes()),
         Op::AdvanceClock => out.put_u8(ADVANCE_CLOCK),
         Op::RaiseVersion { version } if *version > CLUSTER_VERSION => {
             return Err(Error::Limit("cluster version that this build supports"));
         }
-        Op::RaiseVersion { version } => {
-            out.put_u8(RAISE_VERSION);
-            out.put_u16(*version);
-        }
+        Op::RaiseVersion { version } => put_number(out, RAISE_VERSION, &version.to_be_bytes()),
     }
     Ok(())
+}
+
+fn put_number(out: &mut BytesMut, tag: u8, number: &[u8]) {
+    out.put_u8(tag);
+    out.put_slice(number);
 }
 
 fn get_op(reader: &mut Reader) -> Result<Op, Error> {
@@ -397,6 +390,11 @@ pub(crate) fn get_node_record(reader: &mut Reader) -> Result<NodeRecord, Error> 
         cluster_addr: reader.text(MAX_TEXT)?,
         api_addr: reader.text(MAX_TEXT)?,
     })
+}
+
+fn put_two(out: &mut BytesMut, first: u64, second: u64) {
+    out.put_u64(first);
+    out.put_u64(second);
 }
 
 fn put_tagged(out: &mut BytesMut, tag: u8, key: &[u8]) -> Result<(), Error> {

@@ -265,7 +265,7 @@ impl<'b, 'a> Staged<'b, 'a> {
         }
     }
 
-    /// The operations on one row of a caller's table.
+    /// An operation on one row of a caller's table.
     fn row_op(&mut self, number: u32, op: &Op) -> Result<(), Halt> {
         let revision = self.revision();
         match op {
@@ -302,53 +302,60 @@ impl<'b, 'a> Staged<'b, 'a> {
                 revision,
                 term,
                 value,
-            } => {
-                if let Some(head) = self.head(key)?.filter(|head| head.revision == *revision) {
-                    let Head {
-                        kind,
-                        revision,
-                        generation,
-                        deadline,
-                        ..
-                    } = head;
-                    let row = Row {
-                        kind,
-                        revision,
-                        generation,
-                        term: *term,
-                        deadline,
-                        value: value.clone(),
-                    };
-                    // No change event: the row says the same as before.
-                    self.rows.insert(key.clone(), Some(row));
-                }
-            }
+            } => self.rewrap(key, *revision, *term, value)?,
             Op::Add {
                 key,
                 delta,
                 floor,
                 ceiling,
-            } => {
-                let row = self.row(key)?;
-                let Some(current) = counter_value(row.as_ref()) else {
-                    return Err(denied(format!("operation {number}: the row is not a counter")));
-                };
-                let Some(sum) = add_within(current, *delta, *floor, *ceiling) else {
-                    return Err(Halt::Outcome(Outcome::Refused { op: number }));
-                };
-                let row = row.unwrap_or_else(|| empty_row(revision));
-                self.stage(
-                    ChangeOp::Add,
-                    key,
-                    Row {
-                        revision,
-                        value: encode_counter(sum),
-                        ..row
-                    },
-                );
-            }
+            } => self.add(number, key, *delta, (*floor, *ceiling))?,
+            // `op` sends no other here.
             _ => {}
         }
+        Ok(())
+    }
+
+    fn rewrap(&mut self, key: &Key, revision: u64, term: u32, value: &Bytes) -> Result<(), Halt> {
+        if let Some(head) = self.head(key)?.filter(|head| head.revision == revision) {
+            let Head {
+                kind,
+                generation,
+                deadline,
+                ..
+            } = head;
+            let row = Row {
+                kind,
+                revision,
+                generation,
+                term,
+                deadline,
+                value: value.clone(),
+            };
+            // No change event: the row says the same as before.
+            self.rows.insert(key.clone(), Some(row));
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, number: u32, key: &Key, delta: i64, (floor, ceiling): (i64, i64)) -> Result<(), Halt> {
+        let revision = self.revision();
+        let row = self.row(key)?;
+        let Some(current) = counter_value(row.as_ref()) else {
+            return Err(denied(format!("operation {number}: the row is not a counter")));
+        };
+        let Some(sum) = add_within(current, delta, floor, ceiling) else {
+            return Err(Halt::Outcome(Outcome::Refused { op: number }));
+        };
+        let row = row.unwrap_or_else(|| empty_row(revision));
+        self.stage(
+            ChangeOp::Add,
+            key,
+            Row {
+                revision,
+                value: encode_counter(sum),
+                ..row
+            },
+        );
         Ok(())
     }
 

@@ -16,7 +16,7 @@ use crate::state::cow::CowMap;
 use crate::state::row::{
     decode_applied, decode_due, decode_row, due_prefix, encode_applied, encode_due, encode_row,
 };
-use crate::state::{Applied, DueEntry, Row, Snapshot, Store, WriteSet};
+use crate::state::{Applied, DueEntry, Row, RowVisitor, Snapshot, Store, WriteSet};
 
 /// The one file of a checkpoint.
 const CHECKPOINT_FILE: &str = "state.bin";
@@ -131,12 +131,7 @@ impl Snapshot for Content {
         Ok(first.map(|(key, row)| (key.clone(), row.clone())))
     }
 
-    fn scan(
-        &self,
-        from: &[u8],
-        to: Option<&[u8]>,
-        visit: &mut dyn FnMut(&[u8], Row) -> Result<bool, Error>,
-    ) -> Result<(), Error> {
+    fn scan(&self, from: &[u8], to: Option<&[u8]>, visit: &mut RowVisitor<'_>) -> Result<(), Error> {
         for (key, row) in self.rows.from(from) {
             if to.is_some_and(|to| key.as_ref() >= to) || !visit(key, row.clone())? {
                 break;

@@ -11,6 +11,8 @@ mod digest;
 mod machine;
 mod memory;
 mod register;
+#[cfg(feature = "rocksdb")]
+mod rocks;
 mod row;
 mod store;
 mod views;
@@ -24,6 +26,8 @@ pub use memory::MemoryStore;
 pub use register::{
     RESERVED_TABLE, RegisteredNode, find_node, is_forgotten, registered_node, registered_nodes,
 };
+#[cfg(feature = "rocksdb")]
+pub use rocks::RocksStore;
 pub use store::{DueEntry, Store, WriteSet};
 pub use views::Views;
 
@@ -74,6 +78,9 @@ pub struct View {
     applied: Applied,
 }
 
+/// Looks at one row; `false` ends the scan.
+pub type RowVisitor<'v> = dyn FnMut(&[u8], Row) -> Result<bool, Error> + 'v;
+
 /// What a store's snapshot can do.
 pub trait Snapshot: Send + Sync {
     /// The row at `key`.
@@ -86,12 +93,7 @@ pub trait Snapshot: Send + Sync {
     fn queues(&self, after: Option<u64>, limit: usize) -> Result<Vec<u64>, Error>;
     /// Calls `visit` for each row at or after `from` and before `to` (`None`: to the end), in key order, until it
     /// answers `false`.
-    fn scan(
-        &self,
-        from: &[u8],
-        to: Option<&[u8]>,
-        visit: &mut dyn FnMut(&[u8], Row) -> Result<bool, Error>,
-    ) -> Result<(), Error>;
+    fn scan(&self, from: &[u8], to: Option<&[u8]>, visit: &mut RowVisitor<'_>) -> Result<(), Error>;
     /// Calls `visit` for each entry of the whole due index, in order, until it answers `false`.
     fn scan_due(&self, visit: &mut dyn FnMut(DueEntry) -> Result<bool, Error>) -> Result<(), Error>;
     /// Up to `limit` encoded change sets with revisions from `from` on; `View::changes` decodes them.
