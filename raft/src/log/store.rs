@@ -293,7 +293,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         self.shared.backend.truncate(from).map_err(failed)?;
         let mut state = self.shared.state.write();
         state.cache.truncate(from);
-        state.last = last_log_id.or(state.purged);
+        // Cutting beyond the end cuts nothing.
+        state.last = state.last.min(last_log_id).max(state.purged);
         Ok(())
     }
 

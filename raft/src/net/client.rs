@@ -125,6 +125,11 @@ pub struct Target {
 
 type Rpc<T> = Result<T, RPCError<TypeConfig>>;
 
+#[allow(clippy::result_large_err, reason = "openraft chose the error and its size")]
+fn appended(answer: Result<wire::AppendResponse, tonic::Status>) -> Rpc<StreamAppendResult<TypeConfig>> {
+    convert::appended_in(answer.map_err(unreachable)?).map_err(unreachable)
+}
+
 /// Everything that keeps a node from answering makes openraft back off.
 fn unreachable(error: impl Display) -> RPCError<TypeConfig> {
     RPCError::Unreachable(Unreachable::from_string(error))
@@ -233,10 +238,7 @@ impl RaftNetworkV2<TypeConfig> for Target {
                 .await
                 .map_err(unreachable)?;
             let answers = answers.map_err(unreachable)?.into_inner();
-            let results = answers.map(|answer| {
-                let answer = answer.map_err(unreachable)?;
-                convert::appended_in(answer).map_err(unreachable)
-            });
+            let results = answers.map(appended);
             Ok(results.boxed())
         })
     }

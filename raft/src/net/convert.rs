@@ -66,13 +66,14 @@ pub fn append_in(request: wire::AppendRequest) -> Result<AppendEntriesRequest<Ty
         .into_iter()
         .map(entry_in)
         .collect::<Result<_, _>>()?;
-    let mut next = prev_log_id.map_or(0, |id| id.index + 1);
-    for entry in &entries {
-        // openraft looks at the last entry only: a hole must not get that far.
-        if entry.log_id.index != next {
-            return Err(absent("contiguous run of entries"));
-        }
-        next += 1;
+    let first = prev_log_id.map_or(0, |id| id.index + 1);
+    // openraft looks at the last entry only: a hole must not get that far.
+    if entries
+        .iter()
+        .zip(first..)
+        .any(|(entry, index)| entry.log_id.index != index)
+    {
+        return Err(absent("contiguous run of entries"));
     }
     Ok(AppendEntriesRequest {
         vote: vote_in(request.vote)?,

@@ -97,12 +97,12 @@ impl RaftReplica {
         std::fs::create_dir_all(dir).map_err(|e| Error::Storage(format!("{}: {e}", dir.display())))?;
         let identity = Identity::begin(dir, config.cluster_id, config.node_id)?;
         let snapshots = Arc::new(Snapshots::open(dir.join("snapshots"))?);
-        let log = LogStore::open(parts.log, Arc::clone(&parts.fatal))?;
+        let log = LogStore::open(Arc::clone(&parts.log), Arc::clone(&parts.fatal))?;
         snapshots.discard_before(log.purged());
 
         let (freed, freed_out) = mpsc::unbounded_channel();
         let waiters = Arc::new(Waiters::new(config.node_id, identity.incarnation, freed));
-        let clock = Arc::new(ClusterClock::new(parts.clock));
+        let clock = Arc::new(ClusterClock::new(Arc::clone(&parts.clock)));
         let machine = StateMachine::open(
             Arc::clone(&parts.state),
             Arc::clone(&snapshots),
@@ -113,61 +113,27 @@ impl RaftReplica {
         let peers = Arc::new(Peers::new(config.cluster_id, config.node_id, &config.contacts));
         parts.transport.trust(peers.keys());
         let silence = config.timings.election_max;
-        let lanes = Arc::new(Lanes::new(
-            Arc::clone(&parts.transport),
-            Arc::clone(&peers),
-            silence,
-        ));
-        let network = Network::new(lanes, Arc::clone(&clock), identity.incarnation, silence);
+        let lanes = Lanes::new(Arc::clone(&parts.transport), Arc::clone(&peers), silence);
+        let network = Network::new(Arc::new(lanes), Arc::clone(&clock), identity.incarnation, silence);
         let raft = open_core(&config, &network, &log, &machine).await?;
-        let raft = Arc::new(ArcSwap::from_pointee(raft));
 
-        let (desk, requests) = mpsc::unbounded_channel();
         let (asks, asked) = mpsc::unbounded_channel();
-        let (leadership, leads) = watch::channel(Leadership::default());
-        let incoming = parts
-            .transport
-            .listen()
-            .map_err(|e| Error::Storage(format!("node listener: {e}")))?;
-        let host = Arc::new(Host {
-            raft: Arc::clone(&raft),
-            peers: Arc::clone(&peers),
-            snapshots,
-            log: log.clone(),
-            desk: desk.clone(),
-            sessions: Sessions::default(),
-            handler: parts.handler,
-            clock: Arc::clone(&clock),
-            leadership: leads.clone(),
-            incarnation: identity.incarnation,
-        });
-        let door = door::Parts {
-            node: config.node_id,
-            waiters: Arc::clone(&waiters),
-            asks: asked,
-            freed: freed_out,
-            leadership: leads,
-            desk,
-            links: Arc::new(network.clone()),
-            applied: machine.applied(),
-            views: machine.views(),
-        };
         let node = Arc::new(Node {
             incarnation: identity.incarnation,
-            raft: Arc::clone(&raft),
+            raft: Arc::new(ArcSwap::from_pointee(raft)),
             applied: machine.applied(),
             views: machine.views(),
             log,
             machine,
-            store: parts.state,
+            store: Arc::clone(&parts.state),
             waiters,
-            clock: Arc::clone(&clock),
+            clock,
             peers,
-            transport: parts.transport,
+            transport: Arc::clone(&parts.transport),
             network,
-            leadership,
+            leadership: watch::channel(Leadership::default()).0,
             status: watch::channel(Status::default()).0,
-            fatal: parts.fatal,
+            fatal: Arc::clone(&parts.fatal),
             elect: AtomicBool::new(true),
             closing: AtomicBool::new(false),
             cores: watch::channel(0).0,
@@ -178,13 +144,7 @@ impl RaftReplica {
             tasks: Mutex::new(Vec::new()),
             config,
         });
-        node.spawn(async move {
-            if let Err(error) = net::serve(host, incoming).await {
-                tracing::error!(%error, "node-to-node traffic is not served any more");
-            }
-        });
-        node.spawn(desk::run(raft, clock, requests));
-        node.spawn(door::run(door));
+        node.serve(parts, snapshots, asked, freed_out)?;
         node.spawn(observe::run(Arc::clone(&node)));
         node.spawn(tend::run(Arc::clone(&node)));
         node.spawn(tend::register(Arc::clone(&node)));
@@ -286,6 +246,53 @@ pub(crate) async fn open_core(
 }
 
 impl Node {
+    /// Starts the door, the desk and the answering end of the network.
+    fn serve(
+        self: &Arc<Self>,
+        parts: Parts,
+        snapshots: Arc<Snapshots>,
+        asks: mpsc::UnboundedReceiver<Ask>,
+        freed: mpsc::UnboundedReceiver<Vec<u64>>,
+    ) -> Result<(), Error> {
+        let (desk, requests) = mpsc::unbounded_channel();
+        let incoming = parts.transport.listen();
+        let incoming = incoming.map_err(|e| Error::Storage(format!("node listener: {e}")))?;
+        let host = Arc::new(Host {
+            raft: Arc::clone(&self.raft),
+            peers: Arc::clone(&self.peers),
+            snapshots,
+            log: self.log.clone(),
+            desk: desk.clone(),
+            sessions: Sessions::default(),
+            handler: parts.handler,
+            clock: Arc::clone(&self.clock),
+            leadership: self.leadership.subscribe(),
+            incarnation: self.incarnation,
+        });
+        self.spawn(async move {
+            if let Err(error) = net::serve(host, incoming).await {
+                tracing::error!(%error, "node-to-node traffic is not served any more");
+            }
+        });
+        self.spawn(desk::run(
+            Arc::clone(&self.raft),
+            Arc::clone(&self.clock),
+            requests,
+        ));
+        self.spawn(door::run(door::Parts {
+            node: self.config.node_id,
+            waiters: Arc::clone(&self.waiters),
+            asks,
+            freed,
+            leadership: self.leadership.subscribe(),
+            desk,
+            links: Arc::new(self.network.clone()),
+            applied: self.applied.clone(),
+            views: self.views.clone(),
+        }));
+        Ok(())
+    }
+
     fn spawn(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
         let task = self.runtime.spawn(task);
         self.tasks.lock().push(task);
