@@ -15,10 +15,12 @@ use crate::error::Error;
 use crate::state::row::{decode_row, encode_applied, encode_due, encode_row};
 use crate::state::{Applied, Row, Snapshot, Store, WriteSet};
 
+mod files;
 mod options;
 mod place;
 mod snapshot;
 
+use files::{check_list, write_list};
 use options::{Access, CHANGES, DUE, META, ROWS, open, storage};
 use place::{Place, Pointer, remove_dir, sync_dir};
 use snapshot::RocksSnapshot;
@@ -132,11 +134,13 @@ impl Store for RocksStore {
         Checkpoint::new(&instance.db)
             .and_then(|it| it.create_checkpoint(dir))
             .map_err(storage)?;
+        write_list(dir)?;
         sync_dir(dir)?;
         dir.parent().map_or(Ok(()), sync_dir)
     }
 
     fn inspect(&self, dir: &Path) -> Result<(Applied, Bytes), Error> {
+        check_list(dir)?;
         let path = dir.to_owned();
         let dir = InstanceDir {
             path,
@@ -149,7 +153,8 @@ impl Store for RocksStore {
     fn install(&self, dir: &Path) -> Result<(), Error> {
         let _installing = self.installing.lock();
         let number = self.instance.load().number + 1;
-        let staged = self.place.stage(dir, number).and_then(|_| {
+        let files = check_list(dir)?;
+        let staged = self.place.stage(&files, number).and_then(|()| {
             let instance = Arc::new(Instance::open(&self.place, number, Access::Write)?);
             // Proves that this build can read it before anything depends on it.
             RocksSnapshot::take(Arc::clone(&instance)).applied()?;

@@ -85,24 +85,16 @@ impl Place {
         self.root.join(format!("{PREFIX}{number:010}"))
     }
 
-    /// Makes a durable copy of the database in `from` under `number`, which must not be in force.
-    pub fn stage(&self, from: &Path, number: u64) -> Result<PathBuf, Error> {
+    /// Makes a durable copy of a database's files under `number`, which must not be in force.
+    pub fn stage(&self, files: &[PathBuf], number: u64) -> Result<(), Error> {
         let to = self.database(number);
         remove_dir(&to)?;
         fs::create_dir(&to).map_err(|error| failed(&to, &error))?;
-        for entry in fs::read_dir(from).map_err(|error| failed(from, &error))? {
-            let source = entry.map_err(|error| failed(from, &error))?.path();
-            let Some(name) = source.file_name().filter(|_| source.is_file()) else {
-                return Err(Error::Corrupt {
-                    what: "checkpoint",
-                    detail: format!("{} is not a file", source.display()),
-                });
-            };
-            copy_or_link(&source, &to.join(name))?;
+        for (source, name) in files.iter().filter_map(|file| Some((file, file.file_name()?))) {
+            copy_or_link(source, &to.join(name))?;
         }
         sync_dir(&to)?;
-        sync_dir(&self.root)?;
-        Ok(to)
+        sync_dir(&self.root)
     }
 
     /// Puts a database in force; the rename is the moment.
@@ -202,6 +194,7 @@ fn copy_or_link(from: &Path, to: &Path) -> Result<(), Error> {
         .map_err(|error| failed(to, &error))
 }
 
-fn failed(path: &Path, error: &std::io::Error) -> Error {
+/// An error about a path.
+pub(super) fn failed(path: &Path, error: &std::io::Error) -> Error {
     Error::Storage(format!("{}: {error}", path.display()))
 }
