@@ -121,6 +121,17 @@ impl Item {
             Self::Block(block) => &block.key,
         }
     }
+
+    /// The value of an attribute. An error for a block.
+    pub fn value(&self) -> Result<&Value, Error> {
+        match self {
+            Self::Attribute(attribute) => Ok(&attribute.value),
+            Self::Block(Block { key, .. }) => {
+                let message = format!("{:?} is a block; it must be set with '='", key.name);
+                Err(Error::at(key.pos, message))
+            }
+        }
+    }
 }
 
 /// A body reached by its labels, whichever way the text wrote it: see [`Body::sections`].
@@ -142,14 +153,7 @@ impl Body {
 
     /// The value of attribute `name`. An error if it is set twice, or if it is a block.
     pub fn value(&self, name: &str) -> Result<Option<&Value>, Error> {
-        match self.one(name)? {
-            None => Ok(None),
-            Some(Item::Attribute(attribute)) => Ok(Some(&attribute.value)),
-            Some(Item::Block(block)) => Err(Error::at(
-                block.key.pos,
-                format!("{name:?} is a block; it must be set with '='"),
-            )),
-        }
+        self.one(name)?.map(Item::value).transpose()
     }
 
     /// The object called `name`, written `name = { .. }` or `name { .. }`. An error if it is set twice or is

@@ -1,5 +1,7 @@
 //! `pagination_limit` of a rule against the `limit` of a list request. It must not know paths.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 /// What becomes of the `limit` field of a LIST or SCAN.
@@ -15,7 +17,11 @@ pub enum ListLimit {
 
 /// Decides by OpenBao's rules: without a limit the rule's own applies, unless the rule requires the field; `"max"` and
 /// 0 stand for the most that the rule gives.
-pub fn list_limit(rule: Option<u64>, required: &[String], data: Option<&Map<String, Value>>) -> ListLimit {
+pub fn list_limit(
+    rule: Option<u64>,
+    required: &BTreeSet<String>,
+    data: Option<&Map<String, Value>>,
+) -> ListLimit {
     let asked = data.and_then(|data| data.get("limit"));
     let is_max = asked.and_then(Value::as_str) == Some("max");
     let Some(most) = rule else {

@@ -1,6 +1,6 @@
 //! `required_parameters`, `allowed_parameters` and `denied_parameters` of a rule. It must not know paths.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Parameters {
     /// Fields that must be there.
-    pub required: Vec<String>,
+    pub required: BTreeSet<String>,
     /// If not empty: the only fields that may be there, with the values they may have.
     pub allowed: BTreeMap<String, Vec<Value>>,
     /// Fields that may not be there, or may not have these values.
@@ -20,11 +20,7 @@ impl Parameters {
     /// Joins what another rule for the same path says. As in Vault, constraints add up: a rule without any does not
     /// lift those of another.
     pub fn merge(&mut self, other: &Self) {
-        for name in &other.required {
-            if !self.required.contains(name) {
-                self.required.push(name.clone());
-            }
-        }
+        self.required.extend(other.required.iter().cloned());
         merge(&mut self.allowed, &other.allowed);
         merge(&mut self.denied, &other.denied);
     }

@@ -1,6 +1,6 @@
 //! The text of a policy, HCL or JSON, to rules. It must not know requests. Words of errors are Vault's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Map, Number, Value};
@@ -215,8 +215,8 @@ fn grant(body: &Body, capabilities: Capabilities) -> Result<Grant, Error> {
         ));
     }
     let required = match body.value("required_parameters").map_err(|error| wrong(&error))? {
-        Some(list) => list.texts().map_err(|error| wrong(&error))?,
-        None => Vec::new(),
+        Some(list) => list.texts().map_err(|error| wrong(&error))?.into_iter().collect(),
+        None => BTreeSet::new(),
     };
     let parameters = Parameters {
         required,
@@ -290,14 +290,12 @@ fn constraints(body: &Body, name: &str) -> Result<BTreeMap<String, Vec<Value>>, 
         return Ok(constraints);
     };
     for item in &object.items {
-        let key = item.key();
-        let value = object.value(&key.name).map_err(|error| wrong(&error))?;
-        let list = value
-            .map(hcl::Value::list)
-            .transpose()
-            .map_err(|error| wrong(&error))?
-            .unwrap_or_default();
+        let list = item
+            .value()
+            .and_then(hcl::Value::list)
+            .map_err(|error| wrong(&error))?;
         let values = list.iter().map(to_json).collect::<Result<_, _>>()?;
+        let key = item.key();
         if constraints.insert(key.name.to_lowercase(), values).is_some() {
             return Err(wrong(&hcl::duplicate(key)));
         }
@@ -316,9 +314,10 @@ fn to_json(value: &hcl::Value) -> Result<Value, Error> {
         Kind::Object(body) => {
             let mut members = Map::new();
             for item in &body.items {
-                let key = &item.key().name;
-                if let Some(member) = body.value(key).map_err(|error| wrong(&error))? {
-                    members.insert(key.clone(), to_json(member)?);
+                let value = to_json(item.value().map_err(|error| wrong(&error))?)?;
+                let key = item.key();
+                if members.insert(key.name.clone(), value).is_some() {
+                    return Err(wrong(&hcl::duplicate(key)));
                 }
             }
             Value::Object(members)

@@ -5,6 +5,7 @@ mod constraints;
 mod parsing;
 mod properties;
 mod seeds;
+mod speed;
 mod tables;
 
 use std::sync::Arc;
