@@ -1,0 +1,160 @@
+//! A node's data directory: private, used by one process at a time, and what is remembered there in the clear: the node's
+//! key and the cluster it belongs to. Nothing secret but the node's own key lies here unsealed.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use conclave_core::Membership;
+use conclave_raft::NodeRecord;
+use conclave_raft::net::NodeKey;
+
+use crate::error::Error;
+
+const LOCK: &str = "lock";
+const KEY: &str = "node.key";
+const CLUSTER: &str = "cluster.json";
+/// Format of `cluster.json`.
+const FORMAT: u64 = 1;
+
+/// An open data directory. The lock is held while this lives.
+pub struct DataDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl DataDir {
+    /// Opens or makes the directory.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let mut builder = fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(path).map_err(Error::file("make", path))?;
+        let mode = path.metadata().map_err(Error::file("look at", path))?.mode();
+        if mode & 0o077 != 0 {
+            return Err(Error::Data(format!(
+                "{}: the data directory may be used by others (mode {:o}); run: chmod 0700 {}",
+                path.display(),
+                mode & 0o777,
+                path.display()
+            )));
+        }
+        let lock_path = path.join(LOCK);
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&lock_path);
+        let lock = lock.map_err(Error::file("open", &lock_path))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| Error::Locked(path.to_owned()))?;
+        Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The node's key, made at its first start.
+    pub fn node_key(&self) -> Result<NodeKey, Error> {
+        let path = self.path.join(KEY);
+        if path.exists() {
+            let mode = path.metadata().map_err(Error::file("look at", &path))?.permissions().mode();
+            if mode & 0o077 != 0 {
+                return Err(Error::Data(format!("{}: readable by others; run: chmod 0600", path.display())));
+            }
+            let pem = Zeroizing::new(fs::read_to_string(&path).map_err(Error::file("read", &path))?);
+            return Ok(NodeKey::from_pem(&pem)?);
+        }
+        let key = NodeKey::generate()?;
+        self.write_durably(KEY, Zeroizing::new(key.to_pem()?).as_bytes())?;
+        Ok(key)
+    }
+
+    /// The cluster this node belongs to.
+    pub fn membership(&self) -> Result<Option<Membership>, Error> {
+        let path = self.path.join(CLUSTER);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::file("read", &path)(error)),
+        };
+        let damaged = || Error::Data(format!("{}: damaged or of an unknown format", path.display()));
+        let value: Value = serde_json::from_slice(&bytes).map_err(|_| damaged())?;
+        if value.get("format").and_then(Value::as_u64) != Some(FORMAT) {
+            return Err(damaged());
+        }
+        parse(&value).ok_or_else(damaged).map(Some)
+    }
+
+    /// Remembers the cluster this node belongs to, durably, before it takes part.
+    pub fn remember(&self, membership: &Membership) -> Result<(), Error> {
+        let members = membership.members.iter().map(|(id, record)| json!({"id": id, "record": record}));
+        let value = json!({
+            "format": FORMAT,
+            "node_id": membership.node_id,
+            "cluster_id": hex::encode(membership.cluster_id),
+            "members": members.collect::<Vec<_>>(),
+        });
+        self.write_durably(CLUSTER, value.to_string().as_bytes())
+    }
+
+    /// Writes a file so that a crash leaves the old one, none, or the new one.
+    fn write_durably(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        let (path, new) = (self.path.join(name), self.path.join(format!("{name}.new")));
+        let written = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new);
+        let mut file = written.map_err(Error::file("write", &new))?;
+        file.write_all(bytes).and_then(|()| file.sync_all()).map_err(Error::file("write", &new))?;
+        fs::rename(&new, &path).map_err(Error::file("rename", &new))?;
+        let dir = File::open(&self.path).and_then(|dir| dir.sync_all());
+        dir.map_err(Error::file("sync", &self.path))
+    }
+}
+
+fn parse(value: &Value) -> Option<Membership> {
+    let cluster_id = hex::decode(value.get("cluster_id")?.as_str()?).ok()?;
+    let members = value.get("members")?.as_array()?.iter().map(|member| {
+        let record: NodeRecord = serde_json::from_value(member.get("record")?.clone()).ok()?;
+        Some((member.get("id")?.as_u64()?, record))
+    });
+    Some(Membership {
+        node_id: value.get("node_id")?.as_u64()?,
+        cluster_id: cluster_id.try_into().ok()?,
+        members: members.collect::<Option<Vec<_>>>()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remembers_across_starts_and_is_private() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("data");
+        let membership = Membership {
+            node_id: 3,
+            cluster_id: [9; 16],
+            members: vec![(1, NodeRecord { name: "one".into(), ..NodeRecord::default() })],
+        };
+        let hash = {
+            let dir = DataDir::open(&path).unwrap();
+            assert!(matches!(DataDir::open(&path), Err(Error::Locked(_))), "one process at a time");
+            assert!(dir.membership().unwrap().is_none());
+            dir.remember(&membership).unwrap();
+            dir.node_key().unwrap().key_hash()
+        };
+        let dir = DataDir::open(&path).unwrap();
+        assert_eq!(dir.membership().unwrap().unwrap(), membership);
+        assert_eq!(dir.node_key().unwrap().key_hash(), hash);
+        assert_eq!(path.join(KEY).metadata().unwrap().mode() & 0o777, 0o600);
+        fs::write(path.join(CLUSTER), b"{\"format\": 2}").unwrap();
+        assert!(dir.membership().is_err(), "an unknown format is not guessed at");
+    }
+
+    #[test]
+    fn refuses_a_directory_others_can_read() {
+        let root = tempfile::tempdir().unwrap();
+        fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(matches!(DataDir::open(root.path()), Err(Error::Data(_))));
+    }
+}
