@@ -205,10 +205,10 @@ fn wrapping() {
 #[test]
 fn paging() {
     let acl = acl(&[
-        r#"path "p/*" { policy = "read" pagination_limit = 50 }"#,
-        r#"path "p/*" { policy = "read" pagination_limit = 10 }"#,
-        r#"path "r/*" { policy = "read" pagination_limit = 10 required_parameters = ["limit"] }"#,
-        r#"path "free/*" { policy = "read" }"#,
+        r#"path "p/*" { capabilities = ["list", "scan"] pagination_limit = 50 }"#,
+        r#"path "p/*" { capabilities = ["list", "scan"] pagination_limit = 10 }"#,
+        r#"path "r/*" { capabilities = ["list", "scan"] pagination_limit = 10 required_parameters = ["limit"] }"#,
+        r#"path "free/*" { capabilities = ["list", "scan"] }"#,
     ]);
     for (path, data, expected) in [
         ("p/", json!({}), Ok(Some(10))),
@@ -226,7 +226,7 @@ fn paging() {
         ("free/", json!({"limit": "max"}), Ok(Some(0))),
         ("free/", json!({"limit": "many"}), Ok(None)),
     ] {
-        for operation in [Operation::List] {
+        for operation in [Operation::List, Operation::Scan] {
             let data = data.as_object();
             let request = CheckRequest {
                 operation,

@@ -46,80 +46,83 @@ fn accepted() {
     }
 }
 
+/// Text, and what follows "failed to parse policy: ".
+const REFUSED: &[(&str, &str)] = &[
+    ("foo = 1", "invalid key \"foo\" on line 1"),
+    (
+        "path \"a\" {\n policy = \"read\" foo = 1 }",
+        "path \"a\": invalid key \"foo\" on line 2",
+    ),
+    (
+        "path \"a\" { capabilities = [\"bogus\"] }",
+        "path \"a\": invalid capability \"bogus\"",
+    ),
+    (
+        "path \"a\" { capabilities = [\"READ\"] }",
+        "path \"a\": invalid capability \"READ\"",
+    ),
+    (
+        "path \"a\" { capabilities = [\"root\"] }",
+        "path \"a\": invalid capability \"root\"",
+    ),
+    (
+        "path \"a\" { capabilities = \"read\" }",
+        "path \"a\": At 1:27: expected a list, got a string",
+    ),
+    (
+        "path \"a\" { policy = \"list\" }",
+        "path \"a\": invalid policy \"list\"",
+    ),
+    (
+        "path \"a+*\" {}",
+        "path \"a+*\": invalid use of wildcards ('+*' is forbidden)",
+    ),
+    (
+        "path \"a\" { min_wrapping_ttl = \"1h\" max_wrapping_ttl = \"1m\" }",
+        "path \"a\": max_wrapping_ttl cannot be less than min_wrapping_ttl",
+    ),
+    (
+        "path \"a\" { min_wrapping_ttl = \"soon\" }",
+        "path \"a\": error parsing min_wrapping_ttl: time: invalid duration \"soon\"",
+    ),
+    (
+        "path \"a\" { expiration = \"1h\" }",
+        "path \"a\": invalid expiration time: could not parse string as date and time",
+    ),
+    (
+        "path \"{{identity.entity.id\" {}",
+        "path \"{{identity.entity.id\": failed to validate policy templating: unbalanced templating characters",
+    ),
+    (
+        "path \"a}}\" {}",
+        "path \"a}}\": failed to validate policy templating: unbalanced templating characters",
+    ),
+    (
+        "path \"a\" { list_scan_response_keys_filter_path = \"{{.key}}\" }",
+        "path \"a\": list_scan_response_keys_filter_path needs to be used on a path with the list capability",
+    ),
+    (
+        "path \"a\" { policy = \"read\" list_scan_response_keys_filter_path = \"{{.path}}\" }",
+        "path \"a\": list_scan_response_keys_filter_path resulted in same path for two different keys",
+    ),
+    (
+        "path \"a\" { policy = \"read\" ",
+        "At 1:28: object expected closing RBRACE got: EOF",
+    ),
+    ("path = \"x\"", "At 1:8: expected an object, got a string"),
+    (
+        "{\"path\": {\"a\": {\"policy\": true}}}",
+        "path \"a\": At 1:27: expected a string, got a bool",
+    ),
+    (
+        "path \"a\" { allowed_parameters = { a = 5 } }",
+        "path \"a\": At 1:39: expected a list, got a number",
+    ),
+];
+
 #[test]
 fn refused_with_vaults_words() {
-    for (text, why) in [
-        ("foo = 1", "invalid key \"foo\" on line 1"),
-        (
-            "path \"a\" {\n policy = \"read\" foo = 1 }",
-            "path \"a\": invalid key \"foo\" on line 2",
-        ),
-        (
-            "path \"a\" { capabilities = [\"bogus\"] }",
-            "path \"a\": invalid capability \"bogus\"",
-        ),
-        (
-            "path \"a\" { capabilities = [\"READ\"] }",
-            "path \"a\": invalid capability \"READ\"",
-        ),
-        (
-            "path \"a\" { capabilities = [\"root\"] }",
-            "path \"a\": invalid capability \"root\"",
-        ),
-        (
-            "path \"a\" { capabilities = \"read\" }",
-            "path \"a\": At 1:27: expected a list, got a string",
-        ),
-        (
-            "path \"a\" { policy = \"list\" }",
-            "path \"a\": invalid policy \"list\"",
-        ),
-        (
-            "path \"a+*\" {}",
-            "path \"a+*\": invalid use of wildcards ('+*' is forbidden)",
-        ),
-        (
-            "path \"a\" { min_wrapping_ttl = \"1h\" max_wrapping_ttl = \"1m\" }",
-            "path \"a\": max_wrapping_ttl cannot be less than min_wrapping_ttl",
-        ),
-        (
-            "path \"a\" { min_wrapping_ttl = \"soon\" }",
-            "path \"a\": error parsing min_wrapping_ttl: time: invalid duration \"soon\"",
-        ),
-        (
-            "path \"a\" { expiration = \"1h\" }",
-            "path \"a\": invalid expiration time: could not parse string as date and time",
-        ),
-        (
-            "path \"{{identity.entity.id\" {}",
-            "path \"{{identity.entity.id\": failed to validate policy templating: unbalanced templating characters",
-        ),
-        (
-            "path \"a}}\" {}",
-            "path \"a}}\": failed to validate policy templating: unbalanced templating characters",
-        ),
-        (
-            "path \"a\" { list_scan_response_keys_filter_path = \"{{.key}}\" }",
-            "path \"a\": list_scan_response_keys_filter_path needs to be used on a path with the list capability",
-        ),
-        (
-            "path \"a\" { policy = \"read\" list_scan_response_keys_filter_path = \"{{.path}}\" }",
-            "path \"a\": list_scan_response_keys_filter_path resulted in same path for two different keys",
-        ),
-        (
-            "path \"a\" { policy = \"read\" ",
-            "At 1:28: object expected closing RBRACE got: EOF",
-        ),
-        ("path = \"x\"", "At 1:8: expected an object, got a string"),
-        (
-            "{\"path\": {\"a\": {\"policy\": true}}}",
-            "path \"a\": At 1:27: expected a string, got a bool",
-        ),
-        (
-            "path \"a\" { allowed_parameters = { a = 5 } }",
-            "path \"a\": At 1:39: expected a list, got a number",
-        ),
-    ] {
+    for (text, why) in REFUSED {
         assert_eq!(refusal(text), format!("failed to parse policy: {why}"), "{text}");
     }
 }
