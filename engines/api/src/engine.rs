@@ -28,9 +28,10 @@ pub trait Engine: Send + Sync + 'static {
         Ok(None)
     }
 
-    /// Checks a change of a mount's options from `old` to `new` on a mount that holds data.
-    fn check_tune(&self, old: &Mount, new: &Mount) -> Result<(), Error> {
-        let _ = old;
+    /// A mount's settings change from `old` to `new`. The engine refuses, or adapts its rows through `txn`, which is
+    /// committed together with the new settings.
+    fn tune(&self, txn: &mut Txn<'_>, old: &Mount, new: &Mount, env: &mut Env<'_>) -> Result<(), Error> {
+        let _ = (txn, old, env);
         self.check_mount(new)
     }
 

@@ -1,6 +1,7 @@
 //! The key-value engine. One kind serves both versions of the API; the mount's option `version` says which. Rows of the
-//! versions lie in different directories, so neither reads what the other wrote.
+//! versions lie in different directories, so neither reads what the other wrote; only the upgrade knows both.
 
+mod upgrade;
 mod v1;
 mod v2;
 
@@ -36,13 +37,11 @@ impl Engine for Kv {
         version(mount).map(|_| ())
     }
 
-    fn check_tune(&self, old: &Mount, new: &Mount) -> Result<(), Error> {
+    fn tune(&self, txn: &mut Txn<'_>, old: &Mount, new: &Mount, env: &mut Env<'_>) -> Result<(), Error> {
         self.check_mount(new)?;
         match (version(old)?, version(new)?) {
             (Version::Two, Version::One) => Err(Error::invalid("cannot downgrade mount from version 2")),
-            (Version::One, Version::Two) => Err(Error::Unsupported(
-                "upgrading a mount from version 1 to version 2; enable a version 2 mount and copy the secrets".to_owned(),
-            )),
+            (Version::One, Version::Two) => upgrade::upgrade(txn, env.now()),
             _ => Ok(()),
         }
     }

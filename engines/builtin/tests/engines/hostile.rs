@@ -148,9 +148,6 @@ fn mounts_are_checked() {
     }
     let error = engine.check_mount(&mount("7")).unwrap_err();
     assert_eq!(error.to_string(), "invalid version provided: 7");
-    let error = engine.check_tune(&mount("2"), &mount("1")).unwrap_err();
-    assert_eq!(error.to_string(), "cannot downgrade mount from version 2");
-    engine.check_tune(&Mount::default(), &mount("1")).unwrap();
 }
 
 #[test]

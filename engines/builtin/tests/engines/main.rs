@@ -9,5 +9,7 @@
 
 mod hostile;
 mod kv2_model;
+mod kv_rows;
+mod kv_tune;
 mod script;
 mod scripts;

@@ -1,6 +1,6 @@
 //! Version 1 of the key-value API: a path holds one object, and a write replaces it. Knows nothing of versions.
 
-use conclave_engine_api::{Error, Fields, Mount, Operation, Outcome, Reply, Request, Txn};
+use conclave_engine_api::{Error, Fields, Mount, Operation, Outcome, Reply, Request, Stored, Txn};
 use serde_json::{Map, Value};
 
 use crate::secret::document;
@@ -28,6 +28,19 @@ pub(super) fn handle(txn: &mut Txn<'_>, request: &Request<'_>) -> Result<Outcome
         Operation::Scan => Ok(Outcome::scanned(txn.scan(&dir(request.path))?)),
         Operation::Patch | Operation::Help => Err(Error::UnsupportedOperation),
     }
+}
+
+/// The keys of every secret.
+pub(super) fn keys(txn: &mut Txn<'_>) -> Result<Vec<String>, Error> {
+    txn.scan(DIR)
+}
+
+/// Removes a secret and gives its row.
+pub(super) fn take(txn: &mut Txn<'_>, key: &str) -> Result<Option<Stored>, Error> {
+    let row = row(key)?;
+    let stored = txn.get(&row)?;
+    txn.delete(&row)?;
+    Ok(stored)
 }
 
 fn read(txn: &mut Txn<'_>, request: &Request<'_>) -> Result<Outcome, Error> {

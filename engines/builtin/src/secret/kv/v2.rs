@@ -19,7 +19,9 @@ mod subkeys;
 mod versions;
 mod view;
 
+use conclave_engine_api::env::Millis;
 use conclave_engine_api::{Env, Error, Operation, Outcome, Request, Txn};
+use serde_json::{Map, Value};
 
 /// What a path addresses.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -81,6 +83,24 @@ pub(super) fn handle(txn: &mut Txn<'_>, request: &Request<'_>, env: &mut Env<'_>
         (Area::Destroy, Create | Update) => versions::destroy(txn, key, fields),
         _ => Err(Error::UnsupportedOperation),
     }
+}
+
+/// Takes a secret in as the first version of a key that has none.
+pub(super) fn adopt(
+    txn: &mut Txn<'_>,
+    key: &str,
+    data: Option<&Map<String, Value>>,
+    now: Millis,
+) -> Result<(), Error> {
+    data::append(
+        txn,
+        key,
+        record::Record::new(now),
+        &config::Config::default(),
+        data,
+        now,
+    )
+    .map(|_| ())
 }
 
 /// The area of a path and the key within it. Lists address directories, so a bare area is its root to them.

@@ -6,6 +6,10 @@ use std::borrow::Cow;
 use conclave_engine_api::{Error, Fields};
 use serde_json::{Map, Value};
 
+/// Most versions that can be kept of a key. A key is deleted, or trimmed after the setting was lowered, in one command,
+/// which holds about 4,000 changes.
+const MAX_VERSIONS: u32 = 4000;
+
 /// A field that should be an object.
 pub(super) enum Object<'a> {
     /// Not given.
@@ -53,16 +57,18 @@ pub(super) fn bool(fields: Fields<'_>, name: &str) -> Result<Option<bool>, Error
     }
 }
 
-/// `max_versions`. Negative numbers mean "keep all": OpenBao wraps them round to about four thousand million.
+/// `max_versions`: 0 for "not set".
 pub(super) fn max_versions(fields: Fields<'_>) -> Result<Option<u32>, Error> {
     let name = "max_versions";
-    match int(fields, name)? {
-        None => Ok(None),
-        Some(number) if number < 0 => Ok(Some(u32::MAX)),
-        Some(number) => u32::try_from(number)
-            .map(Some)
-            .map_err(|_| fields.wrong(name, "the number is too large")),
-    }
+    let number = int(fields, name)?;
+    number
+        .map(|number| {
+            let number = u32::try_from(number)
+                .ok()
+                .filter(|number| *number <= MAX_VERSIONS);
+            number.ok_or_else(|| fields.wrong(name, &format!("must be from 0 to {MAX_VERSIONS}")))
+        })
+        .transpose()
 }
 
 /// `options.cas`: the version that must be the current one, 0 for none. Null is zero.

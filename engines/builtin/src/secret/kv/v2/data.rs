@@ -118,7 +118,7 @@ fn check_cas(fields: Fields<'_>, config: &Config, record: &Record) -> Result<(),
 }
 
 /// Writes the next version, trims old ones and answers the new one's metadata.
-fn append(
+pub(super) fn append(
     txn: &mut Txn<'_>,
     key: &str,
     mut record: Record,
