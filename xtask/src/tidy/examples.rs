@@ -1,9 +1,10 @@
-//! An example engine is reached by one registry line: its name anywhere else means the server special-cases it.
+//! An example engine is reached by one registry line: its name anywhere else in what ships means that something knows
+//! it specially. Tests may mount it, and an ordinary word may still be the name of a variable.
 
 use std::collections::BTreeSet;
 
-use super::Finding;
 use super::tree::{File, Tree};
+use super::{Finding, source};
 
 const FOLDER: &str = "engines/builtin/examples/";
 const REGISTRY: &str = "engines/builtin/src/";
@@ -32,10 +33,14 @@ fn check_example(tree: &Tree, name: &str) -> Vec<Finding> {
     let mut registered = false;
     let mut found = Vec::new();
     for file in outside {
-        for (index, line) in file.text.lines().enumerate() {
-            if !names_example(line, name) {
-                continue;
-            }
+        let tests = source::test_lines(&file.path, &source::code(&file.text));
+        let shipped = file
+            .text
+            .lines()
+            .zip(tests)
+            .enumerate()
+            .filter(|(_, (_, test))| !test);
+        for (index, _) in shipped.filter(|(_, (line, _))| names_example(line, name)) {
             if file.path.starts_with(REGISTRY) && !registered {
                 registered = true;
                 continue;
@@ -52,15 +57,17 @@ fn is_code(file: &File) -> bool {
     file.is_rust() || file.path.ends_with(".toml")
 }
 
-/// Whether the line holds the name as a word or as the start of one: `demo`, `demo::`, `demo_engine`, not `a_demo`.
+/// Whether the line holds the name as a name: a whole literal or the start of one (`"demo"`, `"demo/x"`), a module
+/// (`demo::`, `mod demo`), a folder (`examples/demo`), or the first part of a longer name (`demo_engine`).
 fn names_example(line: &str, name: &str) -> bool {
-    let part_of_name = |c: char| c.is_alphanumeric() || c == '_';
     line.match_indices(name).any(|(at, _)| {
-        let before = line.get(..at).is_some_and(|text| text.ends_with(part_of_name));
-        let after = line
-            .get(at + name.len()..)
-            .is_some_and(|text| text.starts_with(char::is_alphanumeric));
-        !before && !after
+        let before = line.get(..at).unwrap_or("");
+        let after = line.get(at + name.len()..).unwrap_or("");
+        let literal = before.ends_with('"') && after.starts_with(['"', '/']);
+        let module = !before.ends_with(|c: char| c.is_alphanumeric() || c == '_')
+            && (after.starts_with("::") || before.ends_with("mod ") || after.starts_with("_engine"));
+        let folder = before.ends_with("examples/") && !after.starts_with(char::is_alphanumeric);
+        literal || module || folder
     })
 }
 
@@ -84,11 +91,13 @@ mod tests {
             "engines/builtin/src/lib.rs",
             "fn list() {\n    engine(demo::new());\n}\n",
         );
+        let words = ("server/src/a.rs", "let demo = a_demo::x(\"democracy\");\n");
         assert_eq!(
             places(&[
                 registry,
-                ("server/src/a.rs", "democracy, a_demo\n"),
-                ("a.md", "demo")
+                words,
+                ("a.md", "demo::x"),
+                ("core/tests/a.rs", "mount(\"demo\")")
             ]),
             []
         );
@@ -97,11 +106,19 @@ mod tests {
     #[test]
     fn a_second_line_or_another_crate_fails() {
         let registry = ("engines/builtin/src/lib.rs", "mod demo;\nengine(demo::new());\n");
-        let special = ("server/src/a.rs", "if name == \"demo\" {\n");
+        let special = (
+            "server/src/a.rs",
+            "if name == \"demo\" || path.starts_with(\"demo/\") {\n",
+        );
+        let folder = (
+            "server/Cargo.toml",
+            "x = { path = \"../engines/builtin/examples/demo\" }\n",
+        );
         let expected = [
             ("engines/builtin/src/lib.rs".to_owned(), 2),
             ("server/src/a.rs".to_owned(), 1),
+            ("server/Cargo.toml".to_owned(), 1),
         ];
-        assert_eq!(places(&[registry, special]), expected);
+        assert_eq!(places(&[registry, special, folder]), expected);
     }
 }
