@@ -14,6 +14,7 @@ mod register;
 #[cfg(feature = "rocksdb")]
 mod rocks;
 mod row;
+mod staged;
 mod store;
 mod views;
 

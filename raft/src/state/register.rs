@@ -7,7 +7,7 @@ use crate::codec::wire::Reader;
 use crate::codec::{get_node_record, put_node_record};
 use crate::command::{Key, NodeRecord};
 use crate::error::Error;
-use crate::state::apply::{Halt, Staged, denied};
+use crate::state::staged::{Halt, Staged, denied};
 use crate::state::{ChangeOp, Row, Snapshot, View};
 
 /// The table (a key's second byte) that only register operations write.

@@ -1,11 +1,4 @@
 //! The replica of one node behaves as a leader that is alone: time, origins, status, reads after writes.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
 
 use std::collections::HashSet;
 use std::sync::Arc;

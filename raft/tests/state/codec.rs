@@ -1,11 +1,4 @@
 //! The formats of commands and batches: golden bytes, round trips, limits, and totality on damaged input.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
 
 use std::path::Path;
 

@@ -1,12 +1,5 @@
 //! Random commands against a naive model, and against each other: however a log is cut into batches and slices,
 //! reopened or moved to another store, the state is the same.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -145,9 +138,6 @@ impl Model {
 
     fn op(&mut self, number: u32, op: &Op, node: u64) -> Result<u64, Outcome> {
         let revision = self.revision;
-        let denied = || Outcome::Denied {
-            reason: String::new(),
-        };
         let empty = Row {
             kind: 0,
             revision,
@@ -165,12 +155,8 @@ impl Model {
                 new_generation,
                 value,
             } => {
-                let kept = self
-                    .rows
-                    .get(&key)
-                    .map(|row| row.generation)
-                    .filter(|_| !new_generation);
-                let generation = kept.unwrap_or(revision);
+                let kept = self.rows.get(&key).filter(|_| !new_generation);
+                let generation = kept.map_or(revision, |row| row.generation);
                 self.rows.insert(
                     key,
                     Row {
@@ -215,6 +201,16 @@ impl Model {
                 row.value = Bytes::copy_from_slice(&(current + delta).to_be_bytes());
                 row.revision = revision;
             }
+            other => return self.cluster_op(other, node),
+        }
+        Ok(node)
+    }
+
+    fn cluster_op(&mut self, op: Op, node: u64) -> Result<u64, Outcome> {
+        let denied = || Outcome::Denied {
+            reason: String::new(),
+        };
+        match op {
             Op::DuePut { queue, deadline, key } => {
                 self.due.insert((queue, deadline, key));
             }
