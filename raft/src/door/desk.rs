@@ -14,7 +14,7 @@ use openraft::errors::ClientWriteError;
 use openraft::impls::ProgressResponder;
 use tokio::sync::mpsc;
 
-use crate::codec::{MAX_BATCH_COMMANDS, SOFT_BATCH_BYTES, encode_batch};
+use crate::codec::{MAX_BATCH_BYTES, MAX_BATCH_COMMANDS, SOFT_BATCH_BYTES, encode_batch};
 use crate::log::types::{Payload, TypeConfig};
 use crate::node::clock::ClusterClock;
 use crate::node::machine::StateMachine;
@@ -25,6 +25,8 @@ pub type Raft = openraft::Raft<TypeConfig, StateMachine>;
 /// Entries of the desk that are not yet applied here. Commands that arrive meanwhile make the next entry: this is what
 /// makes batches, without a delay when idle.
 const WINDOW: usize = 2;
+/// What a batch takes besides its commands, at most, in bytes.
+const BATCH_OVERHEAD: usize = 64;
 
 /// Where the answers for one node go.
 #[derive(Clone)]
@@ -191,6 +193,8 @@ impl Desk {
         let mut bytes = 0;
         while let Some(item) = self.queue.front() {
             let fits = batch.len() < MAX_BATCH_COMMANDS && bytes < SOFT_BATCH_BYTES;
+            let fits = fits && bytes + item.command.len() + BATCH_OVERHEAD < MAX_BATCH_BYTES;
+            let fits = fits || batch.is_empty();
             if !fits || batch.first().is_some_and(|first| first.term != item.term) {
                 break;
             }

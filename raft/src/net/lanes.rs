@@ -8,11 +8,14 @@ use std::time::Duration;
 use conclave_proto::internal::node_client::NodeClient;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use tonic::metadata::MetadataValue;
+use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::{Code, Status};
 
 use crate::command::NodeRecord;
 use crate::error::Error;
+use crate::log::Fatal;
+use crate::net::peers::Start;
 use crate::net::{CONNECTION_WINDOW, MAX_MESSAGE, Peers, STREAM_WINDOW, Transport};
 
 /// Metadata key of the cluster id.
@@ -21,6 +24,10 @@ pub(crate) const CLUSTER: &str = "conclave-cluster";
 pub(crate) const FROM: &str = "conclave-from";
 /// Metadata key of the receiver's node id.
 pub(crate) const TO: &str = "conclave-to";
+/// Metadata key of the sender's start, also on answers that depend on the answering node's disk.
+pub(crate) const START: &str = "conclave-start";
+/// What a node is told whose disk was set back or copied; it must stop.
+pub(crate) const SET_BACK: &str = "rolled-back or cloned disk: rejoin under a new id";
 
 /// A kind of traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -39,6 +46,7 @@ pub enum Lane {
 pub struct Lanes {
     transport: Arc<dyn Transport>,
     peers: Arc<Peers>,
+    fatal: Fatal,
     /// A connection that has been silent this long is probed, and closed if it stays silent as long again.
     silence: Duration,
     open: Mutex<HashMap<(u64, Lane), (NodeRecord, Channel)>>,
@@ -46,10 +54,11 @@ pub struct Lanes {
 
 impl Lanes {
     /// No connection is open yet.
-    pub fn new(transport: Arc<dyn Transport>, peers: Arc<Peers>, silence: Duration) -> Self {
+    pub fn new(transport: Arc<dyn Transport>, peers: Arc<Peers>, silence: Duration, fatal: Fatal) -> Self {
         Self {
             transport,
             peers,
+            fatal,
             silence,
             open: Mutex::new(HashMap::new()),
         }
@@ -87,9 +96,27 @@ impl Lanes {
         if let Ok(cluster) = MetadataValue::try_from(self.peers.cluster()) {
             metadata.insert(CLUSTER, cluster);
         }
+        if let Ok(start) = MetadataValue::try_from(self.peers.start().to_text()) {
+            metadata.insert(START, start);
+        }
         metadata.insert(FROM, MetadataValue::from(self.peers.node()));
         metadata.insert(TO, MetadataValue::from(node));
         request
+    }
+
+    /// Looks at a refusal: a member says that this node's disk was set back, and it must stop.
+    pub fn heed(&self, status: &Status) {
+        if status.code() == Code::FailedPrecondition && status.message() == SET_BACK {
+            (self.fatal)(SET_BACK);
+        }
+    }
+
+    /// Whether an answer came from a start of `node` that must not count.
+    pub fn is_set_back(&self, node: u64, answer: &MetadataMap) -> bool {
+        let start = answer.get(START).and_then(|value| value.to_str().ok());
+        start
+            .and_then(Start::from_text)
+            .is_none_or(|start| self.peers.is_set_back(node, start))
     }
 
     fn dial(&self, record: NodeRecord) -> Channel {

@@ -2,7 +2,8 @@
 //! peer messages mean.
 //!
 //! `Transport` makes the byte streams (TLS, plain, simulated), `peers` knows who may speak, `client` and `server` are
-//! the two ends of each call, `convert` translates between the wire and openraft.
+//! the two ends of each call (`target` is the
+//! calling end for Raft), `convert` translates between the wire and openraft.
 
 mod client;
 mod convert;
@@ -10,8 +11,10 @@ pub mod key;
 mod lanes;
 mod peers;
 pub mod plain;
+mod progress;
 mod server;
 mod snapshot;
+mod target;
 pub mod tls;
 
 use std::collections::HashSet;
@@ -30,7 +33,7 @@ use crate::command::NodeRecord;
 pub(crate) use client::Network;
 pub use key::NodeKey;
 pub(crate) use lanes::{Lane, Lanes};
-pub(crate) use peers::Peers;
+pub(crate) use peers::{Peers, Start};
 pub use plain::PlainTransport;
 pub(crate) use server::{Host, serve};
 pub use tls::TlsTransport;

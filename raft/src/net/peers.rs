@@ -13,16 +13,45 @@ use crate::net::PeerIdentity;
 pub struct Peers {
     cluster: String,
     node: u64,
+    start: Start,
     known: ArcSwap<BTreeMap<u64, NodeRecord>>,
+    starts: ArcSwap<BTreeMap<u64, Start>>,
+}
+
+/// One start of a node: its incarnation and random id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Start {
+    /// Counts the node's starts.
+    pub incarnation: u64,
+    /// Tells two starts with one number apart.
+    pub instance: [u8; 16],
+}
+
+impl Start {
+    /// As it is sent.
+    pub fn to_text(self) -> String {
+        format!("{}.{:032x}", self.incarnation, u128::from_be_bytes(self.instance))
+    }
+
+    /// As it was sent.
+    pub fn from_text(text: &str) -> Option<Self> {
+        let (incarnation, instance) = text.split_once('.')?;
+        Some(Self {
+            incarnation: incarnation.parse().ok()?,
+            instance: u128::from_str_radix(instance, 16).ok()?.to_be_bytes(),
+        })
+    }
 }
 
 impl Peers {
     /// Starts with the contacts a node was given.
-    pub fn new(cluster: [u8; 16], node: u64, contacts: &[(u64, NodeRecord)]) -> Self {
+    pub fn new(cluster: [u8; 16], node: u64, start: Start, contacts: &[(u64, NodeRecord)]) -> Self {
         Self {
             cluster: cluster.iter().map(|byte| format!("{byte:02x}")).collect(),
             node,
+            start,
             known: ArcSwap::from_pointee(contacts.iter().cloned().collect()),
+            starts: ArcSwap::default(),
         }
     }
 
@@ -34,6 +63,26 @@ impl Peers {
     /// This node's id.
     pub fn node(&self) -> u64 {
         self.node
+    }
+
+    /// This start of this node.
+    pub fn start(&self) -> Start {
+        self.start
+    }
+
+    /// The starts that the register knows of.
+    pub fn set_starts(&self, starts: BTreeMap<u64, Start>) {
+        self.starts.store(Arc::new(starts));
+    }
+
+    /// Whether a start of `node` is older than one the register knows of, or a twin of it: its disk was set back or
+    /// copied.
+    pub fn is_set_back(&self, node: u64, start: Start) -> bool {
+        let known = self.starts.load().get(&node).copied();
+        known.is_some_and(|known| {
+            start.incarnation < known.incarnation
+                || (start.incarnation == known.incarnation && start.instance != known.instance)
+        })
     }
 
     /// Replaces the directory; true if it changed.
@@ -63,5 +112,28 @@ impl Peers {
             (Some(_), None) => true,
             (None, _) => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_older_start_or_a_twin_is_set_back() {
+        let start = |incarnation, instance| Start {
+            incarnation,
+            instance: [instance; 16],
+        };
+        let peers = Peers::new([1; 16], 1, start(1, 1), &[]);
+        assert!(!peers.is_set_back(2, start(1, 1)), "nothing is known of it");
+        peers.set_starts(BTreeMap::from([(2, start(5, 7))]));
+        assert!(peers.is_set_back(2, start(4, 7)));
+        assert!(peers.is_set_back(2, start(5, 8)));
+        assert!(!peers.is_set_back(2, start(5, 7)));
+        assert!(!peers.is_set_back(2, start(6, 8)));
+        let sent = start(3, 0x0a);
+        assert_eq!(Start::from_text(&sent.to_text()), Some(sent));
+        assert_eq!(Start::from_text("3"), None);
     }
 }

@@ -4,6 +4,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use conclave_proto::internal as wire;
@@ -15,6 +16,7 @@ use openraft::storage::Snapshot;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_util::sync::CancellationToken;
+use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::codec::{MAX_BATCH_COMMANDS, peek_origin};
@@ -23,7 +25,8 @@ use crate::door::door::Leadership;
 use crate::door::sessions::Sessions;
 use crate::log::LogStore;
 use crate::log::types::{TypeConfig, Vote, position};
-use crate::net::lanes::{CLUSTER, FROM, TO};
+use crate::net::lanes::{CLUSTER, FROM, SET_BACK, START, TO};
+use crate::net::peers::Start;
 use crate::net::{
     CONNECTION_WINDOW, Incoming, MAX_MESSAGE, PeerIdentity, Peers, STREAM_WINDOW, convert, snapshot,
 };
@@ -33,6 +36,8 @@ use crate::replica::{PeerCall, PeerHandler};
 
 /// Streams of one connection at a time.
 const MAX_STREAMS: u32 = 256;
+/// Unanswered requests of one door stream at a time; a door keeps at most 16 frames, a read and a ping under way.
+const MAX_OWED: usize = 64;
 
 /// What the calls work on.
 pub struct Host {
@@ -95,20 +100,38 @@ impl Service {
             return Err(Status::permission_denied("another node"));
         }
         let from = number(FROM).ok_or_else(|| Status::permission_denied("no sender"))?;
-        let identity = request
-            .extensions()
-            .get::<PeerIdentity>()
-            .copied()
-            .unwrap_or_default();
-        match from != peers.node() && peers.may_speak_as(from, identity) {
-            true => Ok(from),
-            false => Err(Status::permission_denied("not a member")),
+        if from == peers.node() || !peers.may_speak_as(from, identity_of(request)) {
+            return Err(Status::permission_denied("not a member"));
         }
+        let start = text(START).and_then(Start::from_text);
+        let start = start.ok_or_else(|| Status::permission_denied("no start"))?;
+        match peers.is_set_back(from, start) {
+            true => Err(Status::failed_precondition(SET_BACK)),
+            false => Ok(from),
+        }
+    }
+
+    /// An answer that depends on this node's disk carries its start.
+    fn signed<T>(&self, answer: T) -> Response<T> {
+        let mut response = Response::new(answer);
+        if let Ok(start) = MetadataValue::try_from(self.host.peers.start().to_text()) {
+            response.metadata_mut().insert(START, start);
+        }
+        response
     }
 
     fn raft(&self) -> Arc<Raft> {
         self.host.raft.load_full()
     }
+}
+
+/// Whom the transport found at the other end.
+fn identity_of<T>(request: &Request<T>) -> PeerIdentity {
+    request
+        .extensions()
+        .get::<PeerIdentity>()
+        .copied()
+        .unwrap_or_default()
 }
 
 /// Nobody may speak as a leader or candidate it is not.
@@ -139,13 +162,20 @@ impl Node for Service {
         request: Request<Streaming<wire::AppendRequest>>,
     ) -> Result<Response<Self::AppendStream>, Status> {
         let from = self.sender(&request)?;
-        // The first request that cannot be read ends the stream; the sender repeats what was not answered.
-        let requests = stream::unfold(request.into_inner(), move |mut requests| async move {
-            let read = requests.message().await.ok()??;
-            let read = convert::append_in(read).ok()?;
-            own(&read.vote, from).ok()?;
-            Some((read, requests))
-        });
+        let identity = identity_of(&request);
+        let peers = Arc::clone(&self.host.peers);
+        // The first request that cannot be read ends the stream; the sender repeats what was not answered. So does one
+        // of a sender that is no member any more.
+        let requests = stream::unfold(
+            (request.into_inner(), peers),
+            move |(mut requests, peers)| async move {
+                let read = requests.message().await.ok()??;
+                let read = convert::append_in(read).ok()?;
+                own(&read.vote, from).ok()?;
+                let member = peers.may_speak_as(from, identity);
+                member.then_some((read, (requests, peers)))
+            },
+        );
         let answers = self.raft().stream_append(requests).map(|answer| match answer {
             Ok(result) => Ok(convert::appended_out(&result)),
             Err(fatal) => Err(stopped(fatal)),
@@ -175,7 +205,7 @@ impl Node for Service {
         let request = convert::vote_request_in(request.into_inner()).map_err(bad)?;
         own(&request.vote, from)?;
         let answer = self.raft().vote(request).await.map_err(stopped)?;
-        Ok(Response::new(convert::vote_response_out(&answer)))
+        Ok(self.signed(convert::vote_response_out(&answer)))
     }
 
     async fn pre_vote(
@@ -186,7 +216,7 @@ impl Node for Service {
         let request = convert::vote_request_in(request.into_inner()).map_err(bad)?;
         own(&request.vote, from)?;
         let answer = self.raft().pre_vote(request).await.map_err(stopped)?;
-        Ok(Response::new(convert::vote_response_out(&answer)))
+        Ok(self.signed(convert::vote_response_out(&answer)))
     }
 
     async fn snapshot(
@@ -232,23 +262,26 @@ impl Node for Service {
         request: Request<Streaming<wire::DoorRequest>>,
     ) -> Result<Response<Self::DoorStream>, Status> {
         let from = self.sender(&request)?;
-        let identity = request
-            .extensions()
-            .get::<PeerIdentity>()
-            .copied()
-            .unwrap_or_default();
+        let identity = identity_of(&request);
         let (replies, answers) = mpsc::unbounded_channel();
+        let owed = Arc::new(AtomicUsize::new(0));
         let visitor = Visitor {
             host: Arc::clone(&self.host),
             node: from,
             identity,
             to: ReplyTo { link: 0, replies },
+            owed: Arc::clone(&owed),
         };
         tokio::spawn(visitor.serve(request.into_inner()));
         let host = Arc::clone(&self.host);
         let answers = UnboundedReceiverStream::new(answers)
             .take_while(|(_, reply)| std::future::ready(*reply != Reply::Closed))
-            .map(move |(_, reply)| Ok(reply_out(reply, now_if_leading(&host))));
+            .map(move |(_, reply)| {
+                if matches!(reply, Reply::Taken { .. } | Reply::Index { .. }) {
+                    owed.fetch_sub(1, Ordering::Relaxed);
+                }
+                Ok(reply_out(reply, now_if_leading(&host)))
+            });
         Ok(Response::new(answers.boxed()))
     }
 
@@ -294,6 +327,8 @@ struct Visitor {
     node: u64,
     identity: PeerIdentity,
     to: ReplyTo,
+    /// Requests taken and not yet answered.
+    owed: Arc<AtomicUsize>,
 }
 
 impl Visitor {
@@ -315,6 +350,10 @@ impl Visitor {
     /// Takes one request; `None` ends the stream.
     fn take(&self, request: wire::door_request::Request, session: &mut Option<u64>) -> Option<()> {
         use wire::door_request::Request;
+        // A node sends little before it is answered; more is a fault, and must not fill this node's memory.
+        if !matches!(request, Request::Hello(_)) && self.owed.fetch_add(1, Ordering::Relaxed) >= MAX_OWED {
+            return None;
+        }
         match request {
             Request::Hello(hello) => {
                 let sessions = &self.host.sessions;

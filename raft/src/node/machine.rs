@@ -30,6 +30,8 @@ const MAX_SLICE_BYTES: usize = 8 << 20;
 #[derive(Clone)]
 pub struct StateMachine {
     shared: Arc<Shared>,
+    /// Which Raft core writes through this handle.
+    core: u64,
 }
 
 struct Shared {
@@ -43,6 +45,8 @@ struct Shared {
     /// Payload bytes applied since the last snapshot.
     unsaved: AtomicU64,
     fatal: Fatal,
+    /// The Raft core that may write. One that was replaced may still have entries in hand.
+    core: AtomicU64,
 }
 
 impl StateMachine {
@@ -71,8 +75,27 @@ impl StateMachine {
                 applied,
                 unsaved: AtomicU64::new(0),
                 fatal,
+                core: AtomicU64::new(0),
             }),
+            core: 0,
         })
+    }
+
+    /// The handle for a new Raft core; the core before it cannot write from here on.
+    pub fn for_new_core(&self) -> Self {
+        let _nobody_writes = self.shared.machine.lock();
+        let core = self.shared.core.fetch_add(1, Ordering::SeqCst) + 1;
+        Self {
+            shared: Arc::clone(&self.shared),
+            core,
+        }
+    }
+
+    fn may_write(&self) -> Result<(), Error> {
+        match self.core == self.shared.core.load(Ordering::SeqCst) {
+            true => Ok(()),
+            false => Err(Error::Stopped("another Raft core has taken over".to_owned())),
+        }
     }
 
     /// Views of the applied state.
@@ -83,6 +106,12 @@ impl StateMachine {
     /// How far this node has applied; `index` counts positions.
     pub fn applied(&self) -> watch::Receiver<Applied> {
         self.shared.applied.subscribe()
+    }
+
+    /// Up to which position the newest snapshot reaches.
+    pub fn snapshot_position(&self) -> u64 {
+        let current = self.shared.snapshots.current();
+        current.map_or(0, |(meta, _)| position(meta.last_log_id.as_ref()))
     }
 
     /// Payload bytes applied since the last snapshot.
@@ -100,6 +129,7 @@ impl StateMachine {
         }
         let (outcomes, applied) = {
             let mut machine = self.shared.machine.lock();
+            self.may_write()?;
             (machine.apply(entries)?, machine.applied())
         };
         self.shared.clock.applied(applied.cluster_time);
@@ -117,6 +147,7 @@ impl StateMachine {
     fn replace(&self, meta: &Meta, checkpoint: &Checkpoint) -> Result<(), Error> {
         let applied = {
             let mut machine = self.shared.machine.lock();
+            self.may_write()?;
             if applied_log_id(&machine.applied()) < meta.last_log_id {
                 machine.install(&checkpoint.data())?;
             }
@@ -139,7 +170,9 @@ impl StateMachine {
     /// An error here leaves the node behind for ever or wrong: it stops.
     fn stop(&self, doing: &str, error: &Error) -> io::Error {
         let message = format!("{doing}: {error}");
-        (self.shared.fatal)(&message);
+        if self.may_write().is_ok() {
+            (self.shared.fatal)(&message);
+        }
         io::Error::other(message)
     }
 }

@@ -21,7 +21,7 @@ use crate::door::door::{self, Ask, Leadership, Read};
 use crate::door::sessions::Sessions;
 use crate::error::Error;
 use crate::log::{Fatal, LogBackend, LogStore};
-use crate::net::{self, Host, Lanes, Network, Peers, Transport};
+use crate::net::{self, Host, Lanes, Network, Peers, Start, Transport};
 use crate::node::clock::{Clock, ClusterClock};
 use crate::node::config::Config;
 use crate::node::identity::Identity;
@@ -110,11 +110,27 @@ impl RaftReplica {
             Arc::clone(&clock),
             Arc::clone(&parts.fatal),
         )?;
-        let peers = Arc::new(Peers::new(config.cluster_id, config.node_id, &config.contacts));
+        let start = Start {
+            incarnation: identity.incarnation,
+            instance: config.instance,
+        };
+        let peers = Arc::new(Peers::new(
+            config.cluster_id,
+            config.node_id,
+            start,
+            &config.contacts,
+        ));
         parts.transport.trust(peers.keys());
         let silence = config.timings.election_max;
-        let lanes = Lanes::new(Arc::clone(&parts.transport), Arc::clone(&peers), silence);
+        let lanes = Lanes::new(
+            Arc::clone(&parts.transport),
+            Arc::clone(&peers),
+            silence,
+            Arc::clone(&parts.fatal),
+        );
         let network = Network::new(Arc::new(lanes), Arc::clone(&clock), identity.incarnation, silence);
+        // What is applied now was durable before: a later start with less has lost something.
+        let reached = machine.applied().borrow().index;
         let raft = open_core(&config, &network, &log, &machine).await?;
 
         let (asks, asked) = mpsc::unbounded_channel();
@@ -147,7 +163,7 @@ impl RaftReplica {
         node.serve(parts, snapshots, asked, freed_out)?;
         node.spawn(observe::run(Arc::clone(&node)));
         node.spawn(tend::run(Arc::clone(&node)));
-        node.spawn(tend::register(Arc::clone(&node)));
+        node.spawn(tend::register(Arc::clone(&node), reached));
         Ok(Self { node })
     }
 
@@ -239,7 +255,7 @@ pub(crate) async fn open_core(
         config.raft()?,
         network.clone(),
         log.clone(),
-        machine.clone(),
+        machine.for_new_core(),
     );
     raft.await
         .map_err(|e| Error::Storage(format!("Raft does not start: {e}")))

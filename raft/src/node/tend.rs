@@ -9,9 +9,10 @@ use futures::future::join_all;
 
 use crate::command::{Millis, Op, Outcome};
 use crate::error::Error;
+use crate::net::Start;
 use crate::node::replica::Node;
-use crate::replica::Status;
-use crate::state::registered_node;
+use crate::replica::{Change, Status};
+use crate::state::{registered_node, registered_nodes};
 
 /// An idle leader moves the cluster's clock when it is this far behind.
 const CLOCK_LAG: Millis = 60_000;
@@ -25,19 +26,45 @@ pub async fn run(node: Arc<Node>) {
     let mut tick = tokio::time::interval(node.config.timings.heartbeat);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let started = node.clock.monotonic();
-    let mut snapshot_at = 0;
+    let mut triggered_at = 0;
     let mut clock_at = node.clock.monotonic();
+    let mut learned_at = 0;
     loop {
         tick.tick().await;
         node.clock.slew();
         let status = node.status.borrow().clone();
         caretake(&node, &status, started);
-        snapshot(&node, &status, &mut snapshot_at).await;
+        if learned_at != status.revision {
+            learned_at = status.revision;
+            learn_starts(&node);
+        }
+        snapshot(&node, &status, &mut triggered_at).await;
         let now = node.clock.monotonic();
         if status.is_leader && now.saturating_sub(clock_at) > PAUSE {
             clock_at = now;
             advance_clock(&node, &status).await;
         }
+    }
+}
+
+/// Which starts of other nodes are the latest, as the register has it.
+fn learn_starts(node: &Node) {
+    let read = node.views.latest().and_then(|view| registered_nodes(&view));
+    match read {
+        Ok(nodes) => {
+            let starts = nodes
+                .into_iter()
+                .filter(|found| found.incarnation > 0)
+                .map(|found| {
+                    let start = Start {
+                        incarnation: found.incarnation,
+                        instance: found.instance,
+                    };
+                    (found.id, start)
+                });
+            node.peers.set_starts(starts.collect());
+        }
+        Err(error) => tracing::error!(%error, "the register cannot be read"),
     }
 }
 
@@ -53,13 +80,14 @@ fn caretake(node: &Node, status: &Status, started: Duration) {
     node.raft.load().runtime_config().elect(stand);
 }
 
-async fn snapshot(node: &Node, status: &Status, snapshot_at: &mut u64) {
+async fn snapshot(node: &Node, status: &Status, triggered_at: &mut u64) {
     let policy = &node.config.snapshots;
-    let entries = status.applied_index.saturating_sub(*snapshot_at);
+    let last = node.machine.snapshot_position().max(*triggered_at);
+    let entries = status.applied_index.saturating_sub(last);
     if entries < policy.entries && node.machine.unsaved_bytes() < policy.bytes {
         return;
     }
-    *snapshot_at = status.applied_index;
+    *triggered_at = status.applied_index;
     if let Err(error) = node.raft.load_full().trigger().snapshot().await {
         tracing::warn!(%error, "a snapshot cannot be started");
     }
@@ -101,8 +129,12 @@ async fn advance_clock(node: &Node, status: &Status) {
         tracing::error!(
             agree,
             voters = voters.len(),
-            "too few members agree on the time to advance the clock"
+            "most members disagree with this leader on the time"
         );
+        // Whose clock is in doubt must not lead: its time would not be taken, nor anything it orders.
+        if let Err(error) = node.change(Change::Transfer { to: None }).await {
+            tracing::error!(%error, "leadership is not handed over");
+        }
         return;
     }
     if let Err(error) = node.propose(vec![Op::AdvanceClock]).await {
@@ -111,11 +143,9 @@ async fn advance_clock(node: &Node, status: &Status) {
 }
 
 /// Registers this start of the node once the node is in the register. A refusal means that the disk was rolled back
-/// or copied: then the node must not go on.
-pub async fn register(node: Arc<Node>) {
+/// or copied: then the node must not go on. `reached` is the position the node had durably applied when it started.
+pub async fn register(node: Arc<Node>, reached: u64) {
     let mut applied = node.applied.clone();
-    // What is applied now was durable before: a later start with a shorter log has lost something.
-    let reached = applied.borrow().index;
     loop {
         match attempt(&node, reached).await {
             Ok(true) => return,

@@ -1,22 +1,23 @@
 //! Starts, kills and restarts members on loopback addresses and waits for conditions.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use conclave_raft::log::{LogBackend, MemoryLog};
 use conclave_raft::net::{NodeKey, PlainTransport, TlsTransport, Transport};
-use conclave_raft::node::{Config, Parts, RaftReplica, SnapshotPolicy, SystemClock, Timings};
-use conclave_raft::state::{MemoryStore, Store, digest};
+use conclave_raft::node::{Clock, Config, Parts, RaftReplica, SnapshotPolicy, SystemClock, Timings};
+use conclave_raft::state::{MemoryStore, Store, digest, registered_node};
 use conclave_raft::{
     Change, Command, Error, Expect, NodeRecord, Op, Outcome, PeerCall, PeerHandler, Replica, Status,
 };
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 
+static STARTS: AtomicU64 = AtomicU64::new(1);
 pub const LIMIT: Duration = Duration::from_secs(30);
 
 /// Where nodes keep things and how they talk.
@@ -30,6 +31,8 @@ pub enum Kind {
 #[derive(Default)]
 pub struct Echo {
     pub unwilling: AtomicBool,
+    /// How often it is still willing to lead, when above zero.
+    pub answers: AtomicU64,
 }
 
 impl PeerHandler for Echo {
@@ -43,6 +46,15 @@ impl PeerHandler for Echo {
         })
     }
     fn willing_to_lead(&self) -> bool {
+        match self.answers.load(Ordering::SeqCst) {
+            0 => {}
+            1 => {
+                self.answers.store(0, Ordering::SeqCst);
+                self.unwilling.store(true, Ordering::SeqCst);
+                return true;
+            }
+            left => self.answers.store(left - 1, Ordering::SeqCst),
+        }
         !self.unwilling.load(Ordering::SeqCst)
     }
 }
@@ -53,6 +65,7 @@ pub struct Member {
     pub handler: Arc<Echo>,
     pub fatal: Arc<Mutex<Vec<String>>>,
     pub policy: SnapshotPolicy,
+    pub clock: Arc<dyn Clock>,
     kind: Kind,
     dir: PathBuf,
     key: String,
@@ -115,7 +128,7 @@ impl Member {
             log,
             state,
             transport: self.transport().await,
-            clock: Arc::new(SystemClock),
+            clock: Arc::clone(&self.clock),
             handler: Arc::clone(&self.handler) as Arc<dyn PeerHandler>,
             fatal: Arc::new(move |reason: &str| fatal.lock().push(reason.to_owned())),
         };
@@ -123,13 +136,61 @@ impl Member {
             cluster_id: [9; 16],
             node_id: self.id,
             data_dir: self.dir.clone(),
-            instance: [u8::try_from(self.id).unwrap(); 16],
+            instance: self.instance(),
             contacts: self.contacts.clone(),
             timings: Timings::default(),
             snapshots: self.policy,
         };
         self.replica = Some(RaftReplica::start(config, parts).await?);
         Ok(())
+    }
+
+    /// Another one for each start.
+    fn instance(&self) -> [u8; 16] {
+        let start = STARTS.fetch_add(1, Ordering::SeqCst);
+        (u128::from(self.id) << 64 | u128::from(start)).to_be_bytes()
+    }
+
+    /// Uses this log and a fresh state in memory.
+    pub fn use_log(&mut self, log: Arc<dyn LogBackend>) {
+        self.stores = Some((log, Arc::new(MemoryStore::new())));
+    }
+
+    /// Starts under another id on an empty disk, with this member's own key.
+    pub async fn pretend(&mut self, id: u64, record: NodeRecord) {
+        self.id = id;
+        self.record = record;
+        self.dir = self.dir.with_extension("pretended");
+        self.start().await;
+    }
+
+    pub fn copy_disk(&self) -> PathBuf {
+        let copy = self.dir.with_extension("copy");
+        copy_folder(&self.dir, &copy);
+        copy
+    }
+
+    pub fn restore_disk(&self, copy: &Path) {
+        std::fs::remove_dir_all(&self.dir).unwrap();
+        copy_folder(copy, &self.dir);
+    }
+
+    /// Waits until the cluster knows of this start of the member.
+    pub async fn wait_registered(&self, incarnation: u64) {
+        let id = self.id;
+        let mut status = self.replica().status();
+        let known = || {
+            let view = self.replica().view().unwrap();
+            registered_node(&view, id)
+                .unwrap()
+                .is_some_and(|node| node.incarnation == incarnation)
+        };
+        while !known() {
+            tokio::time::timeout(LIMIT, status.changed())
+                .await
+                .expect("registered")
+                .unwrap();
+        }
     }
 
     /// Ends the member as a crash would, and waits until nothing holds its stores.
@@ -199,6 +260,18 @@ fn weak<T: ?Sized>(shared: Arc<T>) -> std::sync::Weak<T> {
     Arc::downgrade(&shared)
 }
 
+pub fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for found in std::fs::read_dir(from).unwrap() {
+        let path = found.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        match path.is_dir() {
+            true => copy_folder(&path, &target),
+            false => drop(std::fs::copy(&path, &target).unwrap()),
+        }
+    }
+}
+
 pub async fn eventually(what: &str, mut met: impl FnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + LIMIT;
     while !met() {
@@ -245,6 +318,7 @@ impl Cluster {
                 handler: Arc::default(),
                 fatal: Arc::default(),
                 policy: SnapshotPolicy::default(),
+                clock: Arc::new(SystemClock),
                 kind,
                 dir: dir.path().join(id.to_string()),
                 key: pem,

@@ -11,6 +11,9 @@ use conclave_raft::log::{LogStore, RocksLog};
 use openraft::storage::{IOFlushed, RaftLogReader, RaftLogStorage};
 use openraft::type_config::TypeConfigExt;
 
+// Copied while open: as a power cut would leave it, without closing anything.
+use crate::harness::copy_folder as copy;
+
 fn open(dir: &Path) -> Result<LogStore, Error> {
     let fatal = Arc::new(|reason: &str| panic!("{reason}"));
     LogStore::open(Arc::new(RocksLog::open(dir)?), fatal)
@@ -26,19 +29,6 @@ async fn append(log: &mut LogStore, range: std::ops::Range<u64>) {
         .await
         .unwrap();
     wait.await.unwrap().unwrap();
-}
-
-/// A copy of the folder as a power cut would leave it: what is on disk now, without closing anything.
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for found in fs::read_dir(from).unwrap() {
-        let path = found.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        match path.is_dir() {
-            true => copy(&path, &target),
-            false => drop(fs::copy(&path, &target).unwrap()),
-        }
-    }
 }
 
 fn wal(dir: &Path) -> PathBuf {

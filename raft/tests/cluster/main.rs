@@ -7,6 +7,7 @@
     missing_docs
 )]
 
+mod faults;
 mod harness;
 mod log;
 mod single;

@@ -1,6 +1,5 @@
 //! A cluster of one: propose, read, restart.
 
-use conclave_raft::state::registered_node;
 use conclave_raft::{Condition, Error, Expect, Outcome, Replica};
 
 use crate::harness::{Cluster, Kind, name, put};
@@ -32,14 +31,7 @@ async fn keeps_data_over_restarts(kind: Kind) {
         member.put("b", count.as_bytes()).await.unwrap();
         assert_eq!(member.get("b").await.unwrap(), count);
     }
-    let mut applied = member.replica().status();
-    let registered = || {
-        let view = member.replica().view().unwrap();
-        registered_node(&view, 1).unwrap().unwrap().incarnation == 4
-    };
-    while !registered() {
-        applied.changed().await.unwrap();
-    }
+    member.wait_registered(4).await;
     member.shutdown().await;
     member.start().await;
     assert_eq!(member.get("b").await.unwrap(), "4");
