@@ -25,17 +25,18 @@ pub fn run(cx: &mut Cx, words: &[String]) -> Exit {
         return dispatch(cx, words);
     }
     // Only the shown request counts; what the command said because its call "failed" does not.
-    let talk = cx.ui.mute();
+    let muted = cx.ui.mute();
     let exit = dispatch(cx, words);
-    cx.ui.unmute(talk);
-    match cx.take_shown() {
+    let shown = cx.take_shown();
+    cx.ui.unmute(muted, shown.is_none());
+    match shown {
         Some(shown) => {
             cx.ui.line(&shown);
             Exit::OK
         }
         None if exit == UNKNOWN_COMMAND => exit,
         None => {
-            cx.ui.error("Unable to show the request of this command: it failed before its request, or makes none");
+            cx.ui.error("Unable to show the request of this command");
             if exit == Exit::OK { Exit::USAGE } else { exit }
         }
     }

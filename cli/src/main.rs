@@ -1,7 +1,9 @@
 //! The `conclave` command. This file joins the process's streams and variables to the application.
 
 mod app;
+mod base64;
 mod commands;
+mod entropy;
 mod env;
 mod exit;
 mod flags;
@@ -10,6 +12,7 @@ mod help;
 mod kvdata;
 mod mfa;
 mod output;
+mod policyfmt;
 mod session;
 mod token_helper;
 mod ui;

@@ -12,7 +12,7 @@ use conclave_client::http::{Answer, Client, Error, Fields, Json, Preview, Reques
 use crate::env::Env;
 use crate::exit::Fail;
 use crate::flags::{Args, Flag};
-use crate::goval::{Span, parse_bool};
+use crate::goval::{Span, parse_bool, parse_int};
 use crate::token_helper::TokenFile;
 use crate::ui::Ui;
 
@@ -220,10 +220,7 @@ impl Cx {
     /// The command line does not retry unless told to, as the original.
     fn retries(&self) -> Result<usize, String> {
         match self.env.get("MAX_RETRIES") {
-            Some(text) => text
-                .parse::<u32>()
-                .map(|n| n as usize)
-                .map_err(|_| format!("strconv.ParseUint: parsing {}: invalid syntax", crate::goval::quote(text))),
+            Some(text) => parse_int(text).map(|n| usize::try_from(n).unwrap_or(0)),
             None => Ok(0),
         }
     }
@@ -262,6 +259,11 @@ impl Api {
             *self.shown.borrow_mut() = Some(text.clone());
         }
         outcome
+    }
+
+    /// Waits.
+    pub fn pause(&self, time: Duration) {
+        self.runtime.block_on(tokio::time::sleep(time));
     }
 
     /// See [`Client::read`].

@@ -60,15 +60,4 @@ impl TokenFile {
         file.write_all(token.as_bytes()).map_err(failed)?;
         std::fs::rename(&temporary, &self.0).map_err(failed)
     }
-
-    /// Forgets the token.
-    ///
-    /// # Errors
-    /// The file exists but cannot be removed.
-    pub fn erase(&self) -> Result<(), String> {
-        match std::fs::remove_file(&self.0) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(format!("{}: {}", self.0.display(), plain(&e))),
-            _ => Ok(()),
-        }
-    }
 }

@@ -1,6 +1,8 @@
 //! The one writer: data to standard output, talk to standard error. Colours only for people. Knows no command.
 
+use std::cell::RefCell;
 use std::io::Write;
+use std::rc::Rc;
 
 /// How results are printed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -101,18 +103,42 @@ impl Ui {
         let _ = self.err.write_all(line.as_bytes());
     }
 
-    /// Throws away everything said on the talk stream from now on, and gives what to say it with afterwards.
-    pub fn mute(&mut self) -> Box<dyn Write> {
-        std::mem::replace(&mut self.err, Box::new(std::io::sink()))
+    /// Holds back everything said from now on, until [`Ui::unmute`].
+    pub fn mute(&mut self) -> Muted {
+        let said = Rc::new(RefCell::new(Vec::new()));
+        let err = std::mem::replace(&mut self.err, Box::new(Kept(Rc::clone(&said))));
+        Muted { err, said }
     }
 
-    /// Talks again.
-    pub fn unmute(&mut self, err: Box<dyn Write>) {
-        self.err = err;
+    /// Talks again; says what was held back if `say`.
+    pub fn unmute(&mut self, muted: Muted, say: bool) {
+        self.err = muted.err;
+        if say {
+            let _ = self.err.write_all(&muted.said.borrow());
+        }
     }
 
     /// Whether data could not be written.
     pub fn is_broken(&self) -> bool {
         self.broken
+    }
+}
+
+/// The talk stream while it is held back.
+pub struct Muted {
+    err: Box<dyn Write>,
+    said: Rc<RefCell<Vec<u8>>>,
+}
+
+struct Kept(Rc<RefCell<Vec<u8>>>);
+
+impl Write for Kept {
+    fn write(&mut self, data: &[u8]) -> std::io::Result<usize> {
+        self.0.borrow_mut().extend_from_slice(data);
+        Ok(data.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }

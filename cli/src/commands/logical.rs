@@ -126,7 +126,9 @@ pub fn settle(cx: &mut Cx, answer: Result<Answer, Error>, sentence: &str) -> Res
 }
 
 fn delete(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
-    at_least(args, 1)?;
+    if args.rest().is_empty() {
+        return Err(Fail::usage("Not enough arguments (expected at least 1, got 0)"));
+    }
     let api = cx.api(args)?;
     let path = sanitize(args.arg(0));
     let pairs = args.rest().get(1..).unwrap_or_default();

@@ -1,8 +1,20 @@
 //! The table of commands: one line registers one command. Each file below holds one.
 
+mod audit;
+mod auth;
 mod kv;
+mod lease;
 mod logical;
+mod login;
+mod misc;
+mod mounts;
+mod namespace;
+mod operator;
+mod policy;
+mod secrets;
+mod server;
 mod status;
+mod token;
 
 use crate::exit::{Exit, Fail};
 use crate::flags::{Args, Flag};
@@ -120,7 +132,22 @@ impl Command {
     }
 }
 
-const TABLES: &[&[Command]] = &[status::COMMANDS, logical::COMMANDS, kv::COMMANDS];
+const TABLES: &[&[Command]] = &[
+    status::COMMANDS,
+    logical::COMMANDS,
+    kv::COMMANDS,
+    login::COMMANDS,
+    token::COMMANDS,
+    policy::COMMANDS,
+    secrets::COMMANDS,
+    auth::COMMANDS,
+    audit::COMMANDS,
+    operator::COMMANDS,
+    lease::COMMANDS,
+    namespace::COMMANDS,
+    misc::COMMANDS,
+    server::COMMANDS,
+];
 
 /// Every command.
 pub fn all() -> impl Iterator<Item = &'static Command> {

@@ -36,7 +36,7 @@ fn run(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     }
     let exit = match args.some(&FIELD) {
         Some(name) => {
-            output::field(&mut cx.ui, &status.document(), name);
+            output::field(&mut cx.ui, &status.document(), name, "secret");
             Exit::OK
         }
         None => output::status(&mut cx.ui, &status),

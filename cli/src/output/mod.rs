@@ -78,19 +78,19 @@ fn refuse(ui: &mut Ui, why: &str) -> Exit {
 pub fn secret_field(ui: &mut Ui, secret: &Secret, name: &str) -> Exit {
     let found = secret::field(secret, name);
     if found.is_some() && secret.warnings.as_ref().is_some_and(|w| !w.is_empty()) {
-        secret::warnings_titled(ui, secret, "WARNING! The following warnings were returned from OpenBao\n");
+        secret::warnings_titled(ui, secret, "WARNING! The following warnings were returned from the server\n");
     }
-    one(ui, found, name)
+    one(ui, found, name, "secret")
 }
 
-/// Prints one of some fields.
-pub fn field(ui: &mut Ui, fields: &Fields, name: &str) -> Exit {
-    one(ui, fields.get(name).cloned(), name)
+/// Prints one of some fields; `what` names them in a complaint.
+pub fn field(ui: &mut Ui, fields: &Fields, name: &str, what: &str) -> Exit {
+    one(ui, fields.get(name).cloned(), name, what)
 }
 
-fn one(ui: &mut Ui, found: Option<Json>, name: &str) -> Exit {
+fn one(ui: &mut Ui, found: Option<Json>, name: &str, what: &str) -> Exit {
     let Some(found) = found.filter(|v| !v.is_null()) else {
-        ui.error(&format!("Field {} not present in secret", crate::goval::quote(name)));
+        ui.error(&format!("Field {} not present in {what}", crate::goval::quote(name)));
         return Exit::USAGE;
     };
     match ui.format {

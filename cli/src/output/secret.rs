@@ -9,7 +9,7 @@ use crate::ui::Ui;
 
 /// Says what the server warned of.
 pub fn warnings(ui: &mut Ui, secret: &Secret) {
-    warnings_titled(ui, secret, "WARNING! The following warnings were returned from OpenBao:\n");
+    warnings_titled(ui, secret, "WARNING! The following warnings were returned from the server:\n");
 }
 
 /// As [`warnings`] under another title.

@@ -3,45 +3,40 @@
 /// Width of wrapped lines.
 pub const WIDTH: usize = 78;
 
-/// Wraps words at [`WIDTH`] less `pad`, and indents every line by `pad` spaces. Lines are balanced as `kr/text`
-/// does it: the sum of squared gaps is least.
+/// Cost of a line that is too long, against the square of the space that a short one leaves.
+const TOO_LONG: u64 = 100_000;
+
+/// Wraps words at [`WIDTH`] less `pad` and indents every line by `pad` spaces. The breaks are those of least cost,
+/// as the Go package `kr/text` chooses them, so that our texts break where the original's do.
 pub fn wrap(text: &str, pad: usize) -> String {
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let width = WIDTH - pad;
-    let lines = balanced(&words, width);
+    let words: Vec<&str> = text.trim().split(['\n', ' ']).collect();
     let indent = " ".repeat(pad);
-    if lines.is_empty() {
-        return indent;
-    }
+    let lines = balanced(&words, WIDTH - pad);
     lines.iter().map(|line| format!("{indent}{line}")).collect::<Vec<_>>().join("\n")
 }
 
-/// Minimal raggedness (Knuth and Plass without hyphens), the last line free.
-fn balanced(words: &[&str], width: usize) -> Vec<String> {
-    let lengths: Vec<usize> = words.iter().map(|w| w.chars().count()).collect();
+fn balanced(words: &[&str], limit: usize) -> Vec<String> {
     let count = words.len();
-    // best[i]: cost of the words from i on, and where the next line begins.
+    // For the words from i on: the least cost, and where the second line begins.
     let mut best: Vec<(u64, usize)> = vec![(0, count); count + 1];
     for i in (0..count).rev() {
-        let mut choice = (u64::MAX, i + 1);
+        let mut choice = (u64::MAX, count);
         let mut length = 0;
-        for j in i..count {
-            length += lengths.get(j).copied().unwrap_or_default() + usize::from(j > i);
-            let later = best.get(j + 1).map_or(0, |b| b.0);
-            let cost = if length > width {
-                // A word longer than the line stands alone.
-                if j > i {
-                    break;
+        for j in i + 1..=count {
+            length += words.get(j - 1).map_or(0, |w| w.len()) + usize::from(j > i + 1);
+            if j == count && (length <= limit || j == i + 1) {
+                choice = (0, count);
+            } else if j < count {
+                let gap = limit.abs_diff(length) as u64;
+                let penalty = if length > limit { TOO_LONG } else { 0 };
+                let cost = (gap * gap + penalty).saturating_add(best.get(j).map_or(0, |b| b.0));
+                if cost < choice.0 {
+                    choice = (cost, j);
                 }
-                100_000_u64.saturating_add(later)
-            } else if j + 1 == count {
-                0
-            } else {
-                let gap = (width - length) as u64;
-                (gap * gap).saturating_add(later)
-            };
-            if cost <= choice.0 {
-                choice = (cost, j + 1);
+            }
+            // Lines this long never cost least; without the bound a long text would take quadratic time.
+            if length > limit * 4 {
+                break;
             }
         }
         if let Some(slot) = best.get_mut(i) {

@@ -179,6 +179,9 @@ fn resolves(s: &str) -> bool {
 }
 
 fn numeric(s: &str) -> bool {
+    if s.starts_with('_') {
+        return false;
+    }
     let bare: String = s.chars().filter(|c| *c != '_').collect();
     let unsigned = bare.strip_prefix(['+', '-']).unwrap_or(&bare);
     if !unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.') {

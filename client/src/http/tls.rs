@@ -58,7 +58,7 @@ impl Tls {
         }
         let Some(dir) = &self.ca_path else { return Ok(None) };
         let entries = std::fs::read_dir(dir)
-            .map_err(|e| Error::Config(format!("Error loading CA Path: open {}: {}", dir.display(), plain(&e))))?;
+            .map_err(|e| Error::Config(format!("lstat {}: {}", dir.display(), plain(&e))))?;
         let mut certs = Vec::new();
         let mut paths: Vec<PathBuf> = entries.filter_map(|e| e.ok().map(|e| e.path())).collect();
         paths.sort();

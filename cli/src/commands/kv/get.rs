@@ -62,5 +62,5 @@ fn field(cx: &mut Cx, secret: &Secret, path: &str, name: &str, v2: bool) -> Resu
     if name == "data" && data.get("data").is_none() {
         return Ok(output::secret_field(&mut cx.ui, secret, name));
     }
-    Ok(output::field(&mut cx.ui, data, name))
+    Ok(output::field(&mut cx.ui, data, name, "map"))
 }

