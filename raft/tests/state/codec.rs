@@ -1,7 +1,5 @@
 //! The formats of commands and batches: golden bytes, round trips, limits, and totality on damaged input.
 
-use std::path::Path;
-
 use bytes::Bytes;
 use conclave_raft::codec::{
     Batch, CLUSTER_VERSION, MAX_BATCH_COMMANDS, MAX_COMMAND, MAX_EXPECTATIONS, MAX_KEY, MAX_OPS, MAX_TEXT,
@@ -9,6 +7,8 @@ use conclave_raft::codec::{
 };
 use conclave_raft::{Command, Condition, Error, Expect, NodeRecord, Op, Origin};
 use proptest::prelude::*;
+
+use crate::rig::golden;
 
 fn command(expect: Vec<Expect>, ops: Vec<Op>) -> Command {
     let origin = Origin {
@@ -102,22 +102,6 @@ fn everything() -> Command {
             Op::RaiseVersion { version: 1 },
         ],
     )
-}
-
-/// Compares with a file of `tests/golden`. A change of these bytes is a new format and needs a new format number;
-/// `CONCLAVE_BLESS=1` writes a file that is missing.
-fn golden(name: &str, bytes: &[u8]) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden")
-        .join(name);
-    if std::env::var_os("CONCLAVE_BLESS").is_some() && !path.exists() {
-        std::fs::write(&path, bytes).unwrap();
-    }
-    let expected = std::fs::read(&path).unwrap();
-    assert!(
-        expected == bytes,
-        "{name} changed: readers of format 1 would not understand it"
-    );
 }
 
 #[test]

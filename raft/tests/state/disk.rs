@@ -7,7 +7,8 @@ use std::sync::Arc;
 use conclave_raft::state::{RocksStore, Store};
 use conclave_raft::{Applied, Error};
 
-use crate::stores::{applied, key, row, set, suite};
+use crate::rig::key;
+use crate::stores::{applied, row, set, suite};
 
 fn open(dir: &Path) -> Arc<dyn Store> {
     Arc::new(RocksStore::open(dir).unwrap())

@@ -1,5 +1,6 @@
 //! A machine over a memory store, and short names for commands. Knows nothing of what the tests assert.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -152,4 +153,20 @@ pub fn denied(outcome: &Outcome) -> &str {
         Outcome::Denied { reason } => reason,
         other => panic!("not denied: {other:?}"),
     }
+}
+
+/// Compares with a file of `tests/golden`. A change of these bytes is a new format and needs a new format number;
+/// `CONCLAVE_BLESS=1` writes a file that is missing.
+pub fn golden(name: &str, bytes: &[u8]) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(name);
+    if std::env::var_os("CONCLAVE_BLESS").is_some() && !path.exists() {
+        std::fs::write(&path, bytes).unwrap();
+    }
+    let expected = std::fs::read(&path).unwrap();
+    assert!(
+        expected == bytes,
+        "{name} changed: readers of format 1 would not understand it"
+    );
 }

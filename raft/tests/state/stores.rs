@@ -5,12 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use conclave_raft::state::{DueEntry, Machine, MemoryStore, Store, WriteSet, digest};
-use conclave_raft::{Applied, Key, Row};
+use conclave_raft::codec::{encode_batch, encode_command};
+use conclave_raft::state::{
+    Changes, DueEntry, Entry, Machine, MemoryStore, Payload, Store, WriteSet, counter_value, digest,
+    registered_node,
+};
+use conclave_raft::{Applied, Command, Op, Origin, Row};
 
-pub fn key(name: &str) -> Key {
-    [&[1, 5], name.as_bytes()].concat().into()
-}
+use crate::rig::{Rig, add, delete, golden, key, node, put};
 
 pub fn row(revision: u64, value: &[u8]) -> Row {
     let value = Bytes::copy_from_slice(value);
@@ -270,6 +272,127 @@ pub fn suite(store: &Arc<dyn Store>, other: &Arc<dyn Store>, dir: &Path) {
     trims_changes(store.as_ref());
     due_entries_go(store.as_ref());
     checkpoints_and_installs(store, other, dir);
+}
+
+/// Readers on other threads only ever see whole writes, and never an older one after a newer one.
+fn views_are_whole_and_never_go_back(store: &Arc<dyn Store>) {
+    let mut machine = Machine::open(Arc::clone(store)).unwrap();
+    let (views, writes) = (machine.views(), 300);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let mut seen = 0;
+                while seen < writes {
+                    let view = views.latest().unwrap();
+                    let revision = view.applied().revision;
+                    assert!(revision >= seen, "{revision} after {seen}");
+                    let found = view.rows().get(&key("a")).unwrap().map_or(0, |row| row.revision);
+                    assert_eq!(found, revision);
+                    seen = revision;
+                }
+            });
+        }
+        for index in 1..=writes {
+            let op = Op::Touch { key: key("a") };
+            let origin = Origin {
+                node: 1,
+                incarnation: 1,
+                sequence: index,
+            };
+            let command = Command {
+                origin,
+                oldest_term: 0,
+                now_used: 1,
+                expect: vec![],
+                ops: vec![op],
+            };
+            let batch = encode_batch(1, &[encode_command(&command).unwrap()]).unwrap();
+            let before = views.latest().unwrap().applied().revision;
+            machine
+                .apply(&[Entry {
+                    index,
+                    term: 1,
+                    payload: Payload::Commands(batch),
+                }])
+                .unwrap();
+            assert_eq!(
+                views.latest().unwrap().applied().revision,
+                before + 1,
+                "the writer reads what it wrote"
+            );
+        }
+    });
+}
+
+/// The formats of rows, due entries, change sets, register and applied record, as a checkpoint holds them: what an
+/// older build wrote must be read for ever.
+#[test]
+fn golden_state_of_format_1() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rig = Rig::new();
+    let node = Op::RegisterNode { node: node(1) };
+    let begin = Op::BeginIncarnation {
+        node: 1,
+        incarnation: 2,
+        instance: [3; 16],
+        last_log_index: 4,
+    };
+    let due = Op::DuePut {
+        queue: 5,
+        deadline: 6,
+        key: key("a"),
+    };
+    rig.must(vec![
+        put("a", "value"),
+        add("n", -7, -9, 9),
+        node,
+        begin,
+        due,
+        Op::SetMinTerm { term: 8 },
+    ]);
+    rig.must(vec![delete("a"), Op::Touch { key: key("t") }]);
+    let members = Payload::Membership(Bytes::from_static(b"members"));
+    rig.machine
+        .apply(&[Entry {
+            index: 3,
+            term: 2,
+            payload: members,
+        }])
+        .unwrap();
+    let expected = digest_of(rig.machine.store());
+    rig.machine.store().checkpoint(&dir.path().join("made")).unwrap();
+    golden(
+        "state.v1.bin",
+        &std::fs::read(dir.path().join("made/state.bin")).unwrap(),
+    );
+
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/state.v1.bin");
+    std::fs::create_dir(dir.path().join("kept")).unwrap();
+    std::fs::copy(kept, dir.path().join("kept/state.bin")).unwrap();
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    store.install(&dir.path().join("kept")).unwrap();
+    assert_eq!(digest_of(&store), expected);
+    assert_eq!(store.applied().unwrap().1.as_ref(), b"members");
+    let view = Machine::open(store).unwrap().views().latest().unwrap();
+    assert_eq!(registered_node(&view, 1).unwrap().unwrap().instance, [3; 16]);
+    assert_eq!(
+        counter_value(view.rows().get(&key("n")).unwrap().as_ref()),
+        Some(-7)
+    );
+    assert!(matches!(view.changes(0, 9).unwrap(), Changes::Sets(sets) if sets.len() == 2));
+}
+
+#[test]
+fn views_over_memory() {
+    views_are_whole_and_never_go_back(&(Arc::new(MemoryStore::new()) as Arc<dyn Store>));
+}
+
+#[cfg(feature = "rocksdb")]
+#[test]
+fn views_over_rocks() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = conclave_raft::state::RocksStore::open(dir.path()).unwrap();
+    views_are_whole_and_never_go_back(&(Arc::new(store) as Arc<dyn Store>));
 }
 
 #[test]
