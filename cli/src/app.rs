@@ -14,7 +14,12 @@ const UNKNOWN_COMMAND: Exit = Exit(127);
 /// Runs the command line `words` (without the program's name).
 pub fn run(cx: &mut Cx, words: &[String]) -> Exit {
     let globals = Globals::of(words);
-    let format = globals.format.as_deref().or_else(|| cx.env.get("FORMAT")).unwrap_or("table").to_lowercase();
+    let format = globals
+        .format
+        .as_deref()
+        .or_else(|| cx.env.get("FORMAT"))
+        .unwrap_or("table")
+        .to_lowercase();
     let Some(parsed) = Format::parse(&format) else {
         cx.ui.error(&format!("Invalid output format: {format}"));
         return Exit::USAGE;
@@ -58,12 +63,19 @@ impl Globals {
             if word == "--" {
                 break;
             }
-            let Some(body) = word.strip_prefix("--").or_else(|| word.strip_prefix('-')) else { continue };
-            match body.split_once('=').map_or((body, None), |(name, value)| (name, Some(value))) {
+            let Some(body) = word.strip_prefix("--").or_else(|| word.strip_prefix('-')) else {
+                continue;
+            };
+            match body
+                .split_once('=')
+                .map_or((body, None), |(name, value)| (name, Some(value)))
+            {
                 ("format", Some(value)) => globals.format = Some(value.to_owned()),
                 ("format", None) => globals.format = words.next().cloned(),
                 ("detailed", None) => globals.detailed = true,
-                ("detailed", Some(value)) => globals.detailed = crate::goval::parse_bool(value).unwrap_or(false),
+                ("detailed", Some(value)) => {
+                    globals.detailed = crate::goval::parse_bool(value).unwrap_or(false)
+                }
                 ("output-curl-string" | "output-policy", None) => globals.preview = true,
                 _ => {}
             }
@@ -78,8 +90,14 @@ fn dispatch(cx: &mut Cx, words: &[String]) -> Exit {
     {
         return dispatch(cx, &["version".to_owned()]);
     }
-    let is_help = words.iter().take_while(|w| *w != "--").any(|w| matches!(w.as_str(), "-h" | "-help" | "--help"));
-    let first = words.iter().take_while(|w| *w != "--").position(|w| !w.starts_with('-') && !w.is_empty());
+    let is_help = words
+        .iter()
+        .take_while(|w| *w != "--")
+        .any(|w| matches!(w.as_str(), "-h" | "-help" | "--help"));
+    let first = words
+        .iter()
+        .take_while(|w| *w != "--")
+        .position(|w| !w.starts_with('-') && !w.is_empty());
     let Some(first) = first else {
         if is_help {
             cx.ui.line(&help::overview());
@@ -122,7 +140,10 @@ fn dispatch(cx: &mut Cx, words: &[String]) -> Exit {
 
 /// The command with the longest name that the words begin with, and how many words that name has.
 fn find(words: &[String]) -> Option<(&'static Command, usize)> {
-    let most = words.iter().take_while(|w| !w.starts_with('-') && !w.contains(' ')).count();
+    let most = words
+        .iter()
+        .take_while(|w| !w.starts_with('-') && !w.contains(' '))
+        .count();
     (1..=most).rev().find_map(|count| {
         let name = words.get(..count)?.join(" ");
         commands::all().find(|c| c.name == name).map(|c| (c, count))
@@ -136,12 +157,15 @@ fn execute(cx: &mut Cx, command: &'static Command, words: &[String]) -> Result<E
     };
     let groups: Vec<_> = command.groups().into_iter().map(|(_, flags)| flags).collect();
     let (args, outcome) = Args::parse(&groups, words, &cx.env);
-    if let Some(warning) = trailing_flags(args.rest()).filter(|_| command.warns_of_flags && cx.ui.is_table()) {
+    if let Some(warning) = trailing_flags(args.rest()).filter(|_| command.warns_of_flags && cx.ui.is_table())
+    {
         cx.ui.warn(&warning);
     }
     outcome.map_err(Fail::usage)?;
     if cx.ui.format == Format::Raw && !command.may_be_raw {
-        return Err(Fail::usage("This command does not support the -format=raw option."));
+        return Err(Fail::usage(
+            "This command does not support the -format=raw option.",
+        ));
     }
     run(cx, &args)
 }

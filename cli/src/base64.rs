@@ -22,14 +22,22 @@ pub fn decode(text: &str) -> Option<Vec<u8>> {
     let letters: Vec<u32> = text
         .trim_end_matches('=')
         .bytes()
-        .map(|b| ALPHABET.iter().position(|a| *a == b).and_then(|i| u32::try_from(i).ok()))
+        .map(|b| {
+            ALPHABET
+                .iter()
+                .position(|a| *a == b)
+                .and_then(|i| u32::try_from(i).ok())
+        })
         .collect::<Option<_>>()?;
     let mut out = Vec::new();
     for chunk in letters.chunks(4) {
         if chunk.len() == 1 {
             return None;
         }
-        let group = chunk.iter().enumerate().fold(0_u32, |sum, (i, letter)| sum | letter << (18 - 6 * i));
+        let group = chunk
+            .iter()
+            .enumerate()
+            .fold(0_u32, |sum, (i, letter)| sum | letter << (18 - 6 * i));
         let [_, a, b, c] = group.to_be_bytes();
         out.extend([a, b, c].into_iter().take(chunk.len() - 1));
     }
@@ -42,9 +50,14 @@ mod tests {
 
     #[test]
     fn rfc_vectors() {
-        for (plain, coded) in
-            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("foobar", "Zm9vYmFy")]
-        {
+        for (plain, coded) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("foobar", "Zm9vYmFy"),
+        ] {
             assert_eq!(encode(plain.as_bytes()), coded);
             assert_eq!(decode(coded).unwrap(), plain.as_bytes());
             assert_eq!(decode(coded.trim_end_matches('=')).unwrap(), plain.as_bytes());

@@ -4,7 +4,10 @@
 ///
 /// # Errors
 /// The system gives no randomness.
-#[expect(clippy::disallowed_methods, reason = "this file is the tool's door to randomness")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this file is the tool's door to randomness"
+)]
 pub fn base62(length: usize) -> Result<String, String> {
     const LETTERS: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
     let mut out = String::new();
@@ -12,7 +15,10 @@ pub fn base62(length: usize) -> Result<String, String> {
     while out.len() < length {
         getrandom::fill(&mut bytes).map_err(|e| format!("no randomness from the system: {e}"))?;
         // 248 is the largest multiple of 62 in a byte: bytes above it would favour some letters.
-        let letters = bytes.iter().filter(|b| **b < 248).filter_map(|b| LETTERS.get(usize::from(b % 62)));
+        let letters = bytes
+            .iter()
+            .filter(|b| **b < 248)
+            .filter_map(|b| LETTERS.get(usize::from(b % 62)));
         out.extend(letters.map(|b| char::from(*b)).take(length - out.len()));
     }
     Ok(out)

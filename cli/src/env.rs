@@ -11,19 +11,30 @@ pub struct Env(BTreeMap<String, String>);
 impl Env {
     /// The process's environment; variables that are not UTF-8 are left out.
     pub fn of_process() -> Self {
-        Self(std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect())
+        Self(
+            std::env::vars_os()
+                .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
+                .collect(),
+        )
     }
 
     /// Variables given by hand.
     #[cfg(test)]
     pub fn of<const N: usize>(pairs: [(&str, &str); N]) -> Self {
-        Self(pairs.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect())
+        Self(
+            pairs
+                .into_iter()
+                .map(|(k, v)| (k.to_owned(), v.to_owned()))
+                .collect(),
+        )
     }
 
     /// A setting by its name without prefix, such as `ADDR`. An empty variable counts as unset, so that a script
     /// can clear one.
     pub fn get(&self, name: &str) -> Option<&str> {
-        PREFIXES.iter().find_map(|prefix| self.plain(&format!("{prefix}{name}")))
+        PREFIXES
+            .iter()
+            .find_map(|prefix| self.plain(&format!("{prefix}{name}")))
     }
 
     /// A variable by its whole name; `None` if unset or empty.
@@ -38,7 +49,12 @@ mod tests {
 
     #[test]
     fn ours_wins_over_bao_over_vault() {
-        let env = Env::of([("VAULT_ADDR", "v"), ("BAO_ADDR", "b"), ("CONCLAVE_ADDR", ""), ("VAULT_TOKEN", "t")]);
+        let env = Env::of([
+            ("VAULT_ADDR", "v"),
+            ("BAO_ADDR", "b"),
+            ("CONCLAVE_ADDR", ""),
+            ("VAULT_TOKEN", "t"),
+        ]);
         assert_eq!(env.get("ADDR"), Some("b"));
         assert_eq!(env.get("TOKEN"), Some("t"));
         assert_eq!(env.get("FORMAT"), None);

@@ -27,12 +27,18 @@ pub struct Fail {
 impl Fail {
     /// A local error.
     pub fn usage(message: impl Into<String>) -> Self {
-        Self { exit: Exit::USAGE, message: message.into() }
+        Self {
+            exit: Exit::USAGE,
+            message: message.into(),
+        }
     }
 
     /// An error of the server.
     pub fn remote(message: impl Into<String>) -> Self {
-        Self { exit: Exit::REMOTE, message: message.into() }
+        Self {
+            exit: Exit::REMOTE,
+            message: message.into(),
+        }
     }
 }
 

@@ -44,7 +44,15 @@ pub enum Kind {
 
 impl Flag {
     const fn new(name: &'static str, kind: Kind, usage: &'static str) -> Self {
-        Self { name, aliases: &[], kind, default: "", env: "", usage, hidden: false }
+        Self {
+            name,
+            aliases: &[],
+            kind,
+            default: "",
+            env: "",
+            usage,
+            hidden: false,
+        }
     }
     /// A truth value.
     pub const fn bool(name: &'static str, usage: &'static str) -> Self {
@@ -104,7 +112,11 @@ impl Flag {
 
 /// A duration flag's value: `system` stands for "the system's default", which is -1 s.
 fn span(text: &str) -> Result<Span, String> {
-    if text == "system" { Ok(Span::seconds(-1)) } else { Span::parse(text) }
+    if text == "system" {
+        Ok(Span::seconds(-1))
+    } else {
+        Span::parse(text)
+    }
 }
 
 /// A parsed command line: flags and what follows them.
@@ -131,7 +143,11 @@ impl Args {
         (args, outcome)
     }
 
-    fn read(&mut self, flags: &[&'static [Flag]], words: &mut std::slice::Iter<'_, String>) -> Result<(), String> {
+    fn read(
+        &mut self,
+        flags: &[&'static [Flag]],
+        words: &mut std::slice::Iter<'_, String>,
+    ) -> Result<(), String> {
         while let Some(word) = words.as_slice().first() {
             if word.len() < 2 || !word.starts_with('-') {
                 return Ok(());
@@ -140,7 +156,10 @@ impl Args {
                 words.next();
                 return Ok(());
             }
-            let body = word.strip_prefix("--").or_else(|| word.strip_prefix('-')).unwrap_or_default();
+            let body = word
+                .strip_prefix("--")
+                .or_else(|| word.strip_prefix('-'))
+                .unwrap_or_default();
             if body.is_empty() || body.starts_with('-') || body.starts_with('=') {
                 return Err(format!("bad flag syntax: {word}"));
             }
@@ -149,17 +168,31 @@ impl Args {
                 Some((name, value)) => (name, Some(value.to_owned())),
                 None => (body, None),
             };
-            let flag = flags.iter().copied().flatten().find(|f| f.name == name || f.aliases.contains(&name));
+            let flag = flags
+                .iter()
+                .copied()
+                .flatten()
+                .find(|f| f.name == name || f.aliases.contains(&name));
             let flag = flag.ok_or_else(|| format!("flag provided but not defined: -{name}"))?;
             let value = match (value, flag.kind) {
                 (Some(value), _) => value,
                 (None, Kind::Bool) => "true".to_owned(),
-                (None, _) => words.next().cloned().ok_or_else(|| format!("flag needs an argument: -{name}"))?,
+                (None, _) => words
+                    .next()
+                    .cloned()
+                    .ok_or_else(|| format!("flag needs an argument: -{name}"))?,
             };
             if let Err(why) = flag.check(&value) {
-                let kind = if flag.kind == Kind::Bool { "boolean value" } else { "value" };
+                let kind = if flag.kind == Kind::Bool {
+                    "boolean value"
+                } else {
+                    "value"
+                };
                 let before = if flag.kind == Kind::Bool { "" } else { "flag " };
-                return Err(format!("invalid {kind} {} for {before}-{name}: {why}", quote(&value)));
+                return Err(format!(
+                    "invalid {kind} {} for {before}-{name}: {why}",
+                    quote(&value)
+                ));
             }
             self.given.entry(flag.name).or_default().push(value);
         }
@@ -184,7 +217,9 @@ impl Args {
     /// The flag's text: from the command line, else the environment, else the default.
     pub fn text(&self, flag: &Flag) -> &str {
         let given = self.given.get(flag.name).and_then(|v| v.last());
-        given.or_else(|| self.from_env.get(flag.name)).map_or(flag.default, String::as_str)
+        given
+            .or_else(|| self.from_env.get(flag.name))
+            .map_or(flag.default, String::as_str)
     }
 
     /// The flag's text if it is not empty.
@@ -219,7 +254,11 @@ impl Args {
     /// The pairs of a map flag, ordered by key, the last of equal keys winning.
     pub fn map(&self, flag: &Flag) -> BTreeMap<String, String> {
         let given = self.given.get(flag.name).map(Vec::as_slice).unwrap_or_default();
-        given.iter().filter_map(|p| p.split_once('=')).map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
+        given
+            .iter()
+            .filter_map(|p| p.split_once('='))
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .collect()
     }
 }
 
@@ -247,8 +286,18 @@ mod tests {
 
     #[test]
     fn reads_gos_spellings() {
-        let (args, outcome) =
-            parse(&["-f", "--cas=3", "-mount", "kv", "-versions=1", "-versions", "2,3", "-meta=a=b=c", "x", "-f"]);
+        let (args, outcome) = parse(&[
+            "-f",
+            "--cas=3",
+            "-mount",
+            "kv",
+            "-versions=1",
+            "-versions",
+            "2,3",
+            "-meta=a=b=c",
+            "x",
+            "-f",
+        ]);
         assert_eq!(outcome, Ok(()));
         assert!(args.is(flag("force")));
         assert_eq!(args.int(flag("cas")), 3);
@@ -280,6 +329,9 @@ mod tests {
             complaint(&["-cas=abc"]),
             "invalid value \"abc\" for flag -cas: strconv.ParseInt: parsing \"abc\": invalid syntax"
         );
-        assert_eq!(complaint(&["-meta=x"]), "invalid value \"x\" for flag -meta: missing = in KV pair: \"x\"");
+        assert_eq!(
+            complaint(&["-meta=x"]),
+            "invalid value \"x\" for flag -meta: missing = in KV pair: \"x\""
+        );
     }
 }

@@ -33,7 +33,10 @@ impl Span {
         if let Some(days) = text.strip_suffix('d')
             && let Ok(days) = days.parse::<i64>()
         {
-            return days.checked_mul(86_400 * SECOND).map(Self).ok_or_else(|| invalid(text));
+            return days
+                .checked_mul(86_400 * SECOND)
+                .map(Self)
+                .ok_or_else(|| invalid(text));
         }
         parse_go_duration(text)
     }
@@ -54,10 +57,14 @@ fn parse_go_duration(text: &str) -> Result<Span, String> {
     }
     let mut total: f64 = 0.0;
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let digits = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(rest.len());
         let (number, tail) = rest.split_at(digits);
         let number: f64 = number.parse().map_err(|_| invalid(text))?;
-        let letters = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
+        let letters = tail
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(letters);
         let scale = match unit {
             "ns" => 1.0,
@@ -67,7 +74,13 @@ fn parse_go_duration(text: &str) -> Result<Span, String> {
             "m" => 60e9,
             "h" => 3600e9,
             "" => return Err(format!("time: missing unit in duration {}", quote(text))),
-            _ => return Err(format!("time: unknown unit {} in duration {}", quote(unit), quote(text))),
+            _ => {
+                return Err(format!(
+                    "time: unknown unit {} in duration {}",
+                    quote(unit),
+                    quote(text)
+                ));
+            }
         };
         total += number * scale;
         rest = tail;
@@ -140,7 +153,11 @@ pub fn plain(value: &Json) -> String {
         Json::String(s) => s.clone(),
         Json::Array(items) => format!("[{}]", items.iter().map(plain).collect::<Vec<_>>().join(" ")),
         Json::Object(fields) => {
-            let pairs: Vec<_> = fields.sorted().iter().map(|(k, v)| format!("{k}:{}", plain(v))).collect();
+            let pairs: Vec<_> = fields
+                .sorted()
+                .iter()
+                .map(|(k, v)| format!("{k}:{}", plain(v)))
+                .collect();
             format!("map[{}]", pairs.join(" "))
         }
     }
@@ -171,7 +188,10 @@ pub fn quote(text: &str) -> String {
 
 /// Go's `%q` of a list of strings: `["a" "b"]`.
 pub fn quote_list(items: &[String]) -> String {
-    format!("[{}]", items.iter().map(|i| quote(i)).collect::<Vec<_>>().join(" "))
+    format!(
+        "[{}]",
+        items.iter().map(|i| quote(i)).collect::<Vec<_>>().join(" ")
+    )
 }
 
 /// Go's `strconv.ParseBool`.
@@ -179,7 +199,10 @@ pub fn parse_bool(text: &str) -> Result<bool, String> {
     match text {
         "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
         "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
-        _ => Err(format!("strconv.ParseBool: parsing {}: invalid syntax", quote(text))),
+        _ => Err(format!(
+            "strconv.ParseBool: parsing {}: invalid syntax",
+            quote(text)
+        )),
     }
 }
 
@@ -204,14 +227,20 @@ pub fn parse_int(text: &str) -> Result<i64, String> {
         (10, lower.as_str())
     };
     if digits.is_empty() || !digits.chars().all(|c| c.is_digit(base)) {
-        return if !digits.is_empty() || base != 8 || !lower.starts_with('0') { Err(fail("invalid syntax")) } else { Ok(0) };
+        return if !digits.is_empty() || base != 8 || !lower.starts_with('0') {
+            Err(fail("invalid syntax"))
+        } else {
+            Ok(0)
+        };
     }
     i64::from_str_radix(&format!("{sign}{digits}"), base).map_err(|_| fail("value out of range"))
 }
 
 /// Go's `Time.String` of an RFC 3339 time: `2026-11-22 05:14:03.62 +0000 UTC`.
 pub fn time_string(rfc3339: &str) -> String {
-    let Some((date, time)) = rfc3339.split_once('T') else { return rfc3339.to_owned() };
+    let Some((date, time)) = rfc3339.split_once('T') else {
+        return rfc3339.to_owned();
+    };
     if let Some(time) = time.strip_suffix('Z') {
         return format!("{date} {time} +0000 UTC");
     }
@@ -257,7 +286,10 @@ mod tests {
         assert_eq!(Span::parse("1.5s").unwrap(), Span(1_500_000_000));
         assert_eq!(Span::parse("-1").unwrap(), Span::seconds(-1));
         assert_eq!(Span::parse("zz").unwrap_err(), "time: invalid duration \"zz\"");
-        assert_eq!(Span::parse("3x").unwrap_err(), "time: unknown unit \"x\" in duration \"3x\"");
+        assert_eq!(
+            Span::parse("3x").unwrap_err(),
+            "time: unknown unit \"x\" in duration \"3x\""
+        );
     }
 
     #[test]
@@ -266,13 +298,25 @@ mod tests {
         assert_eq!(parse_int("010").unwrap(), 8);
         assert_eq!(parse_int("0").unwrap(), 0);
         assert_eq!(parse_int("-3").unwrap(), -3);
-        assert_eq!(parse_int("abc").unwrap_err(), "strconv.ParseInt: parsing \"abc\": invalid syntax");
-        assert_eq!(parse_int("").unwrap_err(), "strconv.ParseInt: parsing \"\": invalid syntax");
+        assert_eq!(
+            parse_int("abc").unwrap_err(),
+            "strconv.ParseInt: parsing \"abc\": invalid syntax"
+        );
+        assert_eq!(
+            parse_int("").unwrap_err(),
+            "strconv.ParseInt: parsing \"\": invalid syntax"
+        );
     }
 
     #[test]
     fn times_print_as_go() {
-        assert_eq!(time_string("2026-11-22T05:14:03.62Z"), "2026-11-22 05:14:03.62 +0000 UTC");
-        assert_eq!(time_string("2026-11-22T05:14:03+02:00"), "2026-11-22 05:14:03 +0200 +0200");
+        assert_eq!(
+            time_string("2026-11-22T05:14:03.62Z"),
+            "2026-11-22 05:14:03.62 +0000 UTC"
+        );
+        assert_eq!(
+            time_string("2026-11-22T05:14:03+02:00"),
+            "2026-11-22 05:14:03 +0200 +0200"
+        );
     }
 }

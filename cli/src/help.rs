@@ -6,7 +6,9 @@ use crate::output::text::wrap;
 use crate::session::TOOL;
 
 /// Commands that the overview names first.
-const COMMON: [&str; 8] = ["read", "write", "delete", "list", "login", "server", "status", "unwrap"];
+const COMMON: [&str; 8] = [
+    "read", "write", "delete", "list", "login", "server", "status", "unwrap",
+];
 
 /// The overview of all commands.
 pub fn overview() -> String {
@@ -19,7 +21,10 @@ pub fn overview() -> String {
     for name in COMMON {
         out.push_str(&line(name, width(&COMMON)));
     }
-    let mut others: Vec<&str> = all().map(|c| c.name).filter(|n| !n.contains(' ') && !COMMON.contains(n)).collect();
+    let mut others: Vec<&str> = all()
+        .map(|c| c.name)
+        .filter(|n| !n.contains(' ') && !COMMON.contains(n))
+        .collect();
     others.sort_unstable();
     out.push_str("\nOther commands:\n");
     for name in &others {
@@ -41,8 +46,10 @@ pub fn of(command: &Command) -> String {
     if command.run.is_none() {
         out.push_str("\nSubcommands:\n");
         let prefix = format!("{} ", command.name);
-        let mut children: Vec<_> =
-            all().filter_map(|c| Some((c.name.strip_prefix(&prefix)?, c.synopsis))).filter(|(n, _)| !n.contains(' ')).collect();
+        let mut children: Vec<_> = all()
+            .filter_map(|c| Some((c.name.strip_prefix(&prefix)?, c.synopsis)))
+            .filter(|(n, _)| !n.contains(' '))
+            .collect();
         children.sort_unstable();
         let width = children.iter().map(|(n, _)| n.len()).max().unwrap_or_default();
         for (name, synopsis) in children {
@@ -80,7 +87,10 @@ fn detail(flag: &Flag) -> String {
         usage.push_str(&format!(" The default is {}.", flag.default));
     }
     if !flag.env.is_empty() {
-        usage.push_str(&format!(" This can also be specified via the CONCLAVE_{} environment variable.", flag.env));
+        usage.push_str(&format!(
+            " This can also be specified via the CONCLAVE_{} environment variable.",
+            flag.env
+        ));
     }
     format!("  -{}{example}\n{}\n\n", flag.name, wrap(&usage, 6))
 }

@@ -14,9 +14,14 @@ const MAX_BYTES: u64 = 64 * 1024 * 1024;
 /// # Errors
 /// The complaint of `bao` and `vault`.
 pub fn parse(stdin: &mut dyn Read, args: &[String]) -> Result<Fields, String> {
-    let mut reader = Reader { stdin: Some(stdin), fields: Fields::new() };
+    let mut reader = Reader {
+        stdin: Some(stdin),
+        fields: Fields::new(),
+    };
     for arg in args {
-        reader.add(arg).map_err(|e| format!("invalid key/value pair {}: {e}", quote(arg)))?;
+        reader
+            .add(arg)
+            .map_err(|e| format!("invalid key/value pair {}: {e}", quote(arg)))?;
     }
     Ok(reader.fields)
 }
@@ -29,7 +34,9 @@ pub fn parse_query(stdin: &mut dyn Read, args: &[String]) -> Result<Vec<(String,
     let fields = parse(stdin, args)?;
     let mut query = Vec::new();
     for (name, value) in fields.iter() {
-        let values = value.as_array().map_or_else(|| vec![value], |items| items.iter().collect());
+        let values = value
+            .as_array()
+            .map_or_else(|| vec![value], |items| items.iter().collect());
         for value in values {
             query.push((name.to_owned(), scalar(name, value)?));
         }
@@ -43,7 +50,10 @@ pub fn parse_query(stdin: &mut dyn Read, args: &[String]) -> Result<Vec<(String,
 /// As [`parse`], or a value that is a list or an object.
 pub fn parse_texts(stdin: &mut dyn Read, args: &[String]) -> Result<Vec<(String, String)>, String> {
     let fields = parse(stdin, args)?;
-    fields.iter().map(|(name, value)| Ok((name.to_owned(), scalar(name, value)?))).collect()
+    fields
+        .iter()
+        .map(|(name, value)| Ok((name.to_owned(), scalar(name, value)?)))
+        .collect()
 }
 
 fn scalar(name: &str, value: &Json) -> Result<String, String> {
@@ -52,9 +62,9 @@ fn scalar(name: &str, value: &Json) -> Result<String, String> {
         Json::Number(n) => Ok(n.clone()),
         Json::Bool(b) => Ok(if *b { "1" } else { "0" }.to_owned()),
         Json::Null => Ok(String::new()),
-        Json::Array(_) | Json::Object(_) => {
-            Err(format!("failed to convert values to strings: '{name}' is not a text, number or truth value"))
-        }
+        Json::Array(_) | Json::Object(_) => Err(format!(
+            "failed to convert values to strings: '{name}' is not a text, number or truth value"
+        )),
     }
 }
 
@@ -106,14 +116,20 @@ impl Reader<'_> {
                 Ok(())
             }
             Json::Null => Ok(()),
-            other => Err(format!("json: cannot unmarshal {} into Go value of type map[string]interface {{}}", kind(&other))),
+            other => Err(format!(
+                "json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
+                kind(&other)
+            )),
         }
     }
 
     fn read_stdin(&mut self) -> Result<Vec<u8>, String> {
         let stdin = self.stdin.take().ok_or("stdin already consumed")?;
         let mut bytes = Vec::new();
-        stdin.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|e| plain(&e))?;
+        stdin
+            .take(MAX_BYTES + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|e| plain(&e))?;
         limited(bytes)
     }
 }
@@ -136,18 +152,25 @@ fn kind(value: &Json) -> &'static str {
 pub fn read_file(path: &str) -> Result<Vec<u8>, String> {
     let file = std::fs::File::open(path).map_err(|e| format!("open {path}: {}", plain(&e)))?;
     let mut bytes = Vec::new();
-    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|e| format!("read {path}: {}", plain(&e)))?;
+    file.take(MAX_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| format!("read {path}: {}", plain(&e)))?;
     limited(bytes)
 }
 
 fn limited(bytes: Vec<u8>) -> Result<Vec<u8>, String> {
-    if bytes.len() as u64 > MAX_BYTES { Err(format!("input is larger than {MAX_BYTES} bytes")) } else { Ok(bytes) }
+    if bytes.len() as u64 > MAX_BYTES {
+        Err(format!("input is larger than {MAX_BYTES} bytes"))
+    } else {
+        Ok(bytes)
+    }
 }
 
 /// JSON carries text only; other bytes become U+FFFD as in Go's encoder, which would change a secret silently, so
 /// they are refused here.
 fn text(bytes: Vec<u8>) -> Result<String, String> {
-    String::from_utf8(bytes).map_err(|_| "the value is not UTF-8 text; encode it first, for example as base64".into())
+    String::from_utf8(bytes)
+        .map_err(|_| "the value is not UTF-8 text; encode it first, for example as base64".into())
 }
 
 #[cfg(test)]
@@ -161,19 +184,31 @@ mod tests {
 
     #[test]
     fn pairs_lists_and_escapes() {
-        assert_eq!(run("", &["a=1", "b=x=y", "a=2", "c=", "d=\\@e"]).unwrap(), r#"{"a":["1","2"],"b":"x=y","c":"","d":"@e"}"#);
+        assert_eq!(
+            run("", &["a=1", "b=x=y", "a=2", "c=", "d=\\@e"]).unwrap(),
+            r#"{"a":["1","2"],"b":"x=y","c":"","d":"@e"}"#
+        );
     }
 
     #[test]
     fn stdin_once_as_value_or_document() {
         assert_eq!(run("secret\n", &["a=-"]).unwrap(), r#"{"a":"secret\n"}"#);
-        assert_eq!(run("{\"n\":1.10}", &["-", "b=2"]).unwrap(), r#"{"b":"2","n":1.10}"#);
-        assert_eq!(run("x", &["a=-", "b=-"]).unwrap_err(), "invalid key/value pair \"b=-\": stdin already consumed");
+        assert_eq!(
+            run("{\"n\":1.10}", &["-", "b=2"]).unwrap(),
+            r#"{"b":"2","n":1.10}"#
+        );
+        assert_eq!(
+            run("x", &["a=-", "b=-"]).unwrap_err(),
+            "invalid key/value pair \"b=-\": stdin already consumed"
+        );
     }
 
     #[test]
     fn complaints() {
-        assert_eq!(run("", &["x"]).unwrap_err(), "invalid key/value pair \"x\": format must be key=value");
+        assert_eq!(
+            run("", &["x"]).unwrap_err(),
+            "invalid key/value pair \"x\": format must be key=value"
+        );
         assert_eq!(run("", &["-"]).unwrap_err(), "invalid key/value pair \"-\": EOF");
         assert_eq!(
             run("", &["x=@/nosuch"]).unwrap_err(),

@@ -21,13 +21,21 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let words: Vec<String> = std::env::args_os().skip(1).map(|w| w.to_string_lossy().into_owned()).collect();
+    let words: Vec<String> = std::env::args_os()
+        .skip(1)
+        .map(|w| w.to_string_lossy().into_owned())
+        .collect();
     let env = env::Env::of_process();
     let terminals = (std::io::stdout().is_terminal(), std::io::stderr().is_terminal());
     let color = env.plain("NO_COLOR").is_none()
         && env.get("CLI_NO_COLOR").is_none()
         && env.plain("TERM").is_none_or(|term| term != "dumb");
-    let ui = ui::Ui::new(Box::new(std::io::stdout()), Box::new(std::io::stderr()), terminals, color);
+    let ui = ui::Ui::new(
+        Box::new(std::io::stdout()),
+        Box::new(std::io::stderr()),
+        terminals,
+        color,
+    );
     let stdin_is_terminal = std::io::stdin().is_terminal();
     let mut cx = session::Cx::new(ui, env, Box::new(std::io::stdin()), stdin_is_terminal);
     ExitCode::from(app::run(&mut cx, &words).0)

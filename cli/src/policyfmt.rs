@@ -43,8 +43,12 @@ fn lex(text: &str) -> Vec<Token<'_>> {
             }
             c if c.is_whitespace() => c.len_utf8(),
             '#' => comment(&mut tokens, rest, rest.find('\n').unwrap_or(rest.len())),
-            '/' if rest.starts_with("//") => comment(&mut tokens, rest, rest.find('\n').unwrap_or(rest.len())),
-            '/' if rest.starts_with("/*") => comment(&mut tokens, rest, rest.find("*/").map_or(rest.len(), |at| at + 2)),
+            '/' if rest.starts_with("//") => {
+                comment(&mut tokens, rest, rest.find('\n').unwrap_or(rest.len()))
+            }
+            '/' if rest.starts_with("/*") => {
+                comment(&mut tokens, rest, rest.find("*/").map_or(rest.len(), |at| at + 2))
+            }
             '{' | '}' | '[' | ']' | ',' | '=' => {
                 tokens.push(Token::Mark(c));
                 1
@@ -52,7 +56,9 @@ fn lex(text: &str) -> Vec<Token<'_>> {
             '<' if rest.starts_with("<<") => word(&mut tokens, rest, heredoc(rest)),
             '"' => word(&mut tokens, rest, string(rest)),
             _ => {
-                let end = rest.find(|c: char| c.is_whitespace() || "{}[],=\"#".contains(c)).unwrap_or(rest.len());
+                let end = rest
+                    .find(|c: char| c.is_whitespace() || "{}[],=\"#".contains(c))
+                    .unwrap_or(rest.len());
                 word(&mut tokens, rest, end.max(c.len_utf8()))
             }
         };
@@ -86,7 +92,12 @@ fn string(rest: &str) -> usize {
 
 fn heredoc(rest: &str) -> usize {
     let first = rest.find('\n').unwrap_or(rest.len());
-    let marker = rest.get(..first).unwrap_or_default().trim_start_matches("<<").trim_start_matches('-').trim();
+    let marker = rest
+        .get(..first)
+        .unwrap_or_default()
+        .trim_start_matches("<<")
+        .trim_start_matches('-')
+        .trim();
     let mut at = first + 1;
     for line in rest.get(at..).unwrap_or_default().split_inclusive('\n') {
         if line.trim() == marker {
@@ -138,7 +149,11 @@ impl Printer {
             blank = 0;
         }
         self.end_line();
-        while self.rows.last().is_some_and(|r| r.text.is_empty() && r.comment.is_empty()) {
+        while self
+            .rows
+            .last()
+            .is_some_and(|r| r.text.is_empty() && r.comment.is_empty())
+        {
             self.rows.pop();
         }
         align(&self.rows)
@@ -147,25 +162,48 @@ impl Printer {
     fn end_line(&mut self) {
         if !self.line.is_empty() {
             let text = std::mem::take(&mut self.line);
-            self.rows.push(Row { depth: self.depth, text, equals: self.equals.take(), comment: String::new() });
+            self.rows.push(Row {
+                depth: self.depth,
+                text,
+                equals: self.equals.take(),
+                comment: String::new(),
+            });
         }
     }
 
     fn blank_row(&mut self) {
-        let is_open = self.rows.last().is_some_and(|r| r.text.ends_with('{') || (r.text.is_empty() && r.comment.is_empty()));
+        let is_open = self
+            .rows
+            .last()
+            .is_some_and(|r| r.text.ends_with('{') || (r.text.is_empty() && r.comment.is_empty()));
         if !is_open {
-            self.rows.push(Row { depth: 0, text: String::new(), equals: None, comment: String::new() });
+            self.rows.push(Row {
+                depth: 0,
+                text: String::new(),
+                equals: None,
+                comment: String::new(),
+            });
         }
     }
 
     fn comment(&mut self, text: &str, own_line: bool) {
         if own_line && self.line.is_empty() {
-            self.rows.push(Row { depth: self.depth, text: String::new(), equals: None, comment: text.to_owned() });
+            self.rows.push(Row {
+                depth: self.depth,
+                text: String::new(),
+                equals: None,
+                comment: text.to_owned(),
+            });
         } else if self.line.is_empty() || self.brackets > 0 && text.starts_with("/*") {
             self.word(text);
         } else {
             let line = std::mem::take(&mut self.line);
-            self.rows.push(Row { depth: self.depth, text: line, equals: self.equals.take(), comment: text.to_owned() });
+            self.rows.push(Row {
+                depth: self.depth,
+                text: line,
+                equals: self.equals.take(),
+                comment: text.to_owned(),
+            });
         }
     }
 
@@ -240,8 +278,11 @@ fn align(rows: &[Row]) -> String {
     let mut out = String::new();
     let mut at = 0;
     while let Some(row) = rows.get(at) {
-        let group: Vec<&Row> =
-            rows.iter().skip(at).take_while(|r| r.equals.is_some() && r.depth == row.depth).collect();
+        let group: Vec<&Row> = rows
+            .iter()
+            .skip(at)
+            .take_while(|r| r.equals.is_some() && r.depth == row.depth)
+            .collect();
         let width = group.iter().filter_map(|r| r.equals).max().unwrap_or_default();
         for row in rows.iter().skip(at).take(group.len().max(1)) {
             let indent = "  ".repeat(row.depth);
@@ -252,7 +293,11 @@ fn align(rows: &[Row]) -> String {
                 }
                 None => row.text.clone(),
             };
-            let gap = if text.is_empty() || row.comment.is_empty() { "" } else { " " };
+            let gap = if text.is_empty() || row.comment.is_empty() {
+                ""
+            } else {
+                " "
+            };
             out.push_str(format!("{indent}{text}{gap}{}", row.comment).trim_end());
             out.push('\n');
         }
@@ -278,7 +323,8 @@ mod tests {
     #[test]
     fn two_attributes_on_a_line_become_two_lines() {
         let source = "path \"a\" { capabilities = [\"read\"] allowed_parameters = { \"x\" = [] } }";
-        let expected = "path \"a\" {\n  capabilities = [\"read\"]\n  allowed_parameters = {\n    \"x\" = []\n  }\n}\n";
+        let expected =
+            "path \"a\" {\n  capabilities = [\"read\"]\n  allowed_parameters = {\n    \"x\" = []\n  }\n}\n";
         assert_eq!(format(source).unwrap(), expected);
     }
 

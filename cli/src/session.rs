@@ -25,40 +25,95 @@ const NOT_SET: &str = "(not set)";
 /// Seconds a request may take unless `CLIENT_TIMEOUT` says otherwise.
 const TIMEOUT_SECONDS: i64 = 60;
 
-pub const ADDRESS: Flag =
-    Flag::text("address", "Address of the server, or several separated by commas, tried in order.")
-        .default(DEFAULT_ADDRESS)
-        .env("ADDR");
-const AGENT_ADDRESS: Flag = Flag::text("agent-address", "Address of an agent to call instead of the server.").env("AGENT_ADDR");
-const CA_CERT: Flag =
-    Flag::text("ca-cert", "PEM file with the authority that signed the server's certificate. Takes precedence over -ca-path.")
-        .env("CACERT");
+pub const ADDRESS: Flag = Flag::text(
+    "address",
+    "Address of the server, or several separated by commas, tried in order.",
+)
+.default(DEFAULT_ADDRESS)
+.env("ADDR");
+const AGENT_ADDRESS: Flag = Flag::text(
+    "agent-address",
+    "Address of an agent to call instead of the server.",
+)
+.env("AGENT_ADDR");
+const CA_CERT: Flag = Flag::text(
+    "ca-cert",
+    "PEM file with the authority that signed the server's certificate. Takes precedence over -ca-path.",
+)
+.env("CACERT");
 const CA_PATH: Flag = Flag::text("ca-path", "Directory of PEM files with authorities.").env("CAPATH");
-const CLIENT_CERT: Flag = Flag::text("client-cert", "PEM file with the client's certificate; needs -client-key.").env("CLIENT_CERT");
-const CLIENT_KEY: Flag = Flag::text("client-key", "PEM file with the client's private key.").env("CLIENT_KEY");
-const DISABLE_REDIRECTS: Flag = Flag::bool("disable-redirects", "Do not follow redirects.").env("DISABLE_REDIRECTS");
-const HEADER: Flag =
-    Flag::map("header", "A header key=value for every request; names beginning with X-Vault- are refused. May be given several times.");
-const MFA: Flag = Flag::list("mfa", "Credentials of a second factor. May be given several times.").env("MFA");
-const NAMESPACE: Flag =
-    Flag::text("namespace", "Namespace of the command. -ns is its short form.").default(NOT_SET).env("NAMESPACE");
-const NS: Flag = Flag::text("ns", "Short form of -namespace, and stronger.").default(NOT_SET).hidden();
+const CLIENT_CERT: Flag = Flag::text(
+    "client-cert",
+    "PEM file with the client's certificate; needs -client-key.",
+)
+.env("CLIENT_CERT");
+const CLIENT_KEY: Flag =
+    Flag::text("client-key", "PEM file with the client's private key.").env("CLIENT_KEY");
+const DISABLE_REDIRECTS: Flag =
+    Flag::bool("disable-redirects", "Do not follow redirects.").env("DISABLE_REDIRECTS");
+const HEADER: Flag = Flag::map(
+    "header",
+    "A header key=value for every request; names beginning with X-Vault- are refused. May be given several times.",
+);
+const MFA: Flag = Flag::list(
+    "mfa",
+    "Credentials of a second factor. May be given several times.",
+)
+.env("MFA");
+const NAMESPACE: Flag = Flag::text("namespace", "Namespace of the command. -ns is its short form.")
+    .default(NOT_SET)
+    .env("NAMESPACE");
+const NS: Flag = Flag::text("ns", "Short form of -namespace, and stronger.")
+    .default(NOT_SET)
+    .hidden();
 const NON_INTERACTIVE: Flag = Flag::bool("non-interactive", "Never ask for input.");
-const OUTPUT_CURL: Flag = Flag::bool("output-curl-string", "Print the request as a curl command instead of sending it.");
-const OUTPUT_POLICY: Flag = Flag::bool("output-policy", "Print a policy that allows the request instead of sending it.");
+const OUTPUT_CURL: Flag = Flag::bool(
+    "output-curl-string",
+    "Print the request as a curl command instead of sending it.",
+);
+const OUTPUT_POLICY: Flag = Flag::bool(
+    "output-policy",
+    "Print a policy that allows the request instead of sending it.",
+);
 const POLICY_OVERRIDE: Flag = Flag::bool("policy-override", "Override a soft-mandatory policy.");
-const TLS_SERVER_NAME: Flag =
-    Flag::text("tls-server-name", "Name expected in the server's certificate and sent as SNI.").env("TLS_SERVER_NAME");
-const TLS_SKIP_VERIFY: Flag =
-    Flag::bool("tls-skip-verify", "Accept any certificate. Whoever is on the path can then read every secret.").env("SKIP_VERIFY");
+const TLS_SERVER_NAME: Flag = Flag::text(
+    "tls-server-name",
+    "Name expected in the server's certificate and sent as SNI.",
+)
+.env("TLS_SERVER_NAME");
+const TLS_SKIP_VERIFY: Flag = Flag::bool(
+    "tls-skip-verify",
+    "Accept any certificate. Whoever is on the path can then read every secret.",
+)
+.env("SKIP_VERIFY");
 const UNLOCK_KEY: Flag = Flag::text("unlock-key", "Key that unlocks a locked namespace.");
-const WRAP_TTL: Flag =
-    Flag::span("wrap-ttl", "Wrap the answer in a single-use token that lasts this long.").env("WRAP_TTL");
+const WRAP_TTL: Flag = Flag::span(
+    "wrap-ttl",
+    "Wrap the answer in a single-use token that lasts this long.",
+)
+.env("WRAP_TTL");
 
 /// Flags of every command that calls a server.
 pub const HTTP_FLAGS: &[Flag] = &[
-    ADDRESS, AGENT_ADDRESS, CA_CERT, CA_PATH, CLIENT_CERT, CLIENT_KEY, DISABLE_REDIRECTS, HEADER, MFA, NAMESPACE, NS,
-    NON_INTERACTIVE, OUTPUT_CURL, OUTPUT_POLICY, POLICY_OVERRIDE, TLS_SERVER_NAME, TLS_SKIP_VERIFY, UNLOCK_KEY, WRAP_TTL,
+    ADDRESS,
+    AGENT_ADDRESS,
+    CA_CERT,
+    CA_PATH,
+    CLIENT_CERT,
+    CLIENT_KEY,
+    DISABLE_REDIRECTS,
+    HEADER,
+    MFA,
+    NAMESPACE,
+    NS,
+    NON_INTERACTIVE,
+    OUTPUT_CURL,
+    OUTPUT_POLICY,
+    POLICY_OVERRIDE,
+    TLS_SERVER_NAME,
+    TLS_SKIP_VERIFY,
+    UNLOCK_KEY,
+    WRAP_TTL,
 ];
 
 /// What a command works with.
@@ -75,7 +130,13 @@ pub struct Cx {
 impl Cx {
     /// A session over a writer, an environment and an input.
     pub fn new(ui: Ui, env: Env, stdin: Box<dyn Read>, stdin_is_terminal: bool) -> Self {
-        Self { ui, env, stdin, stdin_is_terminal, shown: Rc::default() }
+        Self {
+            ui,
+            env,
+            stdin,
+            stdin_is_terminal,
+            shown: Rc::default(),
+        }
     }
 
     /// The request that was shown instead of sent, if any.
@@ -85,7 +146,11 @@ impl Cx {
 
     /// Standard input as data; empty with `-non-interactive`.
     pub fn stdin(&mut self, args: &Args) -> Box<dyn Read + '_> {
-        if args.is(&NON_INTERACTIVE) { Box::new(std::io::empty()) } else { Box::new(&mut self.stdin) }
+        if args.is(&NON_INTERACTIVE) {
+            Box::new(std::io::empty())
+        } else {
+            Box::new(&mut self.stdin)
+        }
     }
 
     /// Whether a person can be asked.
@@ -117,7 +182,9 @@ impl Cx {
         const MAX_LINE_BYTES: u64 = 1024 * 1024;
         let mut line = String::new();
         let mut reader = std::io::BufReader::with_capacity(1, self.stdin(args).take(MAX_LINE_BYTES));
-        reader.read_line(&mut line).map_err(|e| conclave_client::http::plain(&e))?;
+        reader
+            .read_line(&mut line)
+            .map_err(|e| conclave_client::http::plain(&e))?;
         Ok(line.trim_end_matches(['\n', '\r']).to_owned())
     }
 
@@ -165,7 +232,11 @@ impl Cx {
             builder = builder.proxy(proxy);
         }
         let headers = args.map(&HEADER);
-        let forbidden: Vec<&str> = headers.keys().filter(|k| k.starts_with("X-Vault-")).map(String::as_str).collect();
+        let forbidden: Vec<&str> = headers
+            .keys()
+            .filter(|k| k.starts_with("X-Vault-"))
+            .map(String::as_str)
+            .collect();
         if !forbidden.is_empty() {
             return Err(Fail::remote(format!(
                 "failed to setup Headers[{}]: Header starting by 'X-Vault-' are for internal usage only",
@@ -180,7 +251,14 @@ impl Cx {
             (false, true) => Some(Preview::Policy),
             (false, false) => None,
         };
-        let tls_flags = [&CA_CERT, &CA_PATH, &CLIENT_CERT, &CLIENT_KEY, &TLS_SERVER_NAME, &TLS_SKIP_VERIFY];
+        let tls_flags = [
+            &CA_CERT,
+            &CA_PATH,
+            &CLIENT_CERT,
+            &CLIENT_KEY,
+            &TLS_SERVER_NAME,
+            &TLS_SKIP_VERIFY,
+        ];
         let client = builder.preview(preview, TOOL).build().map_err(|e| {
             let about_address = e.to_string().starts_with("invalid address");
             let step = match (about_address, tls_flags.iter().any(|f| args.given(f))) {
@@ -211,7 +289,9 @@ impl Cx {
 
     fn timeout(&self) -> Result<Duration, String> {
         let span = match self.env.get("CLIENT_TIMEOUT") {
-            Some(text) => Span::parse(text).map_err(|_| "could not parse \"BAO_CLIENT_TIMEOUT\"".to_owned())?,
+            Some(text) => {
+                Span::parse(text).map_err(|_| "could not parse \"BAO_CLIENT_TIMEOUT\"".to_owned())?
+            }
             None => Span::seconds(TIMEOUT_SECONDS),
         };
         Ok(Duration::from_nanos(u64::try_from(span.0).unwrap_or(0)))
@@ -228,9 +308,15 @@ impl Cx {
 
 /// The namespace with one slash at its end and none before; empty for the root.
 fn namespace(args: &Args) -> String {
-    let given = Some(args.text(&NS)).filter(|n| *n != NOT_SET).unwrap_or_else(|| args.text(&NAMESPACE));
+    let given = Some(args.text(&NS))
+        .filter(|n| *n != NOT_SET)
+        .unwrap_or_else(|| args.text(&NAMESPACE));
     let path = given.trim_matches('/');
-    if given == NOT_SET || path.is_empty() || path == "root" { String::new() } else { format!("{path}/") }
+    if given == NOT_SET || path.is_empty() || path == "root" {
+        String::new()
+    } else {
+        format!("{path}/")
+    }
 }
 
 /// The namespace given by flag, if any: some commands name it in paths.
@@ -250,7 +336,11 @@ impl Api {
     fn new(client: Client, shown: Rc<RefCell<Option<String>>>) -> Result<Self, Fail> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|e| Fail::remote(format!("cannot start the runtime: {e}")))?;
-        Ok(Self { client, runtime, shown })
+        Ok(Self {
+            client,
+            runtime,
+            shown,
+        })
     }
 
     fn wait<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
@@ -363,7 +453,11 @@ impl Api {
     ///
     /// # Errors
     /// The call or the sink failed.
-    pub fn download(&self, request: &Request, sink: impl FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error> {
+    pub fn download(
+        &self,
+        request: &Request,
+        sink: impl FnMut(&[u8]) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         self.wait(self.client.download(request, sink))
     }
 }

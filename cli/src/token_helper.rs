@@ -23,7 +23,9 @@ impl TokenFile {
         if let Some(path) = env.get("TOKEN_PATH") {
             return Ok(Self(path.into()));
         }
-        let home = env.plain("HOME").ok_or("failed to get token helper: cannot find the home directory: HOME is not set")?;
+        let home = env
+            .plain("HOME")
+            .ok_or("failed to get token helper: cannot find the home directory: HOME is not set")?;
         Ok(Self(PathBuf::from(home).join(".vault-token")))
     }
 
@@ -32,11 +34,18 @@ impl TokenFile {
     /// # Errors
     /// The file exists but cannot be read.
     pub fn read(&self) -> Result<String, String> {
-        let failed = |why: String| format!("failed to get token from token helper: {}: {why}", self.0.display());
+        let failed = |why: String| {
+            format!(
+                "failed to get token from token helper: {}: {why}",
+                self.0.display()
+            )
+        };
         match std::fs::metadata(&self.0) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(String::new()),
             Err(e) => return Err(failed(plain(&e))),
-            Ok(meta) if meta.len() > MAX_TOKEN_BYTES => return Err(failed("the file is too large for a token".into())),
+            Ok(meta) if meta.len() > MAX_TOKEN_BYTES => {
+                return Err(failed("the file is too large for a token".into()));
+            }
             Ok(_) => {}
         }
         let bytes = std::fs::read(&self.0).map_err(|e| failed(plain(&e)))?;
@@ -56,7 +65,12 @@ impl TokenFile {
         let mut options = std::fs::OpenOptions::new();
         // A stale temporary file could belong to somebody else or be a link: never write through it.
         let _ = std::fs::remove_file(&temporary);
-        let mut file = options.write(true).create_new(true).mode(0o600).open(&temporary).map_err(failed)?;
+        let mut file = options
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&temporary)
+            .map_err(failed)?;
         file.write_all(token.as_bytes()).map_err(failed)?;
         std::fs::rename(&temporary, &self.0).map_err(failed)
     }

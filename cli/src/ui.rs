@@ -79,7 +79,11 @@ impl Ui {
 
     /// Prints one value: with a line end on a terminal, bare in a pipe, so that `$(...)` and files get it as it is.
     pub fn value(&mut self, text: &str) {
-        if self.out_is_terminal { self.line(text) } else { self.bytes(text.as_bytes()) }
+        if self.out_is_terminal {
+            self.line(text)
+        } else {
+            self.bytes(text.as_bytes())
+        }
     }
 
     /// Says what went wrong.
@@ -94,11 +98,18 @@ impl Ui {
 
     /// Asks on the talk stream, without a line end.
     pub fn ask(&mut self, text: &str) {
-        let _ = self.err.write_all(text.as_bytes()).and_then(|()| self.err.flush());
+        let _ = self
+            .err
+            .write_all(text.as_bytes())
+            .and_then(|()| self.err.flush());
     }
 
     fn talk(&mut self, text: &str, color: &str) {
-        let line = if self.color { format!("{color}{text}\u{1b}[0m\n") } else { format!("{text}\n") };
+        let line = if self.color {
+            format!("{color}{text}\u{1b}[0m\n")
+        } else {
+            format!("{text}\n")
+        };
         // If standard error is gone there is nobody left to tell.
         let _ = self.err.write_all(line.as_bytes());
     }

@@ -6,9 +6,9 @@ use super::{Command, Output, at_most, exactly, sanitize, with_slash};
 use crate::exit::{Context as _, Exit, Fail};
 use crate::flags::{Args, Flag};
 use crate::goval::plain;
+use crate::kvdata;
 use crate::output::{self, table};
 use crate::session::Cx;
-use crate::kvdata;
 
 const DESCRIPTION: Flag = Flag::text("description", "What the device is for.");
 const PATH: Flag = Flag::text("path", "Name of the device; its type by default.");
@@ -16,12 +16,26 @@ const LOCAL: Flag = Flag::bool("local", "Do not replicate the device to other cl
 const DETAILED: Flag = Flag::bool("detailed", "Print options too.");
 
 pub const COMMANDS: &[Command] = &[
-    Command::group("audit", "Interact with audit devices", "Lists, adds and removes audit devices.\n\n$ conclave audit enable file file_path=/var/log/audit.log"),
-    Command::new("audit enable", "[options] TYPE [CONFIG K=V...]", "Enables an audit device", enable)
-        .help("Adds an audit device.\n\n$ conclave audit enable file file_path=/var/log/audit.log")
-        .flags(&[DESCRIPTION, LOCAL, PATH]),
-    Command::new("audit disable", "[options] PATH", "Disables an audit device", disable)
-        .help("Removes an audit device; what it has written stays.\n\n$ conclave audit disable file/"),
+    Command::group(
+        "audit",
+        "Interact with audit devices",
+        "Lists, adds and removes audit devices.\n\n$ conclave audit enable file file_path=/var/log/audit.log",
+    ),
+    Command::new(
+        "audit enable",
+        "[options] TYPE [CONFIG K=V...]",
+        "Enables an audit device",
+        enable,
+    )
+    .help("Adds an audit device.\n\n$ conclave audit enable file file_path=/var/log/audit.log")
+    .flags(&[DESCRIPTION, LOCAL, PATH]),
+    Command::new(
+        "audit disable",
+        "[options] PATH",
+        "Disables an audit device",
+        disable,
+    )
+    .help("Removes an audit device; what it has written stays.\n\n$ conclave audit disable file/"),
     Command::new("audit list", "[options]", "Lists enabled audit devices", list)
         .output(Output::Format)
         .flags(&[DETAILED]),
@@ -36,15 +50,20 @@ fn enable(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     let path = with_slash(args.some(&PATH).unwrap_or(kind));
     let pairs = args.rest().get(1..).unwrap_or_default();
     let options = kvdata::parse_texts(&mut cx.stdin(args), pairs);
-    let options: Fields = options.map_err(|e| Fail::usage(format!("Failed to parse K=V data: {e}")))?.into_iter().collect();
+    let options: Fields = options
+        .map_err(|e| Fail::usage(format!("Failed to parse K=V data: {e}")))?
+        .into_iter()
+        .collect();
     let api = cx.api(args)?;
     let mut body = Fields::new();
     body.insert("type", kind);
     body.insert("description", args.text(&DESCRIPTION));
     body.insert("options", options);
     body.insert("local", args.is(&LOCAL));
-    api.call("PUT", &format!("sys/audit/{path}"), Some(body)).context("Error enabling audit device")?;
-    cx.ui.line(&format!("Success! Enabled the {kind} audit device at: {path}"));
+    api.call("PUT", &format!("sys/audit/{path}"), Some(body))
+        .context("Error enabling audit device")?;
+    cx.ui
+        .line(&format!("Success! Enabled the {kind} audit device at: {path}"));
     Ok(Exit::OK)
 }
 
@@ -52,8 +71,11 @@ fn disable(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     exactly(args, 1)?;
     let path = with_slash(sanitize(args.arg(0)));
     let api = cx.api(args)?;
-    api.call("DELETE", &format!("sys/audit/{path}"), None).context("Error disabling audit device")?;
-    cx.ui.line(&format!("Success! Disabled audit device (if it was enabled) at: {path}"));
+    api.call("DELETE", &format!("sys/audit/{path}"), None)
+        .context("Error disabling audit device")?;
+    cx.ui.line(&format!(
+        "Success! Disabled audit device (if it was enabled) at: {path}"
+    ));
     Ok(Exit::OK)
 }
 
@@ -69,7 +91,11 @@ fn list(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
         return Ok(Exit::REMOTE);
     }
     let is_detailed = args.is(&DETAILED);
-    let more = if is_detailed { " | Replication | Options" } else { "" };
+    let more = if is_detailed {
+        " | Replication | Options"
+    } else {
+        ""
+    };
     let mut lines = vec![format!("Path | Type | Description{more}")];
     for (path, device) in devices.sorted() {
         let text = |name: &str| device.get(name).map(plain).unwrap_or_default();
@@ -77,8 +103,11 @@ fn list(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
         if is_detailed {
             let local = device.get("local").and_then(Json::as_bool).unwrap_or(false);
             let options = device.get("options").and_then(Json::as_object);
-            let options: Vec<String> =
-                options.iter().flat_map(|o| o.iter()).map(|(k, v)| format!("{k}={}", plain(v))).collect();
+            let options: Vec<String> = options
+                .iter()
+                .flat_map(|o| o.iter())
+                .map(|(k, v)| format!("{k}={}", plain(v)))
+                .collect();
             let replication = if local { "local" } else { "replicated" };
             line.push_str(&format!(" | {replication} | {}", options.join(" ")));
         }

@@ -11,7 +11,11 @@ use crate::output::text::wrap;
 use crate::session::Cx;
 
 const INCREMENT: Flag = Flag::span("increment", "Time to ask for; the server may give less.");
-const FORCE: Flag = Flag::bool("force", "Forget the lease even if the credential cannot be revoked. Needs -prefix.").alias(&["f"]);
+const FORCE: Flag = Flag::bool(
+    "force",
+    "Forget the lease even if the credential cannot be revoked. Needs -prefix.",
+)
+.alias(&["f"]);
 const PREFIX: Flag = Flag::bool("prefix", "The ID is a prefix of lease IDs.");
 const SYNC: Flag = Flag::bool("sync", "Wait until the lease is revoked.");
 
@@ -31,7 +35,10 @@ fn id(args: &Args) -> Result<String, Fail> {
     match args.rest() {
         [] => Err(Fail::usage("Missing ID!")),
         [id] => Ok(id.trim().to_owned()),
-        more => Err(Fail::usage(format!("Too many arguments (expected 1, got {})", more.len()))),
+        more => Err(Fail::usage(format!(
+            "Too many arguments (expected 1, got {})",
+            more.len()
+        ))),
     }
 }
 
@@ -44,8 +51,9 @@ fn lookup(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     let id = id(args)?;
     let api = cx.api(args)?;
     let body: Fields = [("lease_id", id.as_str())].into_iter().collect();
-    let response =
-        api.call("PUT", "sys/leases/lookup", Some(body)).context(&format!("error looking up lease id {id}"))?;
+    let response = api
+        .call("PUT", "sys/leases/lookup", Some(body))
+        .context(&format!("error looking up lease id {id}"))?;
     print(cx, &response.body)
 }
 
@@ -54,7 +62,9 @@ fn renew(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     let api = cx.api(args)?;
     let mut body: Fields = [("lease_id", id.as_str())].into_iter().collect();
     body.insert("increment", args.span(&INCREMENT).max(Span(0)).whole_seconds());
-    let response = api.call("PUT", "sys/leases/renew", Some(body)).context(&format!("Error renewing {id}"))?;
+    let response = api
+        .call("PUT", "sys/leases/renew", Some(body))
+        .context(&format!("Error renewing {id}"))?;
     print(cx, &response.body)
 }
 
@@ -67,7 +77,8 @@ fn revoke(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     }
     let api = cx.api(args)?;
     if force {
-        let text = "Warning! Force-removing leases can cause Vault to become out of sync with secret engines!";
+        let text =
+            "Warning! Force-removing leases can cause Vault to become out of sync with secret engines!";
         cx.ui.warn(&wrap(text, 0));
     }
     let what = match (force, prefix) {

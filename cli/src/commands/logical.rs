@@ -10,9 +10,17 @@ use crate::session::{Api, Cx};
 use crate::ui::Format;
 use crate::{kvdata, mfa};
 
-const FORCE: Flag = Flag::bool("force", "Go on without key=value pairs, for paths that need none.").alias(&["f"]);
+const FORCE: Flag = Flag::bool(
+    "force",
+    "Go on without key=value pairs, for paths that need none.",
+)
+.alias(&["f"]);
 const AFTER: Flag = Flag::text("after", "Begin after this key, where the path supports pages.");
-const LIMIT: Flag = Flag::int("limit", "Give at most this many keys, where the path supports pages.").default("-1");
+const LIMIT: Flag = Flag::int(
+    "limit",
+    "Give at most this many keys, where the path supports pages.",
+)
+.default("-1");
 
 pub const COMMANDS: &[Command] = &[
     READ,
@@ -66,7 +74,9 @@ fn read(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
         cx.ui.bytes(b"\n");
         return Ok(Exit::OK);
     }
-    let secret = api.read_with(path, &query).context(&format!("Error reading {path}"))?;
+    let secret = api
+        .read_with(path, &query)
+        .context(&format!("Error reading {path}"))?;
     let secret = secret.ok_or_else(|| Fail::remote(format!("No value found at {path}")))?;
     Ok(print(cx, args, &secret))
 }
@@ -115,7 +125,10 @@ fn send_data(cx: &mut Cx, args: &Args, send: Send) -> Result<Exit, Fail> {
 pub fn settle(cx: &mut Cx, answer: Result<Answer, Error>, sentence: &str) -> Result<Option<Secret>, Fail> {
     match answer.context(sentence)? {
         Answer { secret, error: None } => Ok(secret),
-        Answer { secret, error: Some(error) } => {
+        Answer {
+            secret,
+            error: Some(error),
+        } => {
             cx.ui.error(&format!("{sentence}: {error}"));
             if let Some(secret) = secret {
                 output::secret(&mut cx.ui, &secret);
@@ -138,7 +151,8 @@ fn delete(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
         Some(secret) => Ok(print(cx, args, &secret)),
         None => {
             if cx.ui.is_table() {
-                cx.ui.line(&format!("Success! Data deleted (if it existed) at: {path}"));
+                cx.ui
+                    .line(&format!("Success! Data deleted (if it existed) at: {path}"));
             }
             Ok(Exit::OK)
         }
@@ -149,7 +163,9 @@ fn list(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     exactly(args, 1)?;
     let api = cx.api(args)?;
     let path = sanitize(args.arg(0));
-    let found = api.list(path, page(args)).context(&format!("Error listing {path}"))?;
+    let found = api
+        .list(path, page(args))
+        .context(&format!("Error listing {path}"))?;
     print_keys(cx, path, found)
 }
 
@@ -157,7 +173,9 @@ fn scan(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     exactly(args, 1)?;
     let api = cx.api(args)?;
     let path = sanitize(args.arg(0));
-    let found = api.scan(path, page(args)).context(&format!("Error scanning {path}"))?;
+    let found = api
+        .scan(path, page(args))
+        .context(&format!("Error scanning {path}"))?;
     print_keys(cx, path, found)
 }
 
@@ -168,7 +186,10 @@ fn page(args: &Args) -> Option<(&str, i64)> {
 }
 
 fn print_keys(cx: &mut Cx, path: &str, found: Option<Secret>) -> Result<Exit, Fail> {
-    if let Some(secret) = found.as_ref().filter(|s| s.data.is_none() && s.wrap_info.is_none() && cx.ui.is_table()) {
+    if let Some(secret) = found
+        .as_ref()
+        .filter(|s| s.data.is_none() && s.wrap_info.is_none() && cx.ui.is_table())
+    {
         return Ok(output::secret(&mut cx.ui, secret));
     }
     keys(cx, path, found)
@@ -179,7 +200,10 @@ fn print_keys(cx: &mut Cx, path: &str, found: Option<Secret>) -> Result<Exit, Fa
 /// # Errors
 /// There are none.
 pub fn keys(cx: &mut Cx, path: &str, found: Option<Secret>) -> Result<Exit, Fail> {
-    if let Some(secret) = found.as_ref().filter(|s| s.wrap_info.as_ref().is_some_and(|w| w.ttl != 0)) {
+    if let Some(secret) = found
+        .as_ref()
+        .filter(|s| s.wrap_info.as_ref().is_some_and(|w| w.ttl != 0))
+    {
         return Ok(output::secret(&mut cx.ui, secret));
     }
     let data = found.as_ref().and_then(|s| s.data.as_ref());

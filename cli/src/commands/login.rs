@@ -11,12 +11,18 @@ use crate::output::text::wrap;
 use crate::session::{Api, Cx, TOOL};
 use crate::{kvdata, mfa, output};
 
-const METHOD: Flag = Flag::text("method", "Kind of authentication: token, userpass, approle, ldap, radius, github, jwt, kubernetes, cert.")
-    .default("token");
+const METHOD: Flag = Flag::text(
+    "method",
+    "Kind of authentication: token, userpass, approle, ldap, radius, github, jwt, kubernetes, cert.",
+)
+.default("token");
 const PATH: Flag = Flag::text("path", "Where the auth method is mounted; its kind by default.");
 const NO_STORE: Flag = Flag::bool("no-store", "Do not keep the token for later commands.");
 const NO_PRINT: Flag = Flag::bool("no-print", "Do not print the token.");
-const TOKEN_ONLY: Flag = Flag::bool("token-only", "Print the token alone and do not keep it: -field=token -no-store.");
+const TOKEN_ONLY: Flag = Flag::bool(
+    "token-only",
+    "Print the token alone and do not keep it: -field=token -no-store.",
+);
 
 pub const COMMANDS: &[Command] = &[Command::new("login", "[options] [AUTH K=V...]", "Authenticate locally", run)
     .help(
@@ -65,7 +71,11 @@ fn run(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
 }
 
 fn print(cx: &mut Cx, args: &Args, secret: &Secret, token_only: bool) -> Result<Exit, Fail> {
-    let field = if token_only { Some("token") } else { args.some(&FIELD) };
+    let field = if token_only {
+        Some("token")
+    } else {
+        args.some(&FIELD)
+    };
     if let Some(field) = field {
         return Ok(output::secret_field(&mut cx.ui, secret, field));
     }
@@ -87,10 +97,14 @@ fn settings(cx: &mut Cx, args: &Args, method: &Method) -> Result<Settings, Fail>
         *first = format!("token={first}");
     }
     let parsed = kvdata::parse_texts(&mut cx.stdin(args), &words);
-    let mut settings: Settings =
-        parsed.map_err(|e| Fail::usage(format!("Error parsing configuration: {e}")))?.into_iter().collect();
+    let mut settings: Settings = parsed
+        .map_err(|e| Fail::usage(format!("Error parsing configuration: {e}")))?
+        .into_iter()
+        .collect();
     if settings.get("mount").is_none_or(String::is_empty) {
-        let path = args.some(&PATH).map_or_else(|| with_slash(method.name()), str::to_owned);
+        let path = args
+            .some(&PATH)
+            .map_or_else(|| with_slash(method.name()), str::to_owned);
         settings.insert("mount".into(), path);
     }
     Ok(settings)
@@ -139,10 +153,16 @@ fn unwrap(api: &mut Api, secret: Secret, open: bool) -> Result<(Secret, bool), F
         (None, Some(_)) if !open => Ok((secret, true)),
         (None, Some(wrap)) => {
             api.client.set_token(wrap.token.as_str());
-            let response = api.call("PUT", "sys/wrapping/unwrap", None).context("Error extracting token")?;
+            let response = api
+                .call("PUT", "sys/wrapping/unwrap", None)
+                .context("Error extracting token")?;
             let inner = Secret::parse(&response.body).map_err(|e| failed(&e.to_string()))?;
             let inner = inner.ok_or_else(|| failed("empty response from auth helper"))?;
-            if inner.auth.is_none() { Err(failed("no auth or wrapping info in response")) } else { Ok((inner, false)) }
+            if inner.auth.is_none() {
+                Err(failed("no auth or wrapping info in response"))
+            } else {
+                Ok((inner, false))
+            }
         }
     }
 }
@@ -204,7 +224,11 @@ impl Method {
             Self::Fields(name, needed, optional) => {
                 for field in *needed {
                     // GitHub's token is known by the environment too, as the original tool knows it.
-                    let variable = if *name == "github" { cx.env.get("AUTH_GITHUB_TOKEN") } else { None };
+                    let variable = if *name == "github" {
+                        cx.env.get("AUTH_GITHUB_TOKEN")
+                    } else {
+                        None
+                    };
                     let value = given(field).or(variable);
                     let value = value.ok_or_else(|| failed(format!("'{field}' must be specified")))?;
                     body.insert(*field, value.trim());
@@ -217,7 +241,10 @@ impl Method {
                 format!("auth/{mount}/login")
             }
         };
-        let secret = api.write(&path, body).and_then(conclave_client::http::Answer::ok).context("Error authenticating")?;
+        let secret = api
+            .write(&path, body)
+            .and_then(conclave_client::http::Answer::ok)
+            .context("Error authenticating")?;
         secret.ok_or_else(|| Fail::remote("Error extracting token: empty response from auth helper"))
     }
 }
@@ -244,12 +271,22 @@ fn token(cx: &mut Cx, args: &Args, api: &mut Api, settings: &Settings) -> Result
     };
     let token = token.trim().to_owned();
     if token.is_empty() {
-        return Err(failed("a token must be passed to auth, please view the help for more information".into()));
+        return Err(failed(
+            "a token must be passed to auth, please view the help for more information".into(),
+        ));
     }
-    let mut auth = Auth { client_token: token.clone(), ..Auth::default() };
-    let lookup = settings.get("lookup").is_none_or(|l| crate::goval::parse_bool(l).unwrap_or(true));
+    let mut auth = Auth {
+        client_token: token.clone(),
+        ..Auth::default()
+    };
+    let lookup = settings
+        .get("lookup")
+        .is_none_or(|l| crate::goval::parse_bool(l).unwrap_or(true));
     if !lookup {
-        return Ok(Secret { auth: Some(auth), ..Secret::default() });
+        return Ok(Secret {
+            auth: Some(auth),
+            ..Secret::default()
+        });
     }
     api.client.set_token(token);
     let response = api.call("GET", "auth/token/lookup-self", None);
@@ -260,12 +297,22 @@ fn token(cx: &mut Cx, args: &Args, api: &mut Api, settings: &Settings) -> Result
         let items = found.field(name).and_then(Json::as_array).unwrap_or_default();
         items.iter().filter_map(Json::as_str).map(str::to_owned).collect()
     };
-    auth.accessor = found.field("accessor").and_then(Json::as_str).unwrap_or_default().to_owned();
+    auth.accessor = found
+        .field("accessor")
+        .and_then(Json::as_str)
+        .unwrap_or_default()
+        .to_owned();
     auth.token_policies = Some(list("policies"));
     auth.identity_policies = Some(list("identity_policies"));
     auth.policies = Some([list("policies"), list("identity_policies")].concat());
     auth.metadata = found.field("meta").and_then(Json::as_object).cloned();
     auth.lease_duration = found.field("ttl").and_then(Json::as_i64).unwrap_or_default();
-    auth.renewable = found.field("renewable").and_then(Json::as_bool).unwrap_or_default();
-    Ok(Secret { auth: Some(auth), ..Secret::default() })
+    auth.renewable = found
+        .field("renewable")
+        .and_then(Json::as_bool)
+        .unwrap_or_default();
+    Ok(Secret {
+        auth: Some(auth),
+        ..Secret::default()
+    })
 }

@@ -128,7 +128,11 @@ impl Command {
             Output::Field => &[FORMAT, FIELD],
             Output::Detailed => &[FORMAT, DETAILED],
         };
-        [("HTTP Options", HTTP_FLAGS), ("Output Options", output), ("Command Options", self.flags)]
+        [
+            ("HTTP Options", HTTP_FLAGS),
+            ("Output Options", output),
+            ("Command Options", self.flags),
+        ]
     }
 }
 
@@ -170,7 +174,9 @@ pub fn exactly(args: &Args, count: usize) -> Result<(), Fail> {
 pub fn at_least(args: &Args, count: usize) -> Result<(), Fail> {
     let got = args.rest().len();
     if got < count {
-        return Err(Fail::usage(format!("Not enough arguments (expected {count}, got {got})")));
+        return Err(Fail::usage(format!(
+            "Not enough arguments (expected {count}, got {got})"
+        )));
     }
     Ok(())
 }
@@ -182,7 +188,9 @@ pub fn at_least(args: &Args, count: usize) -> Result<(), Fail> {
 pub fn at_most(args: &Args, count: usize) -> Result<(), Fail> {
     let got = args.rest().len();
     if got > count {
-        return Err(Fail::usage(format!("Too many arguments (expected {count}, got {got})")));
+        return Err(Fail::usage(format!(
+            "Too many arguments (expected {count}, got {got})"
+        )));
     }
     Ok(())
 }
@@ -195,5 +203,9 @@ pub fn sanitize(path: &str) -> &str {
 /// A path with one slash at its end, unless it is empty.
 pub fn with_slash(path: &str) -> String {
     let path = path.trim();
-    if path.is_empty() || path.ends_with('/') { path.to_owned() } else { format!("{path}/") }
+    if path.is_empty() || path.ends_with('/') {
+        path.to_owned()
+    } else {
+        format!("{path}/")
+    }
 }

@@ -20,52 +20,125 @@ const DESCRIPTION: Flag = Flag::text("description", "What the mount is for.");
 const PATH: Flag = Flag::text("path", "Where to mount; the type by default.");
 const DEFAULT_LEASE_TTL: Flag = Flag::span("default-lease-ttl", "Life of leases that ask for none.");
 const MAX_LEASE_TTL: Flag = Flag::span("max-lease-ttl", "Longest life of leases.");
-const AUDIT_REQUEST_KEYS: Flag =
-    Flag::list("audit-non-hmac-request-keys", "Request field that audit logs show in clear. May be given several times.");
-const AUDIT_RESPONSE_KEYS: Flag =
-    Flag::list("audit-non-hmac-response-keys", "Response field that audit logs show in clear. May be given several times.");
-const LISTING_VISIBILITY: Flag = Flag::text("listing-visibility", "Who sees the mount in the user interface's list.");
-const PASSTHROUGH_HEADERS: Flag =
-    Flag::list("passthrough-request-headers", "Request header handed to the engine. May be given several times.");
-const RESPONSE_HEADERS: Flag =
-    Flag::list("allowed-response-headers", "Response header the engine may set. May be given several times.");
+const AUDIT_REQUEST_KEYS: Flag = Flag::list(
+    "audit-non-hmac-request-keys",
+    "Request field that audit logs show in clear. May be given several times.",
+);
+const AUDIT_RESPONSE_KEYS: Flag = Flag::list(
+    "audit-non-hmac-response-keys",
+    "Response field that audit logs show in clear. May be given several times.",
+);
+const LISTING_VISIBILITY: Flag = Flag::text(
+    "listing-visibility",
+    "Who sees the mount in the user interface's list.",
+);
+const PASSTHROUGH_HEADERS: Flag = Flag::list(
+    "passthrough-request-headers",
+    "Request header handed to the engine. May be given several times.",
+);
+const RESPONSE_HEADERS: Flag = Flag::list(
+    "allowed-response-headers",
+    "Response header the engine may set. May be given several times.",
+);
 const FORCE_NO_CACHE: Flag = Flag::bool("force-no-cache", "Do not cache reads of the mount.");
 const PLUGIN_NAME: Flag = Flag::text("plugin-name", "Name of the plugin, for the type 'plugin'.");
 const PLUGIN_VERSION: Flag = Flag::text("plugin-version", "Version of the plugin.");
-const OPTIONS: Flag = Flag::map("options", "An option key=value of the mount. May be given several times.");
+const OPTIONS: Flag = Flag::map(
+    "options",
+    "An option key=value of the mount. May be given several times.",
+);
 const LOCAL: Flag = Flag::bool("local", "Do not replicate the mount to other clusters.");
 const SEAL_WRAP: Flag = Flag::bool("seal-wrap", "Wrap critical values by the seal.");
-const ENTROPY: Flag = Flag::bool("external-entropy-access", "Let the engine use an external source of entropy.");
+const ENTROPY: Flag = Flag::bool(
+    "external-entropy-access",
+    "Let the engine use an external source of entropy.",
+);
 const VERSION: Flag = Flag::int("version", "Version of the engine, where it has several.");
 const TOKEN_TYPE: Flag = Flag::text("token-type", "Kind of tokens that logins make.");
-const LOCKOUT_THRESHOLD: Flag = Flag::int("user-lockout-threshold", "Failed logins after which a user is locked out.");
+const LOCKOUT_THRESHOLD: Flag = Flag::int(
+    "user-lockout-threshold",
+    "Failed logins after which a user is locked out.",
+);
 const LOCKOUT_DURATION: Flag = Flag::span("user-lockout-duration", "How long a user is locked out.");
-const LOCKOUT_RESET: Flag = Flag::span("user-lockout-counter-reset-duration", "Time after which failed logins are forgotten.");
+const LOCKOUT_RESET: Flag = Flag::span(
+    "user-lockout-counter-reset-duration",
+    "Time after which failed logins are forgotten.",
+);
 const LOCKOUT_DISABLE: Flag = Flag::bool("user-lockout-disable", "Never lock users out.");
 pub const DETAILED: Flag = Flag::bool("detailed", "Print settings and versions too.");
 
 /// Flags of `secrets enable`.
 pub const SECRETS_ENABLE: &[Flag] = &[
-    DESCRIPTION, PATH, DEFAULT_LEASE_TTL, MAX_LEASE_TTL, AUDIT_REQUEST_KEYS, AUDIT_RESPONSE_KEYS, LISTING_VISIBILITY,
-    PASSTHROUGH_HEADERS, RESPONSE_HEADERS, FORCE_NO_CACHE, PLUGIN_NAME, PLUGIN_VERSION, OPTIONS, LOCAL, SEAL_WRAP,
-    ENTROPY, VERSION,
+    DESCRIPTION,
+    PATH,
+    DEFAULT_LEASE_TTL,
+    MAX_LEASE_TTL,
+    AUDIT_REQUEST_KEYS,
+    AUDIT_RESPONSE_KEYS,
+    LISTING_VISIBILITY,
+    PASSTHROUGH_HEADERS,
+    RESPONSE_HEADERS,
+    FORCE_NO_CACHE,
+    PLUGIN_NAME,
+    PLUGIN_VERSION,
+    OPTIONS,
+    LOCAL,
+    SEAL_WRAP,
+    ENTROPY,
+    VERSION,
 ];
 /// Flags of `auth enable`.
 pub const AUTH_ENABLE: &[Flag] = &[
-    DESCRIPTION, PATH, DEFAULT_LEASE_TTL, MAX_LEASE_TTL, AUDIT_REQUEST_KEYS, AUDIT_RESPONSE_KEYS, LISTING_VISIBILITY,
-    PASSTHROUGH_HEADERS, RESPONSE_HEADERS, PLUGIN_NAME, PLUGIN_VERSION, OPTIONS, LOCAL, SEAL_WRAP, ENTROPY, VERSION,
+    DESCRIPTION,
+    PATH,
+    DEFAULT_LEASE_TTL,
+    MAX_LEASE_TTL,
+    AUDIT_REQUEST_KEYS,
+    AUDIT_RESPONSE_KEYS,
+    LISTING_VISIBILITY,
+    PASSTHROUGH_HEADERS,
+    RESPONSE_HEADERS,
+    PLUGIN_NAME,
+    PLUGIN_VERSION,
+    OPTIONS,
+    LOCAL,
+    SEAL_WRAP,
+    ENTROPY,
+    VERSION,
     TOKEN_TYPE,
 ];
 /// Flags of `secrets tune`.
 pub const SECRETS_TUNE: &[Flag] = &[
-    DESCRIPTION, DEFAULT_LEASE_TTL, MAX_LEASE_TTL, AUDIT_REQUEST_KEYS, AUDIT_RESPONSE_KEYS, LISTING_VISIBILITY,
-    PASSTHROUGH_HEADERS, RESPONSE_HEADERS, PLUGIN_VERSION, OPTIONS, VERSION,
+    DESCRIPTION,
+    DEFAULT_LEASE_TTL,
+    MAX_LEASE_TTL,
+    AUDIT_REQUEST_KEYS,
+    AUDIT_RESPONSE_KEYS,
+    LISTING_VISIBILITY,
+    PASSTHROUGH_HEADERS,
+    RESPONSE_HEADERS,
+    PLUGIN_VERSION,
+    OPTIONS,
+    VERSION,
 ];
 /// Flags of `auth tune`.
 pub const AUTH_TUNE: &[Flag] = &[
-    DESCRIPTION, DEFAULT_LEASE_TTL, MAX_LEASE_TTL, AUDIT_REQUEST_KEYS, AUDIT_RESPONSE_KEYS, LISTING_VISIBILITY,
-    PASSTHROUGH_HEADERS, RESPONSE_HEADERS, PLUGIN_VERSION, OPTIONS, VERSION, TOKEN_TYPE, LOCKOUT_THRESHOLD,
-    LOCKOUT_DURATION, LOCKOUT_RESET, LOCKOUT_DISABLE,
+    DESCRIPTION,
+    DEFAULT_LEASE_TTL,
+    MAX_LEASE_TTL,
+    AUDIT_REQUEST_KEYS,
+    AUDIT_RESPONSE_KEYS,
+    LISTING_VISIBILITY,
+    PASSTHROUGH_HEADERS,
+    RESPONSE_HEADERS,
+    PLUGIN_VERSION,
+    OPTIONS,
+    VERSION,
+    TOKEN_TYPE,
+    LOCKOUT_THRESHOLD,
+    LOCKOUT_DURATION,
+    LOCKOUT_RESET,
+    LOCKOUT_DISABLE,
 ];
 
 /// The two families of mounts.
@@ -143,7 +216,11 @@ pub fn enable(cx: &mut Cx, args: &Args, family: Family) -> Result<Exit, Fail> {
     body.insert("type", kind);
     body.insert("description", args.text(&DESCRIPTION));
     body.insert("config", settings);
-    for (name, flag) in [("local", &LOCAL), ("seal_wrap", &SEAL_WRAP), ("external_entropy_access", &ENTROPY)] {
+    for (name, flag) in [
+        ("local", &LOCAL),
+        ("seal_wrap", &SEAL_WRAP),
+        ("external_entropy_access", &ENTROPY),
+    ] {
         body.insert(name, args.is(flag));
     }
     if let Some(options) = options(args) {
@@ -153,10 +230,17 @@ pub fn enable(cx: &mut Cx, args: &Args, family: Family) -> Result<Exit, Fail> {
         Family::Secrets => "Error enabling".to_owned(),
         Family::Auth => format!("Error enabling {kind} auth"),
     };
-    api.call("POST", &format!("{}/{path}", family.base()), Some(body)).context(&sentence)?;
-    let version = args.some(&PLUGIN_VERSION).map(|v| format!(" version {v}")).unwrap_or_default();
+    api.call("POST", &format!("{}/{path}", family.base()), Some(body))
+        .context(&sentence)?;
+    let version = args
+        .some(&PLUGIN_VERSION)
+        .map(|v| format!(" version {v}"))
+        .unwrap_or_default();
     let the = if family == Family::Secrets { "the " } else { "" };
-    cx.ui.line(&format!("Success! Enabled {the}{kind} {}{version} at: {path}", family.thing()));
+    cx.ui.line(&format!(
+        "Success! Enabled {the}{kind} {}{version} at: {path}",
+        family.thing()
+    ));
     Ok(Exit::OK)
 }
 
@@ -169,8 +253,12 @@ pub fn disable(cx: &mut Cx, args: &Args, family: Family) -> Result<Exit, Fail> {
     let api = cx.api(args)?;
     let path = with_slash(sanitize(args.arg(0)));
     let sentence = format!("Error disabling {} at {path}", family.thing());
-    api.call("DELETE", &format!("{}/{path}", family.base()), None).context(&sentence)?;
-    cx.ui.line(&format!("Success! Disabled the {} (if it existed) at: {path}", family.thing()));
+    api.call("DELETE", &format!("{}/{path}", family.base()), None)
+        .context(&sentence)?;
+    cx.ui.line(&format!(
+        "Success! Disabled the {} (if it existed) at: {path}",
+        family.thing()
+    ));
     Ok(Exit::OK)
 }
 
@@ -205,7 +293,10 @@ pub fn tune(cx: &mut Cx, args: &Args, family: Family) -> Result<Exit, Fail> {
     if args.given(&LOCKOUT_THRESHOLD) {
         lockout.insert("lockout_threshold", args.int(&LOCKOUT_THRESHOLD).to_string());
     }
-    for (name, flag) in [("lockout_duration", &LOCKOUT_DURATION), ("lockout_counter_reset_duration", &LOCKOUT_RESET)] {
+    for (name, flag) in [
+        ("lockout_duration", &LOCKOUT_DURATION),
+        ("lockout_counter_reset_duration", &LOCKOUT_RESET),
+    ] {
         if args.given(flag) {
             lockout.insert(name, ttl(args.span(flag)));
         }
@@ -219,7 +310,8 @@ pub fn tune(cx: &mut Cx, args: &Args, family: Family) -> Result<Exit, Fail> {
     let under = if family == Family::Auth { "auth/" } else { "" };
     api.call("POST", &format!("sys/mounts/{under}{path}/tune"), Some(body))
         .context(&format!("Error tuning {} {path}", family.thing()))?;
-    cx.ui.line(&format!("Success! Tuned the {} at: {path}", family.thing()));
+    cx.ui
+        .line(&format!("Success! Tuned the {} at: {path}", family.thing()));
     Ok(Exit::OK)
 }
 
@@ -233,30 +325,55 @@ pub fn relocate(cx: &mut Cx, args: &Args, family: Family) -> Result<Exit, Fail> 
     let api = cx.api(args)?;
     let thing = family.thing();
     let under = if family == Family::Auth { "auth/" } else { "" };
-    let body: Fields = [("from", format!("{under}{from}")), ("to", format!("{under}{to}"))].into_iter().collect();
+    let full = |path: &str| format!("{under}{}", path.strip_prefix(under).unwrap_or(path));
+    let body: Fields = [("from", full(&from)), ("to", full(&to))].into_iter().collect();
     let sentence = format!("Error moving {thing} {from} to {to}");
     let response = api.call("POST", "sys/remount", Some(body)).context(&sentence)?;
-    let answer = conclave_client::http::Secret::parse(&response.body).map_err(|e| Fail::remote(e.to_string()))?;
-    let id = answer.as_ref().and_then(|s| s.field("migration_id")).map(plain).unwrap_or_default();
-    cx.ui.line(&format!("Started moving {thing} {from} to {to}, with migration ID {id}"));
-    for _ in 0..MOVE_POLLS {
-        let status = api
-            .get(&format!("sys/remount/status/{id}"))
-            .context(&format!("Error checking migration status of {thing} {from} to {to}"))?;
-        let status = status.get("migration_info").and_then(|i| i.get("status")).map(plain);
+    let answer =
+        conclave_client::http::Secret::parse(&response.body).map_err(|e| Fail::remote(e.to_string()))?;
+    let id = answer
+        .as_ref()
+        .and_then(|s| s.field("migration_id"))
+        .map(plain)
+        .unwrap_or_default();
+    cx.ui.line(&format!(
+        "Started moving {thing} {from} to {to}, with migration ID {id}"
+    ));
+    for poll in 0..MOVE_POLLS {
+        let status = api.get(&format!("sys/remount/status/{id}")).context(&format!(
+            "Error checking migration status of {thing} {from} to {to}"
+        ))?;
+        let status = status
+            .get("migration_info")
+            .and_then(|i| i.get("status"))
+            .map(plain);
         match status.as_deref() {
             Some("success") => {
-                cx.ui.line(&format!("Success! Finished moving {thing} {from} to {to}, with migration ID {id}"));
+                cx.ui.line(&format!(
+                    "Success! Finished moving {thing} {from} to {to}, with migration ID {id}"
+                ));
                 return Ok(Exit::OK);
             }
             Some("failure") => {
-                let text = format!("Failure! Error encountered moving {thing} {from} to {to}, with migration ID {id}");
+                let text = format!(
+                    "Failure! Error encountered moving {thing} {from} to {to}, with migration ID {id}"
+                );
                 return Err(Fail::remote(text));
             }
-            _ => api.pause(MOVE_POLL),
+            _ => {
+                if poll == 0 {
+                    let text = format!(
+                        "Waiting for terminal status in migration of {thing} {from} to {to}, with migration ID {id}"
+                    );
+                    cx.ui.line(&text);
+                }
+                api.pause(MOVE_POLL);
+            }
         }
     }
-    Err(Fail::remote(format!("The move of {thing} {from} to {to} is not done yet; its migration ID is {id}")))
+    Err(Fail::remote(format!(
+        "The move of {thing} {from} to {to} is not done yet; its migration ID is {id}"
+    )))
 }
 
 /// Lists mounts.
@@ -272,10 +389,17 @@ pub fn list(cx: &mut Cx, args: &Args, family: Family) -> Result<Exit, Fail> {
     };
     let mounts = api.get(family.base()).context(sentence)?;
     if !cx.ui.is_table() {
-        let documents: Fields = mounts.iter().map(|(path, mount)| (path, document(mount))).collect();
+        let documents: Fields = mounts
+            .iter()
+            .map(|(path, mount)| (path, document(mount)))
+            .collect();
         return Ok(output::value(&mut cx.ui, &documents.into()));
     }
-    let lines = if args.is(&DETAILED) { detailed(&mounts, family) } else { simple(&mounts, family) };
+    let lines = if args.is(&DETAILED) {
+        detailed(&mounts, family)
+    } else {
+        simple(&mounts, family)
+    };
     cx.ui.line(&table::with_header(&lines, "|"));
     Ok(Exit::OK)
 }
@@ -298,13 +422,22 @@ fn simple(mounts: &Fields, family: Family) -> Vec<String> {
     }];
     for (path, mount) in mounts.sorted() {
         let cells = columns.iter().map(|c| text(mount, c));
-        lines.push(std::iter::once(path.to_owned()).chain(cells).collect::<Vec<_>>().join(" | "));
+        lines.push(
+            std::iter::once(path.to_owned())
+                .chain(cells)
+                .collect::<Vec<_>>()
+                .join(" | "),
+        );
     }
     lines
 }
 
 fn detailed(mounts: &Fields, family: Family) -> Vec<String> {
-    let special = if family == Family::Secrets { "Force No Cache" } else { "Token Type" };
+    let special = if family == Family::Secrets {
+        "Force No Cache"
+    } else {
+        "Token Type"
+    };
     let mut lines = vec![format!(
         "Path | Plugin | Accessor | Default TTL | Max TTL | {special} | Replication | Seal Wrap | External Entropy \
          Access | Options | Description | UUID | Version | Running Version | Running SHA256 | Deprecation Status"
@@ -325,11 +458,18 @@ fn detailed(mounts: &Fields, family: Family) -> Vec<String> {
             text(mount, "accessor"),
             ttl("default_lease_ttl"),
             ttl("max_lease_ttl"),
-            if family == Family::Secrets { truth(&config, "force_no_cache") } else { text(&config, "token_type") },
+            if family == Family::Secrets {
+                truth(&config, "force_no_cache")
+            } else {
+                text(&config, "token_type")
+            },
             if local { "local" } else { "replicated" }.to_owned(),
             truth(mount, "seal_wrap"),
             truth(mount, "external_entropy_access"),
-            mount.get("options").filter(|o| !o.is_null()).map_or_else(|| "map[]".to_owned(), plain),
+            mount
+                .get("options")
+                .filter(|o| !o.is_null())
+                .map_or_else(|| "map[]".to_owned(), plain),
             text(mount, "description"),
             text(mount, "uuid"),
             text(mount, "plugin_version"),
@@ -351,11 +491,17 @@ fn document(mount: &Json) -> Fields {
         }
     };
     texts(&mut out, &["uuid", "type", "description", "accessor"]);
-    let given = mount.get("config").and_then(Json::as_object).cloned().unwrap_or_default();
+    let given = mount
+        .get("config")
+        .and_then(Json::as_object)
+        .cloned()
+        .unwrap_or_default();
     let mut config = Fields::new();
-    for (name, zero) in
-        [("default_lease_ttl", Json::from(0_i64)), ("max_lease_ttl", Json::from(0_i64)), ("force_no_cache", Json::Bool(false))]
-    {
+    for (name, zero) in [
+        ("default_lease_ttl", Json::from(0_i64)),
+        ("max_lease_ttl", Json::from(0_i64)),
+        ("force_no_cache", Json::Bool(false)),
+    ] {
         config.push(name, given.get(name).cloned().unwrap_or(zero));
     }
     for name in [
@@ -368,7 +514,8 @@ fn document(mount: &Json) -> Fields {
         "user_lockout_config",
         "plugin_name",
     ] {
-        let is_empty = |v: &Json| v.is_null() || v.as_str() == Some("") || v.as_array().is_some_and(<[Json]>::is_empty);
+        let is_empty =
+            |v: &Json| v.is_null() || v.as_str() == Some("") || v.as_array().is_some_and(<[Json]>::is_empty);
         if let Some(value) = given.get(name).filter(|v| !is_empty(v)) {
             config.push(name, value.clone());
         }
@@ -378,6 +525,14 @@ fn document(mount: &Json) -> Fields {
     for name in ["local", "seal_wrap", "external_entropy_access"] {
         out.push(name, mount.get(name).and_then(Json::as_bool).unwrap_or(false));
     }
-    texts(&mut out, &["plugin_version", "running_plugin_version", "running_sha256", "deprecation_status"]);
+    texts(
+        &mut out,
+        &[
+            "plugin_version",
+            "running_plugin_version",
+            "running_sha256",
+            "deprecation_status",
+        ],
+    );
     out
 }

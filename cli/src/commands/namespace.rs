@@ -10,10 +10,17 @@ use crate::output::text::wrap;
 use crate::output::{self, SealStatus};
 use crate::session::{Api, Cx, unlock_key};
 
-const CUSTOM_METADATA: Flag = Flag::map("custom-metadata", "A key=value that describes the namespace. May be given several times.");
-const REMOVE_CUSTOM_METADATA: Flag = Flag::list("remove-custom-metadata", "Custom metadata to remove. May be given several times.");
+const CUSTOM_METADATA: Flag = Flag::map(
+    "custom-metadata",
+    "A key=value that describes the namespace. May be given several times.",
+);
+const REMOVE_CUSTOM_METADATA: Flag = Flag::list(
+    "remove-custom-metadata",
+    "Custom metadata to remove. May be given several times.",
+);
 const SEAL_FILE: Flag = Flag::text("seal", "File with one seal stanza.");
-const KEY_SHARES: Flag = Flag::int("key-shares", "Number of unseal keys of the namespace's own seal.").alias(&["n"]);
+const KEY_SHARES: Flag =
+    Flag::int("key-shares", "Number of unseal keys of the namespace's own seal.").alias(&["n"]);
 const KEY_THRESHOLD: Flag = Flag::int("key-threshold", "Number of unseal keys needed.").alias(&["t"]);
 const DETAILED: Flag = Flag::bool("detailed", "Print what is known of each namespace.");
 const RESET: Flag = Flag::bool("reset", "Forget the keys given so far.");
@@ -64,19 +71,34 @@ fn create(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     let path = args.arg(0).trim();
     let api = cx.api(args)?;
     let mut body = Fields::new();
-    body.insert("custom_metadata", args.map(&CUSTOM_METADATA).into_iter().collect::<Fields>());
+    body.insert(
+        "custom_metadata",
+        args.map(&CUSTOM_METADATA).into_iter().collect::<Fields>(),
+    );
     let (shares, threshold) = (args.int(&KEY_SHARES), args.int(&KEY_THRESHOLD));
     if let Some(file) = args.some(&SEAL_FILE) {
         let failed = |e: String| Fail::remote(format!("Error reading seal config file: {e}"));
         let bytes = crate::kvdata::read_file(file).map_err(failed)?;
-        body.insert("seal", String::from_utf8(bytes).map_err(|_| failed("it is not text".into()))?);
+        body.insert(
+            "seal",
+            String::from_utf8(bytes).map_err(|_| failed("it is not text".into()))?,
+        );
     } else if shares != 0 || threshold != 0 {
-        body.insert("seal", format!("seal \"shamir\" {{\n    shares = {shares}\n    threshold = {threshold}\n}}"));
+        body.insert(
+            "seal",
+            format!("seal \"shamir\" {{\n    shares = {shares}\n    threshold = {threshold}\n}}"),
+        );
     }
     let sentence = "Error creating namespace";
-    let response = api.call("PUT", &format!("sys/namespaces/{path}"), Some(body)).context(sentence)?;
+    let response = api
+        .call("POST", &format!("sys/namespaces/{path}"), Some(body))
+        .context(sentence)?;
     let mut made = data(&response, sentence)?;
-    let keys = made.get("key_shares").and_then(Json::as_array).map(<[Json]>::to_vec).unwrap_or_default();
+    let keys = made
+        .get("key_shares")
+        .and_then(Json::as_array)
+        .map(<[Json]>::to_vec)
+        .unwrap_or_default();
     if cx.ui.is_table() && !keys.is_empty() {
         for (i, key) in keys.iter().enumerate() {
             cx.ui.line(&format!("Unseal Key {}: {}", i + 1, plain(key)));
@@ -100,9 +122,19 @@ fn create(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
 fn list(cx: &mut Cx, args: &Args, deep: bool) -> Result<Exit, Fail> {
     at_most(args, 0)?;
     let api = cx.api(args)?;
-    let found = if deep { api.scan("sys/namespaces", None) } else { api.list("sys/namespaces", None) };
-    let sentence = if deep { "Error scanning namespaces" } else { "Error listing namespaces" };
-    let found = found.context(sentence)?.filter(|s| s.field("keys").is_some_and(|k| k.as_array().is_some()));
+    let found = if deep {
+        api.scan("sys/namespaces", None)
+    } else {
+        api.list("sys/namespaces", None)
+    };
+    let sentence = if deep {
+        "Error scanning namespaces"
+    } else {
+        "Error listing namespaces"
+    };
+    let found = found
+        .context(sentence)?
+        .filter(|s| s.field("keys").is_some_and(|k| k.as_array().is_some()));
     let Some(found) = found else {
         if !cx.ui.is_table() {
             output::value(&mut cx.ui, &Fields::new().into());
@@ -111,7 +143,10 @@ fn list(cx: &mut Cx, args: &Args, deep: bool) -> Result<Exit, Fail> {
         return Err(Fail::remote("No namespaces found"));
     };
     if args.is(&DETAILED) && !cx.ui.is_table() {
-        return Ok(output::value(&mut cx.ui, &found.field("key_info").cloned().unwrap_or_default()));
+        return Ok(output::value(
+            &mut cx.ui,
+            &found.field("key_info").cloned().unwrap_or_default(),
+        ));
     }
     Ok(output::list(&mut cx.ui, &found))
 }
@@ -119,8 +154,12 @@ fn list(cx: &mut Cx, args: &Args, deep: bool) -> Result<Exit, Fail> {
 fn lookup(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     exactly(args, 1)?;
     let api = cx.api(args)?;
-    let found = api.read(&format!("sys/namespaces/{}", args.arg(0).trim())).context("Error looking up namespace")?;
-    let found = found.and_then(|s| s.data).ok_or_else(|| Fail::remote("Namespace not found"))?;
+    let found = api
+        .read(&format!("sys/namespaces/{}", args.arg(0).trim()))
+        .context("Error looking up namespace")?;
+    let found = found
+        .and_then(|s| s.data)
+        .ok_or_else(|| Fail::remote("Namespace not found"))?;
     Ok(output::fields(&mut cx.ui, &found))
 }
 
@@ -131,7 +170,9 @@ fn patch(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
         custom.insert(name, Json::Null);
     }
     if custom.is_empty() {
-        return Err(Fail::usage("Must supply at least one of -custom-metadata or -remove-custom-metadata"));
+        return Err(Fail::usage(
+            "Must supply at least one of -custom-metadata or -remove-custom-metadata",
+        ));
     }
     let api = cx.api(args)?;
     let body: Fields = [("custom_metadata", custom)].into_iter().collect();
@@ -148,10 +189,13 @@ fn delete(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     let api = cx.api(args)?;
     let path = super::with_slash(super::sanitize(args.arg(0)));
     let sentence = "Error deleting namespace";
-    let response = api.call("DELETE", &format!("sys/namespaces/{path}"), None).context(sentence)?;
+    let response = api
+        .call("DELETE", &format!("sys/namespaces/{path}"), None)
+        .context(sentence)?;
     let answer = data(&response, sentence)?;
     if answer.get("status").and_then(Json::as_str) == Some("in-progress") {
-        cx.ui.line(&format!("Success! Namespace deletion scheduled: {path}"));
+        cx.ui
+            .line(&format!("Success! Namespace deletion scheduled: {path}"));
     } else {
         cx.ui.warn("Requested namespace does not exist");
     }
@@ -161,7 +205,9 @@ fn delete(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
 fn lock_path(args: &Args, action: &str) -> Result<String, Fail> {
     at_most(args, 1)?;
     let path = super::sanitize(args.arg(0));
-    Ok(format!("sys/namespaces/api-lock/{action}/{path}").trim_end_matches('/').to_owned())
+    Ok(format!("sys/namespaces/api-lock/{action}/{path}")
+        .trim_end_matches('/')
+        .to_owned())
 }
 
 fn lock(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
@@ -187,7 +233,8 @@ fn unlock(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     let api = cx.api(args)?;
     let key = unlock_key(args);
     let body = (!key.is_empty()).then(|| Fields::from_iter([("unlock_key", key)]));
-    api.call("PUT", &path, body).context("Error unlocking namespace")?;
+    api.call("PUT", &path, body)
+        .context("Error unlocking namespace")?;
     if key.is_empty() {
         cx.ui.warn("Namespace unlocked using sudo capabilities");
     } else {
@@ -200,20 +247,29 @@ fn seal(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     exactly(args, 1)?;
     let api = cx.api(args)?;
     let path = super::sanitize(args.arg(0));
-    api.call("PUT", &format!("sys/namespaces/{path}/seal"), None).context("Error sealing namespace")?;
-    cx.ui.line(&format!("Success! Namespace {} is sealed.", quote(path)));
+    api.call("PUT", &format!("sys/namespaces/{path}/seal"), None)
+        .context("Error sealing")?;
+    cx.ui
+        .line(&format!("Success! Namespace {} is sealed.", quote(path)));
     Ok(Exit::OK)
 }
 
 fn seal_status(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     exactly(args, 1)?;
     let api = cx.api(args)?;
-    let found = api.get(&format!("sys/namespaces/{}/seal-status", super::sanitize(args.arg(0))));
+    let found = api.get(&format!(
+        "sys/namespaces/{}/seal-status",
+        super::sanitize(args.arg(0))
+    ));
     print_seal(cx, &found.context("Error checking seal status")?)
 }
 
 fn print_seal(cx: &mut Cx, found: &Fields) -> Result<Exit, Fail> {
-    let seal = found.get("seal_status").and_then(Json::as_object).unwrap_or(found).clone();
+    let seal = found
+        .get("seal_status")
+        .and_then(Json::as_object)
+        .unwrap_or(found)
+        .clone();
     Ok(output::status(&mut cx.ui, &SealStatus { seal, leader: None }))
 }
 

@@ -31,17 +31,25 @@ fn write(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     let bytes = match args.arg(1).trim() {
         "-" => {
             let mut bytes = Vec::new();
-            std::io::Read::read_to_end(&mut cx.stdin(args), &mut bytes)
-                .map_err(|e| Fail::remote(format!("Error reading policy: {}", conclave_client::http::plain(&e))))?;
+            std::io::Read::read_to_end(&mut cx.stdin(args), &mut bytes).map_err(|e| {
+                Fail::remote(format!(
+                    "Error reading policy: {}",
+                    conclave_client::http::plain(&e)
+                ))
+            })?;
             bytes
         }
         path => read_file(path).map_err(|e| Fail::remote(format!("Error opening policy file: {e}")))?,
     };
-    let text = String::from_utf8(bytes).map_err(|_| Fail::remote("Error reading policy: it is not UTF-8 text"))?;
+    let text =
+        String::from_utf8(bytes).map_err(|_| Fail::remote("Error reading policy: it is not UTF-8 text"))?;
     let body: Fields = [("policy", text)].into_iter().collect();
-    api.call("PUT", &format!("sys/policies/acl/{name}"), Some(body)).context("Error uploading policy")?;
+    api.call("PUT", &format!("sys/policies/acl/{name}"), Some(body))
+        .context("Error uploading policy")?;
     if given != name {
-        cx.ui.warn(&format!("Policy name was converted from \"{given}\" to \"{name}\""));
+        cx.ui.warn(&format!(
+            "Policy name was converted from \"{given}\" to \"{name}\""
+        ));
     }
     cx.ui.line(&format!("Success! Uploaded policy: {name}"));
     Ok(Exit::OK)
@@ -51,8 +59,13 @@ fn read(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     exactly(args, 1)?;
     let api = cx.api(args)?;
     let name = args.arg(0).trim().to_lowercase();
-    let secret = api.read(&format!("sys/policies/acl/{name}")).context(&format!("Error reading policy named {name}"))?;
-    let rules = secret.as_ref().and_then(|s| s.field("policy").or_else(|| s.field("rules"))).and_then(Json::as_str);
+    let secret = api
+        .read(&format!("sys/policies/acl/{name}"))
+        .context(&format!("Error reading policy named {name}"))?;
+    let rules = secret
+        .as_ref()
+        .and_then(|s| s.field("policy").or_else(|| s.field("rules")))
+        .and_then(Json::as_str);
     let Some(rules) = rules.filter(|r| !r.is_empty()) else {
         return Err(Fail::remote(format!("No policy named: {name}")));
     };
@@ -67,12 +80,23 @@ fn read(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
 fn list(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     at_most(args, 0)?;
     let api = cx.api(args)?;
-    let secret = api.list("sys/policies/acl", None).context("Error listing policies")?;
-    let keys = secret.as_ref().and_then(|s: &Secret| s.field("keys")).cloned().unwrap_or_default();
+    let secret = api
+        .list("sys/policies/acl", None)
+        .context("Error listing policies")?;
+    let keys = secret
+        .as_ref()
+        .and_then(|s: &Secret| s.field("keys"))
+        .cloned()
+        .unwrap_or_default();
     if !cx.ui.is_table() {
         return Ok(output::value(&mut cx.ui, &keys));
     }
-    for name in keys.as_array().unwrap_or_default().iter().filter_map(Json::as_str) {
+    for name in keys
+        .as_array()
+        .unwrap_or_default()
+        .iter()
+        .filter_map(Json::as_str)
+    {
         cx.ui.line(name);
     }
     Ok(Exit::OK)
@@ -82,7 +106,8 @@ fn delete(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     exactly(args, 1)?;
     let api = cx.api(args)?;
     let name = args.arg(0).trim().to_lowercase();
-    api.call("DELETE", &format!("sys/policies/acl/{name}"), None).context(&format!("Error deleting {name}"))?;
+    api.call("DELETE", &format!("sys/policies/acl/{name}"), None)
+        .context(&format!("Error deleting {name}"))?;
     cx.ui.line(&format!("Success! Deleted policy: {name}"));
     Ok(Exit::OK)
 }
@@ -91,10 +116,16 @@ fn fmt(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     exactly(args, 1)?;
     let path = crate::policyfmt::expand(&cx.env, args.arg(0).trim());
     let bytes = read_file(&path).map_err(|e| Fail::usage(format!("Error reading source file: {e}")))?;
-    let text = String::from_utf8(bytes).map_err(|_| Fail::usage("Error reading source file: it is not UTF-8 text"))?;
-    let formatted = crate::policyfmt::format(&text).map_err(|e| Fail::usage(format!("failed to parse policy: {e}")))?;
-    std::fs::write(&path, formatted)
-        .map_err(|e| Fail::usage(format!("Error writing result: {}", conclave_client::http::plain(&e))))?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| Fail::usage("Error reading source file: it is not UTF-8 text"))?;
+    let formatted =
+        crate::policyfmt::format(&text).map_err(|e| Fail::usage(format!("failed to parse policy: {e}")))?;
+    std::fs::write(&path, formatted).map_err(|e| {
+        Fail::usage(format!(
+            "Error writing result: {}",
+            conclave_client::http::plain(&e)
+        ))
+    })?;
     cx.ui.line(&format!("Success! Formatted policy: {path}"));
     Ok(Exit::OK)
 }

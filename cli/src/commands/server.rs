@@ -2,6 +2,7 @@
 
 use conclave_server::dev::{DevOptions, DevServer};
 use conclave_server::operations::logs;
+use conclave_server::serve::Server;
 use conclave_server::{Error, hardening};
 
 use super::Command;
@@ -9,18 +10,43 @@ use crate::exit::{Exit, Fail};
 use crate::flags::{Args, Flag};
 use crate::session::Cx;
 
-const CONFIG: Flag = Flag::list("config", "A configuration file, or a directory of them. May be given several times.");
-const DEV: Flag = Flag::bool("dev", "Run a development server: in memory, unsealed, not for secrets.");
-const DEV_ROOT_TOKEN_ID: Flag = Flag::text("dev-root-token-id", "The development server's root token.").env("DEV_ROOT_TOKEN_ID");
-const DEV_LISTEN_ADDRESS: Flag =
-    Flag::text("dev-listen-address", "Where the development server listens.").default("127.0.0.1:8200").env("DEV_LISTEN_ADDRESS");
-const DEV_NO_STORE_TOKEN: Flag = Flag::bool("dev-no-store-token", "Do not keep the development server's root token for commands.");
-const DEV_TLS: Flag = Flag::bool("dev-tls", "Let the development server speak TLS with a certificate of its own.");
-const LOG_LEVEL: Flag = Flag::text("log-level", "Least level that is logged: trace, debug, info, warn, error.").env("LOG_LEVEL");
+const CONFIG: Flag = Flag::list(
+    "config",
+    "A configuration file, or a directory of them. May be given several times.",
+);
+const DEV: Flag = Flag::bool(
+    "dev",
+    "Run a development server: in memory, unsealed, not for secrets.",
+);
+const DEV_ROOT_TOKEN_ID: Flag =
+    Flag::text("dev-root-token-id", "The development server's root token.").env("DEV_ROOT_TOKEN_ID");
+const DEV_LISTEN_ADDRESS: Flag = Flag::text("dev-listen-address", "Where the development server listens.")
+    .default("127.0.0.1:8200")
+    .env("DEV_LISTEN_ADDRESS");
+const DEV_NO_STORE_TOKEN: Flag = Flag::bool(
+    "dev-no-store-token",
+    "Do not keep the development server's root token for commands.",
+);
+const DEV_TLS: Flag = Flag::bool(
+    "dev-tls",
+    "Let the development server speak TLS with a certificate of its own.",
+);
+const LOG_LEVEL: Flag = Flag::text(
+    "log-level",
+    "Least level that is logged: trace, debug, info, warn, error.",
+)
+.env("LOG_LEVEL");
 const LOG_FORMAT: Flag = Flag::text("log-format", "Format of the log: standard or json.").env("LOG_FORMAT");
 
 const FLAGS: &[Flag] = &[
-    CONFIG, DEV, DEV_LISTEN_ADDRESS, DEV_NO_STORE_TOKEN, DEV_ROOT_TOKEN_ID, DEV_TLS, LOG_FORMAT, LOG_LEVEL,
+    CONFIG,
+    DEV,
+    DEV_LISTEN_ADDRESS,
+    DEV_NO_STORE_TOKEN,
+    DEV_ROOT_TOKEN_ID,
+    DEV_TLS,
+    LOG_FORMAT,
+    LOG_LEVEL,
 ];
 
 pub const COMMANDS: &[Command] = &[
@@ -58,7 +84,10 @@ pub struct DevArgs {
 
 fn parse(args: &Args, dev: bool) -> Result<ServerArgs, Fail> {
     if !args.rest().is_empty() {
-        return Err(Fail::usage(format!("Too many arguments (expected 0, got {})", args.rest().len())));
+        return Err(Fail::usage(format!(
+            "Too many arguments (expected 0, got {})",
+            args.rest().len()
+        )));
     }
     let config = args.list(&CONFIG);
     if config.is_empty() && !dev {
@@ -71,7 +100,12 @@ fn parse(args: &Args, dev: bool) -> Result<ServerArgs, Fail> {
         tls: args.is(&DEV_TLS),
     });
     let text = |flag: &Flag| args.text(flag).to_owned();
-    Ok(ServerArgs { config, dev, log_level: text(&LOG_LEVEL), log_format: text(&LOG_FORMAT) })
+    Ok(ServerArgs {
+        config,
+        dev,
+        log_level: text(&LOG_LEVEL),
+        log_format: text(&LOG_FORMAT),
+    })
 }
 
 fn run(cx: &mut Cx, args: &Args, dev: bool) -> Result<Exit, Fail> {
@@ -80,14 +114,20 @@ fn run(cx: &mut Cx, args: &Args, dev: bool) -> Result<Exit, Fail> {
     let runtime = runtime.map_err(|error| Fail::usage(format!("Error starting threads: {error}")))?;
     let ended = match &parsed.dev {
         Some(options) => runtime.block_on(run_dev(cx, &parsed, options)),
-        None => Err(Error::Settings("configuration files are not read by this build".to_owned())),
+        None => Err(Error::Settings(
+            "configuration files are not read by this build".to_owned(),
+        )),
     };
     ended.map_err(|error| Fail::usage(format!("Error starting the server: {error}")))?;
     Ok(Exit::OK)
 }
 
 async fn run_dev(cx: &mut Cx, parsed: &ServerArgs, options: &DevArgs) -> Result<(), Error> {
-    let level = if parsed.log_level.is_empty() { "warn" } else { &parsed.log_level };
+    let level = if parsed.log_level.is_empty() {
+        "warn"
+    } else {
+        &parsed.log_level
+    };
     start_log(level, &parsed.log_format)?;
     hardening::harden()?;
     let dev = DevServer::start(DevOptions {
@@ -98,9 +138,12 @@ async fn run_dev(cx: &mut Cx, parsed: &ServerArgs, options: &DevArgs) -> Result<
     .await?;
     cx.ui.line(&dev.banner());
     if options.store_token {
-        let stored = cx.token_file().and_then(|file| file.store(&dev.root_token).map_err(Fail::usage));
+        let stored = cx
+            .token_file()
+            .and_then(|file| file.store(&dev.root_token).map_err(Fail::usage));
         if let Err(fail) = stored {
-            cx.ui.warn(&format!("The root token was not kept: {}", fail.message));
+            cx.ui
+                .warn(&format!("The root token was not kept: {}", fail.message));
         }
     }
     dev.server.run().await
@@ -115,4 +158,16 @@ fn start_log(level: &str, format: &str) -> Result<(), Error> {
         other => return Err(wrong("format", other)),
     };
     logs::start(parsed, format).map(|_| ())
+}
+
+async fn serve(parsed: &ServerArgs) -> Result<(), Error> {
+    let (config, warnings) = conclave_server::config::load(&parsed.config)?;
+    let level = if parsed.log_level.is_empty() { config.log_level() } else { &parsed.log_level };
+    let format = if parsed.log_format.is_empty() { config.log_format() } else { &parsed.log_format };
+    start_log(level, format)?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    hardening::harden()?;
+    Server::start(config.into_settings()?).await?.run().await
 }

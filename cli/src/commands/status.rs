@@ -25,7 +25,9 @@ fn run(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     let mut api = cx.api(args).map_err(local)?;
     // Other namespaces cannot answer before the server is unsealed.
     api.client.set_namespace("");
-    let seal = api.get("sys/seal-status").map_err(|e| Fail::usage(format!("Error checking seal status: {e}")))?;
+    let seal = api
+        .get("sys/seal-status")
+        .map_err(|e| Fail::usage(format!("Error checking seal status: {e}")))?;
     let mut status = SealStatus { seal, leader: None };
     if let Err(fail) = ask_leader(&api, &mut status) {
         if !status.is_sealed() {
@@ -36,7 +38,7 @@ fn run(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     }
     let exit = match args.some(&FIELD) {
         Some(name) => {
-            output::field(&mut cx.ui, &status.document(), name, "secret");
+            output::field(&mut cx.ui, &status.document(), name, "seal status");
             Exit::OK
         }
         None => output::status(&mut cx.ui, &status),

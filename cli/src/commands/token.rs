@@ -12,15 +12,24 @@ use crate::session::{Api, Cx};
 const ID: Flag = Flag::text("id", "The token's value; random by default. Needs sudo.");
 const DISPLAY_NAME: Flag = Flag::text("display-name", "A name that is not secret.");
 const TTL: Flag = Flag::span("ttl", "Time until the token ends, unless it is renewed.");
-const EXPLICIT_MAX_TTL: Flag = Flag::span("explicit-max-ttl", "Time after which the token ends whatever happens.");
+const EXPLICIT_MAX_TTL: Flag = Flag::span(
+    "explicit-max-ttl",
+    "Time after which the token ends whatever happens.",
+);
 const PERIOD: Flag = Flag::span("period", "Time that every renewal adds, without end. Needs sudo.");
 const RENEWABLE: Flag = Flag::bool("renewable", "Whether the token may be renewed.").default("true");
-const ORPHAN: Flag = Flag::bool("orphan", "Make a token without parent, which outlives this one. Needs sudo.");
+const ORPHAN: Flag = Flag::bool(
+    "orphan",
+    "Make a token without parent, which outlives this one. Needs sudo.",
+);
 const NO_DEFAULT_POLICY: Flag = Flag::bool("no-default-policy", "Leave the policy 'default' out.");
 const USE_LIMIT: Flag = Flag::int("use-limit", "How often the token can be used; 0 for no limit.");
 const ROLE: Flag = Flag::text("role", "Role to make the token by.");
 const TYPE: Flag = Flag::text("type", "Kind of token: service or batch.").default("service");
-const METADATA: Flag = Flag::map("metadata", "A key=value kept with the token. May be given several times.");
+const METADATA: Flag = Flag::map(
+    "metadata",
+    "A key=value kept with the token. May be given several times.",
+);
 const POLICY: Flag = Flag::list("policy", "A policy of the token. May be given several times.");
 const ENTITY_ALIAS: Flag = Flag::text("entity-alias", "Entity alias of the token, with -role.");
 const ACCESSOR: Flag = Flag::bool("accessor", "The argument is an accessor instead of a token.");
@@ -88,7 +97,11 @@ fn create(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     text("display_name", &DISPLAY_NAME);
     text("type", &TYPE);
     text("entity_alias", &ENTITY_ALIAS);
-    for (name, flag) in [("ttl", &TTL), ("explicit_max_ttl", &EXPLICIT_MAX_TTL), ("period", &PERIOD)] {
+    for (name, flag) in [
+        ("ttl", &TTL),
+        ("explicit_max_ttl", &EXPLICIT_MAX_TTL),
+        ("period", &PERIOD),
+    ] {
         body.insert(name, args.span(flag).to_string());
     }
     body.insert("renewable", args.is(&RENEWABLE) && args.text(&TYPE) != "batch");
@@ -117,17 +130,29 @@ fn lookup(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     let by_accessor = args.is(&ACCESSOR);
     if by_accessor && got != 1 {
         let which = if got < 1 { "Not enough" } else { "Too many" };
-        return Err(Fail::usage(format!("{which} arguments with -accessor (expected 1, got {got})")));
+        return Err(Fail::usage(format!(
+            "{which} arguments with -accessor (expected 1, got {got})"
+        )));
     }
     if got > 1 {
-        return Err(Fail::usage(format!("Too many arguments (expected 0-1, got {got})")));
+        return Err(Fail::usage(format!(
+            "Too many arguments (expected 0-1, got {got})"
+        )));
     }
     let api = cx.api(args)?;
     let given = args.arg(0).trim();
     let (method, path, body): (_, _, Fields) = match (given, by_accessor) {
         ("", _) => ("GET", "auth/token/lookup-self", Fields::new()),
-        (accessor, true) => ("POST", "auth/token/lookup-accessor", [("accessor", accessor)].into_iter().collect()),
-        (token, false) => ("POST", "auth/token/lookup", [("token", token)].into_iter().collect()),
+        (accessor, true) => (
+            "POST",
+            "auth/token/lookup-accessor",
+            [("accessor", accessor)].into_iter().collect(),
+        ),
+        (token, false) => (
+            "POST",
+            "auth/token/lookup",
+            [("token", token)].into_iter().collect(),
+        ),
     };
     let secret = call(&api, method, path, body, "Error looking up token")?;
     Ok(print(cx, args, secret))
@@ -191,7 +216,12 @@ fn capabilities(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
         [path] => (None, path.as_str()),
         [token, path] => (Some(token.as_str()), path.as_str()),
         [] => return Err(Fail::usage("Not enough arguments (expected 1-2, got 0)")),
-        more => return Err(Fail::usage(format!("Too many arguments (expected 1-2, got {})", more.len()))),
+        more => {
+            return Err(Fail::usage(format!(
+                "Too many arguments (expected 1-2, got {})",
+                more.len()
+            )));
+        }
     };
     let api = cx.api(args)?;
     let mut body: Fields = [("path", path)].into_iter().collect();
@@ -203,7 +233,9 @@ fn capabilities(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
         None => "sys/capabilities-self",
     };
     let secret = call(&api, "POST", endpoint, body, "Error listing capabilities")?;
-    let found = secret.as_ref().and_then(|s| s.field(path).or_else(|| s.field("capabilities")));
+    let found = secret
+        .as_ref()
+        .and_then(|s| s.field(path).or_else(|| s.field("capabilities")));
     let Some(found) = found.and_then(Json::as_array) else {
         return Err(Fail::usage("No capabilities found"));
     };
@@ -219,12 +251,28 @@ fn capabilities(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
 fn whoami(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     at_most(args, 0)?;
     let api = cx.api(args)?;
-    let secret = call(&api, "GET", "auth/token/lookup-self", Fields::new(), "Error looking up token")?;
+    let secret = call(
+        &api,
+        "GET",
+        "auth/token/lookup-self",
+        Fields::new(),
+        "Error looking up token",
+    )?;
     let secret = secret.ok_or_else(|| Fail::remote("the server knows nothing of this token"))?;
-    let mut short: Fields = ["display_name", "entity_id", "identity_policies", "orphan", "path", "policies", "renewable", "ttl", "type"]
-        .into_iter()
-        .filter_map(|name| Some((name, secret.field(name)?.clone())))
-        .collect();
+    let mut short: Fields = [
+        "display_name",
+        "entity_id",
+        "identity_policies",
+        "orphan",
+        "path",
+        "policies",
+        "renewable",
+        "ttl",
+        "type",
+    ]
+    .into_iter()
+    .filter_map(|name| Some((name, secret.field(name)?.clone())))
+    .collect();
     short.insert("address", api.client.address());
     short.insert("namespace", api.client.namespace());
     Ok(match args.some(&FIELD) {

@@ -63,7 +63,10 @@ pub fn value(ui: &mut Ui, value: &Json) -> Exit {
         Format::Table => return refuse(ui, "cannot use the table formatter for this type"),
         Format::Pretty => return refuse(ui, "cannot use the pretty formatter for this type"),
         Format::Raw => {
-            return refuse(ui, "This command does not support the -format=raw option; only `conclave read` does.");
+            return refuse(
+                ui,
+                "This command does not support the -format=raw option; only `conclave read` does.",
+            );
         }
     }
     Exit::OK
@@ -78,7 +81,11 @@ fn refuse(ui: &mut Ui, why: &str) -> Exit {
 pub fn secret_field(ui: &mut Ui, secret: &Secret, name: &str) -> Exit {
     let found = secret::field(secret, name);
     if found.is_some() && secret.warnings.as_ref().is_some_and(|w| !w.is_empty()) {
-        secret::warnings_titled(ui, secret, "WARNING! The following warnings were returned from the server\n");
+        secret::warnings_titled(
+            ui,
+            secret,
+            "WARNING! The following warnings were returned from the server\n",
+        );
     }
     one(ui, found, name, "secret")
 }
@@ -90,7 +97,10 @@ pub fn field(ui: &mut Ui, fields: &Fields, name: &str, what: &str) -> Exit {
 
 fn one(ui: &mut Ui, found: Option<Json>, name: &str, what: &str) -> Exit {
     let Some(found) = found.filter(|v| !v.is_null()) else {
-        ui.error(&format!("Field {} not present in {what}", crate::goval::quote(name)));
+        ui.error(&format!(
+            "Field {} not present in {what}",
+            crate::goval::quote(name)
+        ));
         return Exit::USAGE;
     };
     match ui.format {

@@ -9,12 +9,18 @@ use crate::ui::Ui;
 
 /// Says what the server warned of.
 pub fn warnings(ui: &mut Ui, secret: &Secret) {
-    warnings_titled(ui, secret, "WARNING! The following warnings were returned from the server:\n");
+    warnings_titled(
+        ui,
+        secret,
+        "WARNING! The following warnings were returned from the server:\n",
+    );
 }
 
 /// As [`warnings`] under another title.
 pub fn warnings_titled(ui: &mut Ui, secret: &Secret, title: &str) {
-    let Some(warnings) = secret.warnings.as_ref().filter(|w| !w.is_empty()) else { return };
+    let Some(warnings) = secret.warnings.as_ref().filter(|w| !w.is_empty()) else {
+        return;
+    };
     ui.warn(title);
     for warning in warnings {
         ui.warn(&wrap(&format!("* {warning}"), 2));
@@ -52,7 +58,11 @@ pub fn table(ui: &mut Ui, secret: &Secret) {
 
 /// One row for each field, ordered by name.
 pub fn rows(fields: &Fields) -> Vec<String> {
-    fields.sorted().into_iter().map(|(name, value)| row(name, &shown(name, value))).collect()
+    fields
+        .sorted()
+        .into_iter()
+        .map(|(name, value)| row(name, &shown(name, value)))
+        .collect()
 }
 
 /// Rows under `Key` and `Value`; `None` if there are none.
@@ -71,9 +81,10 @@ fn row(name: &str, value: &str) -> String {
 
 /// Fields named like durations hold seconds.
 fn shown(name: &str, value: &Json) -> String {
-    let is_span = ["period", "ttl", "duration"].iter().any(|end| {
-        name == *end || name.strip_suffix(end).is_some_and(|before| before.ends_with('_'))
-    }) || name == "lease_max"
+    let is_span = ["period", "ttl", "duration"]
+        .iter()
+        .any(|end| name == *end || name.strip_suffix(end).is_some_and(|before| before.ends_with('_')))
+        || name == "lease_max"
         || name == "ttl_max";
     match value.as_i64() {
         Some(seconds) if is_span => human(Span::seconds(seconds)),
@@ -87,7 +98,11 @@ fn auth_rows(lines: &mut Vec<String>, auth: &Auth) {
     }
     lines.push(row("token", &auth.client_token));
     lines.push(row("token_accessor", &auth.accessor));
-    let lasts = if auth.lease_duration == 0 { "∞".to_owned() } else { human(Span::seconds(auth.lease_duration)) };
+    let lasts = if auth.lease_duration == 0 {
+        "∞".to_owned()
+    } else {
+        human(Span::seconds(auth.lease_duration))
+    };
     lines.push(row("token_duration", &lasts));
     lines.push(row("token_renewable", &auth.renewable.to_string()));
     let policies = |list: &Option<Vec<String>>| quote_list(list.as_deref().unwrap_or_default());
@@ -120,7 +135,10 @@ fn wrap_rows(lines: &mut Vec<String>, wrap: &WrapInfo) {
     lines.push(row("wrapping_token:", &wrap.token));
     lines.push(row("wrapping_accessor:", &wrap.accessor));
     lines.push(row("wrapping_token_ttl:", &human(Span::seconds(wrap.ttl))));
-    lines.push(row("wrapping_token_creation_time:", &time_string(&wrap.creation_time)));
+    lines.push(row(
+        "wrapping_token_creation_time:",
+        &time_string(&wrap.creation_time),
+    ));
     lines.push(row("wrapping_token_creation_path:", &wrap.creation_path));
     if !wrap.wrapped_accessor.is_empty() {
         lines.push(row("wrapped_accessor:", &wrap.wrapped_accessor));
@@ -133,16 +151,24 @@ fn wrap_rows(lines: &mut Vec<String>, wrap: &WrapInfo) {
 /// A name that is no text.
 pub fn list(ui: &mut Ui, answer: &Secret, keys: &Json) -> Result<(), String> {
     warnings(ui, answer);
-    let keys = keys.as_array().ok_or("error: table formatter cannot output list for this data type")?;
+    let keys = keys
+        .as_array()
+        .ok_or("error: table formatter cannot output list for this data type")?;
     let mut names = Vec::new();
     for key in keys {
-        names.push(key.as_str().ok_or_else(|| format!("{} is not a string", plain(key)))?);
+        names.push(
+            key.as_str()
+                .ok_or_else(|| format!("{} is not a string", plain(key)))?,
+        );
     }
     if names.is_empty() {
         return Ok(());
     }
     names.sort_unstable();
-    let info = answer.field("key_info").and_then(Json::as_object).filter(|i| ui.detailed && !i.is_empty());
+    let info = answer
+        .field("key_info")
+        .and_then(Json::as_object)
+        .filter(|i| ui.detailed && !i.is_empty());
     let mut headers: Vec<&str> = Vec::new();
     for (name, of) in info.iter().flat_map(|i| i.iter()) {
         if names.binary_search(&name).is_ok() {
@@ -151,11 +177,20 @@ pub fn list(ui: &mut Ui, answer: &Secret, keys: &Json) -> Result<(), String> {
     }
     headers.sort_unstable();
     headers.dedup();
-    let mut lines = vec![std::iter::once("Keys").chain(headers.iter().copied()).collect::<Vec<_>>().join(HOPE)];
+    let mut lines = vec![
+        std::iter::once("Keys")
+            .chain(headers.iter().copied())
+            .collect::<Vec<_>>()
+            .join(HOPE),
+    ];
     for name in names {
         let mut cells = vec![name.to_owned()];
         if let Some(of) = info.and_then(|i| i.get(name)) {
-            cells.extend(headers.iter().map(|h| of.get(h).map_or_else(|| "n/a".into(), |v| shown(h, v))));
+            cells.extend(
+                headers
+                    .iter()
+                    .map(|h| of.get(h).map_or_else(|| "n/a".into(), |v| shown(h, v))),
+            );
         }
         lines.push(cells.join(HOPE));
     }

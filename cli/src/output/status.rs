@@ -47,7 +47,13 @@ impl SealStatus {
             }
         };
         some(&self.seal, &["cluster_name", "cluster_id"]);
-        out.push("recovery_seal", self.seal.get("recovery_seal").cloned().unwrap_or(Json::Bool(false)));
+        out.push(
+            "recovery_seal",
+            self.seal
+                .get("recovery_seal")
+                .cloned()
+                .unwrap_or(Json::Bool(false)),
+        );
         let mut some = |of: &Fields, names: &[&str]| {
             for name in names {
                 if let Some(value) = of.get(name).filter(|v| !is_empty(v)) {
@@ -56,12 +62,18 @@ impl SealStatus {
             }
         };
         some(&self.seal, &["recovery_seal_type", "storage_type", "warnings"]);
-        out.push("build_date", self.seal.get("build_date").cloned().unwrap_or_else(|| "".into()));
+        out.push(
+            "build_date",
+            self.seal.get("build_date").cloned().unwrap_or_else(|| "".into()),
+        );
         if let Some(version) = self.seal.get("conclave_version") {
             out.push("conclave_version", version.clone());
         }
         if let Some(leader) = &self.leader {
-            out.push("ha_enabled", leader.get("ha_enabled").cloned().unwrap_or(Json::Bool(false)));
+            out.push(
+                "ha_enabled",
+                leader.get("ha_enabled").cloned().unwrap_or(Json::Bool(false)),
+            );
             for name in LEADER_FIELDS {
                 if let Some(value) = leader.get(name).filter(|v| !is_empty(v)) {
                     out.push(name, value.clone());
@@ -74,13 +86,21 @@ impl SealStatus {
     fn lines(&self) -> Vec<String> {
         let text = |name: &str| self.seal.get(name).map(plain).unwrap_or_default();
         let mut out = vec!["Key | Value".to_owned(), format!("Seal Type | {}", text("type"))];
-        let recovery = self.seal.get("recovery_seal").and_then(Json::as_bool).unwrap_or(false);
+        let recovery = self
+            .seal
+            .get("recovery_seal")
+            .and_then(Json::as_bool)
+            .unwrap_or(false);
         if recovery {
             out.push(format!("Recovery Seal Type | {}", text("recovery_seal_type")));
         }
         out.push(format!("Initialized | {}", text("initialized")));
         out.push(format!("Sealed | {}", text("sealed")));
-        out.push(format!("Total {}Shares | {}", if recovery { "Recovery " } else { "" }, text("n")));
+        out.push(format!(
+            "Total {}Shares | {}",
+            if recovery { "Recovery " } else { "" },
+            text("n")
+        ));
         out.push(format!("Threshold | {}", text("t")));
         if self.is_sealed() {
             out.push(format!("Unseal Progress | {}/{}", text("progress"), text("t")));
@@ -112,7 +132,10 @@ impl SealStatus {
         if truth("ha_enabled") && !self.is_sealed() {
             let text = |name: &str| leader.get(name).map(plain).unwrap_or_default();
             out.push(format!("HA Cluster | {}", text("leader_cluster_address")));
-            out.push(format!("HA Mode | {}", if truth("is_self") { "active" } else { "standby" }));
+            out.push(format!(
+                "HA Mode | {}",
+                if truth("is_self") { "active" } else { "standby" }
+            ));
             let since = leader.get("active_time").filter(|t| !is_empty(t)).map(plain);
             if let Some(since) = since.filter(|_| truth("is_self")) {
                 out.push(format!("Active Since | {since}"));
@@ -121,8 +144,10 @@ impl SealStatus {
                 out.push(format!("Active Node Address | {}", text("leader_address")));
             }
         }
-        for (title, name) in [("Raft Committed Index", "raft_committed_index"), ("Raft Applied Index", "raft_applied_index")]
-        {
+        for (title, name) in [
+            ("Raft Committed Index", "raft_committed_index"),
+            ("Raft Applied Index", "raft_applied_index"),
+        ] {
             if let Some(value) = leader.get(name).filter(|v| !is_empty(v)) {
                 out.push(format!("{title} | {}", plain(value)));
             }
@@ -130,8 +155,14 @@ impl SealStatus {
     }
 }
 
-const LEADER_FIELDS: [&str; 6] =
-    ["is_self", "active_time", "leader_address", "leader_cluster_address", "raft_committed_index", "raft_applied_index"];
+const LEADER_FIELDS: [&str; 6] = [
+    "is_self",
+    "active_time",
+    "leader_address",
+    "leader_cluster_address",
+    "raft_committed_index",
+    "raft_applied_index",
+];
 
 #[derive(Clone, Copy)]
 enum Empty {

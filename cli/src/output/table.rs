@@ -8,9 +8,14 @@ const EMPTY: &str = "n/a";
 
 /// Lines under a heading: the first line holds the column names and is underlined with dashes.
 pub fn with_header(lines: &[String], delimiter: &str) -> String {
-    let Some((header, rows)) = lines.split_first() else { return String::new() };
+    let Some((header, rows)) = lines.split_first() else {
+        return String::new();
+    };
     // The dashes count bytes, as the original's do.
-    let underline: Vec<String> = header.split(delimiter).map(|h| "-".repeat(h.trim().len())).collect();
+    let underline: Vec<String> = header
+        .split(delimiter)
+        .map(|h| "-".repeat(h.trim().len()))
+        .collect();
     let mut all = vec![header.clone(), underline.join(delimiter)];
     all.extend_from_slice(rows);
     columns(&all, delimiter)
@@ -18,7 +23,10 @@ pub fn with_header(lines: &[String], delimiter: &str) -> String {
 
 /// Lines as columns without a heading.
 pub fn columns(lines: &[String], delimiter: &str) -> String {
-    let rows: Vec<Vec<&str>> = lines.iter().map(|line| line.split(delimiter).map(cell).collect()).collect();
+    let rows: Vec<Vec<&str>> = lines
+        .iter()
+        .map(|line| line.split(delimiter).map(cell).collect())
+        .collect();
     let mut widths: Vec<usize> = Vec::new();
     for row in &rows {
         for (i, text) in row.iter().enumerate() {
@@ -56,7 +64,11 @@ mod tests {
 
     #[test]
     fn lays_out_as_vault() {
-        let lines = ["Key|Value".to_owned(), "a | 1".to_owned(), "long_name |".to_owned()];
+        let lines = [
+            "Key|Value".to_owned(),
+            "a | 1".to_owned(),
+            "long_name |".to_owned(),
+        ];
         assert_eq!(
             with_header(&lines, "|"),
             "Key          Value\n---          -----\na            1\nlong_name    n/a"

@@ -12,7 +12,11 @@ pub fn wrap(text: &str, pad: usize) -> String {
     let words: Vec<&str> = text.trim().split(['\n', ' ']).collect();
     let indent = " ".repeat(pad);
     let lines = balanced(&words, WIDTH - pad);
-    lines.iter().map(|line| format!("{indent}{line}")).collect::<Vec<_>>().join("\n")
+    lines
+        .iter()
+        .map(|line| format!("{indent}{line}"))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 fn balanced(words: &[&str], limit: usize) -> Vec<String> {

@@ -83,7 +83,9 @@ fn number(text: &str) -> String {
     if text.parse::<i64>().is_ok() || text.parse::<u64>().is_ok() {
         return text.to_owned();
     }
-    let Ok(value) = text.parse::<f64>() else { return text.to_owned() };
+    let Ok(value) = text.parse::<f64>() else {
+        return text.to_owned();
+    };
     if value == 0.0 {
         return "0".into();
     }
@@ -94,7 +96,11 @@ fn number(text: &str) -> String {
     // caps precision so that exponents start where the digits end.
     let digits = i32::try_from(mantissa.chars().filter(char::is_ascii_digit).count()).unwrap_or(i32::MAX);
     let threshold = if digits > 6 { 21.min(digits).max(6) } else { 21 };
-    let threshold = if mantissa.contains('.') && exponent + 1 < digits { 6.max(exponent.min(5) + 1) } else { threshold };
+    let threshold = if mantissa.contains('.') && exponent + 1 < digits {
+        6.max(exponent.min(5) + 1)
+    } else {
+        threshold
+    };
     if exponent < -4 || exponent >= threshold {
         let sign = if exponent < 0 { '-' } else { '+' };
         return format!("{mantissa}e{sign}{:02}", exponent.abs());
@@ -125,8 +131,16 @@ struct Shape {
 impl Shape {
     fn of(s: &str) -> Self {
         let chars: Vec<char> = s.chars().collect();
-        let blank_after = |i: usize| chars.get(i + 1).is_none_or(|c| matches!(c, ' ' | '\t' | '\n' | '\r'));
-        let mut shape = Self { plain: true, literal: true, special: false };
+        let blank_after = |i: usize| {
+            chars
+                .get(i + 1)
+                .is_none_or(|c| matches!(c, ' ' | '\t' | '\n' | '\r'))
+        };
+        let mut shape = Self {
+            plain: true,
+            literal: true,
+            special: false,
+        };
         if s.starts_with("---") || s.starts_with("...") {
             shape.plain = false;
         }
@@ -135,7 +149,8 @@ impl Shape {
                 '#' if i > 0 => chars.get(i - 1).is_some_and(|p| matches!(p, ' ' | '\t' | '\n')),
                 ':' => blank_after(i),
                 '-' | '?' if i == 0 => blank_after(i),
-                '#' | ',' | '[' | ']' | '{' | '}' | '&' | '*' | '!' | '|' | '>' | '\'' | '"' | '%' | '@' | '`' => i == 0,
+                '#' | ',' | '[' | ']' | '{' | '}' | '&' | '*' | '!' | '|' | '>' | '\'' | '"' | '%' | '@'
+                | '`' => i == 0,
                 _ => false,
             };
             if indicator {
@@ -164,12 +179,12 @@ fn printable(c: char) -> bool {
 /// Whether the plain text would be read as something else than a string.
 fn resolves(s: &str) -> bool {
     const WORDS: [&str; 26] = [
-        "", "~", "null", "Null", "NULL", "true", "True", "TRUE", "false", "False", "FALSE", "y", "Y", "yes", "Yes",
-        "YES", "n", "N", "no", "No", "NO", "on", "On", "ON", "<<", "=",
+        "", "~", "null", "Null", "NULL", "true", "True", "TRUE", "false", "False", "FALSE", "y", "Y", "yes",
+        "Yes", "YES", "n", "N", "no", "No", "NO", "on", "On", "ON", "<<", "=",
     ];
     const MORE: [&str; 15] = [
-        "off", "Off", "OFF", ".nan", ".NaN", ".NAN", ".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF", "-.inf",
-        "-.Inf", "-.INF",
+        "off", "Off", "OFF", ".nan", ".NaN", ".NAN", ".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF",
+        "-.inf", "-.Inf", "-.INF",
     ];
     // The merge key and `=` stay plain: the original's resolver calls them strings.
     if s == "<<" || s == "=" {
@@ -188,13 +203,17 @@ fn numeric(s: &str) -> bool {
         return false;
     }
     let radix = |prefix: &str, base: u32| {
-        unsigned.strip_prefix(prefix).is_some_and(|d| !d.is_empty() && d.chars().all(|c| c.is_digit(base)))
+        unsigned
+            .strip_prefix(prefix)
+            .is_some_and(|d| !d.is_empty() && d.chars().all(|c| c.is_digit(base)))
     };
     if radix("0x", 16) || radix("0o", 8) || radix("0b", 2) {
         return true;
     }
     unsigned.chars().any(|c| c.is_ascii_digit())
-        && unsigned.chars().all(|c| matches!(c, '0'..='9' | '.' | 'e' | 'E' | '+' | '-'))
+        && unsigned
+            .chars()
+            .all(|c| matches!(c, '0'..='9' | '.' | 'e' | 'E' | '+' | '-'))
         && unsigned.parse::<f64>().is_ok()
 }
 
@@ -208,14 +227,22 @@ fn base60(s: &str) -> bool {
         return false;
     }
     rest.iter().enumerate().all(|(i, part)| {
-        let part = if i + 1 == rest.len() { part.split('.').next().unwrap_or_default() } else { part };
-        matches!(part.len(), 1 | 2) && part.chars().all(|c| c.is_ascii_digit()) && part.parse::<u8>().is_ok_and(|n| n < 60)
+        let part = if i + 1 == rest.len() {
+            part.split('.').next().unwrap_or_default()
+        } else {
+            part
+        };
+        matches!(part.len(), 1 | 2)
+            && part.chars().all(|c| c.is_ascii_digit())
+            && part.parse::<u8>().is_ok_and(|n| n < 60)
     })
 }
 
 fn timestamp(s: &str) -> bool {
     let digits: Vec<&str> = s.splitn(3, '-').collect();
-    let [year, month, rest] = digits.as_slice() else { return false };
+    let [year, month, rest] = digits.as_slice() else {
+        return false;
+    };
     let all = |t: &str| !t.is_empty() && t.chars().all(|c| c.is_ascii_digit());
     if year.len() != 4 || !all(year) || !all(month) || month.len() > 2 {
         return false;
@@ -242,7 +269,11 @@ fn literal(out: &mut String, s: &str, level: usize) {
         1 => "",
         _ => "+",
     });
-    let body = if trailing > 0 { s.get(..s.len() - 1).unwrap_or_default() } else { s };
+    let body = if trailing > 0 {
+        s.get(..s.len() - 1).unwrap_or_default()
+    } else {
+        s
+    };
     for line in body.split('\n') {
         out.push('\n');
         if !line.is_empty() {
@@ -302,7 +333,14 @@ fn double_quoted(out: &mut String, s: &str, level: usize, is_key: bool) {
             '\u{b}' => "\\v".to_owned(),
             '\u{c}' => "\\f".to_owned(),
             '\u{1b}' => "\\e".to_owned(),
-            c if printable(*c) && *c != '\u{85}' && *c != '\u{a0}' && *c != '\u{2028}' && *c != '\u{2029}' => c.to_string(),
+            c if printable(*c)
+                && *c != '\u{85}'
+                && *c != '\u{a0}'
+                && *c != '\u{2028}'
+                && *c != '\u{2029}' =>
+            {
+                c.to_string()
+            }
             '\u{85}' => "\\N".to_owned(),
             '\u{a0}' => "\\_".to_owned(),
             '\u{2028}' => "\\L".to_owned(),

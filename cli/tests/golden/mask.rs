@@ -2,24 +2,47 @@
 
 /// The text with everything that changes replaced by a word for it.
 pub fn mask(text: &str) -> String {
-    let lines: Vec<String> = text.split('\n').map(|line| mask_words(&mask_line(line))).collect();
+    // How often a move is asked for depends on the moment.
+    let lines = text
+        .split('\n')
+        .filter(|line| !line.starts_with("Waiting for terminal status"));
+    let lines: Vec<String> = lines.map(|line| mask_words(&mask_line(line))).collect();
     lines.join("\n")
 }
 
 /// Lines whose value is random or counts what happened meanwhile.
 fn mask_line(line: &str) -> String {
     const STARTS: [&str; 20] = [
-        "Unseal Key ", "Key 1: ", "Key 2: ", "Initial Root Token: ", "Unlock Key: ", "OTP ", "Encryption Count ",
-        "\"encryptions\":", "Raft Committed Index ", "Raft Applied Index ", "\"raft_committed_index\":",
-        "\"raft_applied_index\":", "id ", "\"id\":", "Install Time ", "Last Index:", "\"LastIndex\":", "Last Term:",
-        "\"LastTerm\":", "Last Contact:",
+        "Unseal Key ",
+        "Key 1: ",
+        "Key 2: ",
+        "Initial Root Token: ",
+        "Unlock Key: ",
+        "OTP ",
+        "Encryption Count ",
+        "\"encryptions\":",
+        "Raft Committed Index ",
+        "Raft Applied Index ",
+        "\"raft_committed_index\":",
+        "\"raft_applied_index\":",
+        "id ",
+        "\"id\":",
+        "Install Time ",
+        "Last Index:",
+        "\"LastIndex\":",
+        "Last Term:",
+        "\"LastTerm\":",
+        "Last Contact:",
     ];
     let trimmed = line.trim_start();
     let indent = &line[..line.len() - trimmed.len()];
     for start in STARTS {
         if let Some(rest) = trimmed.strip_prefix(start) {
             // Titles and the numbers of keys stay.
-            let kept = rest.find([':', ' ']).filter(|_| start == "Unseal Key ").map_or("", |at| &rest[..at]);
+            let kept = rest
+                .find([':', ' '])
+                .filter(|_| start == "Unseal Key ")
+                .map_or("", |at| &rest[..at]);
             let is_number = kept.chars().all(|c| c.is_ascii_digit());
             if start != "Unseal Key " || (is_number && !kept.is_empty()) {
                 return format!("{indent}{start}{kept} <masked>");
@@ -56,6 +79,7 @@ fn mask_word(word: &str) -> String {
         c if is_token(c) => "<token>",
         c if c.len() == 24 && c.chars().all(char::is_alphanumeric) && has_mix(c) => "<id>",
         c if c.starts_with("vault-cluster-") => "<cluster>",
+        c if c.strip_prefix("127.0.0.1:").is_some_and(|port| port.len() == 5) => "<socket>",
         c if is_epoch(c) => "<epoch>",
         "767h59m59s" | "767h59m58s" => "768h",
         "59m59s" | "59m58s" => "1h",
@@ -77,7 +101,11 @@ fn is_uuid(word: &str) -> bool {
 
 fn is_time(word: &str) -> bool {
     let bytes = word.as_bytes();
-    bytes.len() >= 19 && bytes[4] == b'-' && bytes[7] == b'-' && bytes[10] == b'T' && bytes[..4].iter().all(u8::is_ascii_digit)
+    bytes.len() >= 19
+        && bytes[4] == b'-'
+        && bytes[7] == b'-'
+        && bytes[10] == b'T'
+        && bytes[..4].iter().all(u8::is_ascii_digit)
 }
 
 /// The clock part of Go's `Time.String`, and the date before it.
@@ -94,8 +122,14 @@ fn is_epoch(word: &str) -> bool {
 }
 
 fn is_token(word: &str) -> bool {
-    let body = ["hvs.", "hvb.", "hvr.", "s.", "b.", "r."].iter().find_map(|p| word.strip_prefix(p));
-    body.is_some_and(|b| b.len() >= 24 && b.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-'))
+    let body = ["hvs.", "hvb.", "hvr.", "s.", "b.", "r."]
+        .iter()
+        .find_map(|p| word.strip_prefix(p));
+    body.is_some_and(|b| {
+        b.len() >= 24
+            && b.chars()
+                .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+    })
 }
 
 fn has_mix(word: &str) -> bool {

@@ -37,7 +37,9 @@ struct Keep {
 impl Step {
     /// Reads a script.
     pub fn parse_all(script: &str) -> Vec<Self> {
-        let lines = script.lines().filter(|l| !l.trim().is_empty() && !l.starts_with('#'));
+        let lines = script
+            .lines()
+            .filter(|l| !l.trim().is_empty() && !l.starts_with('#'));
         lines.map(Self::parse).collect()
     }
 
@@ -50,14 +52,25 @@ impl Step {
         let mut keep = Vec::new();
         while parts.len() > 1 && is_keep(parts[parts.len() - 1]) {
             let part = parts.pop().unwrap();
-            let (name, prefix) = part.split_once('=').map_or((part, None), |(n, p)| (n, Some(p.to_owned())));
-            keep.push(Keep { name: name.to_owned(), prefix });
+            let (name, prefix) = part
+                .split_once('=')
+                .map_or((part, None), |(n, p)| (n, Some(p.to_owned())));
+            keep.push(Keep {
+                name: name.to_owned(),
+                prefix,
+            });
         }
         let command = parts.join(" > ");
         let (command, stdin) = command.split_once(" < ").unwrap_or((&command, ""));
         let waits = command.starts_with("~ ");
         let words = split(command.trim_start_matches("~ "));
-        Self { line: line.to_owned(), words, stdin: stdin.replace("\\n", "\n"), keep, waits }
+        Self {
+            line: line.to_owned(),
+            words,
+            stdin: stdin.replace("\\n", "\n"),
+            keep,
+            waits,
+        }
     }
 }
 
@@ -94,7 +107,9 @@ impl Outcome {
     /// The same but for white space and the products' names, which change where lines break.
     pub fn same_wording(&self, other: &Self) -> bool {
         let plain = |text: &str| {
-            let text = text.replace("OpenBao", "Vault").replace("BAO_TOKEN", "VAULT_TOKEN");
+            let text = text
+                .replace("OpenBao", "Vault")
+                .replace("BAO_TOKEN", "VAULT_TOKEN");
             text.split_whitespace().collect::<Vec<_>>().join(" ")
         };
         let all = |o: &Self| (o.code, plain(&o.stdout), plain(&o.stderr));
@@ -103,7 +118,12 @@ impl Outcome {
 
     /// Both sides, for people.
     pub fn difference(&self, other: &Self) -> String {
-        let show = |o: &Self| format!("exit {:?}\n--stdout--\n{}\n--stderr--\n{}\n", o.code, o.stdout, o.stderr);
+        let show = |o: &Self| {
+            format!(
+                "exit {:?}\n--stdout--\n{}\n--stderr--\n{}\n",
+                o.code, o.stdout, o.stderr
+            )
+        };
         format!("=== expected: {}=== got: {}", show(self), show(other))
     }
 }
@@ -122,18 +142,31 @@ impl Side {
         let home = tempfile::tempdir().unwrap();
         std::fs::write(home.path().join("FILE"), DOCUMENT).unwrap();
         std::fs::write(home.path().join("HCL"), POLICY).unwrap();
-        std::fs::write(home.path().join("other.pem"), server::authority().0).unwrap();
+        std::fs::write(
+            home.path().join("other.pem"),
+            server::authority("other authority").0,
+        )
+        .unwrap();
         std::fs::create_dir(home.path().join("authorities")).unwrap();
         if let Some(authority) = &server.authority {
             std::fs::copy(authority, home.path().join("authorities/ca.pem")).unwrap();
         }
         let authority = server.authority.clone();
-        Self { program, address: server.address.clone(), authority, home, kept: BTreeMap::new() }
+        Self {
+            program,
+            address: server.address.clone(),
+            authority,
+            home,
+            kept: BTreeMap::new(),
+        }
     }
 
     pub fn run(&mut self, step: &Step) -> Outcome {
         let words: Vec<String> = step.words.iter().map(|w| self.fill(w)).collect();
-        let is_variable = |w: &&String| w.split_once('=').is_some_and(|(n, _)| n.ends_with(|c: char| c.is_ascii_uppercase()) && !n.contains('-'));
+        let is_variable = |w: &&String| {
+            w.split_once('=')
+                .is_some_and(|(n, _)| n.ends_with(|c: char| c.is_ascii_uppercase()) && !n.contains('-'))
+        };
         let variables: Vec<&String> = words.iter().take_while(is_variable).collect();
         let mut command = Command::new(&self.program);
         command
@@ -154,7 +187,11 @@ impl Side {
         }
         let mut child = command.spawn().unwrap();
         // A command that does not read its input closes it early.
-        let _ = child.stdin.take().unwrap().write_all(self.fill(&step.stdin).as_bytes());
+        let _ = child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(self.fill(&step.stdin).as_bytes());
         let output = child.wait_with_output().unwrap();
         let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -163,14 +200,19 @@ impl Side {
                 None => stdout.trim(),
                 Some(prefix) => {
                     let line = stdout.lines().find_map(|l| l.strip_prefix(prefix.as_str()));
-                    line.unwrap_or_else(|| panic!("no line {prefix:?} in {stdout}{stderr}")).trim()
+                    line.unwrap_or_else(|| panic!("no line {prefix:?} in {stdout}{stderr}"))
+                        .trim()
                 }
             };
             self.kept.insert(format!("${name}"), value.to_owned());
         }
         let home = self.home.path().to_str().unwrap();
         let mask = |text: &str| mask::mask(&text.replace(&self.address, "<address>").replace(home, "<home>"));
-        Outcome { code: output.status.code(), stdout: mask(&stdout), stderr: mask(&stderr) }
+        Outcome {
+            code: output.status.code(),
+            stdout: mask(&stdout),
+            stderr: mask(&stderr),
+        }
     }
 
     /// Repeats a command until it succeeds.

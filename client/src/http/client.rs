@@ -50,7 +50,11 @@ impl Request {
     /// A request without query and body.
     #[must_use]
     pub fn new(method: &str, path: impl Into<String>) -> Self {
-        Self { method: method.into(), path: path.into(), ..Self::default() }
+        Self {
+            method: method.into(),
+            path: path.into(),
+            ..Self::default()
+        }
     }
 
     /// Adds a query parameter.
@@ -95,7 +99,11 @@ impl Response {
     /// # Errors
     /// [`Error::Decode`] if it is not JSON.
     pub fn json(&self) -> Result<Option<Json>, Error> {
-        if self.body.is_empty() { Ok(None) } else { Ok(Some(Json::parse_first(&self.body)?)) }
+        if self.body.is_empty() {
+            Ok(None)
+        } else {
+            Ok(Some(Json::parse_first(&self.body)?))
+        }
     }
 }
 
@@ -123,7 +131,11 @@ impl Builder {
     /// Servers in order of preference. The text may be a list separated by commas.
     #[must_use]
     pub fn address(mut self, list: &str) -> Self {
-        self.addresses.extend(list.split(',').map(|a| a.trim().to_owned()).filter(|a| !a.is_empty()));
+        self.addresses.extend(
+            list.split(',')
+                .map(|a| a.trim().to_owned())
+                .filter(|a| !a.is_empty()),
+        );
         self
     }
     /// The token sent as `X-Vault-Token`.
@@ -211,8 +223,11 @@ impl Builder {
     /// # Errors
     /// [`Error::Config`] for an address, a file or a header that cannot be used.
     pub fn build(self) -> Result<Client, Error> {
-        let addresses: Vec<Address> =
-            self.addresses.iter().map(|a| Address::parse(a)).collect::<Result<_, _>>()?;
+        let addresses: Vec<Address> = self
+            .addresses
+            .iter()
+            .map(|a| Address::parse(a))
+            .collect::<Result<_, _>>()?;
         if addresses.is_empty() {
             return Err(Error::Config("no server address".into()));
         }
@@ -227,13 +242,16 @@ impl Builder {
         }
         http = self.tls.apply(http)?;
         if let Some(proxy) = &self.proxy {
-            let proxy = reqwest::Proxy::all(proxy).map_err(|e| Error::Config(format!("invalid proxy: {e}")))?;
+            let proxy =
+                reqwest::Proxy::all(proxy).map_err(|e| Error::Config(format!("invalid proxy: {e}")))?;
             http = http.proxy(proxy);
         }
         if let (Some(name), Some(first)) = (&self.tls.server_name, addresses.first()) {
             http = http.resolve_to_addrs(name, &resolve(first)?);
         }
-        let http = http.build().map_err(|e| Error::Config(format!("cannot set up HTTP: {e}")))?;
+        let http = http
+            .build()
+            .map_err(|e| Error::Config(format!("cannot set up HTTP: {e}")))?;
         Ok(Client {
             http,
             addresses,
@@ -247,9 +265,8 @@ impl Builder {
 fn resolve(address: &Address) -> Result<Vec<std::net::SocketAddr>, Error> {
     use std::net::ToSocketAddrs as _;
     let found = (address.host_name(), address.port()).to_socket_addrs();
-    let found = found.map_err(|_| {
-        Error::Config(format!("dial tcp: lookup {}: no such host", address.host_name()))
-    })?;
+    let found = found
+        .map_err(|_| Error::Config(format!("dial tcp: lookup {}: no such host", address.host_name())))?;
     Ok(found.collect())
 }
 
@@ -347,7 +364,10 @@ impl Client {
         body: Option<Json>,
     ) -> Result<Response, Error> {
         let mut request = Request::new(method, path);
-        request.query = query.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        request.query = query
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect();
         request.body = body.map_or(Body::Empty, Body::Json);
         let response = self.send(&request).await?;
         self.settle(&request, response).await
@@ -377,7 +397,10 @@ impl Client {
             return Err(self.status_error(request, &url, &response));
         }
         loop {
-            let chunk = response.chunk().await.map_err(|e| Error::File(format!("error reading answer: {e}")))?;
+            let chunk = response
+                .chunk()
+                .await
+                .map_err(|e| Error::File(format!("error reading answer: {e}")))?;
             match chunk {
                 Some(chunk) => sink(&chunk)?,
                 None => return Ok(()),
@@ -389,21 +412,38 @@ impl Client {
     #[must_use]
     pub fn status_error(&self, request: &Request, url: &str, response: &Response) -> Error {
         let namespace = response.headers.get("x-vault-namespace");
-        let namespace = namespace.and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
-        Error::Status(Status::new(&request.method, url, response.code, namespace, &response.body))
+        let namespace = namespace
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or_default()
+            .to_owned();
+        Error::Status(Status::new(
+            &request.method,
+            url,
+            response.code,
+            namespace,
+            &response.body,
+        ))
     }
 
     async fn settle(&self, request: &Request, sent: (String, reqwest::Response)) -> Result<Response, Error> {
         let (url, response) = sent;
         let response = collect(response).await?;
-        if is_good(response.code, &url) { Ok(response) } else { Err(self.status_error(request, &url, &response)) }
+        if is_good(response.code, &url) {
+            Ok(response)
+        } else {
+            Err(self.status_error(request, &url, &response))
+        }
     }
 
     /// Attempts over addresses and time. A write goes out again only if it never left or the server tells writes
     /// apart by their key; a status that asks for a retry is honoured for every method, as in the Go client.
     async fn send(&self, request: &Request) -> Result<(String, reqwest::Response), Error> {
         check_token(&self.settings.token)?;
-        let key = if request.is_write() && self.settings.preview.is_none() { Some(entropy::key()?) } else { None };
+        let key = if request.is_write() && self.settings.preview.is_none() {
+            Some(entropy::key()?)
+        } else {
+            None
+        };
         let mut attempt = 0;
         loop {
             let outcome = self.over_addresses(request, key.as_deref()).await;
@@ -425,13 +465,19 @@ impl Client {
         error.never_sent() || !request.is_write() || self.knows_conclave()
     }
 
-    async fn over_addresses(&self, request: &Request, key: Option<&str>) -> Result<(String, reqwest::Response), Error> {
+    async fn over_addresses(
+        &self,
+        request: &Request,
+        key: Option<&str>,
+    ) -> Result<(String, reqwest::Response), Error> {
         let count = self.addresses.len();
         let start = self.preferred.load(Ordering::Relaxed);
         let mut last = Err(Error::Config("no server address".into()));
         for step in 0..count {
             let at = (start + step) % count;
-            let Some(address) = self.addresses.get(at) else { continue };
+            let Some(address) = self.addresses.get(at) else {
+                continue;
+            };
             last = self.follow(request, address, key).await;
             let next = match &last {
                 Ok((_, response)) => {
@@ -461,11 +507,20 @@ impl Client {
         let headers = self.headers(request, key);
         match self.settings.preview {
             Some(Preview::Curl) => {
-                let shown = preview::curl(request, &url, &headers, &self.settings.tls, &self.settings.command);
+                let shown = preview::curl(
+                    request,
+                    &url,
+                    &headers,
+                    &self.settings.tls,
+                    &self.settings.command,
+                );
                 return Err(Error::Preview(shown));
             }
             Some(Preview::Policy) => {
-                return Err(Error::Preview(preview::policy(request, &address.api_path(&request.path))));
+                return Err(Error::Preview(preview::policy(
+                    request,
+                    &address.api_path(&request.path),
+                )));
             }
             None => {}
         }
@@ -474,12 +529,15 @@ impl Client {
             if response.headers().contains_key(SERVER_HEADER) {
                 self.conclave.store(true, Ordering::Relaxed);
             }
-            if !self.settings.follow_redirects || !matches!(response.status().as_u16(), 301 | 302 | 307 | 308) {
+            if !self.settings.follow_redirects || !matches!(response.status().as_u16(), 301 | 302 | 307 | 308)
+            {
                 return Ok((url, response));
             }
             url = redirect(&url, &response)?;
         }
-        Err(Error::Redirect(format!("stopped after {MAX_REDIRECTS} redirects at {url}")))
+        Err(Error::Redirect(format!(
+            "stopped after {MAX_REDIRECTS} redirects at {url}"
+        )))
     }
 
     async fn once(
@@ -511,11 +569,15 @@ impl Client {
             Body::Json(_) | Body::MergePatch(_) => out = out.body(request.json_text().unwrap_or_default()),
             Body::File(path) => {
                 let file = tokio::fs::File::open(path).await;
-                let file = file.map_err(|e| Error::File(format!("open {}: {}", path.display(), super::tls::plain(&e))))?;
+                let file = file.map_err(|e| {
+                    Error::File(format!("open {}: {}", path.display(), super::tls::plain(&e)))
+                })?;
                 out = out.body(file);
             }
         }
-        out.send().await.map_err(|e| Error::transport(&request.method, url, address, &e))
+        out.send()
+            .await
+            .map_err(|e| Error::transport(&request.method, url, address, &e))
     }
 
     fn headers(&self, request: &Request, key: Option<&str>) -> Vec<(String, String)> {
@@ -532,7 +594,11 @@ impl Client {
         if !request.no_wrap {
             // Wrapping data on purpose needs a TTL; the Go client sends this one if none is set.
             let wrap = request.is_write() && request.path == "sys/wrapping/wrap";
-            let ttl = if wrap && settings.wrap_ttl.is_empty() { "5m" } else { settings.wrap_ttl.as_str() };
+            let ttl = if wrap && settings.wrap_ttl.is_empty() {
+                "5m"
+            } else {
+                settings.wrap_ttl.as_str()
+            };
             if !ttl.is_empty() {
                 add("X-Vault-Wrap-TTL", ttl);
             }
@@ -558,13 +624,19 @@ impl Client {
             let secret = Secret::parse(&response.body)?.filter(Secret::says_something);
             return match (secret, empty_404) {
                 (secret, true) => Ok(Answer { secret, error: None }),
-                (secret, false) => Ok(Answer { secret, error: Some(self.status_error(request, &url, &response)) }),
+                (secret, false) => Ok(Answer {
+                    secret,
+                    error: Some(self.status_error(request, &url, &response)),
+                }),
             };
         }
         if !is_good(response.code, &url) {
             return Err(self.status_error(request, &url, &response));
         }
-        Ok(Answer { secret: Secret::parse(&response.body)?, error: None })
+        Ok(Answer {
+            secret: Secret::parse(&response.body)?,
+            error: None,
+        })
     }
 
     /// Reads a path. `None` if the server has nothing there.
@@ -593,7 +665,12 @@ impl Client {
         self.list_as("scan", path, page).await
     }
 
-    async fn list_as(&self, verb: &str, path: &str, page: Option<(&str, i64)>) -> Result<Option<Secret>, Error> {
+    async fn list_as(
+        &self,
+        verb: &str,
+        path: &str,
+        page: Option<(&str, i64)>,
+    ) -> Result<Option<Secret>, Error> {
         let mut request = Request::new("GET", path).query(verb, "true");
         if let Some((after, limit)) = page {
             request = request.query("after", after).query("limit", limit.to_string());
@@ -654,19 +731,33 @@ impl Answer {
 async fn collect(mut response: reqwest::Response) -> Result<Response, Error> {
     let mut body = Vec::new();
     loop {
-        let chunk = response.chunk().await.map_err(|e| Error::File(format!("error reading answer: {e}")))?;
+        let chunk = response
+            .chunk()
+            .await
+            .map_err(|e| Error::File(format!("error reading answer: {e}")))?;
         let Some(chunk) = chunk else { break };
         if body.len() + chunk.len() > MAX_BODY_BYTES {
-            return Err(Error::TooLarge { limit: MAX_BODY_BYTES });
+            return Err(Error::TooLarge {
+                limit: MAX_BODY_BYTES,
+            });
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(Response { code: response.status().as_u16(), headers: response.headers().clone(), body })
+    Ok(Response {
+        code: response.status().as_u16(),
+        headers: response.headers().clone(),
+        body,
+    })
 }
 
 /// 429 is the health of a standby; elsewhere it is a quota.
 fn is_good(code: u16, url: &str) -> bool {
-    (200..400).contains(&code) || (code == 429 && url.split('?').next().is_some_and(|u| u.ends_with("/v1/sys/health")))
+    (200..400).contains(&code)
+        || (code == 429
+            && url
+                .split('?')
+                .next()
+                .is_some_and(|u| u.ends_with("/v1/sys/health")))
 }
 
 fn retry_status(code: u16) -> bool {
@@ -674,10 +765,15 @@ fn retry_status(code: u16) -> bool {
 }
 
 fn check_token(token: &str) -> Result<(), Error> {
-    if token.chars().all(|c| c.is_ascii_graphic() || (c.is_alphanumeric() && !c.is_control())) {
+    if token
+        .chars()
+        .all(|c| c.is_ascii_graphic() || (c.is_alphanumeric() && !c.is_control()))
+    {
         return Ok(());
     }
-    Err(Error::Config("configured Vault token contains non-printable characters and cannot be used".into()))
+    Err(Error::Config(
+        "configured Vault token contains non-printable characters and cannot be used".into(),
+    ))
 }
 
 fn redirect(from: &str, response: &reqwest::Response) -> Result<String, Error> {
@@ -693,5 +789,7 @@ fn redirect(from: &str, response: &reqwest::Response) -> Result<String, Error> {
     if location.starts_with("http://") || location.starts_with("https://") {
         return Ok(location.to_owned());
     }
-    Err(Error::Redirect(format!("cannot follow a redirect to {location:?}")))
+    Err(Error::Redirect(format!(
+        "cannot follow a redirect to {location:?}"
+    )))
 }

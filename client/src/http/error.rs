@@ -70,7 +70,11 @@ impl std::fmt::Display for Status {
             writeln!(f, "Namespace: {}", self.namespace)?;
         }
         let kind = if self.raw { "Raw Message" } else { "Errors" };
-        write!(f, "URL: {} {}\nCode: {}. {kind}:\n\n", self.method, self.url, self.code)?;
+        write!(
+            f,
+            "URL: {} {}\nCode: {}. {kind}:\n\n",
+            self.method, self.url, self.code
+        )?;
         for error in &self.errors {
             write!(f, "{}{error}", if self.raw { "" } else { "* " })?;
         }
@@ -85,12 +89,30 @@ impl Status {
         match Json::parse_first(body) {
             Ok(json @ Json::Object(_)) => {
                 let listed = json.get("errors").and_then(Json::as_array).unwrap_or_default();
-                let errors = listed.iter().filter_map(Json::as_str).map(str::to_owned).collect();
-                Self { method, url, code, namespace, errors, raw: false }
+                let errors = listed
+                    .iter()
+                    .filter_map(Json::as_str)
+                    .map(str::to_owned)
+                    .collect();
+                Self {
+                    method,
+                    url,
+                    code,
+                    namespace,
+                    errors,
+                    raw: false,
+                }
             }
             _ => {
                 let errors = vec![String::from_utf8_lossy(body).into_owned()];
-                Self { method, url, code, namespace, errors, raw: true }
+                Self {
+                    method,
+                    url,
+                    code,
+                    namespace,
+                    errors,
+                    raw: true,
+                }
             }
         }
     }
@@ -117,7 +139,12 @@ impl Error {
             Some((first, rest)) => format!("{first}{}", rest.to_ascii_lowercase()),
             None => method.to_owned(),
         };
-        Self::Transport { verb, url: url.to_owned(), cause: cause(address, error), never_sent: error.is_connect() }
+        Self::Transport {
+            verb,
+            url: url.to_owned(),
+            cause: cause(address, error),
+            never_sent: error.is_connect(),
+        }
     }
 }
 
@@ -126,8 +153,16 @@ fn cause(address: &Address, error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return "context deadline exceeded".into();
     }
-    let host = if address.host_name() == "localhost" { "127.0.0.1" } else { address.host_name() };
-    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    let host = if address.host_name() == "localhost" {
+        "127.0.0.1"
+    } else {
+        address.host_name()
+    };
+    let host = if host.contains(':') {
+        format!("[{host}]")
+    } else {
+        host.to_owned()
+    };
     let dial = format!("dial tcp {host}:{}", address.port());
     if error.is_dns() {
         return format!("dial tcp: lookup {}: no such host", address.host_name());
@@ -135,16 +170,17 @@ fn cause(address: &Address, error: &reqwest::Error) -> String {
     let mut innermost = error.to_string();
     let mut source = error.source();
     while let Some(inner) = source {
-        if let Some(tls) = inner.downcast_ref::<rustls::Error>() {
+        if let Some(tls) = tls_error(inner) {
             return tls_cause(tls);
         }
         if let Some(io) = inner.downcast_ref::<std::io::Error>() {
-            if let Some(tls) = io.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>()) {
-                return tls_cause(tls);
-            }
             match io.kind() {
-                std::io::ErrorKind::ConnectionRefused => return format!("{dial}: connect: connection refused"),
-                std::io::ErrorKind::NetworkUnreachable => return format!("{dial}: connect: network is unreachable"),
+                std::io::ErrorKind::ConnectionRefused => {
+                    return format!("{dial}: connect: connection refused");
+                }
+                std::io::ErrorKind::NetworkUnreachable => {
+                    return format!("{dial}: connect: network is unreachable");
+                }
                 std::io::ErrorKind::HostUnreachable => return format!("{dial}: connect: no route to host"),
                 std::io::ErrorKind::TimedOut => return format!("{dial}: i/o timeout"),
                 std::io::ErrorKind::UnexpectedEof => return "EOF".into(),
@@ -161,12 +197,44 @@ fn cause(address: &Address, error: &reqwest::Error) -> String {
     innermost
 }
 
+/// A TLS error, also inside I/O errors, whose `source` leaves out what they wrap.
+fn tls_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+        return Some(tls);
+    }
+    tls_error(error.downcast_ref::<std::io::Error>()?.get_ref()?)
+}
+
 fn tls_cause(error: &rustls::Error) -> String {
     use rustls::{CertificateError as Bad, Error as Tls};
     let verify = "tls: failed to verify certificate: x509:";
     match error {
         Tls::InvalidMessage(_) => "http: server gave HTTP response to HTTPS client".into(),
-        Tls::InvalidCertificate(Bad::UnknownIssuer) => {
+        Tls::InvalidCertificate(Bad::NotValidForNameContext { expected, presented }) => {
+            // Presented names come as `DnsName("a")` and `IpAddress(1.2.3.4)`.
+            let bare = |name: &String| {
+                let inner = name
+                    .split_once('(')
+                    .map_or(name.as_str(), |(_, inner)| inner.trim_end_matches(')'));
+                inner.trim_matches('"').to_owned()
+            };
+            let is_ip = matches!(expected, rustls::pki_types::ServerName::IpAddress(_));
+            let names: Vec<String> = presented
+                .iter()
+                .filter(|n| n.starts_with("IpAddress") == is_ip)
+                .map(bare)
+                .collect();
+            let names = if names.is_empty() {
+                "nothing".to_owned()
+            } else {
+                names.join(", ")
+            };
+            format!(
+                "{verify} certificate is valid for {names}, not {}",
+                expected.to_str()
+            )
+        }
+        Tls::InvalidCertificate(Bad::UnknownIssuer | Bad::BadSignature) => {
             format!("{verify} certificate signed by unknown authority")
         }
         Tls::InvalidCertificate(Bad::Expired | Bad::ExpiredContext { .. }) => {

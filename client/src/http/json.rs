@@ -538,7 +538,10 @@ mod tests {
 
     #[test]
     fn numbers_keep_their_text() {
-        assert_eq!(round("[1.10,12345678901234567890123,-0,1E+2]"), "[1.10,12345678901234567890123,-0,1E+2]");
+        assert_eq!(
+            round("[1.10,12345678901234567890123,-0,1E+2]"),
+            "[1.10,12345678901234567890123,-0,1E+2]"
+        );
     }
 
     #[test]
@@ -548,15 +551,24 @@ mod tests {
 
     #[test]
     fn escapes_as_go_does() {
-        assert_eq!(round(r#""\u00e9\ud83d\ude00<&>\ud800x""#), "\"é😀\\u003c\\u0026\\u003e\u{fffd}x\"");
+        assert_eq!(
+            round(r#""\u00e9\ud83d\ude00<&>\ud800x""#),
+            "\"é😀\\u003c\\u0026\\u003e\u{fffd}x\""
+        );
     }
 
     #[test]
     fn errors_read_as_gos() {
         assert_eq!(round(""), "EOF");
         assert_eq!(round("{"), "unexpected EOF");
-        assert_eq!(round("{a"), "invalid character 'a' looking for beginning of object key string");
-        assert_eq!(round("tru3"), "invalid character '3' in literal true (expecting 'e')");
+        assert_eq!(
+            round("{a"),
+            "invalid character 'a' looking for beginning of object key string"
+        );
+        assert_eq!(
+            round("tru3"),
+            "invalid character '3' in literal true (expecting 'e')"
+        );
         assert_eq!(round("1 2"), "invalid character '2' after top-level value");
         assert_eq!(round(&"[".repeat(100_000)), "exceeded max depth");
     }
@@ -564,6 +576,9 @@ mod tests {
     #[test]
     fn pretty_is_two_spaces() {
         let value = Json::parse(br#"{"a":[1,{}],"b":[]}"#).unwrap();
-        assert_eq!(value.to_pretty(), "{\n  \"a\": [\n    1,\n    {}\n  ],\n  \"b\": []\n}");
+        assert_eq!(
+            value.to_pretty(),
+            "{\n  \"a\": [\n    1,\n    {}\n  ],\n  \"b\": []\n}"
+        );
     }
 }

@@ -13,7 +13,13 @@ pub enum Preview {
 }
 
 /// The curl command of a request. `command` is the name of the tool that prints the token.
-pub(super) fn curl(request: &Request, url: &str, headers: &[(String, String)], tls: &Tls, command: &str) -> String {
+pub(super) fn curl(
+    request: &Request,
+    url: &str,
+    headers: &[(String, String)],
+    tls: &Tls,
+    command: &str,
+) -> String {
     let mut line = String::from("curl ");
     if tls.skip_verify {
         line.push_str("--insecure ");
@@ -21,7 +27,12 @@ pub(super) fn curl(request: &Request, url: &str, headers: &[(String, String)], t
     if request.method != "GET" {
         line.push_str(&format!("-X {} ", request.method));
     }
-    let files = [("cacert", &tls.ca_cert), ("capath", &tls.ca_path), ("cert", &tls.client_cert), ("key", &tls.client_key)];
+    let files = [
+        ("cacert", &tls.ca_cert),
+        ("capath", &tls.ca_path),
+        ("cert", &tls.client_cert),
+        ("key", &tls.client_key),
+    ];
     for (option, file) in files {
         if let Some(file) = file {
             line.push_str(&format!("--{option} {} ", quote(&file.display().to_string())));
@@ -57,7 +68,10 @@ pub(super) fn policy(request: &Request, api_path: &str) -> String {
     if needs_sudo(path) {
         capabilities.push("sudo");
     }
-    format!("path \"{path}\" {{\n  capabilities = [\"{}\"]\n}}", capabilities.join("\", \""))
+    format!(
+        "path \"{path}\" {{\n  capabilities = [\"{}\"]\n}}",
+        capabilities.join("\", \"")
+    )
 }
 
 /// Paths that the server serves only to tokens with the sudo capability.

@@ -95,7 +95,8 @@ impl Secret {
     /// Whether the envelope says more than that nothing was found: it has warnings or data.
     #[must_use]
     pub fn says_something(&self) -> bool {
-        self.warnings.as_ref().is_some_and(|w| !w.is_empty()) || self.data.as_ref().is_some_and(|d| !d.is_empty())
+        self.warnings.as_ref().is_some_and(|w| !w.is_empty())
+            || self.data.as_ref().is_some_and(|d| !d.is_empty())
     }
 
     /// A field of the data.
@@ -113,7 +114,10 @@ impl Secret {
             data: top.get("data").and_then(Json::as_object).cloned(),
             warnings: strings(top, "warnings"),
             auth: top.get("auth").and_then(Json::as_object).map(Auth::from_fields),
-            wrap_info: top.get("wrap_info").and_then(Json::as_object).map(WrapInfo::from_fields),
+            wrap_info: top
+                .get("wrap_info")
+                .and_then(Json::as_object)
+                .map(WrapInfo::from_fields),
         }
     }
 
@@ -166,7 +170,10 @@ impl Auth {
         out.push("entity_id", self.entity_id.as_str());
         out.push("lease_duration", self.lease_duration);
         out.push("renewable", self.renewable);
-        out.push("mfa_requirement", self.mfa_requirement.clone().unwrap_or_default());
+        out.push(
+            "mfa_requirement",
+            self.mfa_requirement.clone().unwrap_or_default(),
+        );
         out
     }
 }
@@ -213,5 +220,7 @@ fn strings(of: &Fields, name: &str) -> Option<Vec<String>> {
 }
 
 fn list(items: Option<&[String]>) -> Json {
-    items.map_or(Json::Null, |items| items.iter().map(String::as_str).collect::<Vec<_>>().into())
+    items.map_or(Json::Null, |items| {
+        items.iter().map(String::as_str).collect::<Vec<_>>().into()
+    })
 }

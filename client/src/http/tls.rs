@@ -64,7 +64,10 @@ impl Tls {
         paths.sort();
         for path in paths.into_iter().filter(|p| p.is_file()) {
             let pem = read(&path).map_err(|e| Error::Config(format!("Error loading CA Path: {e}")))?;
-            certs.extend(bundle(&pem, format!("Couldn't parse PEM in: {}", path.display()))?);
+            certs.extend(bundle(
+                &pem,
+                format!("Couldn't parse PEM in: {}", path.display()),
+            )?);
         }
         Ok(Some(certs))
     }
@@ -73,13 +76,21 @@ impl Tls {
         let (cert, key) = match (&self.client_cert, &self.client_key) {
             (Some(cert), Some(key)) => (cert, key),
             (None, None) => return Ok(None),
-            _ => return Err(Error::Config("both client cert and client key must be provided".into())),
+            _ => {
+                return Err(Error::Config(
+                    "both client cert and client key must be provided".into(),
+                ));
+            }
         };
         let mut pem = read(cert).map_err(Error::Config)?;
         pem.push(b'\n');
         pem.extend(read(key).map_err(Error::Config)?);
         let identity = Identity::from_pem(&pem).map_err(|_| {
-            Error::Config(format!("no certificate with its key in {} and {}", cert.display(), key.display()))
+            Error::Config(format!(
+                "no certificate with its key in {} and {}",
+                cert.display(),
+                key.display()
+            ))
         })?;
         Ok(Some(identity))
     }
@@ -96,7 +107,10 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
     let failed = |e: &std::io::Error| format!("open {}: {}", path.display(), plain(e));
     let size = std::fs::metadata(path).map_err(|e| failed(&e))?.len();
     if size > MAX_PEM_BYTES {
-        return Err(format!("open {}: larger than {MAX_PEM_BYTES} bytes", path.display()));
+        return Err(format!(
+            "open {}: larger than {MAX_PEM_BYTES} bytes",
+            path.display()
+        ));
     }
     std::fs::read(path).map_err(|e| failed(&e))
 }
@@ -107,5 +121,7 @@ pub fn plain(error: &std::io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();
     let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
+    chars
+        .next()
+        .map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
 }

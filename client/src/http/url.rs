@@ -21,7 +21,9 @@ impl Address {
     pub fn parse(text: &str) -> Result<Self, Error> {
         let text = text.trim();
         let bad = |why: &str| Error::Config(format!("invalid address {text:?}: {why}"));
-        let (scheme, rest) = text.split_once("://").ok_or_else(|| bad("it must begin with http:// or https://"))?;
+        let (scheme, rest) = text
+            .split_once("://")
+            .ok_or_else(|| bad("it must begin with http:// or https://"))?;
         if scheme != "http" && scheme != "https" {
             return Err(bad("the scheme must be http or https"));
         }
@@ -29,7 +31,11 @@ impl Address {
         if host.is_empty() || host.contains(['@', '?', '#', ' ']) {
             return Err(bad("it names no host"));
         }
-        Ok(Self { scheme: scheme.into(), host: host.into(), base: base.trim_end_matches('/').into() })
+        Ok(Self {
+            scheme: scheme.into(),
+            host: host.into(),
+            base: base.trim_end_matches('/').into(),
+        })
     }
 
     /// The URL of an API path, cleaned and escaped.
@@ -58,9 +64,16 @@ impl Address {
     /// Host without port and brackets.
     #[must_use]
     pub fn host_name(&self) -> &str {
-        let host = self.host.rsplit_once(':').map_or(self.host.as_str(), |(host, port)| {
-            if port.bytes().all(|b| b.is_ascii_digit()) { host } else { self.host.as_str() }
-        });
+        let host = self
+            .host
+            .rsplit_once(':')
+            .map_or(self.host.as_str(), |(host, port)| {
+                if port.bytes().all(|b| b.is_ascii_digit()) {
+                    host
+                } else {
+                    self.host.as_str()
+                }
+            });
         host.trim_start_matches('[').trim_end_matches(']')
     }
 
@@ -99,7 +112,11 @@ pub fn clean(path: &str) -> String {
 #[must_use]
 pub fn join(parts: &[&str]) -> String {
     let parts: Vec<&str> = parts.iter().copied().filter(|p| !p.is_empty()).collect();
-    if parts.is_empty() { String::new() } else { clean(&parts.join("/")) }
+    if parts.is_empty() {
+        String::new()
+    } else {
+        clean(&parts.join("/"))
+    }
 }
 
 fn escape(text: &str, keep: &[u8], space_as_plus: bool) -> String {
@@ -124,7 +141,10 @@ fn encode_query(query: &[(String, String)]) -> String {
     let mut sorted: Vec<_> = query.iter().collect();
     sorted.sort_by(|a, b| a.0.cmp(&b.0));
     let part = |text: &str| escape(text, b"-_.~", true);
-    let pairs: Vec<String> = sorted.iter().map(|(k, v)| format!("{}={}", part(k), part(v))).collect();
+    let pairs: Vec<String> = sorted
+        .iter()
+        .map(|(k, v)| format!("{}={}", part(k), part(v)))
+        .collect();
     pairs.join("&")
 }
 
@@ -135,11 +155,26 @@ mod tests {
     #[test]
     fn urls_are_gos() {
         let address = Address::parse("http://127.0.0.1:8200/base/").unwrap();
-        assert_eq!(address.url("sys/mounts/kv//tune", &[]), "http://127.0.0.1:8200/base/v1/sys/mounts/kv/tune");
-        assert_eq!(address.url("secret/a b!%é", &[]), "http://127.0.0.1:8200/base/v1/secret/a%20b%21%25%C3%A9");
-        let query = [("b".to_owned(), "x y".to_owned()), ("a".to_owned(), "1/2".to_owned())];
-        assert_eq!(address.url("x", &query), "http://127.0.0.1:8200/base/v1/x?a=1%2F2&b=x+y");
-        assert_eq!(address.url("a/../../sys/seal", &[]), "http://127.0.0.1:8200/base/sys/seal");
+        assert_eq!(
+            address.url("sys/mounts/kv//tune", &[]),
+            "http://127.0.0.1:8200/base/v1/sys/mounts/kv/tune"
+        );
+        assert_eq!(
+            address.url("secret/a b!%é", &[]),
+            "http://127.0.0.1:8200/base/v1/secret/a%20b%21%25%C3%A9"
+        );
+        let query = [
+            ("b".to_owned(), "x y".to_owned()),
+            ("a".to_owned(), "1/2".to_owned()),
+        ];
+        assert_eq!(
+            address.url("x", &query),
+            "http://127.0.0.1:8200/base/v1/x?a=1%2F2&b=x+y"
+        );
+        assert_eq!(
+            address.url("a/../../sys/seal", &[]),
+            "http://127.0.0.1:8200/base/sys/seal"
+        );
     }
 
     #[test]

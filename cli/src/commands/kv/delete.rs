@@ -23,13 +23,17 @@ fn run(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     let place = Place::find(&mut api, args)?;
     let path = place.or_plain("data");
     let answer = if place.v2 && args.given(&VERSIONS) {
-        api.write(&place.with("delete"), [("versions", versions(args))].into_iter().collect())
+        api.write(
+            &place.with("delete"),
+            [("versions", versions(args))].into_iter().collect(),
+        )
     } else {
         api.delete(&path, &[])
     };
     let Some(secret) = settle(cx, answer, &format!("Error deleting {path}"))? else {
         if cx.ui.is_table() {
-            cx.ui.line(&format!("Success! Data deleted (if it existed) at: {path}"));
+            cx.ui
+                .line(&format!("Success! Data deleted (if it existed) at: {path}"));
         }
         return Ok(Exit::OK);
     };

@@ -7,10 +7,14 @@ use crate::exit::{Context as _, Exit, Fail};
 use crate::flags::Args;
 use crate::session::Cx;
 
-pub const COMMAND: Command =
-    Command::new("kv enable-versioning", "[options] KEY", "Turns on versioning for a KV store", run)
-        .help("Makes the mount at a path keep versions.\n\n$ conclave kv enable-versioning secret")
-        .output(Output::Format);
+pub const COMMAND: Command = Command::new(
+    "kv enable-versioning",
+    "[options] KEY",
+    "Turns on versioning for a KV store",
+    run,
+)
+.help("Makes the mount at a path keep versions.\n\n$ conclave kv enable-versioning secret")
+.output(Output::Format);
 
 fn run(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     exactly(args, 1)?;
@@ -20,6 +24,7 @@ fn run(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     let body: Fields = [("options", options)].into_iter().collect();
     api.call("POST", &format!("sys/mounts/{mount}/tune"), Some(body))
         .context(&format!("Error tuning secrets engine {mount}"))?;
-    cx.ui.line(&format!("Success! Tuned the secrets engine at: {mount}"));
+    cx.ui
+        .line(&format!("Success! Tuned the secrets engine at: {mount}"));
     Ok(Exit::OK)
 }

@@ -42,7 +42,11 @@ fn run(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
         output::fields(&mut cx.ui, metadata);
         cx.ui.line("");
     }
-    let data = if place.v2 { secret.field("data").and_then(Json::as_object) } else { secret.data.as_ref() };
+    let data = if place.v2 {
+        secret.field("data").and_then(Json::as_object)
+    } else {
+        secret.data.as_ref()
+    };
     if let Some(data) = data {
         cx.ui.line(&heading("Data", data));
         output::fields(&mut cx.ui, data);

@@ -9,7 +9,9 @@ use crate::flags::Args;
 use crate::session::Cx;
 
 pub const LIST: Command = Command::new("kv list", "[options] PATH", "List data or secrets", list)
-    .help("Lists the names in a folder.\n\n$ conclave kv list secret/my-app/\n$ conclave kv list -mount=secret")
+    .help(
+        "Lists the names in a folder.\n\n$ conclave kv list secret/my-app/\n$ conclave kv list -mount=secret",
+    )
     .output(Output::Format)
     .flags(&[MOUNT]);
 

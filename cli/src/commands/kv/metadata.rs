@@ -12,14 +12,25 @@ use crate::goval::Span;
 use crate::output;
 use crate::session::{Api, Cx};
 
-const MAX_VERSIONS: Flag = Flag::int("max-versions", "Versions to keep; the mount's number if not set.").default("-1");
-const CAS_REQUIRED: Flag = Flag::bool("cas-required", "Whether every write must name the version it replaces.");
-const DELETE_VERSION_AFTER: Flag =
-    Flag::span("delete-version-after", "Time after which a version is deleted; the mount's if not set.").default("-1");
-const CUSTOM_METADATA: Flag =
-    Flag::map("custom-metadata", "A key=value that describes the secret. May be given several times.");
-const REMOVE_CUSTOM_METADATA: Flag =
-    Flag::list("remove-custom-metadata", "Custom metadata to remove. May be given several times.");
+const MAX_VERSIONS: Flag =
+    Flag::int("max-versions", "Versions to keep; the mount's number if not set.").default("-1");
+const CAS_REQUIRED: Flag = Flag::bool(
+    "cas-required",
+    "Whether every write must name the version it replaces.",
+);
+const DELETE_VERSION_AFTER: Flag = Flag::span(
+    "delete-version-after",
+    "Time after which a version is deleted; the mount's if not set.",
+)
+.default("-1");
+const CUSTOM_METADATA: Flag = Flag::map(
+    "custom-metadata",
+    "A key=value that describes the secret. May be given several times.",
+);
+const REMOVE_CUSTOM_METADATA: Flag = Flag::list(
+    "remove-custom-metadata",
+    "Custom metadata to remove. May be given several times.",
+);
 
 pub const GROUP: Command = Command::group(
     "kv metadata",
@@ -28,25 +39,54 @@ pub const GROUP: Command = Command::group(
      $ conclave kv metadata get -mount=secret foo\n$ conclave kv metadata put -mount=secret -max-versions=5 foo",
 );
 
-pub const GET: Command =
-    Command::new("kv metadata get", "[options] KEY", "Retrieves key metadata from the KV store", get)
-        .help("Reads what is known of a key, and of each version.\n\n$ conclave kv metadata get -mount=secret foo")
-        .output(Output::Format)
-        .flags(&[MOUNT]);
+pub const GET: Command = Command::new(
+    "kv metadata get",
+    "[options] KEY",
+    "Retrieves key metadata from the KV store",
+    get,
+)
+.help("Reads what is known of a key, and of each version.\n\n$ conclave kv metadata get -mount=secret foo")
+.output(Output::Format)
+.flags(&[MOUNT]);
 
-pub const PUT: Command =
-    Command::new("kv metadata put", "[options] KEY", "Sets or updates key settings in the KV store", put)
-        .help("Sets what is known of a key; custom metadata is replaced whole.\n\n\
-               $ conclave kv metadata put -mount=secret -custom-metadata=owner=ops foo")
-        .output(Output::Format)
-        .flags(&[CAS_REQUIRED, CUSTOM_METADATA, DELETE_VERSION_AFTER, MAX_VERSIONS, MOUNT]);
+pub const PUT: Command = Command::new(
+    "kv metadata put",
+    "[options] KEY",
+    "Sets or updates key settings in the KV store",
+    put,
+)
+.help(
+    "Sets what is known of a key; custom metadata is replaced whole.\n\n\
+               $ conclave kv metadata put -mount=secret -custom-metadata=owner=ops foo",
+)
+.output(Output::Format)
+.flags(&[
+    CAS_REQUIRED,
+    CUSTOM_METADATA,
+    DELETE_VERSION_AFTER,
+    MAX_VERSIONS,
+    MOUNT,
+]);
 
-pub const PATCH: Command =
-    Command::new("kv metadata patch", "[options] KEY", "Patches key settings in the KV store", patch)
-        .help("Changes some of what is known of a key.\n\n\
-               $ conclave kv metadata patch -mount=secret -remove-custom-metadata=owner foo")
-        .output(Output::Format)
-        .flags(&[CAS_REQUIRED, CUSTOM_METADATA, DELETE_VERSION_AFTER, MAX_VERSIONS, MOUNT, REMOVE_CUSTOM_METADATA]);
+pub const PATCH: Command = Command::new(
+    "kv metadata patch",
+    "[options] KEY",
+    "Patches key settings in the KV store",
+    patch,
+)
+.help(
+    "Changes some of what is known of a key.\n\n\
+               $ conclave kv metadata patch -mount=secret -remove-custom-metadata=owner foo",
+)
+.output(Output::Format)
+.flags(&[
+    CAS_REQUIRED,
+    CUSTOM_METADATA,
+    DELETE_VERSION_AFTER,
+    MAX_VERSIONS,
+    MOUNT,
+    REMOVE_CUSTOM_METADATA,
+]);
 
 pub const DELETE: Command = Command::new(
     "kv metadata delete",
@@ -81,17 +121,25 @@ fn get(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
         return Ok(Exit::REMOTE);
     };
     path_heading(&mut cx.ui, &path, "Metadata Path");
-    cx.ui.line(&heading("Metadata", secret.data.as_ref().unwrap_or(&Fields::new())));
+    cx.ui.line(&heading(
+        "Metadata",
+        secret.data.as_ref().unwrap_or(&Fields::new()),
+    ));
     output::secret(&mut cx.ui, &secret);
     let mut numbered = Vec::new();
     for (number, version) in versions.iter() {
-        let parsed: u64 = number.parse().map_err(|_| Fail::remote(format!("Error parsing version {number}")))?;
+        let parsed: u64 = number
+            .parse()
+            .map_err(|_| Fail::remote(format!("Error parsing version {number}")))?;
         numbered.push((parsed, version));
     }
     numbered.sort_by_key(|(number, _)| *number);
     for (number, version) in numbered {
-        let Some(fields) = version.as_object() else { continue };
-        cx.ui.line(&format!("\n{}", heading(&format!("Version {number}"), fields)));
+        let Some(fields) = version.as_object() else {
+            continue;
+        };
+        cx.ui
+            .line(&format!("\n{}", heading(&format!("Version {number}"), fields)));
         output::fields(&mut cx.ui, fields);
     }
     Ok(Exit::OK)
@@ -107,7 +155,10 @@ fn settings(args: &Args) -> Fields {
         body.insert("cas_required", args.is(&CAS_REQUIRED));
     }
     if args.span(&DELETE_VERSION_AFTER) >= Span(0) {
-        body.insert("delete_version_after", args.span(&DELETE_VERSION_AFTER).to_string());
+        body.insert(
+            "delete_version_after",
+            args.span(&DELETE_VERSION_AFTER).to_string(),
+        );
     }
     body
 }
@@ -142,6 +193,7 @@ fn delete(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     let (api, path) = find(cx, args)?;
     let answer = api.delete(&path, &[]);
     settle(cx, answer, &format!("Error deleting {path}"))?;
-    cx.ui.line(&format!("Success! Data deleted (if it existed) at: {path}"));
+    cx.ui
+        .line(&format!("Success! Data deleted (if it existed) at: {path}"));
     Ok(Exit::OK)
 }

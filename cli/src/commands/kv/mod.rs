@@ -26,7 +26,10 @@ pub const MOUNT: Flag = Flag::text(
     "mount",
     "Path of the KV mount. If it is given, the argument is the key alone; else the argument is mount and key together.",
 );
-pub const VERSIONS: Flag = Flag::list("versions", "Version numbers, separated by commas or by repeating the flag.");
+pub const VERSIONS: Flag = Flag::list(
+    "versions",
+    "Version numbers, separated by commas or by repeating the flag.",
+);
 pub const VERSION: Flag = Flag::int("version", "Number of the version.");
 pub const CAS: Flag = Flag::int(
     "cas",
@@ -61,21 +64,31 @@ pub const COMMANDS: &[Command] = &[
 
 /// Reads a path; a 404 with data or warnings is an answer.
 fn read(api: &Api, path: &str, version: Option<i64>) -> Result<Option<Secret>, conclave_client::http::Error> {
-    let query: Vec<(String, String)> =
-        version.into_iter().map(|v| ("version".to_owned(), v.to_string())).collect();
+    let query: Vec<(String, String)> = version
+        .into_iter()
+        .map(|v| ("version".to_owned(), v.to_string()))
+        .collect();
     api.read_with(path, &query)
 }
 
 /// Version numbers as the API takes them: texts.
 fn versions(args: &Args) -> Json {
     let all = args.list(&VERSIONS);
-    let each = all.iter().flat_map(|v| v.split(',')).map(str::trim).filter(|v| !v.is_empty());
+    let each = all
+        .iter()
+        .flat_map(|v| v.split(','))
+        .map(str::trim)
+        .filter(|v| !v.is_empty());
     Json::Array(each.map(Json::from).collect())
 }
 
 /// A heading between equal signs, as wide as the table beneath it.
 fn heading(title: &str, fields: &Fields) -> String {
-    let longest = fields.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+    let longest = fields
+        .iter()
+        .map(|(name, _)| name.len())
+        .max()
+        .unwrap_or_default();
     padded(title, longest + 4 + "Value".len())
 }
 
@@ -139,20 +152,36 @@ struct Existing {
 impl Existing {
     /// Reads a version; `verb` names the command in complaints.
     fn read(api: &Api, path: &str, version: Option<i64>, verb: &str) -> Result<Self, Fail> {
-        let secret = read(api, path, version).map_err(|e| Fail::remote(format!("Error doing pre-read at {path}: {e}")))?;
-        let found = secret.and_then(|s| s.data).ok_or_else(|| Fail::remote(format!("No value found at {path}")))?;
+        let secret = read(api, path, version)
+            .map_err(|e| Fail::remote(format!("Error doing pre-read at {path}: {e}")))?;
+        let found = secret
+            .and_then(|s| s.data)
+            .ok_or_else(|| Fail::remote(format!("No value found at {path}")))?;
         let part = |title: &str, name: &str| match found.get(name) {
             None | Some(Json::Null) => Ok(None),
             Some(Json::Object(fields)) => Ok(Some(fields.clone())),
-            Some(_) => Err(Fail::remote(format!("{title} found at {path} is not the expected type (JSON object)"))),
+            Some(_) => Err(Fail::remote(format!(
+                "{title} found at {path} is not the expected type (JSON object)"
+            ))),
         };
-        let missing = |title: &str| Fail::remote(format!("No {title} found at {path}; {verb} only works on existing data"));
+        let missing = |title: &str| {
+            Fail::remote(format!(
+                "No {title} found at {path}; {verb} only works on existing data"
+            ))
+        };
         let metadata = part("Metadata", "metadata")?.ok_or_else(|| missing("metadata"))?;
-        Ok(Self { metadata, data: part("Data", "data")? })
+        Ok(Self {
+            metadata,
+            data: part("Data", "data")?,
+        })
     }
 
     fn data(self, path: &str, verb: &str) -> Result<Fields, Fail> {
-        self.data.ok_or_else(|| Fail::remote(format!("No data found at {path}; {verb} only works on existing data")))
+        self.data.ok_or_else(|| {
+            Fail::remote(format!(
+                "No data found at {path}; {verb} only works on existing data"
+            ))
+        })
     }
 }
 

@@ -9,7 +9,10 @@ use crate::exit::{Context as _, Exit, Fail};
 use crate::flags::{Args, Flag};
 use crate::session::{Api, Cx};
 
-const CAS: Flag = Flag::int("cas", "Patch only if the key's current version is this one; 0 for any.");
+const CAS: Flag = Flag::int(
+    "cas",
+    "Patch only if the key's current version is this one; 0 for any.",
+);
 const METHOD: Flag = Flag::text(
     "method",
     "How to patch: 'patch' by HTTP PATCH, 'rw' by reading and writing. By default PATCH, and 'rw' where it is not allowed.",
@@ -32,7 +35,9 @@ fn run(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     let mut data = put::data(cx, args)?;
     let place = Place::find(&mut api, args)?;
     if !place.v2 {
-        return Err(Fail::remote("K/V engine mount must be version 2 for patch support"));
+        return Err(Fail::remote(
+            "K/V engine mount must be version 2 for patch support",
+        ));
     }
     let path = place.with("data");
     for name in remove {
@@ -43,7 +48,11 @@ fn run(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
         "rw" => read_then_write(&mut api, &path, &data)?,
         "patch" => merge(cx, &mut api, args, &path, &data, false)?,
         "" => merge(cx, &mut api, args, &path, &data, true)?,
-        other => return Err(Fail::remote(format!("Unsupported method provided to -method flag: {other}"))),
+        other => {
+            return Err(Fail::remote(format!(
+                "Unsupported method provided to -method flag: {other}"
+            )));
+        }
     };
     Ok(print_written(cx, args, &path, secret))
 }
@@ -57,7 +66,9 @@ fn merge(
     may_fall_back: bool,
 ) -> Result<Option<Secret>, Fail> {
     let cas = Some(args.int(&CAS)).filter(|cas| *cas > 0).map(Json::from);
-    let outcome = api.patch(path, versioned(data.clone(), cas)).and_then(conclave_client::http::Answer::ok);
+    let outcome = api
+        .patch(path, versioned(data.clone(), cas))
+        .and_then(conclave_client::http::Answer::ok);
     match outcome.as_ref().map_err(conclave_client::http::Error::code) {
         // 405: a server older than PATCH. 403: a policy without it.
         Err(Some(405)) if may_fall_back => read_then_write(api, path, data),
@@ -84,5 +95,7 @@ fn read_then_write(api: &mut Api, path: &str, data: &Fields) -> Result<Option<Se
         merged.insert(name, value.clone());
     }
     let answer = api.write(path, versioned(merged, Some(version)));
-    answer.and_then(conclave_client::http::Answer::ok).context(&format!("Error writing data to {path}"))
+    answer
+        .and_then(conclave_client::http::Answer::ok)
+        .context(&format!("Error writing data to {path}"))
 }

@@ -40,7 +40,11 @@ impl Place {
             }
             None => {
                 let (mount, v2) = preflight(api, path)?;
-                Ok(Self { mount, path: path.to_owned(), v2 })
+                Ok(Self {
+                    mount,
+                    path: path.to_owned(),
+                    v2,
+                })
             }
         }
     }
@@ -55,7 +59,9 @@ impl Place {
         let mut suffix = path.strip_prefix(mount).unwrap_or(path);
         // The server's mount path may begin with a namespace that the user's path does not name.
         while suffix == path {
-            let Some((_, rest)) = mount.split_once('/').filter(|(_, rest)| !rest.is_empty()) else { break };
+            let Some((_, rest)) = mount.split_once('/').filter(|(_, rest)| !rest.is_empty()) else {
+                break;
+            };
             mount = rest.trim_end_matches('/');
             suffix = suffix.strip_prefix(mount).unwrap_or(suffix);
         }
@@ -64,7 +70,11 @@ impl Place {
 
     /// The path to read or write: under `word` in a mount with versions, else the key itself.
     pub fn or_plain(&self, word: &str) -> String {
-        if self.v2 { self.with(word) } else { self.path.clone() }
+        if self.v2 {
+            self.with(word)
+        } else {
+            self.path.clone()
+        }
     }
 }
 
@@ -87,13 +97,24 @@ fn preflight(api: &mut Api, path: &str) -> Result<(String, bool), Fail> {
     }
     let secret = Secret::parse(&response.body).map_err(|e| Fail::remote(e.to_string()))?;
     let secret = secret.ok_or_else(|| Fail::remote("nil response from pre-flight request"))?;
-    let mount = secret.field("path").and_then(Json::as_str).unwrap_or_default().to_owned();
-    let version = secret.field("options").and_then(|o| o.get("version")).and_then(Json::as_str);
+    let mount = secret
+        .field("path")
+        .and_then(Json::as_str)
+        .unwrap_or_default()
+        .to_owned();
+    let version = secret
+        .field("options")
+        .and_then(|o| o.get("version"))
+        .and_then(Json::as_str);
     Ok((mount, version == Some("2")))
 }
 
 fn hint(path: &str, shown: Option<Preview>) -> String {
-    let what = if shown == Some(Preview::Curl) { "curl command" } else { "policy" };
+    let what = if shown == Some(Preview::Curl) {
+        "curl command"
+    } else {
+        "policy"
+    };
     format!(
         "To show the {what}, the version of the secrets engine must be asked for first, and this token may not read \
          {path}. Use a token that may. In a KV v2 mount that is the path 'mount-path/data/foo', not 'mount-path/foo'."
@@ -105,7 +126,12 @@ mod tests {
     use super::*;
 
     fn with(mount: &str, path: &str, word: &str) -> String {
-        Place { mount: mount.into(), path: path.into(), v2: true }.with(word)
+        Place {
+            mount: mount.into(),
+            path: path.into(),
+            v2: true,
+        }
+        .with(word)
     }
 
     #[test]

@@ -9,15 +9,19 @@ use crate::flags::Args;
 use crate::kvdata;
 use crate::session::Cx;
 
-pub const COMMAND: Command =
-    Command::new("kv put", "[options] KEY [DATA]", "Sets or updates data in the KV store", run)
-        .help(
-            "Writes a key's data, which replaces what was there. Values beginning with @ are read from a file; the \
+pub const COMMAND: Command = Command::new(
+    "kv put",
+    "[options] KEY [DATA]",
+    "Sets or updates data in the KV store",
+    run,
+)
+.help(
+    "Writes a key's data, which replaces what was there. Values beginning with @ are read from a file; the \
              value - is read from standard input.\n\n$ conclave kv put -mount=secret foo bar=baz\n\
              $ conclave kv put -mount=secret -cas=1 foo @data.json",
-        )
-        .output(Output::Field)
-        .flags(&[CAS, MOUNT]);
+)
+.output(Output::Field)
+.flags(&[CAS, MOUNT]);
 
 fn run(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     need_data(args, false)?;
@@ -44,5 +48,6 @@ pub fn need_data(args: &Args, without: bool) -> Result<(), Fail> {
 /// The fields after the key.
 pub fn data(cx: &mut Cx, args: &Args) -> Result<conclave_client::http::Fields, Fail> {
     let pairs = args.rest().get(1..).unwrap_or_default();
-    kvdata::parse(&mut cx.stdin(args), pairs).map_err(|e| Fail::usage(format!("Failed to parse K=V data: {e}")))
+    kvdata::parse(&mut cx.stdin(args), pairs)
+        .map_err(|e| Fail::usage(format!("Failed to parse K=V data: {e}")))
 }

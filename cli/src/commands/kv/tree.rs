@@ -38,7 +38,9 @@ fn run(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
         return Err(Fail::remote(format!("No value found at {path}")));
     }
     if budget == 0 {
-        cx.ui.warn(&format!("WARNING! The tree is cut: it has more than {MAX_FOLDERS} folders."));
+        cx.ui.warn(&format!(
+            "WARNING! The tree is cut: it has more than {MAX_FOLDERS} folders."
+        ));
     }
     if !cx.ui.is_table() {
         return Ok(output::value(&mut cx.ui, &document(&tree)));
@@ -50,10 +52,16 @@ fn run(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
 
 fn walk(api: &Api, path: &str, budget: &mut usize) -> Result<Tree, Error> {
     let mut tree = Tree::new();
-    let Some(left) = budget.checked_sub(1) else { return Ok(tree) };
+    let Some(left) = budget.checked_sub(1) else {
+        return Ok(tree);
+    };
     *budget = left;
     let found = api.list(path, None)?;
-    let names = found.as_ref().and_then(|s| s.field("keys")).and_then(Json::as_array).unwrap_or_default();
+    let names = found
+        .as_ref()
+        .and_then(|s| s.field("keys"))
+        .and_then(Json::as_array)
+        .unwrap_or_default();
     for name in names.iter().filter_map(Json::as_str) {
         let inside = match name.strip_suffix('/') {
             Some(folder) => Some(Branch(walk(api, &format!("{path}/{folder}"), budget)?)),
@@ -68,16 +76,26 @@ fn draw(cx: &mut Cx, tree: &Tree, before: &str) {
     let count = tree.len();
     for (i, (name, inside)) in tree.iter().enumerate() {
         let is_last = i + 1 == count;
-        cx.ui.line(&format!("{before}{} {name}", if is_last { "└──" } else { "├──" }));
+        cx.ui
+            .line(&format!("{before}{} {name}", if is_last { "└──" } else { "├──" }));
         if let Some(Branch(inside)) = inside {
-            draw(cx, inside, &format!("{before}{}", if is_last { "    " } else { "│   " }));
+            draw(
+                cx,
+                inside,
+                &format!("{before}{}", if is_last { "    " } else { "│   " }),
+            );
         }
     }
 }
 
 fn document(tree: &Tree) -> Json {
     let fields = tree.iter().map(|(name, inside)| {
-        (name.as_str(), inside.as_ref().map_or(Json::Null, |Branch(inside)| document(inside)))
+        (
+            name.as_str(),
+            inside
+                .as_ref()
+                .map_or(Json::Null, |Branch(inside)| document(inside)),
+        )
     });
     Json::Object(fields.collect())
 }

@@ -8,10 +8,15 @@ use crate::exit::{Exit, Fail};
 use crate::flags::Args;
 use crate::session::Cx;
 
-pub const COMMAND: Command = Command::new("kv undelete", "[options] KEY", "Undeletes versions in the KV store", run)
-    .help("Brings deleted versions back.\n\n$ conclave kv undelete -mount=secret -versions=3 foo")
-    .output(Output::Format)
-    .flags(&[MOUNT, VERSIONS]);
+pub const COMMAND: Command = Command::new(
+    "kv undelete",
+    "[options] KEY",
+    "Undeletes versions in the KV store",
+    run,
+)
+.help("Brings deleted versions back.\n\n$ conclave kv undelete -mount=secret -versions=3 foo")
+.output(Output::Format)
+.flags(&[MOUNT, VERSIONS]);
 
 fn run(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     change(cx, args, "undelete", "Undelete")
@@ -21,7 +26,8 @@ fn run(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
 pub fn change(cx: &mut Cx, args: &Args, word: &str, title: &str) -> Result<Exit, Fail> {
     exactly(args, 1)?;
     if !args.given(&VERSIONS) {
-        let complaint = format!("No versions provided, use the \"-versions\" flag to specify the version to {word}.");
+        let complaint =
+            format!("No versions provided, use the \"-versions\" flag to specify the version to {word}.");
         return Err(Fail::usage(complaint));
     }
     let mut api = cx.api(args)?;

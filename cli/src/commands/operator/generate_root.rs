@@ -19,7 +19,10 @@ const DEFAULT_OTP_LENGTH: usize = 26;
 const INIT: Flag = Flag::bool("init", "Begin an attempt.");
 const CANCEL: Flag = Flag::bool("cancel", "Give up the attempt and forget the keys given so far.");
 const STATUS: Flag = Flag::bool("status", "Print how far the attempt is.");
-const DECODE: Flag = Flag::text("decode", "Print the token in this encoded value, with -otp; - reads it from standard input.");
+const DECODE: Flag = Flag::text(
+    "decode",
+    "Print the token in this encoded value, with -otp; - reads it from standard input.",
+);
 const GENERATE_OTP: Flag = Flag::bool("generate-otp", "Print a one-time password for -init.");
 const RECOVERY_TOKEN: Flag = Flag::bool("recovery-token", "Make a token for a server in recovery mode.");
 const OTP: Flag = Flag::text("otp", "One-time password that hides the token.");
@@ -36,10 +39,17 @@ pub const COMMAND: Command = Command::new("operator generate-root", "[options] [
 
 fn run(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     if args.rest().len() > 1 {
-        return Err(Fail::usage(format!("Too many arguments (expected 0-1, got {})", args.rest().len())));
+        return Err(Fail::usage(format!(
+            "Too many arguments (expected 0-1, got {})",
+            args.rest().len()
+        )));
     }
     let api = cx.api(args)?;
-    let base = if args.is(&RECOVERY_TOKEN) { "sys/generate-recovery-token" } else { "sys/generate-root-token" };
+    let base = if args.is(&RECOVERY_TOKEN) {
+        "sys/generate-recovery-token"
+    } else {
+        "sys/generate-root-token"
+    };
     if args.is(&GENERATE_OTP) {
         return generate(cx, &api, base);
     }
@@ -47,8 +57,10 @@ fn run(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
         return decode(cx, args, &api, base);
     }
     if args.is(&CANCEL) {
-        api.call("DELETE", &format!("{base}/attempt"), None).context("Error canceling root token generation")?;
-        cx.ui.line("Success! Root token generation canceled (if it was started)");
+        api.call("DELETE", &format!("{base}/attempt"), None)
+            .context("Error canceling root token generation")?;
+        cx.ui
+            .line("Success! Root token generation canceled (if it was started)");
         return Ok(Exit::OK);
     }
     if args.is(&INIT) {
@@ -62,11 +74,15 @@ fn run(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
 }
 
 fn attempt(api: &Api, base: &str) -> Result<Fields, Fail> {
-    api.get(&format!("{base}/attempt")).context("Error getting root generation status")
+    api.get(&format!("{base}/attempt"))
+        .context("Error getting root generation status")
 }
 
 fn otp_length(status: &Fields) -> usize {
-    let given = status.get("otp_length").and_then(Json::as_i64).and_then(|n| usize::try_from(n).ok());
+    let given = status
+        .get("otp_length")
+        .and_then(Json::as_i64)
+        .and_then(|n| usize::try_from(n).ok());
     given.filter(|n| *n > 0).unwrap_or(DEFAULT_OTP_LENGTH)
 }
 
@@ -89,18 +105,31 @@ fn decode(cx: &mut Cx, args: &Args, api: &Api, base: &str) -> Result<Exit, Fail>
         return Err(Fail::usage("Missing otp: use -otp to supply it"));
     }
     let encoded = match args.text(&DECODE) {
-        "" => return Err(Fail::usage("Missing encoded value: use -decode=<string> to supply it")),
-        "-" => cx.read_line(args).map_err(|e| Fail::usage(format!("Failed to read from stdin: {e}")))?,
+        "" => {
+            return Err(Fail::usage(
+                "Missing encoded value: use -decode=<string> to supply it",
+            ));
+        }
+        "-" => cx
+            .read_line(args)
+            .map_err(|e| Fail::usage(format!("Failed to read from stdin: {e}")))?,
         given => given.to_owned(),
     };
     let length = otp_length(&attempt(api, base)?);
     let failed = |why: &str| Fail::usage(format!("Error decoding root token: {why}"));
     let bytes = base64::decode(encoded.trim()).ok_or_else(|| failed("it is not base64"))?;
     if bytes.len() != otp.len() {
-        return Err(failed(&format!("the value has {} bytes, the one-time password {}", bytes.len(), otp.len())));
+        return Err(failed(&format!(
+            "the value has {} bytes, the one-time password {}",
+            bytes.len(),
+            otp.len()
+        )));
     }
     if otp.len() != length {
-        cx.ui.warn(&format!("The one-time password has {} characters; this server's have {length}.", otp.len()));
+        cx.ui.warn(&format!(
+            "The one-time password has {} characters; this server's have {length}.",
+            otp.len()
+        ));
     }
     let token: Vec<u8> = bytes.iter().zip(otp.bytes()).map(|(a, b)| a ^ b).collect();
     let token = String::from_utf8_lossy(&token).into_owned();
@@ -121,19 +150,24 @@ fn init(cx: &mut Cx, args: &Args, api: &Api, base: &str) -> Result<Exit, Fail> {
     let mut body: Fields = [("otp", args.text(&OTP))].into_iter().collect();
     if let Some(file) = args.some(&PGP_KEY) {
         if args.some(&OTP).is_some() {
-            return Err(Fail::usage("Error initializing: cannot specify both -otp and -pgp-key"));
+            return Err(Fail::usage(
+                "Error initializing: cannot specify both -otp and -pgp-key",
+            ));
         }
         body.insert("pgp_key", pgp_key(file)?);
     }
     let sentence = "Error initializing root generation";
-    let response = api.call("PUT", &format!("{base}/attempt"), Some(body)).context(sentence)?;
+    let response = api
+        .call("PUT", &format!("{base}/attempt"), Some(body))
+        .context(sentence)?;
     print(cx, &fields(&response, sentence)?)
 }
 
 fn provide(cx: &mut Cx, args: &Args, api: &Api, base: &str, status: &Fields) -> Result<Exit, Fail> {
     if !status.get("started").and_then(Json::as_bool).unwrap_or(false) {
-        let text =
-            format!("No root generation is in progress. Start a root generation by running \"{TOOL} operator generate-root -init\".");
+        let text = format!(
+            "No root generation is in progress. Start a root generation by running \"{TOOL} operator generate-root -init\"."
+        );
         cx.ui.error(&wrap(&text, 0));
         let text = format!(
             "If starting root generation using the OTP method and generating your own OTP, the length of the OTP string \
@@ -144,14 +178,20 @@ fn provide(cx: &mut Cx, args: &Args, api: &Api, base: &str, status: &Fields) -> 
         return Ok(Exit::USAGE);
     }
     let asks = args.arg(0).trim().is_empty();
-    let nonce = if asks { status.get("nonce").map(plain).unwrap_or_default() } else { args.text(&NONCE).to_owned() };
+    let nonce = if asks {
+        status.get("nonce").map(plain).unwrap_or_default()
+    } else {
+        args.text(&NONCE).to_owned()
+    };
     let key = key(cx, args, &format!("Operation nonce: {nonce}"), "unseal")?;
     if nonce.is_empty() {
         return Err(Fail::usage("Missing nonce value: specify it via the -nonce flag"));
     }
     let body: Fields = [("key", key), ("nonce", nonce)].into_iter().collect();
     let sentence = "Error posting unseal key";
-    let response = api.call("PUT", &format!("{base}/update"), Some(body)).context(sentence)?;
+    let response = api
+        .call("PUT", &format!("{base}/update"), Some(body))
+        .context(sentence)?;
     print(cx, &fields(&response, sentence)?)
 }
 
@@ -171,11 +211,24 @@ fn print(cx: &mut Cx, status: &Fields) -> Result<Exit, Fail> {
     if !cx.ui.is_table() {
         let mut out = Fields::new();
         for (name, zero) in FIELDS {
-            out.push(name, status.get(name).filter(|v| !v.is_null()).cloned().unwrap_or_else(|| zero.json()));
+            out.push(
+                name,
+                status
+                    .get(name)
+                    .filter(|v| !v.is_null())
+                    .cloned()
+                    .unwrap_or_else(|| zero.json()),
+            );
         }
         return Ok(output::value(&mut cx.ui, &out.into()));
     }
-    let text = |name: &str| status.get(name).filter(|v| !v.is_null()).map(plain).unwrap_or_default();
+    let text = |name: &str| {
+        status
+            .get(name)
+            .filter(|v| !v.is_null())
+            .map(plain)
+            .unwrap_or_default()
+    };
     let mut lines = vec![
         format!("Nonce | {}", text("nonce")),
         format!("Started | {}", text("started")),

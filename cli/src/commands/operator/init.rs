@@ -9,18 +9,29 @@ use crate::output;
 use crate::output::text::wrap;
 use crate::session::{Api, Cx, TOOL};
 
-const STATUS: Flag =
-    Flag::bool("status", "Print whether the server is initialised. The exit code is 0 if it is, 2 if not, 1 for an error.");
-const KEY_SHARES: Flag = Flag::int("key-shares", "Number of unseal keys to make; 5 if not set.").alias(&["n"]);
-const KEY_THRESHOLD: Flag = Flag::int("key-threshold", "Number of unseal keys needed to unseal; 3 if not set.").alias(&["t"]);
+const STATUS: Flag = Flag::bool(
+    "status",
+    "Print whether the server is initialised. The exit code is 0 if it is, 2 if not, 1 for an error.",
+);
+const KEY_SHARES: Flag =
+    Flag::int("key-shares", "Number of unseal keys to make; 5 if not set.").alias(&["n"]);
+const KEY_THRESHOLD: Flag = Flag::int(
+    "key-threshold",
+    "Number of unseal keys needed to unseal; 3 if not set.",
+)
+.alias(&["t"]);
 pub const PGP_KEYS: Flag = Flag::list(
     "pgp-keys",
     "Files with public PGP keys, separated by commas, one for each key share: the shares are encrypted to them.",
 );
-const ROOT_TOKEN_PGP_KEY: Flag =
-    Flag::text("root-token-pgp-key", "File with a public PGP key to encrypt the initial root token to.");
-const RECOVERY_SHARES: Flag = Flag::int("recovery-shares", "Number of recovery keys, with auto-unseal.").default("5");
-const RECOVERY_THRESHOLD: Flag = Flag::int("recovery-threshold", "Number of recovery keys needed.").default("3");
+const ROOT_TOKEN_PGP_KEY: Flag = Flag::text(
+    "root-token-pgp-key",
+    "File with a public PGP key to encrypt the initial root token to.",
+);
+const RECOVERY_SHARES: Flag =
+    Flag::int("recovery-shares", "Number of recovery keys, with auto-unseal.").default("5");
+const RECOVERY_THRESHOLD: Flag =
+    Flag::int("recovery-threshold", "Number of recovery keys needed.").default("3");
 const RECOVERY_PGP_KEYS: Flag = Flag::list("recovery-pgp-keys", "As -pgp-keys, for recovery keys.");
 
 pub const COMMAND: Command = Command::new("operator init", "[options]", "Initializes a server", run)
@@ -48,7 +59,11 @@ fn run(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     let or = |value: i64, default: i64| if value == 0 && !recovery { default } else { value };
     let (shares, threshold) = (or(args.int(&KEY_SHARES), 5), or(args.int(&KEY_THRESHOLD), 3));
     let recovery_shares = if recovery { args.int(&RECOVERY_SHARES) } else { 0 };
-    let recovery_threshold = if recovery { args.int(&RECOVERY_THRESHOLD) } else { 0 };
+    let recovery_threshold = if recovery {
+        args.int(&RECOVERY_THRESHOLD)
+    } else {
+        0
+    };
     let mut body = Fields::new();
     body.insert("secret_shares", shares);
     body.insert("secret_threshold", threshold);
@@ -59,14 +74,20 @@ fn run(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     if let Some(file) = args.some(&ROOT_TOKEN_PGP_KEY) {
         body.insert("root_token_pgp_key", pgp_key(file)?);
     }
-    let answer = api.call("PUT", "sys/init", Some(body)).context("Error initializing")?;
+    let answer = api
+        .call("PUT", "sys/init", Some(body))
+        .context("Error initializing")?;
     let answer = answer.json().context("Error initializing")?.unwrap_or_default();
     let made = Made {
         keys: strings(&answer, "keys"),
         keys_base64: strings(&answer, "keys_base64"),
         recovery_keys: strings(&answer, "recovery_keys"),
         recovery_keys_base64: strings(&answer, "recovery_keys_base64"),
-        root_token: answer.get("root_token").and_then(Json::as_str).unwrap_or_default().to_owned(),
+        root_token: answer
+            .get("root_token")
+            .and_then(Json::as_str)
+            .unwrap_or_default()
+            .to_owned(),
         shares,
         threshold,
         recovery_shares,
@@ -80,10 +101,16 @@ fn run(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
 }
 
 fn status(cx: &mut Cx, api: &Api) -> Result<Exit, Fail> {
-    let answer = api.get("sys/init").map_err(|e| Fail::usage(format!("Error checking init status: {e}")))?;
+    let answer = api
+        .get("sys/init")
+        .map_err(|e| Fail::usage(format!("Error checking init status: {e}")))?;
     let is_initialized = answer.get("initialized").and_then(Json::as_bool).unwrap_or(false);
     if cx.ui.is_table() {
-        cx.ui.line(if is_initialized { "Vault is initialized" } else { "Vault is not initialized" });
+        cx.ui.line(if is_initialized {
+            "Vault is initialized"
+        } else {
+            "Vault is not initialized"
+        });
     } else {
         let fields: Fields = [("Initialized", is_initialized)].into_iter().collect();
         output::value(&mut cx.ui, &fields.into());
@@ -97,8 +124,16 @@ fn status(cx: &mut Cx, api: &Api) -> Result<Exit, Fail> {
 /// A file that cannot be read.
 pub fn pgp_keys(args: &Args, flag: &Flag) -> Result<Json, Fail> {
     let files = args.list(flag);
-    let files: Vec<&str> = files.iter().flat_map(|f| f.split(',')).map(str::trim).filter(|f| !f.is_empty()).collect();
-    let keys = files.into_iter().map(pgp_key).collect::<Result<Vec<String>, Fail>>()?;
+    let files: Vec<&str> = files
+        .iter()
+        .flat_map(|f| f.split(','))
+        .map(str::trim)
+        .filter(|f| !f.is_empty())
+        .collect();
+    let keys = files
+        .into_iter()
+        .map(pgp_key)
+        .collect::<Result<Vec<String>, Fail>>()?;
     Ok(if keys.is_empty() { Json::Null } else { keys.into() })
 }
 
@@ -108,15 +143,23 @@ pub fn pgp_keys(args: &Args, flag: &Flag) -> Result<Json, Fail> {
 /// The file cannot be read, or names a key server, which this tool does not ask.
 pub fn pgp_key(file: &str) -> Result<String, Fail> {
     if file.starts_with("keybase:") {
-        return Err(Fail::usage(format!("{file}: keys are read from files only; fetch the key and give its file")));
+        return Err(Fail::usage(format!(
+            "{file}: keys are read from files only; fetch the key and give its file"
+        )));
     }
     let path = file.strip_prefix('@').unwrap_or(file);
     let bytes = crate::kvdata::read_file(path).map_err(Fail::usage)?;
     let text = String::from_utf8_lossy(&bytes);
     let compact: String = text.split_whitespace().collect();
     let is_base64 = !compact.is_empty()
-        && compact.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'='));
-    Ok(if is_base64 { compact } else { crate::base64::encode(&bytes) })
+        && compact
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'='));
+    Ok(if is_base64 {
+        compact
+    } else {
+        crate::base64::encode(&bytes)
+    })
 }
 
 pub fn strings(of: &Json, name: &str) -> Vec<String> {
@@ -139,7 +182,11 @@ struct Made {
 impl Made {
     fn document(&self) -> Fields {
         // Without keys in the answer the server keeps them itself.
-        let (shares, threshold) = if self.keys.is_empty() { (1, 1) } else { (self.shares, self.threshold) };
+        let (shares, threshold) = if self.keys.is_empty() {
+            (1, 1)
+        } else {
+            (self.shares, self.threshold)
+        };
         let mut out = Fields::new();
         out.push("unseal_keys_b64", self.keys_base64.clone());
         out.push("unseal_keys_hex", self.keys.clone());
@@ -155,12 +202,19 @@ impl Made {
 
     fn print(&self, cx: &mut Cx) {
         let best = |base64: &[String], hex: &[String]| {
-            if base64.len() == hex.len() { base64.to_vec() } else { hex.to_vec() }
+            if base64.len() == hex.len() {
+                base64.to_vec()
+            } else {
+                hex.to_vec()
+            }
         };
         for (i, key) in best(&self.keys_base64, &self.keys).iter().enumerate() {
             cx.ui.line(&format!("Unseal Key {}: {key}", i + 1));
         }
-        for (i, key) in best(&self.recovery_keys_base64, &self.recovery_keys).iter().enumerate() {
+        for (i, key) in best(&self.recovery_keys_base64, &self.recovery_keys)
+            .iter()
+            .enumerate()
+        {
             cx.ui.line(&format!("Recovery Key {}: {key}", i + 1));
         }
         cx.ui.line(&format!("\nInitial Root Token: {}", self.root_token));

@@ -9,16 +9,24 @@ use crate::goval::plain;
 use crate::output::{self, table};
 use crate::session::{Api, Cx};
 
-pub const STATUS: Command =
-    Command::new("operator key-status", "[options]", "Provides information about the barrier's encryption key", status)
-        .output(Output::Format);
+pub const STATUS: Command = Command::new(
+    "operator key-status",
+    "[options]",
+    "Provides information about the barrier's encryption key",
+    status,
+)
+.output(Output::Format);
 pub const ROTATE: Command =
     Command::new("operator rotate", "[options]", "Rotates the underlying encryption key", rotate)
         .help("Makes a new key for what is written from now on. Nobody notices; unseal keys stay.\n\n$ conclave operator rotate")
         .output(Output::Format);
-pub const MEMBERS: Command =
-    Command::new("operator members", "[options]", "Returns the list of nodes in the cluster", members)
-        .output(Output::Format);
+pub const MEMBERS: Command = Command::new(
+    "operator members",
+    "[options]",
+    "Returns the list of nodes in the cluster",
+    members,
+)
+.output(Output::Format);
 
 fn status(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     at_most(args, 0)?;
@@ -30,7 +38,8 @@ fn status(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
 fn rotate(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     at_most(args, 0)?;
     let api = cx.api(args)?;
-    api.call("POST", "sys/rotate/keyring", None).context("Error rotating key")?;
+    api.call("POST", "sys/rotate/keyring", None)
+        .context("Error rotating key")?;
     let key = read(&api)?;
     print(cx, &key, "Success! Rotated key\n\n")
 }
@@ -59,11 +68,18 @@ fn print(cx: &mut Cx, key: &Fields, before: &str) -> Result<Exit, Fail> {
 
 /// An RFC 3339 time in UTC in Go's `RFC822` layout: `22 Nov 26 05:14 UTC`.
 fn rfc822(time: &str) -> String {
-    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
     let part = |from: usize, to: usize| time.get(from..to).unwrap_or_default();
-    let month = part(5, 7).parse::<usize>().ok().and_then(|m| MONTHS.get(m.checked_sub(1)?));
+    let month = part(5, 7)
+        .parse::<usize>()
+        .ok()
+        .and_then(|m| MONTHS.get(m.checked_sub(1)?));
     match month {
-        Some(month) if time.ends_with('Z') => format!("{} {month} {} {} UTC", part(8, 10), part(2, 4), part(11, 16)),
+        Some(month) if time.ends_with('Z') => {
+            format!("{} {month} {} {} UTC", part(8, 10), part(2, 4), part(11, 16))
+        }
         _ => time.to_owned(),
     }
 }
@@ -72,15 +88,22 @@ fn members(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     let api = cx.api(args)?;
     let answer = api.get("sys/ha-status")?;
     let nodes = answer.get("nodes").and_then(Json::as_array).unwrap_or_default();
-    let text = |node: &Json, name: &str| node.get(name).filter(|v| !v.is_null()).map(plain).unwrap_or_default();
+    let text = |node: &Json, name: &str| {
+        node.get(name)
+            .filter(|v| !v.is_null())
+            .map(plain)
+            .unwrap_or_default()
+    };
     if !cx.ui.is_table() {
         let nodes: Vec<Json> = nodes.iter().map(|node| node_document(node).into()).collect();
         let mut out = Fields::new();
         out.push("Nodes", Json::Array(nodes));
         return Ok(output::value(&mut cx.ui, &out.into()));
     }
-    let mut lines =
-        vec!["Host Name | API Address | Cluster Address | Active Node | Version | Upgrade Version | Last Echo".to_owned()];
+    let mut lines = vec![
+        "Host Name | API Address | Cluster Address | Active Node | Version | Upgrade Version | Last Echo"
+            .to_owned(),
+    ];
     for node in nodes {
         let active = node.get("active_node").and_then(Json::as_bool).unwrap_or(false);
         // Seconds are enough for people.
@@ -104,11 +127,21 @@ fn members(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
 
 fn node_document(node: &Json) -> Fields {
     let mut out = Fields::new();
-    for name in ["hostname", "api_address", "cluster_address", "active_node", "last_echo", "version"] {
+    for name in [
+        "hostname",
+        "api_address",
+        "cluster_address",
+        "active_node",
+        "last_echo",
+        "version",
+    ] {
         out.push(name, node.get(name).cloned().unwrap_or_default());
     }
     for name in ["upgrade_version", "redundancy_zone"] {
-        if let Some(value) = node.get(name).filter(|v| v.as_str().is_some_and(|s| !s.is_empty())) {
+        if let Some(value) = node
+            .get(name)
+            .filter(|v| v.as_str().is_some_and(|s| !s.is_empty()))
+        {
             out.push(name, value.clone());
         }
     }
@@ -119,7 +152,10 @@ fn node_document(node: &Json) -> Fields {
 mod tests {
     #[test]
     fn times_are_rfc_822() {
-        assert_eq!(super::rfc822("2026-11-22T05:14:03.162415763Z"), "22 Nov 26 05:14 UTC");
+        assert_eq!(
+            super::rfc822("2026-11-22T05:14:03.162415763Z"),
+            "22 Nov 26 05:14 UTC"
+        );
         assert_eq!(super::rfc822("junk"), "junk");
     }
 }

@@ -12,41 +12,77 @@ use crate::goval::{plain, quote};
 use crate::output::{self, table};
 use crate::session::Cx;
 
-const AUTO_JOIN_SCHEME: Flag = Flag::text("auto-join-scheme", "Scheme of discovered addresses.").default("https");
+const AUTO_JOIN_SCHEME: Flag =
+    Flag::text("auto-join-scheme", "Scheme of discovered addresses.").default("https");
 const AUTO_JOIN_PORT: Flag = Flag::int("auto-join-port", "Port of discovered addresses.").default("8200");
-const LEADER_CA_CERT: Flag = Flag::text("leader-ca-cert", "Authority of the leader's certificate; @file reads it.");
-const LEADER_CLIENT_CERT: Flag = Flag::text("leader-client-cert", "Certificate to show to the leader; @file reads it.");
+const LEADER_CA_CERT: Flag = Flag::text(
+    "leader-ca-cert",
+    "Authority of the leader's certificate; @file reads it.",
+);
+const LEADER_CLIENT_CERT: Flag = Flag::text(
+    "leader-client-cert",
+    "Certificate to show to the leader; @file reads it.",
+);
 const LEADER_CLIENT_KEY: Flag = Flag::text("leader-client-key", "Key of that certificate; @file reads it.");
 const RETRY: Flag = Flag::bool("retry", "Keep trying.");
 const NON_VOTER: Flag = Flag::bool("non-voter", "Join without a vote.");
 const FORCE: Flag = Flag::bool("force", "Restore even if the snapshot is of another cluster.");
 const CLEANUP: Flag = Flag::bool("cleanup-dead-servers", "Remove dead servers.");
-const DEAD_CONTACT: Flag = Flag::span("dead-server-last-contact-threshold", "Time without contact after which a server is dead.");
-const CONTACT: Flag = Flag::span("last-contact-threshold", "Time without contact after which a server is unhealthy.");
+const DEAD_CONTACT: Flag = Flag::span(
+    "dead-server-last-contact-threshold",
+    "Time without contact after which a server is dead.",
+);
+const CONTACT: Flag = Flag::span(
+    "last-contact-threshold",
+    "Time without contact after which a server is unhealthy.",
+);
 const TRAILING: Flag = Flag::int("max-trailing-logs", "Entries a healthy server may be behind.");
-const MIN_QUORUM: Flag = Flag::int("min-quorum", "Servers that are left when dead ones are removed, at least.");
-const STABILIZATION: Flag = Flag::span("server-stabilization-time", "Time a server must be healthy before it votes.");
+const MIN_QUORUM: Flag = Flag::int(
+    "min-quorum",
+    "Servers that are left when dead ones are removed, at least.",
+);
+const STABILIZATION: Flag = Flag::span(
+    "server-stabilization-time",
+    "Time a server must be healthy before it votes.",
+);
 
 pub const GROUP: Command = Command::group(
     "operator raft",
     "Interact with the raft storage backend",
     "Peers of the cluster, snapshots, autopilot.\n\n$ conclave operator raft list-peers\n$ conclave operator raft snapshot save out.snap",
 );
-pub const LIST_PEERS: Command =
-    Command::new("operator raft list-peers", "[options]", "Returns the Raft peer set", list_peers).output(Output::Format);
+pub const LIST_PEERS: Command = Command::new(
+    "operator raft list-peers",
+    "[options]",
+    "Returns the Raft peer set",
+    list_peers,
+)
+.output(Output::Format);
 pub const JOIN: Command = Command::new("operator raft join", "[options] <leader-api-addr>", "Joins a node to the Raft cluster", join)
     .help("Makes the node that is called a peer of a leader's cluster.\n\n$ conclave operator raft join https://10.0.0.1:8200")
     .output(Output::Format)
     .flags(&[AUTO_JOIN_PORT, AUTO_JOIN_SCHEME, LEADER_CA_CERT, LEADER_CLIENT_CERT, LEADER_CLIENT_KEY, NON_VOTER, RETRY]);
-pub const REMOVE_PEER: Command =
-    Command::new("operator raft remove-peer", "[options] <server_id>", "Removes a node from the Raft cluster", remove_peer)
-        .output(Output::Format);
-pub const PROMOTE: Command =
-    Command::new("operator raft promote", "[options] <server_id>", "Promotes a permanent non-voter to a voter", promote)
-        .output(Output::Format);
-pub const DEMOTE: Command =
-    Command::new("operator raft demote", "[options] <server_id>", "Demotes a voter to a permanent non-voter", demote)
-        .output(Output::Format);
+pub const REMOVE_PEER: Command = Command::new(
+    "operator raft remove-peer",
+    "[options] <server_id>",
+    "Removes a node from the Raft cluster",
+    remove_peer,
+)
+.output(Output::Format);
+pub const PROMOTE: Command = Command::new(
+    "operator raft promote",
+    "[options] <server_id>",
+    "Promotes a permanent non-voter to a voter",
+    promote,
+)
+.output(Output::Format);
+pub const DEMOTE: Command = Command::new(
+    "operator raft demote",
+    "[options] <server_id>",
+    "Demotes a voter to a permanent non-voter",
+    demote,
+)
+.output(Output::Format);
 pub const APPROVE: Command =
     Command::new("operator raft approve", "[options] <fingerprint>", "Lets a waiting node join the cluster", approve)
         .help("Lets the node with this key fingerprint join; the node prints it when it starts.\n\n$ conclave operator raft approve FINGERPRINT")
@@ -71,34 +107,66 @@ pub const SNAPSHOT_RESTORE: Command = Command::new(
 )
 .output(Output::Format)
 .flags(&[FORCE]);
-pub const AUTOPILOT: Command =
-    Command::group("operator raft autopilot", "Health of servers and its settings", "Health of servers and its settings.");
-pub const AUTOPILOT_STATE: Command =
-    Command::new("operator raft autopilot state", "[options]", "Displays the state of the raft cluster as seen by autopilot", state)
-        .output(Output::Format);
-pub const AUTOPILOT_GET: Command =
-    Command::new("operator raft autopilot get-config", "[options]", "Returns the configuration of autopilot", get_config)
-        .output(Output::Format);
-pub const AUTOPILOT_SET: Command =
-    Command::new("operator raft autopilot set-config", "[options]", "Modify the configuration of autopilot", set_config)
-        .output(Output::Format)
-        .flags(&[CLEANUP, DEAD_CONTACT, CONTACT, TRAILING, MIN_QUORUM, STABILIZATION]);
+pub const AUTOPILOT: Command = Command::group(
+    "operator raft autopilot",
+    "Health of servers and its settings",
+    "Health of servers and its settings.",
+);
+pub const AUTOPILOT_STATE: Command = Command::new(
+    "operator raft autopilot state",
+    "[options]",
+    "Displays the state of the raft cluster as seen by autopilot",
+    state,
+)
+.output(Output::Format);
+pub const AUTOPILOT_GET: Command = Command::new(
+    "operator raft autopilot get-config",
+    "[options]",
+    "Returns the configuration of autopilot",
+    get_config,
+)
+.output(Output::Format);
+pub const AUTOPILOT_SET: Command = Command::new(
+    "operator raft autopilot set-config",
+    "[options]",
+    "Modify the configuration of autopilot",
+    set_config,
+)
+.output(Output::Format)
+.flags(&[
+    CLEANUP,
+    DEAD_CONTACT,
+    CONTACT,
+    TRAILING,
+    MIN_QUORUM,
+    STABILIZATION,
+]);
 
 fn list_peers(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     let api = cx.api(args)?;
-    let secret =
-        api.read("sys/storage/raft/configuration").context("Error reading the raft cluster configuration")?;
+    let secret = api
+        .read("sys/storage/raft/configuration")
+        .context("Error reading the raft cluster configuration")?;
     let secret = secret.ok_or_else(|| Fail::remote("No raft cluster configuration found"))?;
     if !cx.ui.is_table() {
         return Ok(output::secret(&mut cx.ui, &secret));
     }
-    let servers = secret.field("config").and_then(|c| c.get("servers")).and_then(Json::as_array).unwrap_or_default();
+    let servers = secret
+        .field("config")
+        .and_then(|c| c.get("servers"))
+        .and_then(Json::as_array)
+        .unwrap_or_default();
     let mut lines = vec!["Node | Address | State | Voter".to_owned()];
     for server in servers {
         let text = |name: &str| server.get(name).map(plain).unwrap_or_default();
         let truth = |name: &str| server.get(name).and_then(Json::as_bool).unwrap_or(false);
         let state = if truth("leader") { "leader" } else { "follower" };
-        lines.push(format!("{} | {} | {state} | {}", text("node_id"), text("address"), truth("voter")));
+        lines.push(format!(
+            "{} | {} | {state} | {}",
+            text("node_id"),
+            text("address"),
+            truth("voter")
+        ));
     }
     cx.ui.line(&table::with_header(&lines, "|"));
     Ok(Exit::OK)
@@ -106,7 +174,10 @@ fn list_peers(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
 
 fn join(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     if args.rest().len() > 1 {
-        return Err(Fail::usage(format!("Too many arguments (expected 0-1, got {})", args.rest().len())));
+        return Err(Fail::usage(format!(
+            "Too many arguments (expected 0-1, got {})",
+            args.rest().len()
+        )));
     }
     let mut body = Fields::new();
     for (name, flag, title) in [
@@ -117,7 +188,9 @@ fn join(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
         let given = args.text(flag);
         let text = match given.strip_prefix('@') {
             Some(path) => {
-                let failed = |e: String| Fail::usage(format!("Failed to parse leader {title}: error reading file: {e}"));
+                let failed = |e: String| {
+                    Fail::usage(format!("Failed to parse leader {title}: error reading file: {e}"))
+                };
                 let bytes = crate::kvdata::read_file(path).map_err(failed)?;
                 String::from_utf8(bytes).map_err(|_| failed("it is not text".into()))?
             }
@@ -127,7 +200,10 @@ fn join(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     }
     let scheme = args.text(&AUTO_JOIN_SCHEME);
     if !matches!(scheme, "" | "http" | "https") {
-        return Err(Fail::usage(format!("invalid scheme {}; must either be http or https", quote(scheme))));
+        return Err(Fail::usage(format!(
+            "invalid scheme {}; must either be http or https",
+            quote(scheme)
+        )));
     }
     let api = cx.api(args)?;
     body.insert("retry", args.is(&RETRY));
@@ -141,7 +217,9 @@ fn join(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
         body.insert("leader_api_addr", leader);
     }
     let sentence = "Error joining the node to the Raft cluster";
-    let answer = api.call("POST", "sys/storage/raft/join", Some(body)).context(sentence)?;
+    let answer = api
+        .call("POST", "sys/storage/raft/join", Some(body))
+        .context(sentence)?;
     let answer = answer.json().context(sentence)?.unwrap_or_default();
     if !cx.ui.is_table() {
         return Ok(output::value(&mut cx.ui, &answer));
@@ -155,7 +233,10 @@ fn join(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
 fn one(args: &Args) -> Result<&str, Fail> {
     match args.rest() {
         [one] => Ok(one.trim()),
-        other => Err(Fail::usage(format!("Incorrect arguments (expected 1, got {})", other.len()))),
+        other => Err(Fail::usage(format!(
+            "Incorrect arguments (expected 1, got {})",
+            other.len()
+        ))),
     }
 }
 
@@ -163,28 +244,48 @@ fn change(cx: &mut Cx, args: &Args, action: &str, sentence: &str, done: &str) ->
     let server = one(args)?;
     let api = cx.api(args)?;
     let body: Fields = [("server_id", server)].into_iter().collect();
-    api.call("PUT", &format!("sys/storage/raft/{action}"), Some(body)).context(sentence)?;
+    api.call("PUT", &format!("sys/storage/raft/{action}"), Some(body))
+        .context(sentence)?;
     cx.ui.line(done);
     Ok(Exit::OK)
 }
 
 fn remove_peer(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
-    change(cx, args, "remove-peer", "Error removing the peer from raft cluster", "Peer removed successfully!")
+    change(
+        cx,
+        args,
+        "remove-peer",
+        "Error removing the peer from raft cluster",
+        "Peer removed successfully!",
+    )
 }
 
 fn promote(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
-    change(cx, args, "promote", "Error promoting server", "Server promoted successfully!")
+    change(
+        cx,
+        args,
+        "promote",
+        "Error promoting server",
+        "Server promoted successfully!",
+    )
 }
 
 fn demote(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
-    change(cx, args, "demote", "Error demoting server", "Server demoted successfully!")
+    change(
+        cx,
+        args,
+        "demote",
+        "Error demoting server",
+        "Server demoted successfully!",
+    )
 }
 
 fn approve(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     let fingerprint = one(args)?;
     let api = cx.api(args)?;
     let body: Fields = [("fingerprint", fingerprint)].into_iter().collect();
-    api.call("PUT", "sys/storage/raft/approve", Some(body)).context("Error approving the node")?;
+    api.call("PUT", "sys/storage/raft/approve", Some(body))
+        .context("Error approving the node")?;
     cx.ui.line(&format!("Success! The node may join: {fingerprint}"));
     Ok(Exit::OK)
 }
@@ -230,10 +331,18 @@ fn restore(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     if path.is_empty() {
         return Err(Fail::usage("Snapshot file name is required"));
     }
-    std::fs::File::open(path)
-        .map_err(|e| Fail::remote(format!("Error opening snapshot file: open {path}: {}", io_text(&e))))?;
+    std::fs::File::open(path).map_err(|e| {
+        Fail::remote(format!(
+            "Error opening snapshot file: open {path}: {}",
+            io_text(&e)
+        ))
+    })?;
     let api = cx.api(args)?;
-    let endpoint = if args.is(&FORCE) { "snapshot-force" } else { "snapshot" };
+    let endpoint = if args.is(&FORCE) {
+        "snapshot-force"
+    } else {
+        "snapshot"
+    };
     let mut request = Request::new("POST", format!("sys/storage/raft/{endpoint}"));
     request.body = Body::File(path.into());
     api.send(&request).context("Error installing the snapshot")?;
@@ -243,8 +352,12 @@ fn restore(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
 fn state(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     at_most(args, 0)?;
     let api = cx.api(args)?;
-    let secret = api.read("sys/storage/raft/autopilot/state").context("Error checking autopilot state")?;
-    let Some(data) = secret.and_then(|s| s.data) else { return Ok(Exit::OK) };
+    let secret = api
+        .read("sys/storage/raft/autopilot/state")
+        .context("Error checking autopilot state")?;
+    let Some(data) = secret.and_then(|s| s.data) else {
+        return Ok(Exit::OK);
+    };
     let document = state_document(&data);
     if matches!(cx.ui.format, crate::ui::Format::Json | crate::ui::Format::Yaml) {
         return Ok(output::value(&mut cx.ui, &document.into()));
@@ -257,7 +370,12 @@ fn state(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
 fn state_document(data: &Fields) -> Fields {
     let get = |name: &str| data.get(name).cloned().unwrap_or_default();
     let mut servers = Fields::new();
-    for (id, server) in data.get("servers").and_then(Json::as_object).iter().flat_map(|s| s.iter()) {
+    for (id, server) in data
+        .get("servers")
+        .and_then(Json::as_object)
+        .iter()
+        .flat_map(|s| s.iter())
+    {
         let mut out = Fields::new();
         for (title, name) in [
             ("ID", "id"),
@@ -288,15 +406,29 @@ fn state_document(data: &Fields) -> Fields {
     out.push("NonVoters", get("non_voters"));
     out.push("Upgrade", get("upgrade_info"));
     let tolerance = data.get("optimistic_failure_tolerance").cloned();
-    out.push("OptimisticFailureTolerance", tolerance.unwrap_or_else(|| 0_i64.into()));
+    out.push(
+        "OptimisticFailureTolerance",
+        tolerance.unwrap_or_else(|| 0_i64.into()),
+    );
     out
 }
 
 fn state_prose(state: &Json) -> String {
-    let text = |of: &Json, name: &str| of.get(name).filter(|v| !v.is_null()).map(plain).unwrap_or_default();
+    let text = |of: &Json, name: &str| {
+        of.get(name)
+            .filter(|v| !v.is_null())
+            .map(plain)
+            .unwrap_or_default()
+    };
     let mut out = format!("Healthy:                         {}\n", text(state, "Healthy"));
-    out.push_str(&format!("Failure Tolerance:               {}\n", text(state, "FailureTolerance")));
-    out.push_str(&format!("Leader:                          {}\n", text(state, "Leader")));
+    out.push_str(&format!(
+        "Failure Tolerance:               {}\n",
+        text(state, "FailureTolerance")
+    ));
+    out.push_str(&format!(
+        "Leader:                          {}\n",
+        text(state, "Leader")
+    ));
     for (title, name) in [("Voters", "Voters"), ("Non Voters", "NonVoters")] {
         let ids = state.get(name).and_then(Json::as_array).unwrap_or_default();
         if name == "Voters" || !ids.is_empty() {
@@ -307,7 +439,12 @@ fn state_prose(state: &Json) -> String {
         }
     }
     out.push_str("Servers:\n");
-    for (id, server) in state.get("Servers").and_then(Json::as_object).iter().flat_map(|s| s.iter()) {
+    for (id, server) in state
+        .get("Servers")
+        .and_then(Json::as_object)
+        .iter()
+        .flat_map(|s| s.iter())
+    {
         out.push_str(&format!("   {id}\n"));
         for (title, name) in [
             ("Name", "Name"),
@@ -334,9 +471,12 @@ fn state_prose(state: &Json) -> String {
 fn get_config(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     at_most(args, 0)?;
     let api = cx.api(args)?;
-    let secret =
-        api.read("sys/storage/raft/autopilot/configuration").context("Error reading autopilot configuration")?;
-    let Some(config) = secret.and_then(|s| s.data) else { return Ok(Exit::OK) };
+    let secret = api
+        .read("sys/storage/raft/autopilot/configuration")
+        .context("Error reading autopilot configuration")?;
+    let Some(config) = secret.and_then(|s| s.data) else {
+        return Ok(Exit::OK);
+    };
     if !cx.ui.is_table() {
         return Ok(output::value(&mut cx.ui, &config.into()));
     }
@@ -344,12 +484,18 @@ fn get_config(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     for (title, name) in [
         ("Cleanup Dead Servers", "cleanup_dead_servers"),
         ("Last Contact Threshold", "last_contact_threshold"),
-        ("Dead Server Last Contact Threshold", "dead_server_last_contact_threshold"),
+        (
+            "Dead Server Last Contact Threshold",
+            "dead_server_last_contact_threshold",
+        ),
         ("Server Stabilization Time", "server_stabilization_time"),
         ("Min Quorum", "min_quorum"),
         ("Max Trailing Logs", "max_trailing_logs"),
     ] {
-        lines.push(format!("{title} | {}", config.get(name).map(plain).unwrap_or_default()));
+        lines.push(format!(
+            "{title} | {}",
+            config.get(name).map(plain).unwrap_or_default()
+        ));
     }
     cx.ui.line(&table::with_header(&lines, "|"));
     Ok(Exit::OK)

@@ -14,17 +14,35 @@ use crate::session::{Api, Cx, TOOL};
 const INIT: Flag = Flag::bool("init", "Begin an attempt.");
 const CANCEL: Flag = Flag::bool("cancel", "Give up the attempt and forget the keys given so far.");
 const STATUS: Flag = Flag::bool("status", "Print how far the attempt is.");
-const KEY_SHARES: Flag = Flag::int("key-shares", "Number of new keys.").default("5").alias(&["n"]);
-const KEY_THRESHOLD: Flag = Flag::int("key-threshold", "Number of new keys needed.").default("3").alias(&["t"]);
+const KEY_SHARES: Flag = Flag::int("key-shares", "Number of new keys.")
+    .default("5")
+    .alias(&["n"]);
+const KEY_THRESHOLD: Flag = Flag::int("key-threshold", "Number of new keys needed.")
+    .default("3")
+    .alias(&["t"]);
 pub const NONCE: Flag = Flag::text("nonce", "Nonce of the attempt; every key must name it.");
 const TARGET: Flag = Flag::text("target", "Which keys: barrier or recovery.").default("barrier");
-const VERIFY: Flag = Flag::bool("verify", "With -init: new keys count only after they were verified. Else: verify.");
+const VERIFY: Flag = Flag::bool(
+    "verify",
+    "With -init: new keys count only after they were verified. Else: verify.",
+);
 const BACKUP: Flag = Flag::bool("backup", "Let the server keep the PGP-encrypted new keys.");
 const BACKUP_DELETE: Flag = Flag::bool("backup-delete", "Delete keys the server keeps.");
 const BACKUP_RETRIEVE: Flag = Flag::bool("backup-retrieve", "Print keys the server keeps.");
 
 const FLAGS: &[Flag] = &[
-    BACKUP, BACKUP_DELETE, BACKUP_RETRIEVE, CANCEL, INIT, KEY_SHARES, KEY_THRESHOLD, NONCE, PGP_KEYS, STATUS, TARGET, VERIFY,
+    BACKUP,
+    BACKUP_DELETE,
+    BACKUP_RETRIEVE,
+    CANCEL,
+    INIT,
+    KEY_SHARES,
+    KEY_THRESHOLD,
+    NONCE,
+    PGP_KEYS,
+    STATUS,
+    TARGET,
+    VERIFY,
 ];
 
 pub const ROTATE_KEYS: Command = Command::new(
@@ -74,8 +92,18 @@ impl Attempt {
             (Api2::Rekey, true) => "sys/rekey-recovery-key",
         };
         let is_rekey = api == Api2::Rekey;
-        let (noun, command) = if is_rekey { ("rekey", "rekey") } else { ("rotation", "rotate-keys") };
-        Ok(Self { base, kind, noun, command, is_rekey })
+        let (noun, command) = if is_rekey {
+            ("rekey", "rekey")
+        } else {
+            ("rotation", "rotate-keys")
+        };
+        Ok(Self {
+            base,
+            kind,
+            noun,
+            command,
+            is_rekey,
+        })
     }
 
     fn path(&self, args: &Args, action: &str) -> String {
@@ -93,26 +121,34 @@ impl Attempt {
 
 fn run(cx: &mut Cx, args: &Args, which: Api2) -> Result<Exit, Fail> {
     if args.rest().len() > 1 {
-        return Err(Fail::usage(format!("Too many arguments (expected 0-1, got {})", args.rest().len())));
+        return Err(Fail::usage(format!(
+            "Too many arguments (expected 0-1, got {})",
+            args.rest().len()
+        )));
     }
     let api = cx.api(args)?;
     let attempt = Attempt::new(args, which)?;
     let noun = attempt.noun;
     if args.is(&BACKUP_DELETE) {
         let path = format!("{}/backup", attempt.base);
-        api.call("DELETE", &path, None).context(&format!("Error deleting {noun} backed up keys"))?;
+        api.call("DELETE", &path, None)
+            .context(&format!("Error deleting {noun} backed up keys"))?;
         cx.ui.line("Success! Deleted backed up keys (if they existed)");
         return Ok(Exit::OK);
     }
     if args.is(&BACKUP_RETRIEVE) {
         let path = format!("{}/backup", attempt.base);
-        let kept = api.get(&path).context(&format!("Error retrieving {noun} backed up keys"))?;
+        let kept = api
+            .get(&path)
+            .context(&format!("Error retrieving {noun} backed up keys"))?;
         return Ok(output::fields(&mut cx.ui, &kept));
     }
     if args.is(&CANCEL) {
-        api.call("DELETE", &attempt.path(args, "init"), None).context(&format!("Error canceling {noun}"))?;
+        api.call("DELETE", &attempt.path(args, "init"), None)
+            .context(&format!("Error canceling {noun}"))?;
         let what = if attempt.is_rekey { "rekeying" } else { "rotation" };
-        cx.ui.line(&format!("Success! Canceled {what} (if it was started)"));
+        cx.ui
+            .line(&format!("Success! Canceled {what} (if it was started)"));
         return Ok(Exit::OK);
     }
     if args.is(&INIT) {
@@ -140,7 +176,9 @@ fn init(cx: &mut Cx, args: &Args, api: &Api, attempt: &Attempt) -> Result<Exit, 
     body.insert("backup", args.is(&BACKUP));
     body.insert("require_verification", args.is(&VERIFY));
     let sentence = format!("Error initializing {}", attempt.noun);
-    let response = api.call("PUT", &format!("{}/init", attempt.base), Some(body)).context(&sentence)?;
+    let response = api
+        .call("PUT", &format!("{}/init", attempt.base), Some(body))
+        .context(&sentence)?;
     let status = fields(&response).context(&sentence)?;
     let is_complete = status.get("complete").and_then(Json::as_bool).unwrap_or(false);
     if cx.ui.is_table() && (!has_pgp || !args.is(&BACKUP)) {
@@ -188,20 +226,34 @@ fn provide(cx: &mut Cx, args: &Args, api: &Api, attempt: &Attempt) -> Result<Exi
         return Err(Fail::usage(wrap(&text, 0)));
     }
     let asks = args.arg(0).trim().is_empty();
-    let nonce = if asks { status.get("nonce").map(plain).unwrap_or_default() } else { args.text(&NONCE).to_owned() };
-    let key = key(cx, args, &format!("{} nonce: {nonce}", attempt.noun), attempt.kind)?;
+    let nonce = if asks {
+        status.get("nonce").map(plain).unwrap_or_default()
+    } else {
+        args.text(&NONCE).to_owned()
+    };
+    let key = key(
+        cx,
+        args,
+        &format!("{} nonce: {nonce}", attempt.noun),
+        attempt.kind,
+    )?;
     if nonce.is_empty() {
         return Err(Fail::usage("Missing nonce value: specify it via the -nonce flag"));
     }
     let body: Fields = [("key", key), ("nonce", nonce)].into_iter().collect();
     let sentence = "Error posting unseal key";
-    let response = api.call("PUT", &attempt.path(args, "update"), Some(body)).context(sentence)?;
+    let response = api
+        .call("PUT", &attempt.path(args, "update"), Some(body))
+        .context(sentence)?;
     let update = fields(&response).context(sentence)?;
     if !update.get("complete").and_then(Json::as_bool).unwrap_or(false) {
         return show(cx, args, api, attempt);
     }
     if args.is(&VERIFY) {
-        let text = format!("{} verification successful. The new keys are now active.", capital(attempt.noun));
+        let text = format!(
+            "{} verification successful. The new keys are now active.",
+            capital(attempt.noun)
+        );
         cx.ui.line(&text);
         return Ok(Exit::OK);
     }
@@ -210,7 +262,9 @@ fn provide(cx: &mut Cx, args: &Args, api: &Api, attempt: &Attempt) -> Result<Exi
 
 fn capital(word: &str) -> String {
     let mut chars = word.chars();
-    chars.next().map_or_else(String::new, |c| c.to_uppercase().chain(chars).collect())
+    chars
+        .next()
+        .map_or_else(String::new, |c| c.to_uppercase().chain(chars).collect())
 }
 
 /// The key share: the argument, all of standard input for `-`, or asked for.
@@ -222,8 +276,12 @@ pub fn key(cx: &mut Cx, args: &Args, before: &str, kind: &str) -> Result<String,
     match given {
         "-" => {
             let mut text = String::new();
-            std::io::Read::read_to_string(&mut cx.stdin(args), &mut text)
-                .map_err(|e| Fail::usage(format!("Failed to read from stdin: {}", conclave_client::http::plain(&e))))?;
+            std::io::Read::read_to_string(&mut cx.stdin(args), &mut text).map_err(|e| {
+                Fail::usage(format!(
+                    "Failed to read from stdin: {}",
+                    conclave_client::http::plain(&e)
+                ))
+            })?;
             Ok(text.trim().to_owned())
         }
         "" => {
@@ -251,18 +309,41 @@ pub fn key(cx: &mut Cx, args: &Args, before: &str, kind: &str) -> Result<String,
 
 fn print_status(cx: &mut Cx, status: &Fields, verify: bool) -> Result<Exit, Fail> {
     const FIELDS: [&str; 10] = [
-        "nonce", "started", "t", "n", "progress", "required", "pgp_fingerprints", "backup", "verification_required",
+        "nonce",
+        "started",
+        "t",
+        "n",
+        "progress",
+        "required",
+        "pgp_fingerprints",
+        "backup",
+        "verification_required",
         "verification_nonce",
     ];
     if !cx.ui.is_table() {
-        let names: Vec<&str> = if verify { vec!["nonce", "started", "t", "n", "progress"] } else { FIELDS.to_vec() };
+        let names: Vec<&str> = if verify {
+            vec!["nonce", "started", "t", "n", "progress"]
+        } else {
+            FIELDS.to_vec()
+        };
         let mut out = Fields::new();
         for name in names {
-            out.push(name, status.get(name).cloned().unwrap_or_default());
+            let zero = if matches!(name, "started" | "backup" | "verification_required") {
+                false.into()
+            } else {
+                Json::Null
+            };
+            out.push(name, status.get(name).cloned().unwrap_or(zero));
         }
         return Ok(output::value(&mut cx.ui, &out.into()));
     }
-    let text = |name: &str| status.get(name).filter(|v| !v.is_null()).map(plain).unwrap_or_default();
+    let text = |name: &str| {
+        status
+            .get(name)
+            .filter(|v| !v.is_null())
+            .map(plain)
+            .unwrap_or_default()
+    };
     let started = status.get("started").and_then(Json::as_bool).unwrap_or(false);
     let mut lines = vec!["Key | Value".to_owned()];
     if verify {
@@ -270,25 +351,44 @@ fn print_status(cx: &mut Cx, status: &Fields, verify: bool) -> Result<Exit, Fail
         lines.push(format!("New Shares | {}", text("n")));
         lines.push(format!("New Threshold | {}", text("t")));
         lines.push(format!("Verification Nonce | {}", text("nonce")));
-        lines.push(format!("Verification Progress | {}/{}", text("progress"), text("t")));
+        lines.push(format!(
+            "Verification Progress | {}/{}",
+            text("progress"),
+            text("t")
+        ));
     } else {
         lines.push(format!("Nonce | {}", text("nonce")));
         lines.push(format!("Started | {started}"));
         if started {
             let is_verifying = text("progress") == text("required");
-            let more = if is_verifying { " (verification in progress)" } else { "" };
-            lines.push(format!("Progress | {}/{}{more}", text("progress"), text("required")));
+            let more = if is_verifying {
+                " (verification in progress)"
+            } else {
+                ""
+            };
+            lines.push(format!(
+                "Progress | {}/{}{more}",
+                text("progress"),
+                text("required")
+            ));
             for (title, name) in [("New Shares", "n"), ("New Threshold", "t")] {
                 if status.get(name).and_then(Json::as_i64).is_some_and(|n| n > 0) {
                     lines.push(format!("{title} | {}", text(name)));
                 }
             }
-            lines.push(format!("Verification Required | {}", text("verification_required")));
+            lines.push(format!(
+                "Verification Required | {}",
+                text("verification_required")
+            ));
             if !text("verification_nonce").is_empty() {
                 lines.push(format!("Verification Nonce | {}", text("verification_nonce")));
             }
         }
-        if status.get("pgp_fingerprints").and_then(Json::as_array).is_some_and(|p| !p.is_empty()) {
+        if status
+            .get("pgp_fingerprints")
+            .and_then(Json::as_array)
+            .is_some_and(|p| !p.is_empty())
+        {
             lines.push(format!("PGP Fingerprints | {}", text("pgp_fingerprints")));
             lines.push(format!("Backup | {}", text("backup")));
         }
@@ -302,20 +402,46 @@ fn finish(cx: &mut Cx, api: &Api, attempt: &Attempt, status: &Fields, update: &F
     let json = Json::Object(update.clone());
     if !cx.ui.is_table() {
         let mut out = Fields::new();
-        for name in ["nonce", "complete", "keys", "keys_base64", "pgp_fingerprints", "backup", "verification_required"] {
-            out.push(name, update.get(name).cloned().unwrap_or_default());
+        for name in [
+            "nonce",
+            "complete",
+            "keys",
+            "keys_base64",
+            "pgp_fingerprints",
+            "backup",
+            "verification_required",
+        ] {
+            let zero = if matches!(name, "complete" | "backup" | "verification_required") {
+                false.into()
+            } else {
+                Json::Null
+            };
+            out.push(name, update.get(name).cloned().unwrap_or(zero));
         }
-        if let Some(nonce) = update.get("verification_nonce").filter(|n| n.as_str().is_some_and(|n| !n.is_empty())) {
+        if let Some(nonce) = update
+            .get("verification_nonce")
+            .filter(|n| n.as_str().is_some_and(|n| !n.is_empty()))
+        {
             out.push("verification_nonce", nonce.clone());
         }
         return Ok(output::value(&mut cx.ui, &out.into()));
     }
-    let (keys, base64, prints) = (strings(&json, "keys"), strings(&json, "keys_base64"), strings(&json, "pgp_fingerprints"));
-    let best = if base64.len() == keys.len() { &base64 } else { &keys };
+    let (keys, base64, prints) = (
+        strings(&json, "keys"),
+        strings(&json, "keys_base64"),
+        strings(&json, "pgp_fingerprints"),
+    );
+    let best = if base64.len() == keys.len() {
+        &base64
+    } else {
+        &keys
+    };
     cx.ui.line("");
     for (i, key) in best.iter().enumerate() {
         match prints.get(i) {
-            Some(print) => cx.ui.line(&format!("Key {} fingerprint: {print}; value: {key}", i + 1)),
+            Some(print) => cx
+                .ui
+                .line(&format!("Key {} fingerprint: {print}; value: {key}", i + 1)),
             None => cx.ui.line(&format!("Key {}: {key}", i + 1)),
         }
     }
@@ -328,14 +454,20 @@ fn finish(cx: &mut Cx, api: &Api, attempt: &Attempt, status: &Fields, update: &F
     }
     let number = |name: &str| status.get(name).map(plain).unwrap_or_default();
     let (shares, threshold, kind) = (number("n"), number("t"), attempt.kind);
-    if status.get("verification_required").and_then(Json::as_bool).unwrap_or(false) {
+    if status
+        .get("verification_required")
+        .and_then(Json::as_bool)
+        .unwrap_or(false)
+    {
         let text = format!(
             "New {kind} keys were made: {shares} key shares with a key threshold of {threshold}. They do not count before \
              they are verified by \"{TOOL} operator {} -verify\". Keep the present keys until then.",
             attempt.command
         );
         cx.ui.line(&format!("\n{}\n", wrap(&text, 0)));
-        let verification = api.get(&format!("{}/verify", attempt.base)).context("Error reading verification status")?;
+        let verification = api
+            .get(&format!("{}/verify", attempt.base))
+            .context("Error reading verification status")?;
         return print_status(cx, &verification, true);
     }
     let text = format!(

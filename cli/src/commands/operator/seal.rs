@@ -21,12 +21,17 @@ pub const UNSEAL: Command = Command::new("operator unseal", "[options] [KEY]", "
     .output(Output::Format)
     .flags(&[MIGRATE, RESET]);
 
-pub const SEAL: Command = Command::new("operator seal", "[options]", "Seals the server", seal)
-    .help("Makes the server forget its keys. It serves nothing until it is unsealed.\n\n$ conclave operator seal");
+pub const SEAL: Command = Command::new("operator seal", "[options]", "Seals the server", seal).help(
+    "Makes the server forget its keys. It serves nothing until it is unsealed.\n\n$ conclave operator seal",
+);
 
-pub const STEP_DOWN: Command =
-    Command::new("operator step-down", "[options]", "Forces the leader to resign", step_down)
-        .help("Makes the node that leads give the lead to another.\n\n$ conclave operator step-down");
+pub const STEP_DOWN: Command = Command::new(
+    "operator step-down",
+    "[options]",
+    "Forces the leader to resign",
+    step_down,
+)
+.help("Makes the node that leads give the lead to another.\n\n$ conclave operator step-down");
 
 fn unseal(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     at_most(args, 1)?;
@@ -84,7 +89,9 @@ fn seal(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
 fn step_down(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     at_most(args, 0)?;
     let api = cx.api(args)?;
-    api.call("PUT", "sys/step-down", None).context("Error stepping down")?;
-    cx.ui.line(&format!("Success! Stepped down: {}", api.client.address()));
+    api.call("PUT", "sys/step-down", None)
+        .context("Error stepping down")?;
+    cx.ui
+        .line(&format!("Success! Stepped down: {}", api.client.address()));
     Ok(Exit::OK)
 }

@@ -6,8 +6,11 @@ use crate::flags::{Args, Flag};
 use crate::kvdata::read_file;
 use crate::session::Cx;
 
-const CONFIG: Flag =
-    Flag::list("config", "A configuration file, or a directory of them. May be given several times.").env("CONFIG_PATH");
+const CONFIG: Flag = Flag::list(
+    "config",
+    "A configuration file, or a directory of them. May be given several times.",
+)
+.env("CONFIG_PATH");
 
 pub const COMMAND: Command =
     Command::new("operator validate-config", "[options]", "Validate configuration files", run)
@@ -20,7 +23,10 @@ const NO_CONFIG: Exit = Exit(3);
 fn run(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     let given = args.list(&CONFIG);
     if given.is_empty() {
-        return Err(Fail { exit: NO_CONFIG, message: "Must specify a configuration file using -config.".into() });
+        return Err(Fail {
+            exit: NO_CONFIG,
+            message: "Must specify a configuration file using -config.".into(),
+        });
     }
     let mut files = Vec::new();
     for path in &given {
@@ -43,7 +49,9 @@ fn run(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
 fn expand(path: &str) -> Result<Vec<String>, Fail> {
     let failed = |e: &std::io::Error| {
         let why = conclave_client::http::plain(e);
-        Fail::usage(format!("error loading configuration from {path}: stat {path}: {why}"))
+        Fail::usage(format!(
+            "error loading configuration from {path}: stat {path}: {why}"
+        ))
     };
     if !std::fs::metadata(path).map_err(|e| failed(&e))?.is_dir() {
         return Ok(vec![path.to_owned()]);
