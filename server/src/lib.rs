@@ -3,11 +3,14 @@
 
 mod address;
 pub mod config;
+pub mod dev;
 mod error;
 mod handler;
-pub mod node;
+pub mod hardening;
 pub mod http;
+pub mod node;
 pub mod operations;
+pub mod serve;
 pub mod tls;
 
 pub use address::{Network, Networks};

@@ -162,8 +162,16 @@ fn start_log(level: &str, format: &str) -> Result<(), Error> {
 
 async fn serve(parsed: &ServerArgs) -> Result<(), Error> {
     let (config, warnings) = conclave_server::config::load(&parsed.config)?;
-    let level = if parsed.log_level.is_empty() { config.log_level() } else { &parsed.log_level };
-    let format = if parsed.log_format.is_empty() { config.log_format() } else { &parsed.log_format };
+    let level = if parsed.log_level.is_empty() {
+        config.log_level()
+    } else {
+        &parsed.log_level
+    };
+    let format = if parsed.log_format.is_empty() {
+        config.log_format()
+    } else {
+        &parsed.log_format
+    };
     start_log(level, format)?;
     for warning in warnings {
         tracing::warn!("{warning}");

@@ -21,21 +21,39 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const MAX_ANSWER: usize = 1 << 20;
 
 /// Posts `body` to `/v1/<path>` of the node at `target.leader_api_addr`; returns the `data` of its answer.
-pub async fn post(target: Map<String, Value>, path: String, body: Map<String, Value>) -> Result<Map<String, Value>, Error> {
+pub async fn post(
+    target: Map<String, Value>,
+    path: String,
+    body: Map<String, Value>,
+) -> Result<Map<String, Value>, Error> {
     let exchanged = tokio::time::timeout(PATIENCE, exchange(&target, &path, body)).await;
     exchanged.unwrap_or_else(|_| Err(Error::NoLeader("the member did not answer in time".to_owned())))
 }
 
-async fn exchange(target: &Map<String, Value>, path: &str, body: Map<String, Value>) -> Result<Map<String, Value>, Error> {
-    let text = |name: &str| target.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+async fn exchange(
+    target: &Map<String, Value>,
+    path: &str,
+    body: Map<String, Value>,
+) -> Result<Map<String, Value>, Error> {
+    let text = |name: &str| {
+        target
+            .get(name)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
     let address = text("leader_api_addr");
-    let uri: http::Uri = address.parse().map_err(|_| Error::invalid("leader_api_addr is no URL"))?;
+    let uri: http::Uri = address
+        .parse()
+        .map_err(|_| Error::invalid("leader_api_addr is no URL"))?;
     let (Some(host), Some(scheme)) = (uri.host(), uri.scheme_str()) else {
         return Err(Error::invalid("leader_api_addr must look like https://host:port"));
     };
     let port = uri.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
     let unreachable = |error: std::io::Error| Error::NoLeader(format!("{address}: {error}"));
-    let tcp = TcpStream::connect((host.trim_matches(['[', ']']), port)).await.map_err(unreachable)?;
+    let tcp = TcpStream::connect((host.trim_matches(['[', ']']), port))
+        .await
+        .map_err(unreachable)?;
     tcp.set_nodelay(true).map_err(unreachable)?;
     let request = http::Request::post(format!("/v1/{path}"))
         .header(http::header::HOST, format!("{host}:{port}"))
@@ -51,24 +69,31 @@ async fn exchange(target: &Map<String, Value>, path: &str, body: Map<String, Val
         name if name.is_empty() => host.trim_matches(['[', ']']).to_owned(),
         name => name,
     };
-    let name = ServerName::try_from(server_name).map_err(|_| Error::invalid("leader_api_addr names no valid host"))?;
+    let name = ServerName::try_from(server_name)
+        .map_err(|_| Error::invalid("leader_api_addr names no valid host"))?;
     let stream = connector.connect(name, tcp).await.map_err(unreachable)?;
     send(stream, request).await
 }
 
 fn tls(pem: &str, file: &str) -> Result<tokio_rustls::TlsConnector, Error> {
     let pem = if pem.is_empty() && !file.is_empty() {
-        std::fs::read_to_string(file).map_err(|error| Error::invalid(format!("leader_ca_cert_file: {error}")))?
+        std::fs::read_to_string(file)
+            .map_err(|error| Error::invalid(format!("leader_ca_cert_file: {error}")))?
     } else {
         pem.to_owned()
     };
     let mut roots = rustls::RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-        let certificate = certificate.map_err(|_| Error::invalid("leader_ca_cert is no certificate in PEM"))?;
-        roots.add(certificate).map_err(|_| Error::invalid("leader_ca_cert is no usable certificate"))?;
+        let certificate =
+            certificate.map_err(|_| Error::invalid("leader_ca_cert is no certificate in PEM"))?;
+        roots
+            .add(certificate)
+            .map_err(|_| Error::invalid("leader_ca_cert is no usable certificate"))?;
     }
     if roots.is_empty() {
-        return Err(Error::invalid("leader_ca_cert or leader_ca_cert_file is required for an https leader_api_addr"));
+        return Err(Error::invalid(
+            "leader_ca_cert or leader_ca_cert_file is required for an https leader_api_addr",
+        ));
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
@@ -84,17 +109,24 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let failed = |error: hyper::Error| Error::NoLeader(format!("the member's answer: {error}"));
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(failed)?;
     let driving = tokio::spawn(connection);
     let response = sender.send_request(request).await.map_err(failed)?;
     let status = response.status();
     let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
     driving.abort();
-    let body = body.map_err(|error| Error::NoLeader(format!("the member's answer: {error}")))?.to_bytes();
+    let body = body
+        .map_err(|error| Error::NoLeader(format!("the member's answer: {error}")))?
+        .to_bytes();
     let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
     if !status.is_success() {
         let errors = answer.get("errors").and_then(Value::as_array);
-        let said = errors.and_then(|errors| errors.first()).and_then(Value::as_str).unwrap_or("no reason given");
+        let said = errors
+            .and_then(|errors| errors.first())
+            .and_then(Value::as_str)
+            .unwrap_or("no reason given");
         return Err(Error::invalid(format!("the member refused ({status}): {said}")));
     }
     match answer.get("data") {

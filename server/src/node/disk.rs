@@ -32,7 +32,11 @@ impl DataDir {
     /// Opens or makes the directory.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let mut builder = fs::DirBuilder::new();
-        builder.recursive(true).mode(0o700).create(path).map_err(Error::file("make", path))?;
+        builder
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .map_err(Error::file("make", path))?;
         let mode = path.metadata().map_err(Error::file("look at", path))?.mode();
         if mode & 0o077 != 0 {
             return Err(Error::Data(format!(
@@ -43,10 +47,18 @@ impl DataDir {
             )));
         }
         let lock_path = path.join(LOCK);
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&lock_path);
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&lock_path);
         let lock = lock.map_err(Error::file("open", &lock_path))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| Error::Locked(path.to_owned()))?;
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(Self {
+            path: path.to_owned(),
+            _lock: lock,
+        })
     }
 
     /// Where it is.
@@ -58,9 +70,16 @@ impl DataDir {
     pub fn node_key(&self) -> Result<NodeKey, Error> {
         let path = self.path.join(KEY);
         if path.exists() {
-            let mode = path.metadata().map_err(Error::file("look at", &path))?.permissions().mode();
+            let mode = path
+                .metadata()
+                .map_err(Error::file("look at", &path))?
+                .permissions()
+                .mode();
             if mode & 0o077 != 0 {
-                return Err(Error::Data(format!("{}: readable by others; run: chmod 0600", path.display())));
+                return Err(Error::Data(format!(
+                    "{}: readable by others; run: chmod 0600",
+                    path.display()
+                )));
             }
             let pem = Zeroizing::new(fs::read_to_string(&path).map_err(Error::file("read", &path))?);
             return Ok(NodeKey::from_pem(&pem)?);
@@ -88,7 +107,10 @@ impl DataDir {
 
     /// Remembers the cluster this node belongs to, durably, before it takes part.
     pub fn remember(&self, membership: &Membership) -> Result<(), Error> {
-        let members = membership.members.iter().map(|(id, record)| json!({"id": id, "record": record}));
+        let members = membership
+            .members
+            .iter()
+            .map(|(id, record)| json!({"id": id, "record": record}));
         let value = json!({
             "format": FORMAT,
             "node_id": membership.node_id,
@@ -101,9 +123,16 @@ impl DataDir {
     /// Writes a file so that a crash leaves the old one, none, or the new one.
     fn write_durably(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
         let (path, new) = (self.path.join(name), self.path.join(format!("{name}.new")));
-        let written = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new);
+        let written = OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(0o600)
+            .open(&new);
         let mut file = written.map_err(Error::file("write", &new))?;
-        file.write_all(bytes).and_then(|()| file.sync_all()).map_err(Error::file("write", &new))?;
+        file.write_all(bytes)
+            .and_then(|()| file.sync_all())
+            .map_err(Error::file("write", &new))?;
         fs::rename(&new, &path).map_err(Error::file("rename", &new))?;
         let dir = File::open(&self.path).and_then(|dir| dir.sync_all());
         dir.map_err(Error::file("sync", &self.path))
@@ -134,11 +163,20 @@ mod tests {
         let membership = Membership {
             node_id: 3,
             cluster_id: [9; 16],
-            members: vec![(1, NodeRecord { name: "one".into(), ..NodeRecord::default() })],
+            members: vec![(
+                1,
+                NodeRecord {
+                    name: "one".into(),
+                    ..NodeRecord::default()
+                },
+            )],
         };
         let hash = {
             let dir = DataDir::open(&path).unwrap();
-            assert!(matches!(DataDir::open(&path), Err(Error::Locked(_))), "one process at a time");
+            assert!(
+                matches!(DataDir::open(&path), Err(Error::Locked(_))),
+                "one process at a time"
+            );
             assert!(dir.membership().unwrap().is_none());
             dir.remember(&membership).unwrap();
             dir.node_key().unwrap().key_hash()

@@ -40,9 +40,16 @@ pub struct NodeLauncher {
 impl NodeLauncher {
     /// Opens the data directory and binds the address for other nodes.
     pub async fn open(mut settings: NodeSettings) -> Result<Self, Error> {
-        let temporary = if settings.data.is_none() { Some(Temporary::make()?) } else { None };
+        let temporary = if settings.data.is_none() {
+            Some(Temporary::make()?)
+        } else {
+            None
+        };
         let in_memory = temporary.is_some();
-        let path = temporary.as_ref().map(|temporary| temporary.0.clone()).or_else(|| settings.data.take());
+        let path = temporary
+            .as_ref()
+            .map(|temporary| temporary.0.clone())
+            .or_else(|| settings.data.take());
         let path = path.ok_or_else(|| Error::Settings("no data directory".to_owned()))?;
         let dir = DataDir::open(&path)?;
         let key = dir.node_key()?;
@@ -57,7 +64,10 @@ impl NodeLauncher {
         let bound = handle.spawn(TlsTransport::bind(listen, bind_key)).await;
         let transport = bound
             .map_err(|error| Error::Settings(error.to_string()))?
-            .map_err(|source| Error::Listen { address: listen.to_string(), source })?;
+            .map_err(|source| Error::Listen {
+                address: listen.to_string(),
+                source,
+            })?;
         if settings.cluster_addr.is_empty() {
             settings.cluster_addr = transport.local_addr().to_string();
         }
@@ -118,9 +128,18 @@ impl NodeLauncher {
             timings: self.settings.timings,
             snapshots: SnapshotPolicy::default(),
         };
-        let (log, state) = self.stores().map_err(|error| CoreError::internal(error.to_string()))?;
+        let (log, state) = self
+            .stores()
+            .map_err(|error| CoreError::internal(error.to_string()))?;
         let clock = Arc::new(SystemClock);
-        let parts = Parts { log, state, transport, clock, handler, fatal: fatal() };
+        let parts = Parts {
+            log,
+            state,
+            transport,
+            clock,
+            handler,
+            fatal: fatal(),
+        };
         let record = self.record.clone();
         let started = self.handle.spawn(async move {
             let replica = RaftReplica::start(config, parts).await?;
@@ -129,7 +148,9 @@ impl NodeLauncher {
             }
             Ok::<_, conclave_raft::Error>(replica)
         });
-        let replica = started.await.map_err(|error| CoreError::internal(error.to_string()))??;
+        let replica = started
+            .await
+            .map_err(|error| CoreError::internal(error.to_string()))??;
         *self.running.lock() = Some(replica.clone());
         Ok(Arc::new(replica))
     }
@@ -144,7 +165,9 @@ impl NodeLauncher {
     }
 
     fn remember(&self, membership: &Membership) -> Result<(), CoreError> {
-        self.dir.remember(membership).map_err(|error| CoreError::internal(error.to_string()))
+        self.dir
+            .remember(membership)
+            .map_err(|error| CoreError::internal(error.to_string()))
     }
 }
 
@@ -154,7 +177,9 @@ impl Launcher for NodeLauncher {
     }
 
     fn membership(&self) -> Result<Option<Membership>, CoreError> {
-        self.dir.membership().map_err(|error| CoreError::internal(error.to_string()))
+        self.dir
+            .membership()
+            .map_err(|error| CoreError::internal(error.to_string()))
     }
 
     fn found(
@@ -163,7 +188,11 @@ impl Launcher for NodeLauncher {
         handler: Arc<dyn PeerHandler>,
     ) -> BoxFuture<'_, Result<Arc<dyn Replica>, CoreError>> {
         async move {
-            let membership = Membership { node_id: 1, cluster_id, members: vec![(1, self.record.clone())] };
+            let membership = Membership {
+                node_id: 1,
+                cluster_id,
+                members: vec![(1, self.record.clone())],
+            };
             self.remember(&membership)?;
             self.start(membership, handler, true).await
         }

@@ -53,7 +53,12 @@ impl Node {
     pub async fn start(settings: NodeSettings, registry: &prometheus::Registry) -> Result<Self, Error> {
         let core_settings = settings.core.clone();
         let launcher = Arc::new(NodeLauncher::open(settings).await?);
-        let core = Core::new(core_settings, conclave_engines::secret_engines(), launcher.clone(), registry)?;
+        let core = Core::new(
+            core_settings,
+            conclave_engines::secret_engines(),
+            launcher.clone(),
+            registry,
+        )?;
         core.resume().await?;
         let jobs = core.start_jobs();
         Ok(Self { core, launcher, jobs })

@@ -1,0 +1,19 @@
+//! What a process that holds keys gives up: core files, being traced, files that others can read.
+
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
+
+use crate::error::Error;
+
+/// Applies to the whole process, for good. Fails rather than go on with less.
+pub fn harden() -> Result<(), Error> {
+    let failed = |what: &str| Error::Settings(format!("{what} is refused by the system"));
+    let none = Rlimit {
+        current: Some(0),
+        maximum: getrlimit(Resource::Core).maximum,
+    };
+    setrlimit(Resource::Core, none).map_err(|_| failed("switching core files off"))?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(|_| failed("making the process undumpable"))?;
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    Ok(())
+}

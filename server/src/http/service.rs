@@ -1,0 +1,280 @@
+//! One request from head to answer: which of the things on this port it wants, its body within the limits, core's
+//! answer, and the counts. It must not know what a path under `/v1/` means, but for the two that carry files.
+
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use http::header::{CONNECTION, CONTENT_TYPE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout};
+
+use conclave_core as core;
+use conclave_core::Verb;
+
+use super::body::{Body, Removed};
+use super::status::{Failure, Refusal};
+use super::watch::{InFlight, Watch};
+use super::{Settings, Timeouts, decode, encode, receive};
+use crate::handler::Handler;
+use crate::operations::HttpMetrics;
+
+/// Bytes of bodies above [`receive::SMALL_BYTES`] that all requests together may hold in memory.
+const MAX_BUFFERED_BYTES: usize = 512 * 1024 * 1024;
+/// Uploads under way at once: each may fill the disk.
+const MAX_UPLOADS: usize = 1;
+/// Paths whose body is a file.
+const UPLOADS: [&str; 2] = ["sys/storage/raft/snapshot", "sys/storage/raft/snapshot-force"];
+/// Where metrics are, for those who may read them.
+const METRICS: &str = "sys/metrics";
+
+/// What the port stands on, shared by all listeners.
+pub struct Surroundings {
+    /// Answers requests.
+    pub handler: Arc<dyn Handler>,
+    /// Counts them.
+    pub metrics: Arc<HttpMetrics>,
+    /// gRPC services on the same port.
+    pub grpc: Option<tonic::service::Routes>,
+    /// A directory for uploads.
+    pub scratch: PathBuf,
+}
+
+/// Where a connection comes from.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin {
+    /// The address of the peer, after the PROXY protocol.
+    pub peer: IpAddr,
+    /// Whether the connection is encrypted.
+    pub tls: bool,
+}
+
+/// Answers requests of all connections.
+pub struct Service {
+    surroundings: Surroundings,
+    buffers: Arc<Semaphore>,
+    uploads: Semaphore,
+    uploaded: AtomicU64,
+}
+
+impl Service {
+    /// A service that nothing calls yet.
+    pub fn new(surroundings: Surroundings) -> Arc<Self> {
+        Arc::new(Self {
+            surroundings,
+            buffers: Arc::new(Semaphore::new(MAX_BUFFERED_BYTES / receive::SMALL_BYTES)),
+            uploads: Semaphore::new(MAX_UPLOADS),
+            uploaded: AtomicU64::new(0),
+        })
+    }
+
+    /// What it stands on.
+    pub fn surroundings(&self) -> &Surroundings {
+        &self.surroundings
+    }
+
+    /// Answers one request. Every outcome is a response.
+    pub async fn answer(
+        &self,
+        request: Request<Incoming>,
+        origin: Origin,
+        settings: &Settings,
+        watch: &Watch,
+        held: InFlight,
+    ) -> Response<Body> {
+        let started = Instant::now();
+        let (parts, body) = request.into_parts();
+        let result = if watch.ambiguous() {
+            Err(Refusal::Ambiguous("the length of the request is stated twice"))
+        } else {
+            self.route(&parts, body, origin, settings).await
+        };
+        let mut response = result.unwrap_or_else(|refusal| encode::failure(Failure::from(refusal)));
+        encode::common(response.headers_mut(), origin.tls);
+        if let Some(namespace) = parts.headers.get("x-vault-namespace") {
+            response
+                .headers_mut()
+                .insert("x-vault-namespace", namespace.clone());
+        }
+        if parts.version == Version::HTTP_2 {
+            // Meaningless there, and forbidden: the stream ends, not the connection.
+            response.headers_mut().remove(CONNECTION);
+        }
+        let metrics = &self.surroundings.metrics;
+        metrics.observe(
+            &parts.method,
+            parts.uri.path(),
+            response.status(),
+            started.elapsed(),
+        );
+        response.map(|body| body.holding(held))
+    }
+
+    async fn route(
+        &self,
+        parts: &Parts,
+        body: Incoming,
+        origin: Origin,
+        settings: &Settings,
+    ) -> Result<Response<Body>, Refusal> {
+        let path = parts.uri.path();
+        let source = settings.forwarding.source(origin.peer, &parts.headers)?;
+        if let Some(routes) = self
+            .surroundings
+            .grpc
+            .as_ref()
+            .filter(|_| is_grpc(&parts.headers))
+        {
+            return grpc(routes.clone(), parts, body, source).await;
+        }
+        match path.strip_prefix("/v1/") {
+            Some(METRICS) if parts.method == Method::GET => self.metrics(parts, source, settings).await,
+            Some(path) => self.api(parts, path, body, source, settings).await,
+            None if path == "/" || path == "/ui" || path.starts_with("/ui/") => Err(Refusal::NoUi),
+            None => Err(Refusal::NoPage),
+        }
+    }
+
+    async fn api(
+        &self,
+        parts: &Parts,
+        path: &str,
+        body: Incoming,
+        source: IpAddr,
+        settings: &Settings,
+    ) -> Result<Response<Body>, Refusal> {
+        let head = decode::head(parts, path, source)?;
+        if head.request.verb == Verb::Write && UPLOADS.contains(&path) {
+            return self.upload(head.request, body, settings).await;
+        }
+        let bytes = receive::whole(body, settings, &self.buffers).await?;
+        let health = if path == "sys/health" {
+            head.query.clone()
+        } else {
+            serde_json::Map::new()
+        };
+        let request = head.with_body(&bytes, settings.json)?;
+        drop(bytes);
+        let answer = self.ask(request, &settings.timeouts).await?;
+        Ok(match answer {
+            Ok(response) => encode::response(response, &health).await,
+            Err(error) => encode::failure(Failure::from(error)),
+        })
+    }
+
+    /// Asks core. What may change something runs in a task of its own: a client that goes away must not stop it
+    /// halfway, with a command proposed and its response not audited.
+    async fn ask(
+        &self,
+        request: core::Request,
+        timeouts: &Timeouts,
+    ) -> Result<Result<core::Response, core::Error>, Refusal> {
+        let handler = Arc::clone(&self.surroundings.handler);
+        match request.verb {
+            Verb::Read | Verb::List | Verb::Scan | Verb::Help => {
+                timeout(timeouts.request, handler.handle(request))
+                    .await
+                    .map_err(|_| Refusal::Overdue { write: false })
+            }
+            Verb::Write | Verb::Patch | Verb::Delete => {
+                let task = tokio::spawn(async move { handler.handle(request).await });
+                match timeout(timeouts.request, task).await {
+                    Ok(Ok(answer)) => Ok(answer),
+                    // The task panicked: the process goes on, this request is lost.
+                    Ok(Err(_)) => Err(Refusal::Broken),
+                    Err(_) => Err(Refusal::Overdue { write: true }),
+                }
+            }
+        }
+    }
+
+    async fn upload(
+        &self,
+        mut request: core::Request,
+        body: Incoming,
+        settings: &Settings,
+    ) -> Result<Response<Body>, Refusal> {
+        let _turn = self.uploads.try_acquire().map_err(|_| Refusal::Busy)?;
+        if request.token.is_none() {
+            return Ok(encode::failure(Failure::from(core::Error::unauthenticated())));
+        }
+        let number = self.uploaded.fetch_add(1, Ordering::Relaxed);
+        let name = format!("upload-{}-{number}", std::process::id());
+        let file = Removed::new(self.surroundings.scratch.join(name));
+        receive::into_file(body, settings, file.path()).await?;
+        request.upload = Some(file.path().to_owned());
+        // Checking and installing a large snapshot has no bound but its own.
+        let handler = Arc::clone(&self.surroundings.handler);
+        let task = tokio::spawn(async move {
+            let answer = handler.handle(request).await;
+            drop(file);
+            answer
+        });
+        Ok(match task.await.map_err(|_| Refusal::Broken)? {
+            Ok(response) => encode::response(response, &serde_json::Map::new()).await,
+            Err(error) => encode::failure(Failure::from(error)),
+        })
+    }
+
+    /// The numbers, for whoever may read `sys/metrics`.
+    async fn metrics(
+        &self,
+        parts: &Parts,
+        source: IpAddr,
+        settings: &Settings,
+    ) -> Result<Response<Body>, Refusal> {
+        let head = decode::head(parts, METRICS, source)?;
+        let format = head.query.get("format").and_then(|format| format.as_str());
+        if format.is_some_and(|format| format != "prometheus") {
+            return Err(Refusal::Malformed(
+                "the only format of metrics is prometheus".to_owned(),
+            ));
+        }
+        if !settings.open_metrics
+            && let Err(error) = self.ask(head.request, &settings.timeouts).await?
+        {
+            return Ok(encode::failure(Failure::from(error)));
+        }
+        let text = self.surroundings.metrics.text().map_err(|_| Refusal::Broken)?;
+        Ok(encode::typed(
+            StatusCode::OK,
+            HttpMetrics::CONTENT_TYPE,
+            Body::bytes(text),
+        ))
+    }
+}
+
+/// The source of a gRPC request, for its services.
+#[derive(Debug, Clone, Copy)]
+pub struct Source(pub IpAddr);
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers
+        .get(CONTENT_TYPE)
+        .map(HeaderValue::as_bytes)
+        .is_some_and(|kind| kind.starts_with(b"application/grpc"))
+}
+
+async fn grpc(
+    routes: tonic::service::Routes,
+    parts: &Parts,
+    body: Incoming,
+    source: IpAddr,
+) -> Result<Response<Body>, Refusal> {
+    let mut request = Request::from_parts(parts.clone(), body);
+    request.extensions_mut().insert(Source(source));
+    let Ok(response) = tower::ServiceExt::oneshot(routes, request).await;
+    Ok(response.map(Body::grpc))
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Self {
+        tracing::error!(%error, "cannot keep an upload");
+        Self::Broken
+    }
+}

@@ -1,0 +1,62 @@
+//! The operational log: lines on standard error, as text or JSON. What is logged names no secret and no path of one; this
+//! file only gives it its form.
+
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::reload;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, Registry, fmt};
+
+use crate::Error;
+
+/// Form of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Standard,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Changes the level while the server runs.
+#[derive(Clone)]
+pub struct Level(reload::Handle<LevelFilter, Registry>);
+
+impl Level {
+    /// From now on, lines of `level` and graver ones.
+    pub fn set(&self, level: LevelFilter) -> Result<(), Error> {
+        self.0
+            .reload(level)
+            .map_err(|error| Error::Settings(format!("log level: {error}")))
+    }
+}
+
+/// Starts the log of this process. An error if it has one already.
+pub fn start(level: LevelFilter, format: Format) -> Result<Level, Error> {
+    let (filter, handle) = reload::Layer::new(level);
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines = match format {
+        Format::Standard => lines.with_target(false).boxed(),
+        Format::Json => lines.json().flatten_event(true).boxed(),
+    };
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(lines)
+        .try_init()
+        .map_err(|error| Error::Settings(format!("log: {error}")))?;
+    Ok(Level(handle))
+}
+
+/// Reads a level as Vault writes it. `None` for others.
+pub fn level(text: &str) -> Option<LevelFilter> {
+    Some(match text.trim().to_ascii_lowercase().as_str() {
+        "trace" => LevelFilter::TRACE,
+        "debug" => LevelFilter::DEBUG,
+        "" | "info" | "notice" => LevelFilter::INFO,
+        "warn" | "warning" => LevelFilter::WARN,
+        "err" | "error" => LevelFilter::ERROR,
+        "off" => LevelFilter::OFF,
+        _ => return None,
+    })
+}

@@ -1,0 +1,8 @@
+//! The client-facing side of TLS: certificates from files, taken again when they change, or made at first start. It
+//! must not know node-to-node identity, which the raft crate keeps.
+
+mod authority;
+mod reload;
+
+pub use authority::{Issued, create_ca, create_cert, ensure_listener_cert};
+pub use reload::{Files, ServerTls};

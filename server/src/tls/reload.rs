@@ -1,0 +1,184 @@
+//! A listener's TLS settings from files, read again when they change on disk. A bad new file never replaces a good old
+//! one.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::server::WebPkiClientVerifier;
+use rustls::version::{TLS12, TLS13};
+use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
+use tokio_util::sync::CancellationToken;
+
+use super::authority::{certificates, not_after, private_key};
+use crate::Error;
+
+/// How often the files' times of change are looked at.
+const POLL: Duration = Duration::from_secs(30);
+
+/// Where a listener's TLS settings come from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Files {
+    /// Certificate chain in PEM.
+    pub certificate: PathBuf,
+    /// Private key in PEM.
+    pub key: PathBuf,
+    /// Authorities of client certificates; without it none is asked for.
+    pub client_ca: Option<PathBuf>,
+    /// Whether a client must show a certificate.
+    pub require_client: bool,
+    /// Whether TLS 1.2 is refused.
+    pub only_tls13: bool,
+    /// Whether TLS 1.3 is refused.
+    pub only_tls12: bool,
+    /// TLS 1.2 suites by their IANA names; empty for all. TLS 1.3 suites are not chosen, as in Go.
+    pub suites: Vec<String>,
+}
+
+/// TLS settings in use, replaced when the files change.
+pub struct ServerTls {
+    files: Files,
+    config: ArcSwap<ServerConfig>,
+    seen: Mutex<Vec<Option<SystemTime>>>,
+}
+
+impl ServerTls {
+    /// Reads the files.
+    pub fn load(files: Files) -> Result<Arc<Self>, Error> {
+        let seen = changed(&files);
+        let config = build(&files)?;
+        Ok(Arc::new(Self {
+            files,
+            config: ArcSwap::new(config),
+            seen: Mutex::new(seen),
+        }))
+    }
+
+    /// What new connections use.
+    pub fn current(&self) -> Arc<ServerConfig> {
+        self.config.load_full()
+    }
+
+    /// When the certificate ends, in seconds since the Unix epoch.
+    pub fn not_after(&self) -> Result<i64, Error> {
+        not_after(&self.files.certificate)
+    }
+
+    /// Reads the files again. Connections open keep what they have; on an error everything stays as it was.
+    pub fn reload(&self) -> Result<(), Error> {
+        let seen = changed(&self.files);
+        self.config.store(build(&self.files)?);
+        *self.seen.lock() = seen;
+        Ok(())
+    }
+
+    /// Reads the files again if they changed. Whether they did.
+    pub fn reload_if_changed(&self) -> Result<bool, Error> {
+        let now = changed(&self.files);
+        if *self.seen.lock() == now {
+            return Ok(false);
+        }
+        self.reload().map(|()| true)
+    }
+
+    /// Looks for changes until `stop`.
+    pub async fn watch(self: Arc<Self>, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(POLL);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            match self.reload_if_changed() {
+                Ok(true) => tracing::info!("the listener's certificate was read again"),
+                Ok(false) => {}
+                // Certificate and key are replaced one after the other: the next look may find them whole.
+                Err(error) => {
+                    tracing::warn!(%error, "the listener's new certificate is not usable; the old one stays")
+                }
+            }
+        }
+    }
+}
+
+fn changed(files: &Files) -> Vec<Option<SystemTime>> {
+    [
+        Some(&files.certificate),
+        Some(&files.key),
+        files.client_ca.as_ref(),
+    ]
+    .into_iter()
+    .flatten()
+    .map(|path| std::fs::metadata(path).and_then(|meta| meta.modified()).ok())
+    .collect()
+}
+
+fn build(files: &Files) -> Result<Arc<ServerConfig>, Error> {
+    let wrong = |error: rustls::Error| Error::Tls(error.to_string());
+    let provider = Arc::new(provider(&files.suites)?);
+    let versions: &[&SupportedProtocolVersion] = match (files.only_tls12, files.only_tls13) {
+        (true, true) => return Err(Error::Tls("tls_min_version is above tls_max_version".to_owned())),
+        (true, false) => &[&TLS12],
+        (false, true) => &[&TLS13],
+        (false, false) => &[&TLS13, &TLS12],
+    };
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(versions)
+        .map_err(wrong)?;
+    let builder = match &files.client_ca {
+        None => builder.with_no_client_auth(),
+        Some(path) => {
+            let mut roots = RootCertStore::empty();
+            for certificate in certificates(path)? {
+                roots.add(certificate).map_err(wrong)?;
+            }
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            let verifier = if files.require_client {
+                verifier
+            } else {
+                verifier.allow_unauthenticated()
+            };
+            builder
+                .with_client_cert_verifier(verifier.build().map_err(|error| Error::Tls(error.to_string()))?)
+        }
+    };
+    let mut config = builder
+        .with_single_cert(certificates(&files.certificate)?, private_key(&files.key)?)
+        .map_err(|error| Error::Tls(format!("{}: {error}", files.certificate.display())))?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.ticketer = aws_lc_rs::Ticketer::new().map_err(wrong)?;
+    Ok(Arc::new(config))
+}
+
+fn provider(suites: &[String]) -> Result<CryptoProvider, Error> {
+    let mut provider = aws_lc_rs::default_provider();
+    if suites.is_empty() {
+        return Ok(provider);
+    }
+    let name = |suite: &rustls::SupportedCipherSuite| format!("{:?}", suite.suite());
+    let known: Vec<String> = provider.cipher_suites.iter().map(name).collect();
+    // Go's names of the two ChaCha suites end in _SHA256 and not everybody writes it.
+    let wanted: Vec<String> = suites.iter().map(|suite| suite.trim().to_owned()).collect();
+    for suite in &wanted {
+        if !known
+            .iter()
+            .any(|name| name == suite || name.strip_suffix("_SHA256") == Some(suite))
+        {
+            return Err(Error::Tls(format!(
+                "unknown or unsafe cipher suite {suite:?}; known: {}",
+                known.join(", ")
+            )));
+        }
+    }
+    provider.cipher_suites.retain(|suite| {
+        let name = name(suite);
+        suite.tls13().is_some()
+            || wanted
+                .iter()
+                .any(|wanted| name == *wanted || name.strip_suffix("_SHA256") == Some(wanted))
+    });
+    Ok(provider)
+}
