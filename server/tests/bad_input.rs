@@ -62,7 +62,7 @@ async fn bodies() {
             "an integer beyond 64 bits",
             "",
             br#"{"a":123456789012345678901234567890}"#,
-            400,
+            200,
         ),
         ("a lone surrogate", "", br#"{"a":"\ud800"}"#, 400),
         ("bytes that are no text", "", b"{\"a\":\"\xff\xfe\"}", 400),

@@ -78,9 +78,10 @@ async fn slow_heads_end() {
         .unwrap();
     // A byte now and then must not keep it alive.
     let dripped = async {
+        let mut ended = std::pin::pin!(read_all(&mut silent));
         loop {
             tokio::select! {
-                text = read_all(&mut silent) => return text,
+                text = ended.as_mut() => return text,
                 // why: the pace of the attack; the test ends when the server closes.
                 () = tokio::time::sleep(SHORT / 6) => { let _ = dripping.write_all(b"a").await; }
             }

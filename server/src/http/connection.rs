@@ -54,7 +54,13 @@ pub struct Context {
 pub async fn serve(context: Context, tcp: TcpStream, peer: SocketAddr) -> io::Result<()> {
     let timeouts = &context.settings.timeouts;
     let mut stream = Prefixed::new(tcp);
-    let opened = timeout(timeouts.handshake, open(&context, &mut stream, peer));
+    // Without TLS the first byte already belongs to a request.
+    let patience = if context.tls.is_some() {
+        timeouts.handshake
+    } else {
+        timeouts.header
+    };
+    let opened = timeout(patience, open(&context, &mut stream, peer));
     let (origin, first) = tokio::select! {
         () = context.stop.cancelled() => return Ok(()),
         opened = opened => opened.map_err(|_| late("no first byte"))??,

@@ -1,5 +1,5 @@
-//! JSON bodies within bounds: one pass that refuses duplicate keys, too many values, too much memory, too much depth and
-//! numbers that would not come back as they were sent. Errors name no value.
+//! JSON bodies within bounds: one pass that refuses duplicate keys, too many values, too much memory and too
+//! much depth. Numbers keep their digits. Errors name no value.
 
 use std::cell::Cell;
 use std::fmt;
@@ -20,6 +20,10 @@ pub struct JsonLimits {
 const VALUE_BYTES: u64 = 32;
 /// What a member of an object takes beside key and value.
 const MEMBER_BYTES: u64 = 48;
+
+/// How serde_json hands over a number that is not a 64-bit integer: an object with this one key, whose value is the
+/// number's text (its feature `arbitrary_precision`).
+const NUMBER: &str = "$serde_json::private::Number";
 
 impl Default for JsonLimits {
     /// OpenBao's memory; as many values as fit a storage entry of honest data.
@@ -107,19 +111,6 @@ impl<'de> Visitor<'de> for Node<'_> {
         self.0.pay(0, VALUE_BYTES).map(|()| value.into())
     }
 
-    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
-        self.0.pay::<E>(0, VALUE_BYTES)?;
-        // An integer this large has lost digits: storing another number than was sent would go unnoticed.
-        if value.abs() >= i64::MAX as f64 {
-            return Err(E::custom(
-                "a number is too large to be kept exactly: send it as a string",
-            ));
-        }
-        Number::from_f64(value)
-            .map(Value::Number)
-            .ok_or_else(|| E::custom("a number is out of range"))
-    }
-
     fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<Value, E> {
         self.visit_string(value.to_owned())
     }
@@ -143,6 +134,9 @@ impl<'de> Visitor<'de> for Node<'_> {
         self.0.pay::<A::Error>(0, VALUE_BYTES)?;
         let mut object = Map::new();
         while let Some(key) = members.next_key::<String>()? {
+            if key == NUMBER && object.is_empty() {
+                return number(&members.next_value::<String>()?);
+            }
             self.0.pay::<A::Error>(key.len(), MEMBER_BYTES)?;
             let value = members.next_value_seed(self)?;
             // Last-wins would let two readers of one body see two requests.
@@ -151,6 +145,15 @@ impl<'de> Visitor<'de> for Node<'_> {
             }
         }
         Ok(Value::Object(object))
+    }
+}
+
+/// A number with its digits as they were sent.
+fn number<E: serde::de::Error>(text: &str) -> Result<Value, E> {
+    let number: Number = text.parse().map_err(|_| E::custom("a number is malformed"))?;
+    match number.as_f64() {
+        Some(finite) if finite.is_finite() => Ok(Value::Number(number)),
+        _ => Err(E::custom("a number is out of range")),
     }
 }
 
@@ -168,6 +171,7 @@ mod tests {
             "{}",
             " \n{\"a\":null}",
             r#"{"a":[1,-2,3.5,true,"x",{"b":{}}],"n":18446744073709551615,"m":-9223372036854775808}"#,
+            r#"{"a":123456789012345678901234567890,"b":-9223372036854775809,"c":3.14159265358979323846264338}"#,
             r#"{"a":"\u00e4\ud83d\ude00 \u0000"}"#,
         ] {
             let want: Value = serde_json::from_str(text).unwrap();
@@ -199,8 +203,6 @@ mod tests {
             "{'a':1}",
             "{\"a\":1,}",
             "{\"a\":01}",
-            "{\"a\":123456789012345678901}",
-            "{\"a\":-9223372036854775809}",
             &deep,
         ];
         for row in rows {
@@ -211,6 +213,12 @@ mod tests {
             );
         }
         assert!(parse(b"{\"a\":\"\xff\"}", JsonLimits::default()).is_err());
+        assert!(read(r#"{"a":{"$serde_json::private::Number":"x"}}"#).is_err());
+        let kept = read(r#"{"a":1.50,"b":12345678901234567890123}"#).unwrap();
+        assert_eq!(
+            Value::Object(kept).to_string(),
+            r#"{"a":1.50,"b":12345678901234567890123}"#
+        );
     }
 
     #[test]
