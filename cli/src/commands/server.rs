@@ -114,9 +114,7 @@ fn run(cx: &mut Cx, args: &Args, dev: bool) -> Result<Exit, Fail> {
     let runtime = runtime.map_err(|error| Fail::usage(format!("Error starting threads: {error}")))?;
     let ended = match &parsed.dev {
         Some(options) => runtime.block_on(run_dev(cx, &parsed, options)),
-        None => Err(Error::Settings(
-            "configuration files are not read by this build".to_owned(),
-        )),
+        None => runtime.block_on(serve(&parsed)),
     };
     ended.map_err(|error| Fail::usage(format!("Error starting the server: {error}")))?;
     Ok(Exit::OK)

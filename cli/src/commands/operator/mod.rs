@@ -3,9 +3,11 @@
 mod generate_root;
 mod init;
 mod key;
+mod key_shares;
 mod raft;
 mod rotate_keys;
 mod seal;
+mod tls;
 mod validate_config;
 
 use super::Command;
@@ -29,6 +31,9 @@ pub const COMMANDS: &[Command] = &[
     rotate_keys::REKEY,
     generate_root::COMMAND,
     validate_config::COMMAND,
+    tls::GROUP,
+    tls::CREATE_CA,
+    tls::CREATE_CERT,
     raft::GROUP,
     raft::LIST_PEERS,
     raft::JOIN,
