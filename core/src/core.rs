@@ -8,6 +8,7 @@ use std::sync::Arc;
 use conclave_engine_api::{Engine, Millis};
 
 use crate::audit::Devices;
+use crate::ceremony::Ceremonies;
 use crate::latch::Latches;
 use crate::launcher::Launcher;
 use crate::metrics::Metrics;
@@ -32,6 +33,11 @@ pub struct Settings {
     pub max_lease_ttl: Millis,
     /// Directories in which `audit enable file` may create files.
     pub audit_directories: Vec<PathBuf>,
+    /// Whether `sys/rekey/*` answers without a token. Shares are needed all the same.
+    pub unauthenticated_rekey: bool,
+    /// Whether `sys/generate-root/*` answers without a token, for clusters to which every token is lost. Shares are needed
+    /// all the same.
+    pub unauthenticated_generate_root: bool,
 }
 
 impl Default for Settings {
@@ -46,6 +52,8 @@ impl Default for Settings {
             default_lease_ttl: MONTH,
             max_lease_ttl: MONTH,
             audit_directories: Vec::new(),
+            unauthenticated_rekey: false,
+            unauthenticated_generate_root: false,
         }
     }
 }
@@ -56,6 +64,7 @@ pub struct Core {
     pub(crate) launcher: Arc<dyn Launcher>,
     pub(crate) settings: Settings,
     pub(crate) seal: Seal,
+    pub(crate) ceremonies: Ceremonies,
     pub(crate) audit: Devices,
     pub(crate) latches: Latches,
     pub(crate) metrics: Metrics,
@@ -78,6 +87,7 @@ impl Core {
             audit: Devices::new(settings.audit_directories.clone()),
             settings,
             seal: Seal::default(),
+            ceremonies: Ceremonies::default(),
             latches: Latches::default(),
             metrics: Metrics::new(registry)?,
         }))

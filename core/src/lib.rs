@@ -2,9 +2,11 @@
 //! leader. Knows no transport and no consensus: it meets replicated state through `raft::Replica` alone.
 
 mod answer;
+mod answered;
 pub mod audit;
 pub mod canon;
 pub mod catalog;
+mod ceremony;
 mod clocktext;
 pub mod core;
 mod entropy;

@@ -10,6 +10,7 @@ use conclave_engine_api::{Env, Operation, Outcome, Status, Txn};
 use conclave_raft::{Condition, Replica};
 
 use crate::answer;
+use crate::answered::{self, Known};
 use crate::audit::Record;
 use crate::canon::CanonPath;
 use crate::catalog::{CONFIG, EPOCH, MountRecord, Routed};
@@ -257,6 +258,14 @@ impl Attempt<'_> {
                 Ok(Decision::Act(Box::new((act, route))))
             }
             Handler::Rows(handler) => {
+                let opened = work.opened();
+                let unanswered = match answered::look_up(opened, self.request, &caller.name, self.path, now)?
+                {
+                    Known::Answered(answer) => {
+                        return Ok(Decision::Commit(Box::new((work.finish()?, *answer))));
+                    }
+                    Known::New(unanswered) => unanswered,
+                };
                 data.retain(|_, value| !value.is_null());
                 let mut entropy = OsEntropy;
                 let answer = handler(&mut Call {
@@ -270,7 +279,8 @@ impl Attempt<'_> {
                     data: &data,
                     token: self.request.token.as_deref().map_or("", String::as_str),
                 })?;
-                Ok(Decision::Commit(Box::new((work.finish()?, answer))))
+                let proposal = answered::keep(opened, unanswered, work.finish()?, &answer, now)?;
+                Ok(Decision::Commit(Box::new((proposal, answer))))
             }
         }
     }
@@ -311,6 +321,10 @@ impl Attempt<'_> {
         self.authorise(caller, request.operation, sudo)?;
         self.audit_request(derived, caller, request.operation)?;
         let engine = engine.ok_or_else(|| Error::Unsupported(format!("mount type {:?}", record.kind)))?;
+        let unanswered = match answered::look_up(opened, self.request, &caller.name, self.path, now)? {
+            Known::Answered(answer) => return Ok(Decision::Commit(Box::new((work.finish()?, *answer)))),
+            Known::New(unanswered) => unanswered,
+        };
         let mut entropy = OsEntropy;
         let Outcome::Reply(reply) = engine.handle(&mut txn, &request, &mut Env::new(now, &mut entropy))?
         else {
@@ -323,7 +337,9 @@ impl Attempt<'_> {
             self.core.metrics.secret_read(&record.kind);
         }
         work.draft.include(space, txn.into_changes())?;
-        Ok(Decision::Commit(Box::new((work.finish()?, Answer::from(reply)))))
+        let answer = Answer::from(reply);
+        let proposal = answered::keep(opened, unanswered, work.finish()?, &answer, now)?;
+        Ok(Decision::Commit(Box::new((proposal, answer))))
     }
 
     fn authorise(&self, caller: &Caller, operation: Operation, sudo_path: bool) -> Result<(), Error> {

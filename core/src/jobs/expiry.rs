@@ -8,6 +8,7 @@ use std::time::Duration;
 use conclave_engine_api::{Env, Millis, Txn};
 use conclave_raft::{Key, Op, Replica};
 
+use crate::answered;
 use crate::catalog::Category;
 use crate::core::Core;
 use crate::entropy::OsEntropy;
@@ -40,7 +41,14 @@ impl Core {
         let view = replica.read().await?;
         let now = replica.now();
         let due = view.rows().due(EXPIRY_QUEUE, now, BATCH)?;
+        let (answers, due): (Vec<_>, Vec<_>) = due.into_iter().partition(|(_, key)| answered::is_answer(key));
         let mut ended = 0;
+        // Every write of an SDK leaves an answer, so they end together and not one by one.
+        match commit(replica.as_ref(), answered::forget(&view, &answers)?).await {
+            Ok(_) => ended += answers.len(),
+            Err(CommitError::Retry | CommitError::Refused) => {}
+            Err(CommitError::Failed(error)) => return Err(error),
+        }
         for (deadline, key) in &due {
             match self.end_one(&session, replica.as_ref(), *deadline, key).await {
                 Ok(()) => ended += 1,

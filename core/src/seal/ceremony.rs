@@ -90,6 +90,7 @@ impl Core {
         self.seal.session.store(None);
         *self.seal.progress.lock() = None;
         *self.seal.recipient.lock() = None;
+        self.ceremonies.forget();
         replica.set_eligible(false);
         tracing::info!(node = replica.node_id(), "sealed");
         if replica.status().borrow().is_leader {
@@ -115,7 +116,7 @@ impl Core {
     }
 }
 
-fn share_error(error: &BarrierError) -> Error {
+pub(crate) fn share_error(error: &BarrierError) -> Error {
     match error {
         BarrierError::NotAShare { generation } => {
             Error::invalid(format!("not a share of this cluster (generation {generation})"))
@@ -125,7 +126,7 @@ fn share_error(error: &BarrierError) -> Error {
 }
 
 /// Hexadecimal if it is that, otherwise base64, as Vault reads shares.
-fn decode_share(text: &str) -> Result<SecretBytes, Error> {
+pub(crate) fn decode_share(text: &str) -> Result<SecretBytes, Error> {
     let text = text.trim();
     if text.is_empty() {
         return Err(Error::invalid(

@@ -158,9 +158,8 @@ impl Core {
         let root = RootKey::generate(&mut entropy);
         let keyring = Keyring::generate(replica.now(), &mut entropy);
         let sealed_keyring = keyring.seal(&root, barrier_id, &mut entropy)?;
-        let (config, shares) =
-            SealConfig::create(&root, split.shares.into(), split.threshold, 1, &mut entropy)
-                .map_err(|error| Error::invalid(error.to_string()))?;
+        let (config, shares) = SealConfig::create(&root, split.shares, split.threshold, 1, &mut entropy)
+            .map_err(|error| Error::invalid(error.to_string()))?;
         let barrier = Barrier::new(barrier_id, keyring)?;
         let (expect, ops) = rows::found(barrier_id, &config, sealed_keyring, &self.settings.cluster_name);
         let (mut proposal, root_token) = {
@@ -235,19 +234,6 @@ fn first_rows(
         text: DEFAULT.to_owned(),
     };
     work.config.put("policy/default", encode_record(&policy)?)?;
-    let token = NewToken {
-        id: root_token,
-        parent: None,
-        policies: vec!["root".to_owned()],
-        path: "auth/token/root".to_owned(),
-        meta: BTreeMap::new(),
-        display_name: "root".to_owned(),
-        num_uses: 0,
-        ttl: 0,
-        explicit_max_ttl: 0,
-        period: 0,
-        renewable: false,
-    };
-    let minted = mint(&mut work, &mut env, token)?;
+    let minted = mint(&mut work, &mut env, NewToken::root(root_token))?;
     Ok((work.finish()?, minted.id))
 }

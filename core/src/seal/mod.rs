@@ -18,6 +18,7 @@ use conclave_raft::Replica;
 use crate::error::Error;
 use crate::session::Session;
 
+pub(crate) use ceremony::{decode_share, share_error};
 pub use init::{Initialized, Threshold};
 pub use peers::Peers;
 

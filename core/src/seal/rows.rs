@@ -29,6 +29,11 @@ pub fn seal_config(view: &View) -> Result<Option<SealConfig>, Error> {
     }
 }
 
+/// Revision at which the seal configuration last changed.
+pub fn seal_revision(view: &View) -> Result<u64, Error> {
+    Ok(view.rows().get(&clear_key(SEAL))?.map_or(0, |row| row.revision))
+}
+
 /// The sealed keyring.
 pub fn keyring(view: &View) -> Result<Bytes, Error> {
     required(view, KEYRING)
@@ -80,6 +85,14 @@ pub fn put_seal(seal: &SealConfig) -> Op {
 /// The operation that leaves the new root key for nodes that hold the old one.
 pub fn put_handover(handover: Vec<u8>) -> Op {
     put(HANDOVER, handover)
+}
+
+/// Expects the seal configuration to be the one that was read.
+pub fn expect_seal(revision: u64) -> Expect {
+    Expect {
+        key: clear_key(SEAL),
+        condition: Condition::Revision(revision),
+    }
 }
 
 /// Expects the keyring to be the one that was read.

@@ -1,7 +1,9 @@
 //! `sys/`: the cluster's own surface. One file a subject; this one holds the table and what answers without a token.
 
+mod anonymous;
 mod audit;
 mod capabilities;
+mod generate_root;
 mod host;
 mod keys;
 mod leases;
@@ -9,11 +11,12 @@ pub(crate) mod mounts;
 mod open;
 mod policies;
 mod raft;
+mod rotate_root;
 mod seal;
 mod ui;
 
-pub(crate) use open::object;
 pub use open::without_token;
+pub(crate) use open::{object, uuid_text};
 pub(crate) use policies::normal_names;
 pub(crate) use raft::join_token_due;
 
@@ -84,9 +87,63 @@ pub const ROUTES: &[Route] = &[
     rows("leases/renew/*lease_id", &[Update], leases::renew),
     rows("leases/revoke", &[Update], leases::revoke),
     rows("leases/revoke/*lease_id", &[Update], leases::revoke),
+    sudo(rows("leases/lookup", &[List], leases::list)),
+    sudo(rows("leases/lookup/*prefix", &[List], leases::list)),
+    sudo(act(
+        "leases/revoke-prefix/*prefix",
+        &[Update],
+        leases::revoke_prefix,
+    )),
+    sudo(act(
+        "leases/revoke-force/*prefix",
+        &[Update],
+        leases::revoke_prefix,
+    )),
     rows("key-status", &[Read], keys::status),
     sudo(act("rotate", &[Update], keys::rotate)),
     sudo(act("rotate/keyring", &[Update], keys::rotate)),
+    sudo(rows("rotate/root", &[Update], rotate_root::without_shares)),
+    act("rotate/root/init", &[Read], rotate_root::status),
+    sudo(act("rotate/root/init", &[Update], rotate_root::begin)),
+    sudo(act("rotate/root/init", &[Delete], rotate_root::cancel)),
+    act("rotate/root/update", &[Update], rotate_root::update),
+    act("rotate/root/verify", &[Read], rotate_root::verification),
+    act("rotate/root/verify", &[Update], rotate_root::verify),
+    act("rotate/root/verify", &[Delete], rotate_root::restart_verification),
+    rows(
+        "rotate/recovery/*step",
+        &[Read, Update, Delete],
+        rotate_root::recovery,
+    ),
+    act("rekey/init", &[Read], rotate_root::status),
+    sudo(act("rekey/init", &[Update], rotate_root::begin)),
+    sudo(act("rekey/init", &[Delete], rotate_root::cancel)),
+    act("rekey/update", &[Update], rotate_root::update),
+    act("rekey/verify", &[Read], rotate_root::verification),
+    act("rekey/verify", &[Update], rotate_root::verify),
+    act("rekey/verify", &[Delete], rotate_root::restart_verification),
+    rows(
+        "rekey-recovery-key/*step",
+        &[Read, Update, Delete],
+        rotate_root::recovery,
+    ),
+    act("generate-root-token/attempt", &[Read], generate_root::status),
+    sudo(act(
+        "generate-root-token/attempt",
+        &[Update],
+        generate_root::begin,
+    )),
+    sudo(act(
+        "generate-root-token/attempt",
+        &[Delete],
+        generate_root::cancel,
+    )),
+    act("generate-root-token/update", &[Update], generate_root::update),
+    act("generate-root/attempt", &[Read], generate_root::status),
+    sudo(act("generate-root/attempt", &[Update], generate_root::begin)),
+    sudo(act("generate-root/attempt", &[Delete], generate_root::cancel)),
+    act("generate-root/update", &[Update], generate_root::update),
+    rows("decode-token", &[Update], generate_root::decode),
     sudo(act("seal", &[Update], seal::seal)),
     sudo(act("step-down", &[Update], raft::step_down)),
     rows("ha-status", &[Read], raft::ha_status),

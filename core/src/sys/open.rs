@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::request::{Request, Verb};
 use crate::response::{Body, Health, Response};
 use crate::seal::{Threshold, rows};
-use crate::sys::raft;
+use crate::sys::{anonymous, raft};
 
 /// Answers a request that needs no token; `None` for all others.
 pub async fn without_token(
@@ -24,6 +24,9 @@ pub async fn without_token(
     request: &Request,
     path: &CanonPath,
 ) -> Option<Result<Response, Error>> {
+    if let Some(answered) = anonymous::answer(core, request, path).await {
+        return Some(answered);
+    }
     let beneath = path.as_str().strip_prefix("sys/")?;
     let body = match (beneath, request.verb) {
         ("health", Verb::Read) => health(core),
@@ -136,7 +139,7 @@ fn cluster_id(core: &Core) -> Result<String, Error> {
 }
 
 /// Sixteen bytes in the form of a UUID.
-pub(super) fn uuid_text(bytes: [u8; 16]) -> String {
+pub(crate) fn uuid_text(bytes: [u8; 16]) -> String {
     let hex = hex::encode(bytes);
     let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
     [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")

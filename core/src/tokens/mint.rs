@@ -12,6 +12,16 @@ use crate::work::Work;
 /// Characters of a token after its prefix and of an accessor: 142 bits, as OpenBao's.
 const RANDOM_CHARS: usize = 24;
 
+/// What a random token begins with.
+const PREFIX: &str = "s.";
+/// Length of a random token.
+pub const RANDOM_TOKEN_BYTES: usize = PREFIX.len() + RANDOM_CHARS;
+
+/// A token nobody can guess.
+pub fn random_token(env: &mut Env<'_>) -> zeroize::Zeroizing<String> {
+    zeroize::Zeroizing::new(format!("{PREFIX}{}", env.base62(RANDOM_CHARS)))
+}
+
 /// What is wanted of a new token; lives are already bounded by whoever asks.
 pub struct NewToken {
     /// Chosen id; `None` for a random one.
@@ -38,6 +48,25 @@ pub struct NewToken {
     pub renewable: bool,
 }
 
+impl NewToken {
+    /// A token that may do everything and never ends.
+    pub fn root(id: Option<String>) -> Self {
+        Self {
+            id,
+            parent: None,
+            policies: vec!["root".to_owned()],
+            path: "auth/token/root".to_owned(),
+            meta: BTreeMap::new(),
+            display_name: "root".to_owned(),
+            num_uses: 0,
+            ttl: 0,
+            explicit_max_ttl: 0,
+            period: 0,
+            renewable: false,
+        }
+    }
+}
+
 /// A token as its first holder sees it.
 pub struct Minted {
     /// The token itself.
@@ -49,8 +78,7 @@ pub struct Minted {
 /// Puts a new token into `work`.
 pub fn mint(work: &mut Work<'_>, env: &mut Env<'_>, new: NewToken) -> Result<Minted, Error> {
     let barrier = work.opened().barrier().clone();
-    let random = format!("s.{}", env.base62(RANDOM_CHARS));
-    let id = zeroize::Zeroizing::new(new.id.unwrap_or(random));
+    let id = new.id.map_or_else(|| random_token(env), zeroize::Zeroizing::new);
     let accessor = env.base62(RANDOM_CHARS);
     let name = name_of(&barrier, &id);
     let now = env.now();

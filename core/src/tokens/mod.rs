@@ -9,8 +9,8 @@ mod revoke;
 pub mod routes;
 
 pub use authenticate::{Caller, Callers, compile};
-pub use lookup::{by_accessor, by_id, by_name, describe};
-pub use mint::{Minted, NewToken, mint};
+pub use lookup::{Found, by_accessor, by_id, by_name, describe};
+pub use mint::{Minted, NewToken, RANDOM_TOKEN_BYTES, mint, random_token};
 pub use record::{TokenKind, TokenRecord};
 pub use revoke::{close_batch, revoke, revoke_orphan};
 

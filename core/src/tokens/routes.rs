@@ -63,34 +63,9 @@ fn make(call: &mut Call<'_, '_>, orphan: bool) -> Result<Answer, Error> {
     let fields = call.fields();
     let privileged = call.caller.acl.may_sudo("auth/token/create");
     let no_parent = fields.bool("no_parent")?.unwrap_or(false);
-    if no_parent && !privileged {
-        return Err(Error::invalid(
-            "root or sudo privileges required to create orphan token",
-        ));
-    }
     let period = fields.duration("period")?.unwrap_or(0);
-    if period > 0 && !privileged {
-        return Err(Error::invalid(
-            "root or sudo privileges required to create periodic token",
-        ));
-    }
     let id = fields.string("id")?.filter(|id| !id.is_empty());
-    if let Some(id) = &id {
-        if !call.caller.acl.is_root() {
-            return Err(Error::invalid("root required to specify token id"));
-        }
-        check_chosen_id(id)?;
-    }
-    match fields.string("type")?.as_deref() {
-        None | Some("" | "service" | "default" | "default-service") => {}
-        Some("batch" | "default-batch") => return Err(Error::Unsupported("batch tokens".to_owned())),
-        Some(other) => return Err(Error::invalid(format!("invalid type {other:?}"))),
-    }
-    if call.caller.record.num_uses > 0 {
-        return Err(Error::invalid(
-            "restricted use token cannot generate child tokens",
-        ));
-    }
+    check_wishes(call, privileged, no_parent, period, id.as_deref())?;
     let policies = policies_of(call, privileged)?;
     let ttl = bounded_ttl(call, &policies, period)?;
     let explicit_max_ttl = bounded_max(call)?;
@@ -137,6 +112,43 @@ fn make(call: &mut Call<'_, '_>, orphan: bool) -> Result<Answer, Error> {
     };
     answer.reply.warnings = warnings;
     Ok(answer)
+}
+
+/// Refuses what only some may ask for, and what is not built.
+fn check_wishes(
+    call: &Call<'_, '_>,
+    privileged: bool,
+    no_parent: bool,
+    period: Millis,
+    id: Option<&str>,
+) -> Result<(), Error> {
+    if no_parent && !privileged {
+        return Err(Error::invalid(
+            "root or sudo privileges required to create orphan token",
+        ));
+    }
+    if period > 0 && !privileged {
+        return Err(Error::invalid(
+            "root or sudo privileges required to create periodic token",
+        ));
+    }
+    if let Some(id) = id {
+        if !call.caller.acl.is_root() {
+            return Err(Error::invalid("root required to specify token id"));
+        }
+        check_chosen_id(id)?;
+    }
+    match call.fields().string("type")?.as_deref() {
+        None | Some("" | "service" | "default" | "default-service") => {}
+        Some("batch" | "default-batch") => return Err(Error::Unsupported("batch tokens".to_owned())),
+        Some(other) => return Err(Error::invalid(format!("invalid type {other:?}"))),
+    }
+    if call.caller.record.num_uses > 0 {
+        return Err(Error::invalid(
+            "restricted use token cannot generate child tokens",
+        ));
+    }
+    Ok(())
 }
 
 fn check_chosen_id(id: &str) -> Result<(), Error> {

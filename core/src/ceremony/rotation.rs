@@ -1,0 +1,296 @@
+//! New shares and a new root key, given out by holders of the old shares. With verification the new shares are handed out
+//! first and take effect only when a threshold of them came back.
+
+use std::sync::Arc;
+
+use conclave_barrier::{RootKey, SealConfig, SecretBytes, ShareProgress};
+
+use crate::ceremony::swap::Swap;
+use crate::ceremony::{check_nonce, fresh_nonce, give, nonce_text};
+use crate::core::Core;
+use crate::error::Error;
+use crate::seal::{Threshold, decode_share, rows, share_error};
+
+/// A rotation under way.
+pub(super) struct Rotation {
+    split: Threshold,
+    verify: bool,
+    /// The seal whose shares are gathered.
+    old: SealConfig,
+    /// Revision of its row.
+    revision: u64,
+    given: ShareProgress,
+    made: Option<Made>,
+}
+
+/// The old shares are complete: what they allow is ready.
+struct Made {
+    swap: Arc<Swap>,
+    /// New shares that came back.
+    check: ShareProgress,
+}
+
+/// How far a rotation is.
+pub struct RotationStatus {
+    /// Shares needed of the present seal.
+    pub required: u8,
+    /// The rotation under way on this node.
+    pub current: Option<RotationProgress>,
+}
+
+/// A rotation under way.
+pub struct RotationProgress {
+    /// Names the attempt.
+    pub nonce: String,
+    /// What was asked for.
+    pub split: Threshold,
+    /// Shares given so far.
+    pub given: usize,
+    /// Whether the new shares must come back before they take effect.
+    pub verify: bool,
+    /// Names the verification, once the new shares were handed out.
+    pub verification_nonce: Option<String>,
+}
+
+/// What came of giving a share.
+pub enum Updated {
+    /// More are needed.
+    More(RotationStatus),
+    /// The new shares.
+    Made {
+        /// The attempt's nonce.
+        nonce: String,
+        /// The new shares, handed out once.
+        shares: Vec<SecretBytes>,
+        /// Names the verification without which they have no effect; `None` if they are in effect.
+        verification_nonce: Option<String>,
+    },
+}
+
+/// How far the verification is.
+pub struct VerificationStatus {
+    /// Names it; `None` before the new shares were handed out.
+    pub nonce: Option<String>,
+    /// What was asked for.
+    pub split: Threshold,
+    /// New shares that came back.
+    pub given: usize,
+}
+
+/// What came of giving a new share back.
+pub enum Verified {
+    /// More are needed.
+    More(VerificationStatus),
+    /// The new shares are in effect.
+    Done {
+        /// The verification's nonce.
+        nonce: String,
+    },
+}
+
+impl Core {
+    /// How far the rotation is.
+    pub(crate) fn rotation_status(&self) -> Result<RotationStatus, Error> {
+        let required = self.seal_config()?.threshold();
+        let slot = self.ceremonies.rotation.lock();
+        Ok(status(required, slot.as_ref()))
+    }
+
+    /// Begins a rotation.
+    pub(crate) async fn begin_rotation(
+        &self,
+        split: Threshold,
+        verify: bool,
+    ) -> Result<RotationStatus, Error> {
+        self.seal.session()?;
+        let view = self.seal.replica()?.read().await?;
+        let old = rows::seal_config(&view)?.ok_or(Error::NotInitialized)?;
+        let revision = rows::seal_revision(&view)?;
+        let mut slot = self.ceremonies.rotation.lock();
+        if slot.is_some() {
+            return Err(Error::invalid("rotation already in progress"));
+        }
+        let rotation = Rotation {
+            split,
+            verify,
+            given: ShareProgress::new(&old, fresh_nonce()),
+            revision,
+            made: None,
+            old,
+        };
+        let begun = status(rotation.old.threshold(), Some(&rotation));
+        *slot = Some(rotation);
+        Ok(begun)
+    }
+
+    /// Takes one of the present shares; with the last one makes the new ones. A try that fails after that, for lack of a
+    /// leader for instance, is repeated by giving any of the shares again.
+    pub(crate) async fn update_rotation(&self, nonce: &str, share: &str) -> Result<Updated, Error> {
+        self.seal.session()?;
+        let share = decode_share(share)?;
+        let swap = {
+            let mut slot = self.ceremonies.rotation.lock();
+            let rotation = slot.as_mut().ok_or_else(none)?;
+            check_nonce(rotation.given.nonce(), nonce)?;
+            let Some(made) = rotation.update(share)? else {
+                return Ok(Updated::More(status(rotation.old.threshold(), Some(rotation))));
+            };
+            if rotation.verify {
+                return Ok(Updated::Made {
+                    nonce: nonce.to_owned(),
+                    shares: made.0.shares().to_vec(),
+                    verification_nonce: Some(made.1),
+                });
+            }
+            made.0
+        };
+        self.put_in_effect(nonce, &swap).await?;
+        Ok(Updated::Made {
+            nonce: nonce.to_owned(),
+            shares: swap.shares().to_vec(),
+            verification_nonce: None,
+        })
+    }
+
+    /// Ends the rotation on this node. A nonce, if one is shown, must be the attempt's.
+    pub(crate) fn cancel_rotation(&self, nonce: Option<&str>) -> Result<(), Error> {
+        let mut slot = self.ceremonies.rotation.lock();
+        if let (Some(rotation), Some(nonce)) = (slot.as_ref(), nonce) {
+            check_nonce(rotation.given.nonce(), nonce)?;
+        }
+        *slot = None;
+        Ok(())
+    }
+
+    /// How far the verification is.
+    pub(crate) fn verification_status(&self) -> Result<VerificationStatus, Error> {
+        let slot = self.ceremonies.rotation.lock();
+        Ok(slot.as_ref().ok_or_else(none)?.verification())
+    }
+
+    /// Takes one of the new shares back; with the last one they take effect.
+    pub(crate) async fn verify_rotation(&self, nonce: &str, share: &str) -> Result<Verified, Error> {
+        self.seal.session()?;
+        let share = decode_share(share)?;
+        let (rotation_nonce, swap) = {
+            let mut slot = self.ceremonies.rotation.lock();
+            let rotation = slot.as_mut().ok_or_else(none)?;
+            let Some(made) = rotation.made.as_mut().filter(|_| rotation.verify) else {
+                return Err(Error::invalid("no rotation verification in progress"));
+            };
+            check_nonce(made.check.nonce(), nonce)?;
+            if !made.verify(share)? {
+                return Ok(Verified::More(rotation.verification()));
+            }
+            (nonce_text(rotation.given.nonce()), made.swap.clone())
+        };
+        self.put_in_effect(&rotation_nonce, &swap).await?;
+        Ok(Verified::Done {
+            nonce: nonce.to_owned(),
+        })
+    }
+
+    /// Forgets the new shares that came back. The verification gets another nonce; the rotation stays.
+    pub(crate) fn restart_verification(&self) -> Result<VerificationStatus, Error> {
+        let mut slot = self.ceremonies.rotation.lock();
+        let rotation = slot.as_mut().ok_or_else(none)?;
+        if let Some(made) = rotation.made.as_mut().filter(|_| rotation.verify) {
+            made.check.reset(fresh_nonce());
+        }
+        Ok(rotation.verification())
+    }
+
+    async fn put_in_effect(&self, nonce: &str, swap: &Swap) -> Result<(), Error> {
+        swap.commit(self).await?;
+        let mut slot = self.ceremonies.rotation.lock();
+        if slot
+            .as_ref()
+            .is_some_and(|rotation| nonce_text(rotation.given.nonce()) == nonce)
+        {
+            *slot = None;
+        }
+        Ok(())
+    }
+}
+
+impl Rotation {
+    /// Counts an old share. When all are there: the new seal, and the nonce of its verification.
+    fn update(&mut self, share: SecretBytes) -> Result<Option<(Arc<Swap>, String)>, Error> {
+        if self.verify && self.made.is_some() {
+            return Err(Error::invalid(
+                "the new keys were handed out already; they must be verified, or the rotation cancelled",
+            ));
+        }
+        give(&mut self.given, &self.old, share)?;
+        if !self.given.is_complete() {
+            return Ok(None);
+        }
+        // Opening the seal is the proof; the key itself is in the session.
+        let _: RootKey = self
+            .given
+            .open_root(&self.old)
+            .map_err(|error| share_error(&error))?;
+        let made = match self.made.take() {
+            Some(made) => made,
+            None => {
+                let swap = Swap::prepare(&self.old, self.revision, self.split)?;
+                Made {
+                    check: ShareProgress::new(swap.seal(), fresh_nonce()),
+                    swap: Arc::new(swap),
+                }
+            }
+        };
+        let made = self.made.insert(made);
+        Ok(Some((made.swap.clone(), nonce_text(made.check.nonce()))))
+    }
+
+    fn verification(&self) -> VerificationStatus {
+        let made = self.made.as_ref().filter(|_| self.verify);
+        VerificationStatus {
+            nonce: made.map(|made| nonce_text(made.check.nonce())),
+            split: self.split,
+            given: made.map_or(0, |made| made.check.given()),
+        }
+    }
+}
+
+impl Made {
+    /// Counts a new share; whether they open the new seal.
+    fn verify(&mut self, share: SecretBytes) -> Result<bool, Error> {
+        if self.swap.seal().check_share(share.expose()).is_err() {
+            return Err(Error::invalid(
+                "rotation verification failed; incorrect key shares supplied",
+            ));
+        }
+        give(&mut self.check, self.swap.seal(), share)?;
+        if !self.check.is_complete() {
+            return Ok(false);
+        }
+        let root = self
+            .check
+            .open_root(self.swap.seal())
+            .map_err(|error| share_error(&error))?;
+        if self.swap.is_root(&root) {
+            Ok(true)
+        } else {
+            Err(Error::internal("the new shares open another key"))
+        }
+    }
+}
+
+fn status(required: u8, rotation: Option<&Rotation>) -> RotationStatus {
+    let current = rotation.map(|rotation| RotationProgress {
+        nonce: nonce_text(rotation.given.nonce()),
+        split: rotation.split,
+        given: rotation.given.given(),
+        verify: rotation.verify,
+        verification_nonce: rotation.verification().nonce,
+    });
+    RotationStatus { required, current }
+}
+
+fn none() -> Error {
+    Error::invalid(
+        "no rotation is in progress on this node; a rotation is carried on by the node on which it began",
+    )
+}

@@ -1,0 +1,103 @@
+//! Ceremonies for callers without a token, on Vault's old paths, where a node's settings allow it: the way back into a
+//! cluster to which every token is lost. Audited like everything else; a nonce is needed even to cancel.
+
+use std::sync::Arc;
+
+use conclave_engine_api::Env;
+use conclave_engine_api::Operation::{self, Delete, Read, Update};
+
+use crate::answer;
+use crate::audit::{Head, Record};
+use crate::canon::CanonPath;
+use crate::core::Core;
+use crate::entropy::OsEntropy;
+use crate::error::Error;
+use crate::request::{Request, Verb};
+use crate::response::Response;
+use crate::routes::{Act, Handler, Params, Route, find};
+use crate::sys::{act, generate_root, rotate_root};
+
+const REKEY: &[Route] = &[
+    act("rekey/init", &[Read], rotate_root::status),
+    act("rekey/init", &[Update], rotate_root::begin),
+    act("rekey/init", &[Delete], rotate_root::cancel_by_nonce),
+    act("rekey/update", &[Update], rotate_root::update),
+    act("rekey/verify", &[Read], rotate_root::verification),
+    act("rekey/verify", &[Update], rotate_root::verify),
+];
+
+const GENERATE_ROOT: &[Route] = &[
+    act("generate-root/attempt", &[Read], generate_root::status),
+    act("generate-root/attempt", &[Update], generate_root::begin),
+    act("generate-root/attempt", &[Delete], generate_root::cancel_by_nonce),
+    act("generate-root/update", &[Update], generate_root::update),
+];
+
+/// Answers a request on one of the old paths if this node's settings open it to everybody; `None` for all others.
+pub async fn answer(
+    core: &Arc<Core>,
+    request: &Request,
+    path: &CanonPath,
+) -> Option<Result<Response, Error>> {
+    let beneath = path.as_str().strip_prefix("sys/")?;
+    let operation = match request.verb {
+        Verb::Read => Read,
+        Verb::Write => Update,
+        Verb::Delete => Delete,
+        Verb::Patch | Verb::List | Verb::Scan | Verb::Help => return None,
+    };
+    let settings = &core.settings;
+    let tables = [
+        (settings.unauthenticated_rekey, REKEY),
+        (settings.unauthenticated_generate_root, GENERATE_ROOT),
+    ];
+    let open = tables.into_iter().filter(|(open, _)| *open);
+    let found = open
+        .filter_map(|(_, table)| find(table, beneath, operation).ok())
+        .next();
+    let (route, params) = found?;
+    Some(run(core, request, path, operation, route, params).await)
+}
+
+async fn run(
+    core: &Arc<Core>,
+    request: &Request,
+    path: &CanonPath,
+    operation: Operation,
+    route: Route,
+    params: Params,
+) -> Result<Response, Error> {
+    let Handler::Act(handler) = route.handler else {
+        return Err(Error::internal("not an act"));
+    };
+    let (session, replica) = (core.seal.session()?, core.seal.replica()?);
+    let derived = session.view(replica.read().await?)?.1;
+    core.audit.follow(derived.epoch, &derived.catalog.audit);
+    let audited = !core.audit.is_empty();
+    let request_id = Env::new(0, &mut OsEntropy).uuid();
+    let head = || Head {
+        request_id: &request_id,
+        now: core.seal.now(),
+        caller: None,
+        token: None,
+        operation,
+        path: path.as_str(),
+        remote: request.remote,
+    };
+    let write = |record: Record<'_>| core.audit.write(&record).map_err(|()| Error::AuditRefused);
+    if audited {
+        write(Record::request(head(), &request.data))?;
+    }
+    let answered = handler(Act {
+        core: core.clone(),
+        operation,
+        params,
+        data: request.data.clone(),
+        upload: None,
+    })
+    .await;
+    if audited {
+        write(Record::response(head(), &request.data, answered.as_ref()))?;
+    }
+    Ok(answer::encode(request_id, None, answered?))
+}
