@@ -1,4 +1,5 @@
 //! What openraft sends to one other node. This file must not know how calls are handled.
+#![allow(clippy::result_large_err, reason = "openraft chose its errors and their size")]
 
 use std::fmt::Display;
 use std::future::Future;
@@ -48,7 +49,14 @@ pub struct Target {
     network: Network,
     node: u64,
     lane: Lane,
+    /// Streams that could not be opened, one after the other.
+    failures: u32,
 }
+
+/// Pause after the first stream that cannot be opened; each further one adds as much.
+const PAUSE: Duration = Duration::from_millis(20);
+/// Longest pause.
+const MAX_PAUSE: Duration = Duration::from_millis(300);
 
 type Rpc<T> = Result<T, RPCError<TypeConfig>>;
 
@@ -63,10 +71,10 @@ impl Target {
             network: network.clone(),
             node,
             lane,
+            failures: 0,
         }
     }
 
-    #[allow(clippy::result_large_err, reason = "openraft chose the error and its size")]
     fn client(&self, lane: Lane) -> Rpc<NodeClient<Channel>> {
         self.network.lanes.client(self.node, lane).map_err(unreachable)
     }
@@ -77,7 +85,6 @@ impl Target {
     }
 
     /// Reads an answer to an append request of `term`.
-    #[allow(clippy::result_large_err, reason = "openraft chose the error and its size")]
     fn appended(
         &self,
         term: u64,
@@ -91,6 +98,28 @@ impl Target {
                 "its log ends before what it acknowledged: its disk was set back",
             )),
         }
+    }
+
+    async fn open_stream<S>(
+        &self,
+        input: S,
+        term: Arc<AtomicU64>,
+    ) -> Rpc<tonic::Streaming<wire::AppendResponse>>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
+    {
+        let mut client = self.client(Lane::Append)?;
+        // A request that does not encode ends the stream; the unanswered entries are sent again.
+        let requests = input.map(move |request| {
+            term.store(request.vote.leader_id.term, Ordering::Release);
+            convert::append_out(&request)
+        });
+        let requests = requests.take_while(|encoded| std::future::ready(encoded.is_ok()));
+        let requests = requests.filter_map(|encoded| std::future::ready(encoded.ok()));
+        let request = self.network.lanes.request(self.node, requests);
+        let answers = timeout(self.network.setup, client.append(request)).await;
+        let answers = answers.map_err(unreachable)?;
+        Ok(answers.map_err(|status| self.failed(status))?.into_inner())
     }
 
     async fn heartbeat(
@@ -177,22 +206,18 @@ impl RaftNetworkV2<TypeConfig> for Target {
                 let answer = self.heartbeat(&request, option.soft_ttl()).await;
                 return Ok(stream::iter([answer]).boxed());
             }
-            let mut client = self.client(Lane::Append)?;
             // All requests of a stream are of one leader.
             let term = Arc::new(AtomicU64::new(0));
-            let seen = Arc::clone(&term);
-            // A request that does not encode ends the stream; the unanswered entries are sent again.
-            let requests = input.map(move |request| {
-                seen.store(request.vote.leader_id.term, Ordering::Release);
-                convert::append_out(&request)
-            });
-            let requests = requests.take_while(|encoded| std::future::ready(encoded.is_ok()));
-            let requests = requests.filter_map(|encoded| std::future::ready(encoded.ok()));
-            let request = self.network.lanes.request(self.node, requests);
-            let answers = timeout(self.network.setup, client.append(request))
-                .await
-                .map_err(unreachable)?;
-            let answers = answers.map_err(|status| self.failed(status))?.into_inner();
+            let answers = match self.open_stream(input, Arc::clone(&term)).await {
+                Ok(answers) => answers,
+                Err(error) => {
+                    // openraft's own pause is taken in `input`, which nobody reads without a stream.
+                    self.failures += 1;
+                    tokio::time::sleep(PAUSE.saturating_mul(self.failures).min(MAX_PAUSE)).await;
+                    return Err(error);
+                }
+            };
+            self.failures = 0;
             let target: &Self = self;
             let results = answers.map(move |answer| target.appended(term.load(Ordering::Acquire), answer));
             Ok(results.boxed())

@@ -110,25 +110,7 @@ impl RaftReplica {
             Arc::clone(&clock),
             Arc::clone(&parts.fatal),
         )?;
-        let start = Start {
-            incarnation: identity.incarnation,
-            instance: config.instance,
-        };
-        let peers = Arc::new(Peers::new(
-            config.cluster_id,
-            config.node_id,
-            start,
-            &config.contacts,
-        ));
-        parts.transport.trust(peers.keys());
-        let silence = config.timings.election_max;
-        let lanes = Lanes::new(
-            Arc::clone(&parts.transport),
-            Arc::clone(&peers),
-            silence,
-            Arc::clone(&parts.fatal),
-        );
-        let network = Network::new(Arc::new(lanes), Arc::clone(&clock), identity.incarnation, silence);
+        let (peers, network) = open_network(&config, &parts, identity.incarnation, &clock);
         // What is applied now was durable before: a later start with less has lost something.
         let reached = machine.applied().borrow().index;
         let raft = open_core(&config, &network, &log, &machine).await?;
@@ -241,6 +223,27 @@ impl RaftReplica {
             task.await.ok();
         }
     }
+}
+
+/// The directory of peers and the way to them, for this start of the node.
+fn open_network(
+    config: &Config,
+    parts: &Parts,
+    incarnation: u64,
+    clock: &Arc<ClusterClock>,
+) -> (Arc<Peers>, Network) {
+    let start = Start {
+        incarnation,
+        instance: config.instance,
+    };
+    let peers = Peers::new(config.cluster_id, config.node_id, start, &config.contacts);
+    let peers = Arc::new(peers);
+    parts.transport.trust(peers.keys());
+    let silence = config.timings.election_max;
+    let fatal = Arc::clone(&parts.fatal);
+    let lanes = Lanes::new(Arc::clone(&parts.transport), Arc::clone(&peers), silence, fatal);
+    let network = Network::new(Arc::new(lanes), Arc::clone(clock), incarnation, silence);
+    (peers, network)
 }
 
 /// A Raft core over the node's log and state machine.

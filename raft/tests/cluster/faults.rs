@@ -229,16 +229,15 @@ async fn a_leader_with_a_wrong_clock_does_not_stay_one() {
         by: AtomicU64::new(24 * 3_600_000),
     });
     cluster.members[wrong].start().await;
-    let to = Some(cluster.members[wrong].id);
+    let id = cluster.members[wrong].id;
     cluster.members[wrong]
         .wait("in touch", |status| status.leader.is_some())
         .await;
     let moved = cluster.members[leader]
         .replica()
-        .change(Change::Transfer { to })
+        .change(Change::Transfer { to: Some(id) })
         .await;
     assert!(moved.is_ok(), "{moved:?}");
-    let id = to.unwrap();
     cluster.members[leader]
         .wait("led by another", |status| {
             status.leader.is_some_and(|leader| leader != id)

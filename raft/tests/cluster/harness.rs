@@ -17,7 +17,10 @@ use conclave_raft::{
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 
+use crate::cable::Cable;
+
 static STARTS: AtomicU64 = AtomicU64::new(1);
+
 pub const LIMIT: Duration = Duration::from_secs(30);
 
 /// Where nodes keep things and how they talk.
@@ -73,6 +76,7 @@ pub struct Member {
     contacts: Vec<(u64, NodeRecord)>,
     stores: Option<(Arc<dyn LogBackend>, Arc<dyn Store>)>,
     replica: Option<RaftReplica>,
+    cable: Option<Arc<Cable>>,
 }
 
 pub struct Cluster {
@@ -83,6 +87,10 @@ pub struct Cluster {
 impl Member {
     pub fn replica(&self) -> &RaftReplica {
         self.replica.as_ref().expect("the member runs")
+    }
+
+    pub fn cable(&self) -> &Cable {
+        self.cable.as_ref().expect("a member on a plain transport")
     }
 
     fn stores(&mut self) -> (Arc<dyn LogBackend>, Arc<dyn Store>) {
@@ -106,9 +114,13 @@ impl Member {
         stores
     }
 
-    async fn transport(&self) -> Arc<dyn Transport> {
+    async fn transport(&mut self) -> Arc<dyn Transport> {
         match self.kind {
-            Kind::MemoryPlain => Arc::new(PlainTransport::bind(self.address).await.unwrap()),
+            Kind::MemoryPlain => {
+                let cable = Arc::new(Cable::new(PlainTransport::bind(self.address).await.unwrap()));
+                self.cable = Some(Arc::clone(&cable));
+                cable
+            }
             #[cfg(feature = "rocksdb")]
             Kind::RocksTls => {
                 let key = NodeKey::from_pem(&self.key).unwrap();
@@ -123,11 +135,12 @@ impl Member {
 
     pub async fn try_start(&mut self) -> Result<(), Error> {
         let (log, state) = self.stores();
+        let transport = self.transport().await;
         let fatal = Arc::clone(&self.fatal);
         let parts = Parts {
             log,
             state,
-            transport: self.transport().await,
+            transport,
             clock: Arc::clone(&self.clock),
             handler: Arc::clone(&self.handler) as Arc<dyn PeerHandler>,
             fatal: Arc::new(move |reason: &str| fatal.lock().push(reason.to_owned())),
@@ -326,6 +339,7 @@ impl Cluster {
                 contacts: Vec::new(),
                 stores: None,
                 replica: None,
+                cable: None,
             });
         }
         let first = (1, members[0].record.clone());

@@ -7,8 +7,10 @@
     missing_docs
 )]
 
+mod cable;
 mod faults;
 mod harness;
 mod log;
+mod partition;
 mod single;
 mod three;
