@@ -34,6 +34,14 @@ pub trait Replica: Send + Sync + 'static {
     fn call_peer(&self, node: u64, call: PeerCall) -> BoxFuture<'_, Result<Bytes, Error>>;
     /// Changes the membership or hands over leadership. Only on the leader; elsewhere `Error::NotLeader`.
     fn change(&self, change: Change) -> BoxFuture<'_, Result<(), Error>>;
+    /// Whether this node should stand for election. A sealed node stands only when no leader is seen for long.
+    fn set_eligible(&self, eligible: bool) {
+        let _ = eligible;
+    }
+    /// Stops taking part: hands leadership over if it is held, then ends all tasks. Later calls fail with `Stopped`.
+    fn stop(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// What a node knows about agreement.
