@@ -171,6 +171,15 @@ impl NodeLauncher {
     }
 }
 
+impl Drop for NodeLauncher {
+    fn drop(&mut self) {
+        // A runtime must not be dropped where tasks run; this only lets it go.
+        if let Some(runtime) = self.runtime.get_mut().take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
 impl Launcher for NodeLauncher {
     fn record(&self) -> NodeRecord {
         self.record.clone()

@@ -1,7 +1,7 @@
 //! The operational log: lines on standard error, as text or JSON. What is logged names no secret and no path of one; this
 //! file only gives it its form.
 
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -42,10 +42,23 @@ pub fn start(level: LevelFilter, format: Format) -> Result<Level, Error> {
     };
     tracing_subscriber::registry()
         .with(filter)
-        .with(lines)
+        .with(lines.with_filter(own_voices(level)))
         .try_init()
         .map_err(|error| Error::Settings(format!("log: {error}")))?;
     Ok(Level(handle))
+}
+
+/// Libraries repeat themselves while a peer is away and list their settings at each start: of them only errors are
+/// kept, unless more is asked for than usual.
+fn own_voices(level: LevelFilter) -> Targets {
+    let libraries = if level > LevelFilter::INFO { level } else { LevelFilter::ERROR };
+    Targets::new()
+        .with_default(LevelFilter::TRACE)
+        .with_target("openraft", libraries)
+        .with_target("rocksdb", libraries)
+        .with_target("tonic", libraries)
+        .with_target("h2", libraries)
+        .with_target("hyper", libraries)
 }
 
 /// Reads a level as Vault writes it. `None` for others.

@@ -1,5 +1,6 @@
-//! The operations listener: is the process alive, is the node able to serve, what are its numbers. Plain HTTP on an address
-//! that only the machine and its supervisors reach; it answers while the node is sealed and hands out nothing secret.
+//! The operations listener: is the process alive, is the node able to serve, what are its numbers, what is the digest of its
+//! state. Plain HTTP on an address that only the machine and its supervisors reach; it answers while the node is sealed and
+//! hands out nothing secret.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -13,6 +14,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -32,8 +34,15 @@ const LIFE: Duration = Duration::from_secs(60);
 /// A bound operations listener.
 pub struct Probes {
     tcp: TcpListener,
+    answers: Arc<Answers>,
+}
+
+/// What the answers are made from.
+struct Answers {
     core: Arc<Core>,
     metrics: Arc<HttpMetrics>,
+    /// A digest reads the whole state: one at a time, the others wait.
+    digesting: Arc<Semaphore>,
 }
 
 impl Probes {
@@ -48,13 +57,17 @@ impl Probes {
             address: address.to_string(),
             source,
         })?;
-        Ok(Self { tcp, core, metrics })
+        let answers = Arc::new(Answers {
+            core,
+            metrics,
+            digesting: Arc::new(Semaphore::new(1)),
+        });
+        Ok(Self { tcp, answers })
     }
 
     /// Serves until `stop`.
     pub async fn serve(self, stop: CancellationToken) {
         let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        let shared = Arc::new((self.core, self.metrics));
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => return,
@@ -63,11 +76,11 @@ impl Probes {
             let (Ok((tcp, _)), Ok(permit)) = (accepted, room.clone().try_acquire_owned()) else {
                 continue;
             };
-            let shared = shared.clone();
+            let answers = self.answers.clone();
             tokio::spawn(async move {
                 let service = service_fn(move |request| {
-                    let answer = answer(&request, &shared.0, &shared.1);
-                    async move { Ok::<_, Infallible>(answer) }
+                    let answers = answers.clone();
+                    async move { Ok::<_, Infallible>(answers.answer(&request).await) }
                 });
                 let mut http = http1::Builder::new();
                 http.timer(TokioTimer::new()).header_read_timeout(HEAD);
@@ -79,24 +92,60 @@ impl Probes {
     }
 }
 
-fn answer(request: &Request<Incoming>, core: &Core, metrics: &HttpMetrics) -> Response<Full<Bytes>> {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return text(StatusCode::METHOD_NOT_ALLOWED, "GET only\n");
-    }
-    match request.uri().path() {
-        "/livez" => text(StatusCode::OK, "alive\n"),
-        "/readyz" => match core.readiness() {
-            Ok(()) => text(StatusCode::OK, "ready\n"),
-            Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, reason),
-        },
-        "/metrics" => {
-            core.observe();
-            match metrics.text() {
-                Ok(numbers) => with_type(StatusCode::OK, HttpMetrics::CONTENT_TYPE, numbers.into()),
-                Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the numbers do not encode\n"),
-            }
+impl Answers {
+    async fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return text(StatusCode::METHOD_NOT_ALLOWED, "GET only\n");
         }
-        _ => text(StatusCode::NOT_FOUND, "paths: /livez /readyz /metrics\n"),
+        match request.uri().path() {
+            "/livez" => text(StatusCode::OK, "alive\n"),
+            "/readyz" => match self.core.readiness() {
+                Ok(()) => text(StatusCode::OK, "ready\n"),
+                Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, reason),
+            },
+            "/metrics" => {
+                self.core.observe();
+                match self.metrics.text() {
+                    Ok(numbers) => with_type(StatusCode::OK, HttpMetrics::CONTENT_TYPE, numbers.into()),
+                    Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the numbers do not encode\n"),
+                }
+            }
+            "/digest" => self.digest().await,
+            _ => text(
+                StatusCode::NOT_FOUND,
+                "paths: /livez /readyz /metrics /digest\n",
+            ),
+        }
+    }
+
+    async fn digest(&self) -> Response<Full<Bytes>> {
+        let Ok(turn) = self.digesting.clone().acquire_owned().await else {
+            return text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
+        };
+        let core = self.core.clone();
+        let hashed = tokio::task::spawn_blocking(move || {
+            let hashed = core.digest();
+            drop(turn);
+            hashed
+        });
+        match hashed.await {
+            Ok(Ok(state)) => {
+                let answer = json!({"revision": state.revision, "digest": hex::encode(state.digest)});
+                with_type(
+                    StatusCode::OK,
+                    "application/json",
+                    Bytes::from(format!("{answer}\n")),
+                )
+            }
+            Ok(Err(conclave_core::Error::NotInitialized)) => {
+                text(StatusCode::SERVICE_UNAVAILABLE, "not initialized\n")
+            }
+            Ok(Err(error)) => {
+                tracing::error!(%error, "the state cannot be hashed");
+                text(StatusCode::INTERNAL_SERVER_ERROR, "the state cannot be read\n")
+            }
+            Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the digest broke off\n"),
+        }
     }
 }
 
