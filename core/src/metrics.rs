@@ -2,6 +2,8 @@
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
+use conclave_raft::Status;
+
 use crate::error::Error;
 
 /// Numbers of one node.
@@ -12,6 +14,20 @@ pub struct Metrics {
     secret_reads: IntCounterVec,
     conflicts: IntCounter,
     expired: IntCounter,
+    sealed: IntGauge,
+    unseal_progress: IntGauge,
+    raft: Raft,
+}
+
+/// Numbers of agreement, read from the replica's status.
+struct Raft {
+    is_leader: IntGauge,
+    term: IntGauge,
+    last_log_index: IntGauge,
+    committed_index: IntGauge,
+    applied_index: IntGauge,
+    voters: IntGauge,
+    lag: IntGauge,
 }
 
 /// Counts a request as in flight while it lives.
@@ -27,13 +43,23 @@ impl Metrics {
     /// Registers all numbers.
     pub fn new(registry: &Registry) -> Result<Self, Error> {
         let metrics = Self::unregistered().map_err(|error| Error::internal(error.to_string()))?;
-        let all: [Box<dyn prometheus::core::Collector>; 6] = [
+        let raft = &metrics.raft;
+        let all: [Box<dyn prometheus::core::Collector>; 15] = [
             Box::new(metrics.in_flight.clone()),
             Box::new(metrics.authentications.clone()),
             Box::new(metrics.denied.clone()),
             Box::new(metrics.secret_reads.clone()),
             Box::new(metrics.conflicts.clone()),
             Box::new(metrics.expired.clone()),
+            Box::new(metrics.sealed.clone()),
+            Box::new(metrics.unseal_progress.clone()),
+            Box::new(raft.is_leader.clone()),
+            Box::new(raft.term.clone()),
+            Box::new(raft.last_log_index.clone()),
+            Box::new(raft.committed_index.clone()),
+            Box::new(raft.applied_index.clone()),
+            Box::new(raft.voters.clone()),
+            Box::new(raft.lag.clone()),
         ];
         for collector in all {
             registry
@@ -72,6 +98,9 @@ impl Metrics {
                 "conclave_expired_total",
                 "Rows removed because their time had come.",
             )?,
+            sealed: IntGauge::new("conclave_sealed", "1 while this node holds no keys.")?,
+            unseal_progress: IntGauge::new("conclave_unseal_progress", "Shares given since the last reset.")?,
+            raft: Raft::new()?,
         })
     }
 
@@ -106,5 +135,46 @@ impl Metrics {
     /// Rows were removed because their time had come.
     pub fn expired(&self, rows: usize) {
         self.expired.inc_by(u64::try_from(rows).unwrap_or(u64::MAX));
+    }
+
+    /// Sets the gauges.
+    pub fn observe(&self, sealed: bool, shares: usize, status: Option<&Status>) {
+        self.sealed.set(i64::from(sealed));
+        self.unseal_progress
+            .set(i64::try_from(shares).unwrap_or(i64::MAX));
+        let none = Status::default();
+        self.raft.observe(status.unwrap_or(&none));
+    }
+}
+
+impl Raft {
+    fn new() -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            is_leader: IntGauge::new("conclave_raft_is_leader", "1 while this node leads.")?,
+            term: IntGauge::new("conclave_raft_term", "Current term.")?,
+            last_log_index: IntGauge::new("conclave_raft_last_log_index", "Last entry in the log.")?,
+            committed_index: IntGauge::new("conclave_raft_committed_index", "Last entry known committed.")?,
+            applied_index: IntGauge::new("conclave_raft_applied_index", "Last entry applied.")?,
+            voters: IntGauge::new("conclave_raft_voters", "Voting members.")?,
+            lag: IntGauge::new(
+                "conclave_raft_replication_lag_entries",
+                "On the leader: entries the slowest voter lacks. Elsewhere 0.",
+            )?,
+        })
+    }
+
+    fn observe(&self, status: &Status) {
+        let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        let voters = status.members.iter().filter(|member| member.voter);
+        let slowest = voters.clone().filter_map(|member| member.matched_index).min();
+        self.is_leader.set(i64::from(status.is_leader));
+        self.term.set(number(status.term));
+        self.last_log_index.set(number(status.last_log_index));
+        self.committed_index.set(number(status.committed_index));
+        self.applied_index.set(number(status.applied_index));
+        self.voters.set(i64::try_from(voters.count()).unwrap_or(i64::MAX));
+        self.lag.set(number(
+            slowest.map_or(0, |matched| status.last_log_index.saturating_sub(matched)),
+        ));
     }
 }

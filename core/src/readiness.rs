@@ -1,0 +1,29 @@
+//! What a supervisor asks: can this node serve right now? And the numbers that are read rather than counted.
+
+use crate::core::Core;
+
+impl Core {
+    /// Whether requests can be served here; otherwise why not, as one line.
+    pub fn readiness(&self) -> Result<(), &'static str> {
+        let Ok(replica) = self.seal.replica() else {
+            return Err("not initialized\n");
+        };
+        if self.seal.is_sealed() {
+            return Err("sealed\n");
+        }
+        let status = replica.status();
+        let led = status.borrow().leader.is_some();
+        if led { Ok(()) } else { Err("no leader\n") }
+    }
+
+    /// Brings the gauges up to date before they are read.
+    pub fn observe(&self) {
+        let status = self
+            .seal
+            .replica()
+            .map(|replica| replica.status().borrow().clone());
+        let (given, _) = self.share_progress();
+        self.metrics
+            .observe(self.seal.is_sealed(), given, status.ok().as_ref());
+    }
+}
