@@ -162,6 +162,18 @@ pub enum Op {
         /// The new cluster version.
         version: u16,
     },
+    /// Put an archive that waits in staged chunks in the place of everything outside the register: rows, due index,
+    /// least term. The first operation of its command. Its revision is one above both the state's and the archive's;
+    /// adopted rows take it as revision and generation, and the change log begins anew. Refused as a whole when the
+    /// chunks are not there, do not hash to `digest` or do not decode.
+    AdoptStaged {
+        /// Names the staging.
+        id: [u8; 16],
+        /// How many chunks it has.
+        chunks: u32,
+        /// SHA-256 of all chunks in order.
+        digest: [u8; 32],
+    },
 }
 
 /// What the register keeps of a node. Clear by design: sealed nodes must be able to talk to each other.

@@ -20,6 +20,7 @@ const BEGIN_INCARNATION: u8 = 10;
 const FORGET_NODE: u8 = 11;
 const ADVANCE_CLOCK: u8 = 12;
 const RAISE_VERSION: u8 = 13;
+const ADOPT_STAGED: u8 = 14;
 
 /// Writes an operation: a tag, then its fields.
 pub(super) fn put_op(out: &mut BytesMut, op: &Op) -> Result<(), Error> {
@@ -88,6 +89,12 @@ pub(super) fn put_op(out: &mut BytesMut, op: &Op) -> Result<(), Error> {
             return Err(Error::Limit("cluster version that this build supports"));
         }
         Op::RaiseVersion { version } => put_number(out, RAISE_VERSION, &version.to_be_bytes()),
+        Op::AdoptStaged { id, chunks, digest } => {
+            out.put_u8(ADOPT_STAGED);
+            out.put_slice(id);
+            out.put_u32(*chunks);
+            out.put_slice(digest);
+        }
     }
     Ok(())
 }
@@ -156,6 +163,11 @@ pub(super) fn get_op(reader: &mut Reader) -> Result<Op, Error> {
         ADVANCE_CLOCK => Op::AdvanceClock,
         RAISE_VERSION => Op::RaiseVersion {
             version: reader.u16()?,
+        },
+        ADOPT_STAGED => Op::AdoptStaged {
+            id: reader.array()?,
+            chunks: reader.u32()?,
+            digest: reader.array()?,
         },
         other => return Err(reader.corrupt(format!("operation {other} is unknown"))),
     })

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::codec::{Batch, decode_command};
 use crate::command::{Command, Condition, Expect, Key, Millis, Op, Origin, Outcome};
 use crate::error::Error;
+use crate::state::adopt::outlives_adoption;
 use crate::state::cache::{Cache, Head};
 use crate::state::changes::{encode_changes, to_trim};
 use crate::state::staged::{Halt, Staged};
@@ -24,6 +25,8 @@ pub(super) struct OpenBatch<'a> {
     rows: BTreeMap<Key, Option<Row>>,
     due: BTreeMap<DueEntry, bool>,
     changes: Vec<(u64, Bytes)>,
+    /// What the store holds is gone once this is written, but for the register.
+    replaces: bool,
 }
 
 impl<'a> OpenBatch<'a> {
@@ -44,6 +47,7 @@ impl<'a> OpenBatch<'a> {
             rows: BTreeMap::new(),
             due: BTreeMap::new(),
             changes: Vec::new(),
+            replaces: false,
         }
     }
 
@@ -75,6 +79,22 @@ impl<'a> OpenBatch<'a> {
         Ok(())
     }
 
+    /// Takes over what a command staged that replaces the state: all before it goes, but for the register.
+    pub fn replace(
+        &mut self,
+        applied: Applied,
+        rows: BTreeMap<Key, Option<Row>>,
+        due: Vec<(DueEntry, bool)>,
+    ) {
+        self.cache.clear();
+        self.replaces = true;
+        self.changes.clear();
+        self.rows.retain(|key, _| outlives_adoption(key));
+        self.rows.extend(rows);
+        self.due = due.into_iter().collect();
+        self.applied = applied;
+    }
+
     /// What is to be written. The cache is brought up to date with it, so it must be written or the machine stop.
     pub fn finish(self) -> WriteSet {
         for (key, row) in &self.rows {
@@ -84,7 +104,8 @@ impl<'a> OpenBatch<'a> {
             rows: self.rows.into_iter().collect(),
             due: self.due.into_iter().collect(),
             changes: self.changes,
-            trim_changes: to_trim(self.revision_before, self.applied.revision),
+            trim_changes: to_trim(self.revision_before, self.applied.revision).filter(|_| !self.replaces),
+            replaces: self.replaces,
             applied: self.applied,
             membership: self.membership,
         }
@@ -160,6 +181,9 @@ impl<'a> OpenBatch<'a> {
     }
 
     fn load(&mut self, key: &[u8]) -> Result<Option<Row>, Error> {
+        if self.replaces && !outlives_adoption(key) {
+            return Ok(None);
+        }
         self.stats.store_gets += 1;
         let row = self.store.get(key)?;
         self.cache.put(key, row.as_ref().map(Head::of));

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use crate::codec::{MAX_KEY, MAX_VALUE};
 use crate::command::{Key, Millis};
 use crate::error::Error;
 use crate::state::cow::CowMap;
+use crate::state::register::RESERVED_TABLE;
 use crate::state::row::{
     decode_applied, decode_due, decode_row, due_prefix, encode_applied, encode_due, encode_row,
 };
@@ -65,6 +67,9 @@ impl Store for MemoryStore {
 
     fn write(&self, set: WriteSet) -> Result<(), Error> {
         let mut content = self.content.write();
+        if set.replaces {
+            content.clear();
+        }
         for (key, row) in set.rows {
             match row {
                 // Copied, for both share the buffer of a whole batch.
@@ -86,8 +91,8 @@ impl Store for MemoryStore {
                 content.due.remove(&key);
             }
         }
-        for revision in set.trim_changes.into_iter().flatten() {
-            content.changes.remove(&revision.to_be_bytes());
+        if let Some(range) = set.trim_changes {
+            content.trim(&range);
         }
         for (revision, changes) in set.changes {
             content
@@ -200,6 +205,27 @@ impl Content {
             changes: CowMap::new(),
             applied: Applied::initial(),
             membership: Bytes::new(),
+        }
+    }
+
+    /// Removes everything but the register.
+    fn clear(&mut self) {
+        let mut rows = CowMap::new();
+        for (key, row) in self.rows.from(&[]) {
+            if key.get(1) == Some(&RESERVED_TABLE) {
+                rows.insert(key.clone(), row.clone());
+            }
+        }
+        (self.rows, self.due, self.changes) = (rows, CowMap::new(), CowMap::new());
+    }
+
+    /// Removes the change sets of these revisions. There may be far fewer than the range is long.
+    fn trim(&mut self, range: &Range<u64>) {
+        let (from, to) = (range.start.to_be_bytes(), range.end.to_be_bytes());
+        let found = self.changes.from(&from).map(|(key, _)| key.clone());
+        let found: Vec<Bytes> = found.take_while(|key| key.as_ref() < to.as_slice()).collect();
+        for key in found {
+            self.changes.remove(&key);
         }
     }
 

@@ -1,7 +1,9 @@
 //! Applied state: rows, the due index and the change log, in an ordered store. Deterministic: equal logs give
 //! byte-equal rows. This folder must not know consensus, clocks, randomness or async.
 
+mod adopt;
 mod apply;
+mod archive;
 mod cache;
 mod changes;
 mod clock;
@@ -15,9 +17,13 @@ mod register;
 mod rocks;
 mod row;
 mod staged;
+mod staging;
 mod store;
 mod views;
 
+pub use archive::{
+    ARCHIVE_FORMAT, ArchiveCounts, ArchiveHead, ArchiveItem, MAX_ARCHIVE, read_archive, write_archive,
+};
 pub use changes::{ChangeOp, ChangeSet, Changes, MAX_CHANGES, RETAINED_CHANGES, RowChange};
 pub use clock::{MAX_SKEW, MAX_STEP};
 pub use counter::counter_value;
@@ -29,6 +35,7 @@ pub use register::{
 };
 #[cfg(feature = "rocksdb")]
 pub use rocks::RocksStore;
+pub use staging::{MAX_STAGED_CHUNK, STAGING_TABLE, staged_chunk_key, staging_range};
 pub use store::{DueEntry, Store, WriteSet};
 pub use views::Views;
 

@@ -11,7 +11,9 @@ use parking_lot::Mutex;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{ColumnFamily, DB, ReadOptions, WriteBatch};
 
+use crate::codec::MAX_KEY;
 use crate::error::Error;
+use crate::state::register::RESERVED_TABLE;
 use crate::state::row::{decode_row, encode_applied, encode_due, encode_row};
 use crate::state::{Applied, Row, Snapshot, Store, WriteSet};
 
@@ -27,6 +29,10 @@ use snapshot::RocksSnapshot;
 
 /// Key of the applied record.
 const APPLIED: &[u8] = b"applied";
+/// A key before all keys of rows, due entries and change sets.
+const FIRST: &[u8] = &[0];
+/// Longer than any of those keys, in bytes.
+const LONGER_THAN_KEYS: usize = MAX_KEY + 32;
 
 /// The applied state in a directory of its own.
 pub struct RocksStore {
@@ -98,6 +104,15 @@ impl Store for RocksStore {
         let (rows, due) = (instance.family(ROWS)?, instance.family(DUE)?);
         let changes = instance.family(CHANGES)?;
         let mut batch = WriteBatch::default();
+        if set.replaces {
+            // Keys are shorter than this one, and those of the register begin with format 1 and its table.
+            let last = [u8::MAX; LONGER_THAN_KEYS];
+            let register = ([1, RESERVED_TABLE], [1, RESERVED_TABLE + 1]);
+            batch.delete_range_cf(rows, FIRST, register.0.as_slice());
+            batch.delete_range_cf(rows, register.1.as_slice(), last.as_slice());
+            batch.delete_range_cf(due, FIRST, last.as_slice());
+            batch.delete_range_cf(changes, FIRST, last.as_slice());
+        }
         for (key, row) in &set.rows {
             match row {
                 Some(row) => batch.put_cf(rows, key, encode_row(row)),

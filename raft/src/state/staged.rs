@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::codec::CLUSTER_VERSION;
 use crate::command::{Key, Millis, Op, Outcome};
 use crate::error::Error;
+use crate::state::adopt::outlives_adoption;
 use crate::state::apply::OpenBatch;
 use crate::state::cache::Head;
 use crate::state::counter::{add_within, counter_value, encode_counter};
@@ -22,6 +23,8 @@ pub(super) struct Staged<'b, 'a> {
     rows: BTreeMap<Key, Option<Row>>,
     due: Vec<(DueEntry, bool)>,
     changes: Vec<RowChange>,
+    /// The state before this command is gone, but for the register.
+    replaces: bool,
 }
 
 /// Why a command ends before its last operation.
@@ -60,6 +63,7 @@ impl<'b, 'a> Staged<'b, 'a> {
             rows: BTreeMap::new(),
             due: Vec::new(),
             changes: Vec::new(),
+            replaces: false,
         }
     }
 
@@ -125,6 +129,10 @@ impl<'b, 'a> Staged<'b, 'a> {
             Op::ForgetNode { node } => self.forget_node(*node),
             Op::AdvanceClock => Ok(()),
             Op::RaiseVersion { version } => self.raise_version(*version),
+            Op::AdoptStaged { .. } if number > 0 => Err(denied(
+                "an archive is adopted by the first operation of a command",
+            )),
+            Op::AdoptStaged { id, chunks, digest } => self.adopt(id, *chunks, digest),
         }
     }
 
@@ -244,6 +252,7 @@ impl<'b, 'a> Staged<'b, 'a> {
     pub fn row(&mut self, key: &[u8]) -> Result<Option<Row>, Error> {
         match self.rows.get(key) {
             Some(row) => Ok(row.clone()),
+            None if self.is_gone(key) => Ok(None),
             None => self.batch.row(key),
         }
     }
@@ -251,8 +260,36 @@ impl<'b, 'a> Staged<'b, 'a> {
     fn head(&mut self, key: &[u8]) -> Result<Option<Head>, Error> {
         match self.rows.get(key) {
             Some(row) => Ok(row.as_ref().map(Head::of)),
+            None if self.is_gone(key) => Ok(None),
             None => self.batch.head(key),
         }
+    }
+
+    fn is_gone(&self, key: &[u8]) -> bool {
+        self.replaces && !outlives_adoption(key)
+    }
+
+    /// The version every member supports.
+    pub fn cluster_version(&self) -> u16 {
+        self.applied.cluster_version
+    }
+
+    /// From here on nothing of the state before is seen but the register. Answers this command's revision.
+    pub fn begin_adoption(&mut self, revision: u64, min_term: u32) -> u64 {
+        self.replaces = true;
+        self.applied.revision = self.applied.revision.max(revision.saturating_add(1));
+        self.applied.min_term = min_term;
+        self.applied.revision
+    }
+
+    /// Stages a row without a change event: the change log begins anew.
+    pub fn put_adopted(&mut self, key: Key, row: Row) {
+        self.rows.insert(key, Some(row));
+    }
+
+    /// Stages a due entry.
+    pub fn put_due(&mut self, entry: DueEntry) {
+        self.due.push((entry, true));
     }
 
     pub fn stage(&mut self, op: ChangeOp, key: &Key, row: Row) {
@@ -276,8 +313,12 @@ impl<'b, 'a> Staged<'b, 'a> {
     /// Everything held: the command is applied.
     pub fn keep(self) -> Result<Outcome, Error> {
         let revision = self.revision();
-        self.batch
-            .keep(self.applied, self.rows, self.due, &self.changes)?;
+        if self.replaces {
+            self.batch.replace(self.applied, self.rows, self.due);
+        } else {
+            self.batch
+                .keep(self.applied, self.rows, self.due, &self.changes)?;
+        }
         Ok(Outcome::Applied {
             revision,
             node: self.node,

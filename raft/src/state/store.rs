@@ -40,6 +40,8 @@ pub trait Store: Send + Sync + 'static {
 /// One atomic change of a store.
 #[derive(Debug, Clone, Default)]
 pub struct WriteSet {
+    /// Whether everything goes first: rows outside the register (`RESERVED_TABLE`), due index and change log.
+    pub replaces: bool,
     /// Rows to write, or to remove where `None`; each key at most once.
     pub rows: Vec<(Key, Option<Row>)>,
     /// Due entries to put (`true`) or to remove; each at most once.

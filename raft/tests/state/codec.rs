@@ -121,6 +121,15 @@ fn golden_bytes_of_format_1() {
         }
     );
     assert_eq!(peek_origin(&encoded).unwrap(), everything().origin);
+    let adopt = Op::AdoptStaged {
+        id: [15; 16],
+        chunks: 16,
+        digest: [17; 32],
+    };
+    let adopt = command(vec![], vec![adopt]);
+    let encoded = encode_command(&adopt).unwrap();
+    golden("adopt.v1.bin", &encoded);
+    assert_eq!(decode_command(&encoded).unwrap(), adopt);
 }
 
 #[test]
@@ -322,6 +331,8 @@ fn any_op() -> impl Strategy<Value = Op> {
         any::<u64>().prop_map(|node| Op::ForgetNode { node }),
         Just(Op::AdvanceClock),
         (0..=CLUSTER_VERSION).prop_map(|version| Op::RaiseVersion { version }),
+        (any::<[u8; 16]>(), any::<u32>(), any::<[u8; 32]>())
+            .prop_map(|(id, chunks, digest)| Op::AdoptStaged { id, chunks, digest }),
     ]
 }
 

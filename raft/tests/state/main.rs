@@ -7,6 +7,8 @@
     missing_docs
 )]
 
+mod adopt;
+mod archive;
 mod cluster;
 mod codec;
 #[cfg(feature = "rocksdb")]

@@ -6,11 +6,19 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use conclave_raft::codec::{encode_batch, encode_command};
-use conclave_raft::state::{Entry, Machine, MemoryStore, Payload, Store, digest};
+use conclave_raft::state::{Entry, Machine, MemoryStore, Payload, Store, digest, staged_chunk_key};
 use conclave_raft::{Command, Condition, Expect, Key, NodeRecord, Op, Origin, Outcome, Row};
 use proptest::prelude::*;
 
+use crate::adopt::staging;
+use crate::archive::archive_of;
+
 const NOW: u64 = 1_700_000_000_000;
+const ORIGIN: Origin = Origin {
+    node: 1,
+    incarnation: 1,
+    sequence: 1,
+};
 
 fn key(number: u8) -> Key {
     Bytes::copy_from_slice(&[1, 5, number])
@@ -49,6 +57,71 @@ fn any_op() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// An archive of a history of its own; each number is another.
+fn archive(number: u8) -> (Bytes, Model) {
+    let mut history = vec![
+        Op::Put {
+            key: key(number),
+            kind: number,
+            term: 1,
+            deadline: 0,
+            new_generation: false,
+            value: value(number),
+        },
+        Op::Add {
+            key: key(8),
+            delta: i64::from(number),
+            floor: 0,
+            ceiling: 8,
+        },
+        Op::DuePut {
+            queue: 1,
+            deadline: u64::from(number),
+            key: key(number),
+        },
+        Op::SetMinTerm {
+            term: u32::from(number % 2),
+        },
+    ];
+    history.extend((0..number * 10).map(|_| Op::Touch { key: key(7) }));
+    let mut model = Model::default();
+    let commands: Vec<Command> = history
+        .into_iter()
+        .map(|op| Command {
+            origin: ORIGIN,
+            oldest_term: 0,
+            now_used: NOW,
+            expect: vec![],
+            ops: vec![op],
+        })
+        .collect();
+    for command in &commands {
+        model.apply(command);
+    }
+    let (machine, _) = in_memory(&commands, 1, 1);
+    (archive_of(&machine.views().latest().unwrap()), model)
+}
+
+/// Commands that put an archive's only chunk in place, or adopt it, in either order.
+fn any_adoption() -> impl Strategy<Value = Command> {
+    (0..3u8, any::<bool>(), prop::collection::vec(any_op(), 0..3)).prop_map(|(number, adopts, more)| {
+        let (chunks, adopt) = staging([number; 16], &archive(number).0, usize::MAX);
+        let mut ops = if adopts { vec![adopt] } else { chunks };
+        ops.extend(more);
+        Command {
+            origin: ORIGIN,
+            oldest_term: 0,
+            now_used: NOW,
+            expect: vec![],
+            ops,
+        }
+    })
+}
+
+fn any_history() -> impl Strategy<Value = Vec<Command>> {
+    prop::collection::vec(prop_oneof![4 => any_command(), 1 => any_adoption()], 1..40)
+}
+
 fn any_command() -> impl Strategy<Value = Command> {
     let condition = prop_oneof![
         (0..20u64).prop_map(Condition::Revision),
@@ -67,11 +140,7 @@ fn any_command() -> impl Strategy<Value = Command> {
         prop::collection::vec(any_op(), 1..5),
     )
         .prop_map(|(oldest_term, late, expect, ops)| Command {
-            origin: Origin {
-                node: 1,
-                incarnation: 1,
-                sequence: 1,
-            },
+            origin: ORIGIN,
             oldest_term,
             now_used: NOW + late,
             expect,
@@ -201,9 +270,28 @@ impl Model {
                 row.value = Bytes::copy_from_slice(&(current + delta).to_be_bytes());
                 row.revision = revision;
             }
+            Op::AdoptStaged { id, .. } => self.adopt(number, id[0])?,
             other => return self.cluster_op(other, node),
         }
         Ok(node)
+    }
+
+    fn adopt(&mut self, number: u32, archive_number: u8) -> Result<(), Outcome> {
+        let (bytes, theirs) = archive(archive_number);
+        let waiting = self.rows.get(&staged_chunk_key(&[archive_number; 16], 0));
+        if number > 0 || waiting.is_none_or(|row| row.value != bytes) {
+            return Err(Outcome::Denied {
+                reason: String::new(),
+            });
+        }
+        self.revision = self.revision.max(theirs.revision + 1);
+        let revision = self.revision;
+        self.rows = theirs.rows;
+        for row in self.rows.values_mut() {
+            (row.revision, row.generation) = (revision, revision);
+        }
+        (self.due, self.min_term) = (theirs.due, theirs.min_term);
+        Ok(())
     }
 
     fn cluster_op(&mut self, op: Op, node: u64) -> Result<u64, Outcome> {
@@ -290,14 +378,14 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn apply_is_the_model(commands in prop::collection::vec(any_command(), 1..40), entry in 1..6usize, slice in 1..6usize) {
+    fn apply_is_the_model(commands in any_history(), entry in 1..6usize, slice in 1..6usize) {
         let (machine, outcomes) = in_memory(&commands, entry, slice);
         let mut model = Model::default();
         let expected: Vec<Outcome> = commands.iter().map(|command| model.apply(command)).collect();
         prop_assert_eq!(without_reasons(outcomes), expected);
         let view = machine.views().latest().unwrap();
         let mut rows = BTreeMap::new();
-        view.rows().scan(&[1, 5], None, &mut |key, row| {
+        view.rows().scan(&[1, 2], None, &mut |key, row| {
             rows.insert(Bytes::copy_from_slice(key), row);
             Ok(true)
         }).unwrap();
@@ -314,7 +402,7 @@ proptest! {
 
     #[test]
     fn the_cut_of_the_log_does_not_matter(
-        commands in prop::collection::vec(any_command(), 1..40),
+        commands in any_history(),
         first in (1..8usize, 1..8usize),
         second in (1..8usize, 1..8usize),
     ) {
@@ -343,7 +431,7 @@ mod on_disk {
 
         #[test]
         fn both_stores_agree_across_reopening(
-            commands in prop::collection::vec(any_command(), 1..60),
+            commands in any_history(),
             entry in 1..4usize,
             slice in 1..8usize,
         ) {

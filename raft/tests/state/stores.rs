@@ -7,8 +7,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use conclave_raft::codec::{encode_batch, encode_command};
 use conclave_raft::state::{
-    Changes, DueEntry, Entry, Machine, MemoryStore, Payload, Store, WriteSet, counter_value, digest,
-    registered_node,
+    Changes, DueEntry, Entry, Machine, MemoryStore, Payload, RESERVED_TABLE, Store, WriteSet, counter_value,
+    digest, registered_node,
 };
 use conclave_raft::{Applied, Command, Op, Origin, Row};
 
@@ -40,6 +40,7 @@ pub fn applied(revision: u64) -> Applied {
 /// A write at a revision: rows, and one due entry and change set that carry the revision.
 pub fn set(revision: u64, rows: Vec<(&str, Option<Row>)>) -> WriteSet {
     WriteSet {
+        replaces: false,
         rows: rows.into_iter().map(|(name, row)| (key(name), row)).collect(),
         due: vec![(
             DueEntry {
@@ -265,6 +266,55 @@ fn checkpoints_and_installs(store: &Arc<dyn Store>, other: &Arc<dyn Store>, dir:
     assert_eq!(digest_of(other), before, "a failed install changes nothing");
 }
 
+/// A write that replaces leaves the register, what it carries itself and nothing else.
+fn replaces_all_but_the_register(store: &dyn Store) {
+    let register = Bytes::from_static(&[1, RESERVED_TABLE, 0, 7]);
+    let mut before = set(30, vec![("a", Some(row(30, b"1"))), ("b", Some(row(30, b"1")))]);
+    before.rows.push((register.clone(), Some(row(30, b"node"))));
+    before
+        .rows
+        .push((Bytes::from_static(&[1, 0, 1]), Some(row(30, b"below"))));
+    before
+        .rows
+        .push((vec![255; 4096].into(), Some(row(30, b"greatest"))));
+    store.write(before).unwrap();
+    let old = store.snapshot().unwrap();
+    let replacing = WriteSet {
+        replaces: true,
+        ..set(40, vec![("b", Some(row(40, b"2"))), ("c", Some(row(40, b"2")))])
+    };
+    store.write(replacing).unwrap();
+    let mut left = Vec::new();
+    let snapshot = store.snapshot().unwrap();
+    let mut visit = |key: &[u8], row: Row| {
+        left.push((Bytes::copy_from_slice(key), row.value));
+        Ok(true)
+    };
+    snapshot.scan(&[], None, &mut visit).unwrap();
+    let two = Bytes::from_static(b"2");
+    assert_eq!(
+        left,
+        [
+            (register, Bytes::from_static(b"node")),
+            (key("b"), two.clone()),
+            (key("c"), two)
+        ]
+    );
+    assert_eq!(snapshot.queues(None, 9).unwrap(), [1]);
+    assert_eq!(snapshot.due(1, u64::MAX, 9).unwrap(), [(40, key("due"))]);
+    let kept = snapshot.change_sets(0, 9).unwrap();
+    assert_eq!(kept, [(40, Bytes::from_static(&[1]))]);
+    assert_eq!(snapshot.applied().unwrap().0, applied(40));
+    assert!(old.get(&key("a")).unwrap().is_some(), "a snapshot stays");
+    // A jump of revisions may trim far more than there is.
+    let trim = WriteSet {
+        trim_changes: Some(0..1 << 61),
+        ..set(1 << 62, vec![])
+    };
+    store.write(trim).unwrap();
+    assert_eq!(store.snapshot().unwrap().change_sets(0, 9).unwrap().len(), 1);
+}
+
 pub fn suite(store: &Arc<dyn Store>, other: &Arc<dyn Store>, dir: &Path) {
     starts_empty(store.as_ref());
     writes_and_reads(store.as_ref());
@@ -272,6 +322,7 @@ pub fn suite(store: &Arc<dyn Store>, other: &Arc<dyn Store>, dir: &Path) {
     trims_changes(store.as_ref());
     due_entries_go(store.as_ref());
     checkpoints_and_installs(store, other, dir);
+    replaces_all_but_the_register(store.as_ref());
 }
 
 /// Readers on other threads only ever see whole writes, and never an older one after a newer one.
