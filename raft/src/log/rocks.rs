@@ -39,7 +39,8 @@ struct Marked {
     end: u64,
     /// Counts cuts: a sync that began before a cut must not raise the mark after it.
     cuts: u64,
-    written: Instant,
+    /// When the mark last followed the log since this start.
+    written: Option<Instant>,
 }
 
 impl RocksLog {
@@ -57,7 +58,7 @@ impl RocksLog {
                 mark,
                 end: 0,
                 cuts: 0,
-                written: Instant::now(),
+                written: None,
             }),
         };
         let end = log.end()?;
@@ -178,7 +179,8 @@ impl LogBackend for RocksLog {
     fn sync(&self) -> Result<(), Error> {
         let (end, cuts, due) = {
             let marked = self.marked.lock();
-            (marked.end, marked.cuts, marked.written.elapsed() >= MARK_INTERVAL)
+            let due = marked.written.is_none_or(|at| at.elapsed() >= MARK_INTERVAL);
+            (marked.end, marked.cuts, due)
         };
         self.db.flush_wal(true).map_err(storage)?;
         if due {
@@ -186,7 +188,7 @@ impl LogBackend for RocksLog {
             if marked.cuts == cuts && end > marked.mark.position() {
                 marked.mark.set(end)?;
             }
-            marked.written = Instant::now();
+            marked.written = Some(Instant::now());
         }
         Ok(())
     }

@@ -82,6 +82,14 @@ impl LogStore {
         self.shared.state.read().last
     }
 
+    /// Makes everything appended and saved so far durable. Blocks on the disk.
+    ///
+    /// # Errors
+    /// `Error::Storage` when the disk fails.
+    pub fn sync(&self) -> Result<(), Error> {
+        self.shared.backend.sync()
+    }
+
     /// Up to which entry the log was removed because a snapshot covers it.
     pub fn purged(&self) -> Option<LogId> {
         self.shared.state.read().purged

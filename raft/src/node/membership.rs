@@ -2,6 +2,8 @@
 //! it was decided on. This file must not know how members are reached.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver;
@@ -13,7 +15,7 @@ use crate::error::Error;
 use crate::log::types::StoredMembers;
 use crate::node::replica::{Node, open_core};
 use crate::replica::{Change, Status};
-use crate::state::registered_node;
+use crate::state::{RegisteredNode, registered_node};
 
 /// A learner may vote once it lacks at most this many entries.
 const MAX_LAG: u64 = 1_000;
@@ -84,6 +86,27 @@ impl Node {
                 .await
             }
         }
+    }
+
+    /// Brings addresses and names in the membership up to date with the register. The keys must be the same: a node
+    /// that moved is still itself.
+    pub async fn refresh_records(&self, registered: &[RegisteredNode]) -> Result<(), Error> {
+        let _one_at_a_time = self.changing.lock().await;
+        self.leading()?;
+        let seen = self.members();
+        let moved = |node: &&RegisteredNode| {
+            let known = seen.get_node(&node.id);
+            known.is_some_and(|known| known.key_hash == node.record.key_hash && *known != node.record)
+        };
+        let moved: BTreeMap<u64, NodeRecord> = registered
+            .iter()
+            .filter(moved)
+            .map(|node| (node.id, node.record.clone()))
+            .collect();
+        if moved.is_empty() {
+            return Ok(());
+        }
+        self.apply_change(Members::SetNodes(moved), true, &seen).await
     }
 
     async fn promote(&self, node: u64, status: &Status) -> Result<(), Error> {
@@ -201,11 +224,12 @@ impl Node {
     /// Replaces the Raft core by a new one over the same log and state: this node is a follower afterwards.
     async fn restart_core(&self) -> Result<(), Error> {
         tracing::warn!("the Raft core is restarted because a transfer of leadership did not end");
+        self.replacing.store(true, Ordering::Release);
         self.raft.load_full().shutdown().await.ok();
         let raft = open_core(&self.config, &self.network, &self.log, &self.machine).await?;
-        raft.runtime_config()
-            .elect(self.elect.load(std::sync::atomic::Ordering::Relaxed));
-        self.raft.store(std::sync::Arc::new(raft));
+        raft.runtime_config().elect(self.elect.load(Ordering::Relaxed));
+        self.raft.store(Arc::new(raft));
+        self.replacing.store(false, Ordering::Release);
         self.cores.send_modify(|cores| *cores += 1);
         Ok(())
     }

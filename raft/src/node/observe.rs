@@ -35,7 +35,13 @@ pub async fn run(node: Arc<Node>) {
                 _ = tick.tick() => {}
             }
         }
-        if node.closing.load(Ordering::Acquire) || cores.changed().await.is_err() {
+        if node.closing.load(Ordering::Acquire) {
+            return;
+        }
+        if !node.replacing.load(Ordering::Acquire) {
+            (node.fatal)("the Raft core has ended by itself");
+        }
+        if cores.changed().await.is_err() {
             return;
         }
     }

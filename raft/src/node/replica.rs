@@ -74,6 +74,8 @@ pub(crate) struct Node {
     /// Whether the layers above want this node to stand for election.
     pub elect: AtomicBool,
     pub closing: AtomicBool,
+    /// The Raft core is ended on purpose, to be replaced.
+    pub replacing: AtomicBool,
     /// Counts Raft cores; a new one replaces one that hangs in a transfer.
     pub cores: watch::Sender<u64>,
     /// One membership change at a time.
@@ -134,6 +136,7 @@ impl RaftReplica {
             fatal: Arc::clone(&parts.fatal),
             elect: AtomicBool::new(true),
             closing: AtomicBool::new(false),
+            replacing: AtomicBool::new(false),
             cores: watch::channel(0).0,
             changing: tokio::sync::Mutex::new(()),
             asks,
@@ -205,8 +208,8 @@ impl RaftReplica {
             tracing::info!(%error, "leadership is not handed over before the shutdown");
         }
         self.abort().await;
-        if let Err(error) = node.store.flush() {
-            tracing::error!(%error, "the state store does not flush");
+        if let Err(error) = node.log.sync().and_then(|()| node.store.flush()) {
+            tracing::error!(%error, "the stores do not flush at the end");
         }
     }
 

@@ -28,15 +28,17 @@ pub async fn run(node: Arc<Node>) {
     let started = node.clock.monotonic();
     let mut triggered_at = 0;
     let mut clock_at = node.clock.monotonic();
-    let mut learned_at = 0;
+    let mut learned_at = (0, false);
     loop {
         tick.tick().await;
         node.clock.slew();
         let status = node.status.borrow().clone();
         caretake(&node, &status, started);
-        if learned_at != status.revision {
-            learned_at = status.revision;
-            learn_starts(&node);
+        if learned_at != (status.revision, status.is_leader) {
+            learned_at = (status.revision, status.is_leader);
+            if let Err(error) = learn_nodes(&node, status.is_leader).await {
+                tracing::warn!(%error, "the register of nodes is not followed");
+            }
         }
         snapshot(&node, &status, &mut triggered_at).await;
         let now = node.clock.monotonic();
@@ -47,24 +49,20 @@ pub async fn run(node: Arc<Node>) {
     }
 }
 
-/// Which starts of other nodes are the latest, as the register has it.
-fn learn_starts(node: &Node) {
-    let read = node.views.latest().and_then(|view| registered_nodes(&view));
-    match read {
-        Ok(nodes) => {
-            let starts = nodes
-                .into_iter()
-                .filter(|found| found.incarnation > 0)
-                .map(|found| {
-                    let start = Start {
-                        incarnation: found.incarnation,
-                        instance: found.instance,
-                    };
-                    (found.id, start)
-                });
-            node.peers.set_starts(starts.collect());
-        }
-        Err(error) => tracing::error!(%error, "the register cannot be read"),
+/// Takes over what the register says of other nodes: which of their starts is the latest, and where they are now.
+async fn learn_nodes(node: &Node, leads: bool) -> Result<(), Error> {
+    let nodes = registered_nodes(&*node.views.latest()?)?;
+    let starts = nodes.iter().filter(|found| found.incarnation > 0).map(|found| {
+        let start = Start {
+            incarnation: found.incarnation,
+            instance: found.instance,
+        };
+        (found.id, start)
+    });
+    node.peers.set_starts(starts.collect());
+    match leads {
+        true => node.refresh_records(&nodes).await,
+        false => Ok(()),
     }
 }
 
@@ -164,11 +162,21 @@ pub async fn register(node: Arc<Node>, reached: u64) {
 }
 
 async fn attempt(node: &Node, reached: u64) -> Result<bool, Error> {
-    if registered_node(&*node.views.latest()?, node.config.node_id)?.is_none() {
-        return Ok(false);
+    let me = node.config.node_id;
+    if registered_node(&*node.views.latest()?, me)?.is_none() {
+        // Founding was interrupted between the first membership and the register: go on with it.
+        let members = node.status.borrow().members.clone();
+        let [only] = members.as_slice() else {
+            return Ok(false);
+        };
+        if only.id != me || !node.status.borrow().is_leader {
+            return Ok(false);
+        }
+        let record = only.record.clone();
+        node.propose(vec![Op::RegisterNode { node: record }]).await?;
     }
     let begin = Op::BeginIncarnation {
-        node: node.config.node_id,
+        node: me,
         incarnation: node.incarnation,
         instance: node.config.instance,
         last_log_index: reached,

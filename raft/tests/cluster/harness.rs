@@ -158,6 +158,12 @@ impl Member {
         Ok(())
     }
 
+    /// Takes another address.
+    pub async fn move_away(&mut self) {
+        self.address = free_address().await;
+        self.record.cluster_addr = self.address.to_string();
+    }
+
     /// Another one for each start.
     fn instance(&self) -> [u8; 16] {
         let start = STARTS.fetch_add(1, Ordering::SeqCst);

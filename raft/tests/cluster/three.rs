@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use conclave_raft::node::SnapshotPolicy;
-use conclave_raft::{Change, Error, Outcome, PeerCall, Replica};
+use conclave_raft::{Change, Error, Op, Outcome, PeerCall, Replica};
 
 use crate::harness::{Cluster, Kind, eventually};
 
@@ -262,4 +262,26 @@ async fn nodes_that_must_not_lead_still_find_a_caretaker() {
     })
     .await;
     cluster.members[next].put("x", b"1").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_moved_is_found_again() {
+    let mut cluster = Cluster::form(KIND, 3).await;
+    let leader = cluster.leader().await;
+    let moved = (leader + 1) % 3;
+    cluster.members[moved].kill().await;
+    cluster.members[moved].move_away().await;
+    let id = cluster.members[moved].id;
+    let record = cluster.members[moved].record.clone();
+    let register = cluster.members[leader].command(vec![Op::RegisterNode { node: record.clone() }], vec![]);
+    cluster.members[leader].replica().propose(register).await.unwrap();
+    cluster.members[moved].start().await;
+    cluster.members[leader]
+        .wait("the new address", |status| {
+            let member = status.members.iter().find(|member| member.id == id);
+            member.is_some_and(|member| member.record == record)
+        })
+        .await;
+    cluster.members[leader].put("x", b"1").await.unwrap();
+    assert_eq!(cluster.members[moved].get("x").await.unwrap(), "1");
 }
