@@ -7,15 +7,15 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use conclave_barrier::Barrier;
-use conclave_engine_api::{Changes, Millis, Reply, Seen, Status, Write};
-use conclave_raft::{Condition, Expect, Key, Op, View};
+use conclave_engine_api::{Changes, Millis, Reply, Seen, Status, Txn, Write};
 
 use crate::canon::CanonPath;
 use crate::catalog::{decode_record, encode_record};
 use crate::error::Error;
 use crate::request::{Request, Verb};
 use crate::routes::Answer;
-use crate::store::{Draft, EXPIRY_QUEUE, Opened, Proposal, Space, Table};
+use crate::store::{Draft, Opened, Proposal, Space, Table};
+use crate::work::Work;
 
 /// How long an answer is kept.
 const KEPT_FOR: Millis = 600_000;
@@ -128,30 +128,13 @@ pub fn keep(
     Ok(proposal)
 }
 
-/// Whether a due row is an answer.
-pub fn is_answer(key: &[u8]) -> bool {
-    matches!(Space::of_key(key), Ok((space, _)) if space.table == Table::Answered)
-}
-
-/// Removes answers that fell due, all in one command. Needs no keys: nothing is opened.
-pub fn forget(view: &View, due: &[(Millis, Key)]) -> Result<Proposal, Error> {
-    let (mut expect, mut ops) = (Vec::new(), Vec::new());
-    for (deadline, key) in due {
-        let row = view.rows().get(key)?;
-        if let Some(row) = row.filter(|row| row.deadline == *deadline) {
-            expect.push(Expect {
-                key: key.clone(),
-                condition: Condition::Revision(row.revision),
-            });
-            ops.push(Op::Delete { key: key.clone() });
-        }
-        ops.push(Op::DueDelete {
-            queue: EXPIRY_QUEUE,
-            deadline: *deadline,
-            key: key.clone(),
-        });
-    }
-    Ok(Proposal::new(expect, ops))
+/// Removes an answer that fell due, unless another took its place.
+pub fn forget(work: &mut Work<'_>, name: &str) -> Result<(), Error> {
+    let reader = work.opened().space(ANSWERED);
+    let mut txn = Txn::new(&reader);
+    txn.get(name)?;
+    txn.delete(name)?;
+    work.draft.include(ANSWERED, txn.into_changes())
 }
 
 fn check_key(key: &str) -> Result<(), Error> {

@@ -23,6 +23,7 @@ pub mod policy;
 mod readiness;
 pub mod request;
 pub mod response;
+mod rights;
 pub mod routes;
 pub mod seal;
 mod session;

@@ -20,6 +20,7 @@ use crate::error::Error;
 use crate::policy::CheckRequest;
 use crate::request::{Request, Verb};
 use crate::response::Response;
+use crate::rights::Bounds;
 use crate::routes::{Access, Act, Answer, Call, Handler, Route, find};
 use crate::session::{Derived, Session};
 use crate::store::{CommitError, Opened, Proposal, Space, commit};
@@ -242,10 +243,10 @@ impl Attempt<'_> {
         let operation = operation_of(self.request.verb);
         let found = find(table, routed.rest, operation);
         let sudo = matches!(&found, Ok((route, _)) if route.access == Access::Sudo);
-        self.authorise(caller, operation, sudo)?;
+        let bounds = self.authorise(caller, operation, sudo)?;
         self.audit_request(derived, caller, operation)?;
         let (route, params) = found?;
-        let mut data = self.request.data.clone();
+        let mut data = bounds.apply(&self.request.data).into_owned();
         match route.handler {
             Handler::Act(_) => {
                 let act = Act {
@@ -268,7 +269,7 @@ impl Attempt<'_> {
                 };
                 data.retain(|_, value| !value.is_null());
                 let mut entropy = OsEntropy;
-                let answer = handler(&mut Call {
+                let mut answer = handler(&mut Call {
                     work: &mut work,
                     env: Env::new(now, &mut entropy),
                     core: self.core,
@@ -279,6 +280,7 @@ impl Attempt<'_> {
                     data: &data,
                     token: self.request.token.as_deref().map_or("", String::as_str),
                 })?;
+                bounds.screen(operation, self.path.as_str(), &mut answer.reply);
                 let proposal = answered::keep(opened, unanswered, work.finish()?, &answer, now)?;
                 Ok(Decision::Commit(Box::new((proposal, answer))))
             }
@@ -318,15 +320,18 @@ impl Attempt<'_> {
         let sudo = engine
             .as_ref()
             .is_some_and(|engine| engine.is_sudo_path(routed.rest));
-        self.authorise(caller, request.operation, sudo)?;
+        let bounds = self.authorise(caller, request.operation, sudo)?;
         self.audit_request(derived, caller, request.operation)?;
+        let data = bounds.apply(&self.request.data);
+        request.data = &data;
         let engine = engine.ok_or_else(|| Error::Unsupported(format!("mount type {:?}", record.kind)))?;
         let unanswered = match answered::look_up(opened, self.request, &caller.name, self.path, now)? {
             Known::Answered(answer) => return Ok(Decision::Commit(Box::new((work.finish()?, *answer)))),
             Known::New(unanswered) => unanswered,
         };
         let mut entropy = OsEntropy;
-        let Outcome::Reply(reply) = engine.handle(&mut txn, &request, &mut Env::new(now, &mut entropy))?
+        let Outcome::Reply(mut reply) =
+            engine.handle(&mut txn, &request, &mut Env::new(now, &mut entropy))?
         else {
             return Err(Error::Unsupported("this outcome of an engine".to_owned()));
         };
@@ -336,22 +341,33 @@ impl Attempt<'_> {
         if matches!(request.operation, Operation::Read) && reply.status == Status::Done {
             self.core.metrics.secret_read(&record.kind);
         }
+        bounds.screen(request.operation, self.path.as_str(), &mut reply);
         work.draft.include(space, txn.into_changes())?;
         let answer = Answer::from(reply);
         let proposal = answered::keep(opened, unanswered, work.finish()?, &answer, now)?;
         Ok(Decision::Commit(Box::new((proposal, answer))))
     }
 
-    fn authorise(&self, caller: &Caller, operation: Operation, sudo_path: bool) -> Result<(), Error> {
-        let decision = caller.acl.check(&CheckRequest {
+    fn authorise<'c>(
+        &self,
+        caller: &'c Caller,
+        operation: Operation,
+        sudo_path: bool,
+    ) -> Result<Bounds<'c>, Error> {
+        let request = CheckRequest {
             operation,
             path: self.path.as_str(),
             data: Some(&self.request.data),
             wrap_ttl: None,
             is_sudo_path: sudo_path,
-        });
+        };
+        let decision = caller.acl.check(&request);
         if decision.allowed {
-            return Ok(());
+            return Ok(Bounds::new(
+                &caller.acl,
+                decision.limit,
+                decision.keys_filter.cloned(),
+            ));
         }
         self.core.metrics.denied();
         Err(Error::denied())
@@ -372,7 +388,7 @@ impl Attempt<'_> {
             return Ok(());
         }
         let record = Record::request(self.record_head(Some(caller), operation), &self.request.data);
-        self.core.audit.write(&record).map_err(|()| Error::AuditRefused)?;
+        self.core.audit.write(&record)?;
         self.audited = true;
         Ok(())
     }
@@ -390,7 +406,7 @@ impl Attempt<'_> {
         }
         let head = self.record_head(Some(caller), operation_of(self.request.verb));
         let record = Record::response(head, &self.request.data, outcome);
-        self.core.audit.write(&record).map_err(|()| Error::AuditRefused)
+        self.core.audit.write(&record)
     }
 
     fn audit_anonymous(&mut self, derived: &Derived, error: &Error) -> Result<(), Error> {
@@ -401,11 +417,11 @@ impl Attempt<'_> {
         let operation = operation_of(self.request.verb);
         if !self.audited {
             let record = Record::request(self.record_head(None, operation), &self.request.data);
-            self.core.audit.write(&record).map_err(|()| Error::AuditRefused)?;
+            self.core.audit.write(&record)?;
             self.audited = true;
         }
         let record = Record::response(self.record_head(None, operation), &self.request.data, Err(error));
-        self.core.audit.write(&record).map_err(|()| Error::AuditRefused)
+        self.core.audit.write(&record)
     }
 
     fn record_head<'h>(&'h self, caller: Option<&'h Caller>, operation: Operation) -> crate::audit::Head<'h> {

@@ -79,6 +79,19 @@ impl<'r> Work<'r> {
         self.opened
     }
 
+    /// About how many changes it holds so far.
+    pub fn size(&self) -> usize {
+        let txns = [
+            &self.config,
+            &self.tokens,
+            &self.accessors,
+            &self.children,
+            &self.closing,
+            &self.admissions,
+        ];
+        self.draft.size() + txns.iter().map(|txn| txn.writes()).sum::<usize>()
+    }
+
     /// Joins all transactions into one proposal.
     pub fn finish(self) -> Result<Proposal, Error> {
         let mut draft = self.draft;

@@ -11,14 +11,13 @@ mod support;
 
 use std::sync::Arc;
 
-use futures::FutureExt;
-use futures::future::BoxFuture;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use conclave_core::{Core, Error, Launcher, Membership, Settings, Verb};
+use conclave_core::{Error, Settings, Verb};
+use conclave_raft::Replica;
 use conclave_raft::local::LocalReplica;
-use conclave_raft::{NodeRecord, PeerHandler, Replica};
 use support::Node;
+use support::shared::node_on;
 
 const INIT: &str = "sys/rotate/root/init";
 const UPDATE: &str = "sys/rotate/root/update";
@@ -302,13 +301,6 @@ async fn share_holders_make_a_root_token() {
             (&status["started"], &status["otp_length"]),
             (&json!(false), &json!(26))
         );
-        assert!(
-            ask(&node, Verb::Write, &attempt, json!({"otp": "short"}))
-                .await
-                .is_err()
-        );
-        let pgp = ask(&node, Verb::Write, &attempt, json!({"pgp_key": "x"})).await;
-        assert!(matches!(pgp, Err(Error::Unsupported(_))));
         let begun = ask(&node, Verb::Write, &attempt, json!({})).await.unwrap();
         let (nonce, otp) = (begun["nonce"].as_str().unwrap(), begun["otp"].as_str().unwrap());
         assert_eq!(otp.len(), 26);
@@ -318,17 +310,6 @@ async fn share_holders_make_a_root_token() {
             (&json!(nonce), &json!("")),
             "shown once"
         );
-        assert!(
-            ask(&node, Verb::Write, &attempt, json!({})).await.is_err(),
-            "one at a time"
-        );
-        assert!(
-            ask(&node, Verb::Delete, &attempt, json!({"nonce": "x"}))
-                .await
-                .is_err()
-        );
-        assert!(give(&node, &update, "x", &node.shares[0]).await.is_err());
-        assert!(give(&node, &update, nonce, "00").await.is_err());
         let one = give(&node, &update, nonce, &node.shares[1]).await.unwrap();
         assert_eq!(
             (&one["progress"], &one["complete"], &one["encoded_token"]),
@@ -369,6 +350,57 @@ async fn share_holders_make_a_root_token() {
     )
     .await;
     assert!(matches!(bad, Err(Error::Invalid(_))));
+}
+
+#[tokio::test]
+async fn a_generation_is_named_by_its_nonce() {
+    let node = with_secret().await;
+    let (attempt, update) = (
+        "sys/generate-root-token/attempt",
+        "sys/generate-root-token/update",
+    );
+    assert!(
+        give(&node, update, "x", &node.shares[0]).await.is_err(),
+        "nothing begun"
+    );
+    let short = ask(&node, Verb::Write, attempt, json!({"otp": "short"})).await;
+    assert_eq!(short.unwrap_err().to_string(), "OTP string has incorrect length");
+    let pgp = ask(&node, Verb::Write, attempt, json!({"pgp_key": "x"})).await;
+    assert!(matches!(pgp, Err(Error::Unsupported(_))));
+    let own = "abcdefghijklmnopqrstuvwxyz";
+    let begun = ask(&node, Verb::Write, attempt, json!({"otp": own}))
+        .await
+        .unwrap();
+    assert_eq!(begun["otp"], "", "who brought one knows it");
+    let nonce = begun["nonce"].as_str().unwrap();
+    assert!(
+        ask(&node, Verb::Write, attempt, json!({})).await.is_err(),
+        "one at a time"
+    );
+    for (nonce, key) in [
+        ("x", node.shares[0].as_str()),
+        ("", &node.shares[0]),
+        (nonce, "00"),
+        (nonce, ""),
+    ] {
+        assert!(matches!(
+            give(&node, update, nonce, key).await,
+            Err(Error::Invalid(_))
+        ));
+    }
+    assert!(
+        ask(&node, Verb::Delete, attempt, json!({"nonce": "x"}))
+            .await
+            .is_err()
+    );
+    assert_eq!(
+        ask(&node, Verb::Read, attempt, Value::Null).await.unwrap()["started"],
+        true
+    );
+    ask(&node, Verb::Delete, attempt, json!({"nonce": nonce}))
+        .await
+        .unwrap();
+    assert!(give(&node, update, nonce, &node.shares[0]).await.is_err());
 }
 
 #[tokio::test]
@@ -420,7 +452,10 @@ async fn old_paths_need_a_token_unless_the_node_says_otherwise() {
     ask(&node, Verb::Delete, "sys/rekey/init", Value::Null)
         .await
         .unwrap();
+}
 
+#[tokio::test]
+async fn an_open_node_answers_share_holders_without_a_token_and_on_record() {
     let directory = tempfile::tempdir().unwrap();
     let open = Node::unsealed_with(Settings {
         unauthenticated_generate_root: true,
@@ -482,7 +517,10 @@ async fn other_unsealed_nodes_follow_a_new_root_key() {
     let node = with_secret().await;
     let replica: Arc<dyn Replica> =
         Arc::new(LocalReplica::open(node.store.clone(), node.clock.clone()).unwrap());
-    let (one, two) = (beside(&node, &replica).await, beside(&node, &replica).await);
+    let (one, two) = (node_on(&node, &replica), node_on(&node, &replica));
+    for node in [&one, &two] {
+        node.core.resume().await.unwrap();
+    }
     for node in [&one, &two] {
         node.unseal().await;
         assert!(readable(node).await);
@@ -507,7 +545,8 @@ async fn other_unsealed_nodes_follow_a_new_root_key() {
         .await
         .unwrap();
     assert!(readable(&one).await);
-    let three = beside(&node, &replica).await;
+    let three = node_on(&node, &replica);
+    three.core.resume().await.unwrap();
     assert!(
         three
             .plain(Verb::Write, "sys/unseal", json!({"key": one.shares[0]}))
@@ -519,73 +558,6 @@ async fn other_unsealed_nodes_follow_a_new_root_key() {
         .await
         .unwrap();
     assert!(readable(&three).await);
-}
-
-/// Another node on the same rows, sealed.
-async fn beside(node: &Node, replica: &Arc<dyn Replica>) -> Node {
-    let registry = prometheus::Registry::new();
-    let core = Core::new(
-        node.settings.clone(),
-        conclave_engines::secret_engines(),
-        Arc::new(Shared(replica.clone())),
-        &registry,
-    );
-    let core = core.unwrap();
-    core.resume().await.unwrap();
-    Node {
-        core,
-        clock: node.clock.clone(),
-        store: node.store.clone(),
-        settings: node.settings.clone(),
-        root: node.root.clone(),
-        shares: node.shares.clone(),
-    }
-}
-
-/// Hands the same replica to every node.
-struct Shared(Arc<dyn Replica>);
-
-impl Launcher for Shared {
-    fn record(&self) -> NodeRecord {
-        NodeRecord::default()
-    }
-
-    fn membership(&self) -> Result<Option<Membership>, Error> {
-        Ok(Some(Membership {
-            node_id: 1,
-            cluster_id: [7; 16],
-            members: Vec::new(),
-        }))
-    }
-
-    fn found(&self, _: [u8; 16], _: Arc<dyn PeerHandler>) -> BoxFuture<'_, Result<Arc<dyn Replica>, Error>> {
-        async { Ok(self.0.clone()) }.boxed()
-    }
-
-    fn resume(
-        &self,
-        _: Membership,
-        _: Arc<dyn PeerHandler>,
-    ) -> BoxFuture<'_, Result<Arc<dyn Replica>, Error>> {
-        async { Ok(self.0.clone()) }.boxed()
-    }
-
-    fn join(&self, _: Membership, _: Arc<dyn PeerHandler>) -> BoxFuture<'_, Result<Arc<dyn Replica>, Error>> {
-        async { Ok(self.0.clone()) }.boxed()
-    }
-
-    fn ask(
-        &self,
-        _: &Map<String, Value>,
-        _: &str,
-        _: Map<String, Value>,
-    ) -> BoxFuture<'_, Result<Map<String, Value>, Error>> {
-        async { Err(Error::Unsupported("asking".into())) }.boxed()
-    }
-
-    fn scratch(&self) -> std::path::PathBuf {
-        std::env::temp_dir()
-    }
 }
 
 /// Values of the rows whose names are clear.

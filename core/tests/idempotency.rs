@@ -100,8 +100,14 @@ async fn sent_again_is_answered_again_and_not_done_again() {
         .await
         .unwrap();
     assert_eq!(accessors["data"]["keys"].as_array().unwrap().len(), 2);
+}
 
-    // Without an answer's body, and other verbs.
+#[tokio::test]
+async fn a_delete_without_an_answer_is_not_done_again_either() {
+    let node = Node::unsealed().await;
+    node.call(Verb::Write, "secret/data/x", secret("1"))
+        .await
+        .unwrap();
     for _ in 0..2 {
         let deleted = send(
             &node.core,
@@ -114,7 +120,7 @@ async fn sent_again_is_answered_again_and_not_done_again() {
         assert_eq!(deleted.await.unwrap(), "empty");
     }
     let undeleted = node
-        .call(Verb::Write, "secret/undelete/x", json!({"versions": [3]}))
+        .call(Verb::Write, "secret/undelete/x", json!({"versions": [1]}))
         .await;
     undeleted.unwrap();
     let deleted = send(

@@ -119,11 +119,10 @@ async fn no_other_text_is_a_lease() {
     }
     assert!(lives(&node, &token).await);
     for path in ["lookup", "renew", "revoke"] {
-        let answer = node.call(Verb::Write, &format!("sys/leases/{path}"), Value::Null).await;
-        assert_eq!(
-            answer.unwrap_err().to_string(),
-            "lease_id must be specified"
-        );
+        let answer = node
+            .call(Verb::Write, &format!("sys/leases/{path}"), Value::Null)
+            .await;
+        assert_eq!(answer.unwrap_err().to_string(), "lease_id must be specified");
     }
 }
 
@@ -146,7 +145,12 @@ async fn a_prefix_takes_all_beneath_it_and_nothing_else() {
         .unwrap();
     let orphan = child["auth"]["client_token"].as_str().unwrap().to_owned();
     let child = node
-        .call_as(&tokens[7], Verb::Write, "auth/token/create", json!({"ttl": "2h", "policies": ["default"]}))
+        .call_as(
+            &tokens[7],
+            Verb::Write,
+            "auth/token/create",
+            json!({"ttl": "2h", "policies": ["default"]}),
+        )
         .await
         .unwrap();
     let child = child["auth"]["client_token"].as_str().unwrap().to_owned();

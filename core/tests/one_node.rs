@@ -430,3 +430,118 @@ async fn revoking_takes_the_whole_tree_before_the_answer() {
         .unwrap();
     assert_eq!(left["data"]["keys"].as_array().unwrap().len(), 1);
 }
+
+#[tokio::test]
+async fn ten_thousand_tokens_end_and_none_that_was_renewed() {
+    let node = Node::unsealed().await;
+    let mut kept = Vec::new();
+    for n in 0..10_000 {
+        let made = node
+            .call(
+                Verb::Write,
+                "auth/token/create",
+                json!({"ttl": "1h", "no_parent": n % 2 == 0}),
+            )
+            .await;
+        if n % 1000 == 0 {
+            kept.push(made.unwrap()["auth"]["client_token"].as_str().unwrap().to_owned());
+        }
+    }
+    node.clock.advance(3_000_000);
+    for token in &kept {
+        node.call_as(
+            token,
+            Verb::Write,
+            "auth/token/renew-self",
+            json!({"increment": "1h"}),
+        )
+        .await
+        .unwrap();
+    }
+    node.clock.advance(1_000_000);
+    node.expire().await;
+    for token in &kept {
+        node.call_as(token, Verb::Read, "auth/token/lookup-self", Value::Null)
+            .await
+            .unwrap();
+    }
+    let left = node
+        .call(Verb::List, "auth/token/accessors", Value::Null)
+        .await
+        .unwrap();
+    assert_eq!(
+        left["data"]["keys"].as_array().unwrap().len(),
+        kept.len() + 1,
+        "the renewed ones and root"
+    );
+}
+
+#[tokio::test]
+async fn rules_bound_and_screen_lists() {
+    let node = Node::unsealed().await;
+    let policy = r#"
+        path "secret/metadata/*" {
+            capabilities = ["list"]
+            list_scan_response_keys_filter_path = "{{ .path }}{{ .key }}"
+        }
+        path "secret/metadata/open" { capabilities = ["read"] }
+    "#;
+    node.call(
+        Verb::Write,
+        "sys/policies/acl/screened",
+        json!({"policy": policy}),
+    )
+    .await
+    .unwrap();
+    for name in ["open", "closed"] {
+        node.call(
+            Verb::Write,
+            &format!("secret/data/{name}"),
+            json!({"data": {"k": "v"}}),
+        )
+        .await
+        .unwrap();
+    }
+    let token = node.token(json!({"policies": ["screened"]})).await;
+    let listed = node
+        .call_as(&token, Verb::List, "secret/metadata/", Value::Null)
+        .await
+        .unwrap();
+    assert_eq!(listed["data"]["keys"], json!(["open"]));
+    let all = node
+        .call(Verb::List, "secret/metadata/", Value::Null)
+        .await
+        .unwrap();
+    assert_eq!(all["data"]["keys"], json!(["closed", "open"]));
+}
+
+#[tokio::test]
+async fn a_v1_mount_becomes_v2_in_one_step() {
+    let node = Node::unsealed().await;
+    node.call(Verb::Write, "sys/mounts/old", json!({"type": "kv"}))
+        .await
+        .unwrap();
+    node.call(Verb::Write, "old/app/db", json!({"password": "one"}))
+        .await
+        .unwrap();
+    node.call(
+        Verb::Write,
+        "sys/mounts/old/tune",
+        json!({"options": {"version": "2"}}),
+    )
+    .await
+    .unwrap();
+    let read = node
+        .call(Verb::Read, "old/data/app/db", Value::Null)
+        .await
+        .unwrap();
+    assert_eq!(read["data"]["data"]["password"], "one");
+    let down = node
+        .call(
+            Verb::Write,
+            "sys/mounts/old/tune",
+            json!({"options": {"version": "1"}}),
+        )
+        .await;
+    assert!(matches!(down, Err(Error::Invalid(_))), "{down:?}");
+}

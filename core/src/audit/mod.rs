@@ -63,8 +63,8 @@ impl Devices {
         self.open.load().is_empty()
     }
 
-    /// Writes a record to all devices; one that takes it is enough.
-    pub fn write(&self, record: &Record<'_>) -> Result<(), ()> {
+    /// Writes a record to all devices; one that takes it is enough, else it is [`Error::AuditRefused`].
+    pub fn write(&self, record: &Record<'_>) -> Result<(), Error> {
         let mut taken = false;
         for device in self.open.load().iter() {
             match device.write(record) {
@@ -74,7 +74,7 @@ impl Devices {
                 }
             }
         }
-        if taken { Ok(()) } else { Err(()) }
+        if taken { Ok(()) } else { Err(Error::AuditRefused) }
     }
 
     /// Checks that a device could be opened here, before it is configured.

@@ -13,14 +13,17 @@ use crate::catalog::Category;
 use crate::core::Core;
 use crate::entropy::OsEntropy;
 use crate::error::Error;
-use crate::session::{Derived, Session};
+use crate::session::Session;
 use crate::store::layout::open_key;
-use crate::store::{CommitError, EXPIRY_QUEUE, Opened, Proposal, Space, Table, commit};
+use crate::store::{CommitError, EXPIRY_QUEUE, Space, Table, commit};
 use crate::work::{Readers, Work};
 use crate::{sys, tokens};
 
 /// Most due entries of one round.
 const BATCH: usize = 256;
+
+/// Changes after which a command takes no more ends; far below the most a command may hold.
+const MAX_CHANGES: usize = 1500;
 
 /// How long a revocation may go on closing children before it is answered.
 const CLOSE_INLINE: Duration = Duration::from_secs(5);
@@ -41,39 +44,62 @@ impl Core {
         let view = replica.read().await?;
         let now = replica.now();
         let due = view.rows().due(EXPIRY_QUEUE, now, BATCH)?;
-        let (answers, due): (Vec<_>, Vec<_>) = due.into_iter().partition(|(_, key)| answered::is_answer(key));
-        let mut ended = 0;
-        // Every write of an SDK leaves an answer, so they end together and not one by one.
-        match commit(replica.as_ref(), answered::forget(&view, &answers)?).await {
-            Ok(_) => ended += answers.len(),
-            Err(CommitError::Retry | CommitError::Refused) => {}
-            Err(CommitError::Failed(error)) => return Err(error),
-        }
-        for (deadline, key) in &due {
-            match self.end_one(&session, replica.as_ref(), *deadline, key).await {
-                Ok(()) => ended += 1,
-                // It changed under us: the next round sees what became of it.
-                Err(CommitError::Retry | CommitError::Refused) => {}
-                Err(CommitError::Failed(error)) => return Err(error),
-            }
-        }
+        let ended = self.end_all(&session, replica.as_ref(), &due).await?;
         self.metrics.expired(ended);
         // What ended may have left more that is due: children of a token, the next batch.
         Ok(if ended > 0 { Round::Full } else { Round::Drained })
     }
 
-    async fn end_one(
+    /// Ends what is due in one command; if something it rests on has moved, one by one. Returns how many ended.
+    async fn end_all(
         &self,
         session: &Session,
         replica: &dyn Replica,
-        deadline: Millis,
-        key: &Key,
-    ) -> Result<(), CommitError> {
-        let (opened, derived) = session.view(replica.view().map_err(Error::from)?)?;
+        due: &[(Millis, Key)],
+    ) -> Result<usize, Error> {
+        let (planned, outcome) = self.end_some(session, replica, due).await?;
+        if outcome.is_ok() || planned < 2 {
+            return Ok(if outcome.is_ok() { planned } else { 0 });
+        }
+        let mut ended = 0;
+        for entry in due.iter().take(planned) {
+            let (_, outcome) = self
+                .end_some(session, replica, std::slice::from_ref(entry))
+                .await?;
+            // What changed under us is looked at again in the next round.
+            ended += usize::from(outcome.is_ok());
+        }
+        Ok(ended)
+    }
+
+    /// One command for as many entries as fit into it. `Err` inside: something moved, nothing was done.
+    async fn end_some(
+        &self,
+        session: &Session,
+        replica: &dyn Replica,
+        due: &[(Millis, Key)],
+    ) -> Result<(usize, Result<(), ()>), Error> {
+        let (opened, derived) = session.view(replica.view()?)?;
         let now = replica.now();
-        let proposal = self.plan_end(&opened, &derived, deadline, key, now)?;
-        commit(replica, proposal).await?;
-        Ok(())
+        let mut planned = 0;
+        let proposal = {
+            let readers = Readers::new(&opened);
+            let mut work = Work::new(&readers, &derived.catalog);
+            work.draft.decided_at(now);
+            for (deadline, key) in due {
+                self.plan_end(&mut work, *deadline, key, now)?;
+                planned += 1;
+                if work.size() > MAX_CHANGES {
+                    break;
+                }
+            }
+            work.finish()?
+        };
+        match commit(replica, proposal).await {
+            Ok(_) => Ok((planned, Ok(()))),
+            Err(CommitError::Retry | CommitError::Refused) => Ok((planned, Err(()))),
+            Err(CommitError::Failed(error)) => Err(error),
+        }
     }
 
     /// Removes what hangs on tokens that a request has just revoked, before it is answered. What is not done in time is
@@ -112,7 +138,7 @@ impl Core {
         let (proposal, done) = {
             let readers = Readers::new(&opened);
             let mut work = Work::new(&readers, &derived.catalog);
-            let done = tokens::close_batch(&mut work, name, cubbyhole(&derived))?;
+            let done = self.close_step(&mut work, name)?;
             (work.finish()?, done)
         };
         let mut closed = proposal.closed().to_vec();
@@ -124,53 +150,63 @@ impl Core {
         Ok(Some(closed))
     }
 
-    fn plan_end(
-        &self,
-        opened: &Opened,
-        derived: &Derived,
-        deadline: Millis,
-        key: &Key,
-        now: Millis,
-    ) -> Result<Proposal, Error> {
+    /// Adds the end of one due entry to `work`.
+    fn plan_end(&self, work: &mut Work<'_>, deadline: Millis, key: &Key, now: Millis) -> Result<(), Error> {
+        let opened = work.opened();
         let row = opened.view().rows().get(key)?;
         if row.is_none_or(|row| row.deadline != deadline) {
             // Left over from a row that moved on without its index entry; nothing is due.
-            let stale = Op::DueDelete {
+            work.draft.op(Op::DueDelete {
                 queue: EXPIRY_QUEUE,
                 deadline,
                 key: key.clone(),
-            };
-            return Ok(Proposal::new(Vec::new(), vec![stale]));
+            });
+            return Ok(());
         }
         let (space, path) = open_key(opened.barrier(), key)?;
-        let readers = Readers::new(opened);
-        let mut work = Work::new(&readers, &derived.catalog);
-        work.draft.decided_at(now);
         match space.table {
             Table::Token => {
-                if let Some(found) = tokens::by_name(&mut work, &path, 0)? {
-                    tokens::revoke(&mut work, &found)?;
+                if let Some(found) = tokens::by_name(work, &path, 0)? {
+                    tokens::revoke(work, &found)?;
                 }
             }
             Table::Closing => {
-                tokens::close_batch(&mut work, &path, cubbyhole(derived))?;
+                self.close_step(work, &path)?;
             }
-            Table::Admission => sys::join_token_due(&mut work, &path)?,
-            Table::Data => self.engine_due(opened, &mut work, space, &path, now)?,
+            Table::Admission => sys::join_token_due(work, &path)?,
+            Table::Answered => answered::forget(work, &path)?,
+            Table::Data => self.engine_due(work, space, &path, now)?,
             _ => return Err(Error::internal("a row of this table cannot fall due")),
         }
-        work.finish()
+        Ok(())
     }
 
-    fn engine_due(
-        &self,
-        opened: &Opened,
-        work: &mut Work<'_>,
-        space: Space,
-        path: &str,
-        now: Millis,
-    ) -> Result<(), Error> {
-        let reader = opened.space(space);
+    /// One batch of what hangs on a closed token: its children, then what engines keep for it. Whether nothing is left.
+    fn close_step(&self, work: &mut Work<'_>, name: &str) -> Result<bool, Error> {
+        if work.closing.get(name)?.is_none() {
+            return Ok(true);
+        }
+        let mut done = tokens::close_children(work, name)?;
+        let catalog = work.catalog;
+        for record in catalog.mounts(Category::Secret).values() {
+            let Some(engine) = self.engines.get(record.kind.as_str()) else {
+                continue;
+            };
+            let space = Space::of_mount(record.id);
+            let reader = work.opened().space(space);
+            let mut txn = Txn::new(&reader);
+            let mount = record.to_mount(self.settings.default_lease_ttl, self.settings.max_lease_ttl);
+            done &= engine.forget_caller(&mut txn, &mount, name)?;
+            work.draft.include(space, txn.into_changes())?;
+        }
+        if done {
+            work.closing.delete(name)?;
+        }
+        Ok(done)
+    }
+
+    fn engine_due(&self, work: &mut Work<'_>, space: Space, path: &str, now: Millis) -> Result<(), Error> {
+        let reader = work.opened().space(space);
         let mut txn = Txn::new(&reader);
         let mount = work.catalog.mount_by_id(space.mount);
         match mount.and_then(|mount| {
@@ -192,10 +228,4 @@ impl Core {
         }
         work.draft.include(space, txn.into_changes())
     }
-}
-
-/// Where cubbyholes are.
-fn cubbyhole(derived: &Derived) -> Option<Space> {
-    let mounts = derived.catalog.mounts(Category::Secret);
-    mounts.get("cubbyhole/").map(|mount| Space::of_mount(mount.id))
 }

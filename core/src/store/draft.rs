@@ -50,6 +50,11 @@ impl<'v> Draft<'v> {
         }
     }
 
+    /// Operations so far.
+    pub fn size(&self) -> usize {
+        self.ops.len()
+    }
+
     /// The time the decision rests on; apply refuses it when the cluster's clock says otherwise.
     pub fn decided_at(&mut self, now: Millis) {
         self.decided_at = Some(now);

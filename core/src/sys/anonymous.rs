@@ -84,7 +84,7 @@ async fn run(
         path: path.as_str(),
         remote: request.remote,
     };
-    let write = |record: Record<'_>| core.audit.write(&record).map_err(|()| Error::AuditRefused);
+    let write = |record: Record<'_>| core.audit.write(&record);
     if audited {
         write(Record::request(head(), &request.data))?;
     }

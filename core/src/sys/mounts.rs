@@ -1,14 +1,13 @@
 //! `sys/mounts`, `sys/auth`, `sys/remount`: which engine answers which paths.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Map, Value, json};
 
-use conclave_engine_api::Fields;
+use conclave_engine_api::{Fields, Txn};
 
 use crate::catalog::{Category, MountRecord, decode_record, encode_record};
 use crate::error::Error;
 use crate::routes::{Answer, Call};
+use crate::store::Space;
 
 /// Row of the next mount's id.
 pub const NEXT_ID: &str = "next-mount";
@@ -199,38 +198,33 @@ fn apply_config(mount: &mut MountRecord, config: &Fields<'_>, call: &Call<'_, '_
 /// `secrets tune`.
 fn tune(call: &mut Call<'_, '_>, path: &str) -> Result<Answer, Error> {
     let known = call.work.catalog.mounts(Category::Secret).get(path);
-    let mut mount = known
-        .ok_or_else(|| Error::invalid("no matching mount"))?
-        .as_ref()
-        .clone();
+    let known = known.ok_or_else(|| Error::invalid("no matching mount"))?.clone();
+    let mut mount = known.as_ref().clone();
     let fields = call.fields();
     apply_config(&mut mount, &fields, call)?;
     if let Some(description) = fields.string("description")? {
         mount.description = description;
     }
     if let Some(options) = fields.string_map("options")? {
-        check_version_change(&mount.options, &options)?;
         mount.options.extend(options);
     }
-    if let Some(engine) = call.core.engines.get(mount.kind.as_str()) {
+    if let Some(engine) = call.core.engines.get(mount.kind.as_str()).cloned() {
         let settings = &call.core.settings;
-        engine.check_mount(&mount.to_mount(settings.default_lease_ttl, settings.max_lease_ttl))?;
+        let (default, max) = (settings.default_lease_ttl, settings.max_lease_ttl);
+        let space = Space::of_mount(mount.id);
+        let reader = call.work.opened().space(space);
+        let mut txn = Txn::new(&reader);
+        engine.tune(
+            &mut txn,
+            &known.to_mount(default, max),
+            &mount.to_mount(default, max),
+            &mut call.env,
+        )?;
+        call.work.draft.include(space, txn.into_changes())?;
     }
     call.work.config.get(&mount.row())?;
     call.work.config.put(&mount.row(), encode_record(&mount)?)?;
     Ok(Answer::empty())
-}
-
-fn check_version_change(old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) -> Result<(), Error> {
-    let version = |options: &BTreeMap<String, String>| options.get("version").cloned();
-    match (version(old).as_deref().unwrap_or("1"), version(new).as_deref()) {
-        (_, None) => Ok(()),
-        (was, Some(is)) if was == is => Ok(()),
-        ("2", Some(_)) => Err(Error::invalid("cannot downgrade mount from version 2")),
-        (_, Some(_)) => Err(Error::Unsupported(
-            "upgrading a kv mount to another version".to_owned(),
-        )),
-    }
 }
 
 /// `secrets disable`. The mount's rows stay unreachable: its id is never used again.

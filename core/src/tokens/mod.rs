@@ -12,7 +12,7 @@ pub use authenticate::{Caller, Callers, compile};
 pub use lookup::{Found, by_accessor, by_id, by_name, describe};
 pub use mint::{Minted, NewToken, RANDOM_TOKEN_BYTES, mint, random_token};
 pub use record::{TokenKind, TokenRecord};
-pub use revoke::{close_batch, revoke, revoke_orphan};
+pub use revoke::{close_children, revoke, revoke_orphan};
 
 use conclave_barrier::Barrier;
 

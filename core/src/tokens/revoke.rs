@@ -6,7 +6,6 @@ use conclave_raft::Op;
 
 use crate::catalog::encode_record;
 use crate::error::Error;
-use crate::store::Space;
 use crate::tokens::lookup::{self, Found};
 use crate::tokens::{CHILDREN, USES, accessor_name};
 use crate::work::Work;
@@ -63,12 +62,8 @@ fn forget(work: &mut Work<'_>, found: &Found) -> Result<(), Error> {
     Ok(())
 }
 
-/// Removes up to a batch of what hangs on a closed token: children become closed themselves, cubbyhole rows go. Returns
-/// whether nothing is left; then the closing row goes too.
-pub fn close_batch(work: &mut Work<'_>, name: &str, cubbyhole: Option<Space>) -> Result<bool, Error> {
-    let Some(_) = work.closing.get(name)? else {
-        return Ok(true);
-    };
+/// Closes up to a batch of a closed token's children. Whether none is left.
+pub fn close_children(work: &mut Work<'_>, name: &str) -> Result<bool, Error> {
     let page = Page {
         after: String::new(),
         limit: Some(BATCH),
@@ -82,34 +77,5 @@ pub fn close_batch(work: &mut Work<'_>, name: &str, cubbyhole: Option<Space>) ->
             work.closing.put_due(child, encode_record(&())?, Some(AT_ONCE))?;
         }
     }
-    let mut rows = 0;
-    if let Some(space) = cubbyhole {
-        rows = delete_beneath(work, space, &format!("{name}/"), BATCH)?;
-    }
-    let done = children.len() < BATCH && rows < BATCH;
-    if done {
-        work.closing.delete(name)?;
-    }
-    Ok(done)
-}
-
-/// Deletes up to `limit` rows at any depth beneath `dir`; returns how many.
-fn delete_beneath(work: &mut Work<'_>, space: Space, dir: &str, limit: usize) -> Result<usize, Error> {
-    let mut deleted = 0;
-    let mut stack = vec![dir.to_owned()];
-    while let Some(dir) = stack.pop() {
-        for name in work.opened().space(space).names(&dir, &Page::default())? {
-            if deleted >= limit {
-                return Ok(deleted);
-            }
-            if name.ends_with('/') {
-                stack.push(format!("{dir}{name}"));
-            } else {
-                let key = work.opened().key(space, &format!("{dir}{name}"))?;
-                work.draft.op(Op::Delete { key });
-                deleted += 1;
-            }
-        }
-    }
-    Ok(deleted)
+    Ok(children.len() < BATCH)
 }

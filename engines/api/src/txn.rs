@@ -273,6 +273,11 @@ impl<'a> Txn<'a> {
         Ok(!deletes_beneath || !self.merged(&path)?.is_empty())
     }
 
+    /// How many rows it would write or delete.
+    pub fn writes(&self) -> usize {
+        self.changes.writes.len()
+    }
+
     /// Ends the transaction.
     pub fn into_changes(self) -> Changes {
         self.changes
