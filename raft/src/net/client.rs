@@ -1,6 +1,7 @@
 //! The calling end for everything but Raft itself: door streams, messages and questions to other nodes. This file must
 //! not know how calls are handled.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +12,12 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 
+use crate::command::NodeRecord;
 use crate::door::desk::{Reply, ReplyTo};
 use crate::door::link::{Frame, Links};
 use crate::error::Error;
 use crate::net::progress::Progress;
-use crate::net::{Lane, Lanes};
+use crate::net::{Lane, Lanes, convert};
 use crate::node::clock::ClusterClock;
 use crate::replica::PeerCall;
 
@@ -23,6 +25,18 @@ use crate::replica::PeerCall;
 const PEER_CALL: Duration = Duration::from_secs(5);
 /// Messages of a door stream on their way to the connection.
 const DOOR_QUEUE: usize = 64;
+
+/// What a node says about itself.
+pub struct Found {
+    /// It may take leadership.
+    pub willing: bool,
+    /// Position of its last log entry.
+    pub last_log: u64,
+    /// Its wall clock in Unix milliseconds.
+    pub wall: u64,
+    /// The members it knows of.
+    pub members: BTreeMap<u64, NodeRecord>,
+}
 
 /// The way to all other nodes.
 #[derive(Clone)]
@@ -66,12 +80,19 @@ impl Network {
     ///
     /// # Errors
     /// `Error::Peer` when it cannot be reached or does not answer within an election time-out.
-    pub async fn probe(&self, node: u64) -> Result<wire::ProbeResponse, Error> {
+    pub async fn probe(&self, node: u64) -> Result<Found, Error> {
         let mut client = self.lanes.client(node, Lane::Control)?;
         let request = self.lanes.request(node, wire::ProbeRequest {});
         let answer = timeout(self.setup, client.probe(request)).await;
         let answer = answer.map_err(|_| peer(node, &"it does not answer"))?;
-        Ok(answer.map_err(|e| self.refused(node, &e))?.into_inner())
+        let answer = answer.map_err(|e| self.refused(node, &e))?.into_inner();
+        let members: Result<_, Error> = answer.members.into_iter().map(convert::member_in).collect();
+        Ok(Found {
+            willing: answer.willing,
+            last_log: answer.last_log,
+            wall: answer.wall,
+            members: members?,
+        })
     }
 
     fn refused(&self, node: u64, status: &tonic::Status) -> Error {

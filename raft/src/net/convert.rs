@@ -7,6 +7,7 @@ use openraft::raft::{
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 
+use crate::command::NodeRecord;
 use crate::error::Error;
 use crate::log::format::{entry_from_parts, entry_parts};
 use crate::log::types::{LogEntry, LogId, TypeConfig, Vote, log_id, term_of, vote};
@@ -158,6 +159,29 @@ pub fn transferred_out(response: &TransferLeaderResponse<TypeConfig>) -> wire::T
         })),
     };
     wire::TransferLeaderResponse { refusal }
+}
+
+pub fn member_out(id: u64, record: NodeRecord) -> wire::Member {
+    wire::Member {
+        id,
+        key_hash: record.key_hash.to_vec().into(),
+        name: record.name,
+        zone: record.zone,
+        cluster_addr: record.cluster_addr,
+        api_addr: record.api_addr,
+    }
+}
+
+pub fn member_in(member: wire::Member) -> Result<(u64, NodeRecord), Error> {
+    let key_hash = member.key_hash.as_ref().try_into();
+    let record = NodeRecord {
+        key_hash: key_hash.map_err(|_| absent("key hash of 32 bytes"))?,
+        name: member.name,
+        zone: member.zone,
+        cluster_addr: member.cluster_addr,
+        api_addr: member.api_addr,
+    };
+    Ok((member.id, record))
 }
 
 fn absent(what: &'static str) -> Error {

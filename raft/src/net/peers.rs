@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::command::NodeRecord;
+use crate::log::format::MAX_NODES;
 use crate::net::PeerIdentity;
 
 /// The live directory of members.
@@ -15,6 +16,8 @@ pub struct Peers {
     node: u64,
     start: Start,
     known: ArcSwap<BTreeMap<u64, NodeRecord>>,
+    /// Whom known members named while this node heard of no leader. Forgotten with the next membership.
+    introduced: ArcSwap<BTreeMap<u64, NodeRecord>>,
     starts: ArcSwap<BTreeMap<u64, Start>>,
 }
 
@@ -51,6 +54,7 @@ impl Peers {
             node,
             start,
             known: ArcSwap::from_pointee(contacts.iter().cloned().collect()),
+            introduced: ArcSwap::default(),
             starts: ArcSwap::default(),
         }
     }
@@ -90,24 +94,47 @@ impl Peers {
         let changed = **self.known.load() != members;
         if changed {
             self.known.store(Arc::new(members));
+            self.introduced.store(Arc::default());
         }
         changed
     }
 
+    /// Members that a known member named: they may be talked to as well, unless their ids are known; true if that is
+    /// new. A member can already do all that one it names can do.
+    pub fn introduce(&self, members: BTreeMap<u64, NodeRecord>) -> bool {
+        let known = self.known.load();
+        let mut introduced = BTreeMap::clone(&self.introduced.load());
+        let before = introduced.len();
+        let fresh = members.into_iter().filter(|(id, _)| !known.contains_key(id));
+        introduced.extend(fresh.take(MAX_NODES));
+        let changed = introduced.len() != before;
+        if changed {
+            self.introduced.store(Arc::new(introduced));
+        }
+        changed
+    }
+
+    /// All members by id.
+    pub fn all(&self) -> BTreeMap<u64, NodeRecord> {
+        let mut all = BTreeMap::clone(&self.introduced.load());
+        all.extend(self.known.load().iter().map(|(id, record)| (*id, record.clone())));
+        all
+    }
+
     /// A member's record.
     pub fn get(&self, node: u64) -> Option<NodeRecord> {
-        self.known.load().get(&node).cloned()
+        let known = self.known.load().get(&node).cloned();
+        known.or_else(|| self.introduced.load().get(&node).cloned())
     }
 
     /// Keys of all members.
     pub fn keys(&self) -> HashSet<[u8; 32]> {
-        self.known.load().values().map(|record| record.key_hash).collect()
+        self.all().values().map(|record| record.key_hash).collect()
     }
 
     /// Whether someone with this identity may speak as `node`.
     pub fn may_speak_as(&self, node: u64, identity: PeerIdentity) -> bool {
-        let known = self.known.load();
-        match (known.get(&node), identity.key_hash) {
+        match (self.get(node), identity.key_hash) {
             (Some(record), Some(key_hash)) => record.key_hash == key_hash,
             (Some(_), None) => true,
             (None, _) => false,

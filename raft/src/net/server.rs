@@ -296,6 +296,12 @@ impl Node for Service {
             last_log: position(host.log.last().as_ref()),
             wall: host.clock.wall(),
             incarnation: host.incarnation,
+            members: host
+                .peers
+                .all()
+                .into_iter()
+                .map(|(id, record)| convert::member_out(id, record))
+                .collect(),
         }))
     }
 

@@ -29,6 +29,7 @@ pub async fn run(node: Arc<Node>) {
     let mut triggered_at = 0;
     let mut clock_at = node.clock.monotonic();
     let mut learned_at = (0, false);
+    let mut asked_at = started;
     loop {
         tick.tick().await;
         node.clock.slew();
@@ -40,8 +41,13 @@ pub async fn run(node: Arc<Node>) {
                 tracing::warn!(%error, "the register of nodes is not followed");
             }
         }
-        snapshot(&node, &status, &mut triggered_at).await;
         let now = node.clock.monotonic();
+        let patience = node.config.timings.election_max * 3;
+        if silence(&node, started) > patience && now.saturating_sub(asked_at) > patience {
+            asked_at = now;
+            find_members(&node).await;
+        }
+        snapshot(&node, &status, &mut triggered_at).await;
         if status.is_leader && now.saturating_sub(clock_at) > PAUSE {
             clock_at = now;
             advance_clock(&node, &status).await;
@@ -72,10 +78,32 @@ fn caretake(node: &Node, status: &Status, started: Duration) {
     if node.elect.load(Ordering::Relaxed) {
         return;
     }
-    let since_start = node.clock.monotonic().saturating_sub(started);
-    let silence = node.clock.silence().unwrap_or(since_start).min(since_start);
-    let stand = silence > node.config.timings.election_max * 3 || status.is_leader;
+    let stand = silence(node, started) > node.config.timings.election_max * 3 || status.is_leader;
     node.raft.load().runtime_config().elect(stand);
+}
+
+/// How long no leader was heard of.
+fn silence(node: &Node, started: Duration) -> Duration {
+    let since_start = node.clock.monotonic().saturating_sub(started);
+    node.clock.silence().unwrap_or(since_start).min(since_start)
+}
+
+/// Asks all known members whom they know: the leader may have joined while this node was away, and its calls are
+/// refused as a stranger's until then.
+async fn find_members(node: &Node) {
+    let others = node
+        .peers
+        .all()
+        .into_keys()
+        .filter(|id| *id != node.config.node_id);
+    let found = join_all(others.map(|id| node.network.probe(id))).await;
+    let mut fresh = false;
+    for members in found.into_iter().flatten().map(|found| found.members) {
+        fresh |= node.peers.introduce(members);
+    }
+    if fresh {
+        node.transport.trust(node.peers.keys());
+    }
 }
 
 async fn snapshot(node: &Node, status: &Status, triggered_at: &mut u64) {

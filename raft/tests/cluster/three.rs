@@ -285,3 +285,31 @@ async fn a_member_that_moved_is_found_again() {
     cluster.members[leader].put("x", b"1").await.unwrap();
     assert_eq!(cluster.members[moved].get("x").await.unwrap(), "1");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_was_away_meets_a_leader_it_never_heard_of() {
+    let mut cluster = Cluster::prepare(KIND, 4).await;
+    cluster.found().await;
+    cluster.join(1).await;
+    cluster.join(2).await;
+    cluster.members[2].kill().await;
+    cluster.join(3).await;
+    let to = Some(cluster.members[3].id);
+    let leader = cluster.leader().await;
+    cluster.members[leader]
+        .replica()
+        .change(Change::Transfer { to })
+        .await
+        .unwrap();
+    cluster.members[3]
+        .wait("leading", |status| status.is_leader)
+        .await;
+    cluster.members[3].put("x", b"1").await.unwrap();
+    cluster.members[2].start().await;
+    cluster.members[2]
+        .wait("led by the stranger", |status| {
+            status.leader == to && status.members.len() == 4
+        })
+        .await;
+    assert_eq!(cluster.members[2].get("x").await.unwrap(), "1");
+}
