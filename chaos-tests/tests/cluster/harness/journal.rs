@@ -1,0 +1,198 @@
+//! Writers under faults, and the journal of what they were told: each write under a key of its own, tried on other nodes
+//! until somebody takes it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt, stream};
+use serde_json::json;
+use tokio::task::JoinHandle;
+use tokio::time::{Interval, MissedTickBehavior};
+
+use super::{Api, Outcome, SOON, Seed, eventually};
+
+/// Each writer begins a write this often, or as soon as the last one ended.
+const PACE: Duration = Duration::from_millis(100);
+/// Reads at a time when a journal is checked.
+const READERS: usize = 32;
+/// Characters of a written value.
+const VALUE: usize = 40;
+
+/// What writers were told.
+#[derive(Default)]
+pub struct Journal {
+    /// Acknowledged: path below the mount, and value.
+    pub acknowledged: Vec<(String, String)>,
+    /// May have been done.
+    pub unknown: Vec<(String, String)>,
+    /// Why attempts were not done or remained unknown, and how often.
+    pub refusals: BTreeMap<String, u64>,
+    /// The longest a write took from its first attempt to its acknowledgement.
+    pub longest: Duration,
+}
+
+/// Writers at work.
+pub struct Writers {
+    stop: Arc<AtomicBool>,
+    acknowledged: Arc<AtomicU64>,
+    tasks: Vec<JoinHandle<Journal>>,
+}
+
+impl Writers {
+    /// Starts `count` writers over all these nodes.
+    pub fn start(count: usize, apis: &[Api], seed: &mut Seed) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let acknowledged = Arc::new(AtomicU64::new(0));
+        let tasks = (0..count).map(|number| {
+            let writer = Writer {
+                number,
+                apis: apis.to_vec(),
+                seed: seed.split(),
+                stop: stop.clone(),
+                acknowledged: acknowledged.clone(),
+                journal: Journal::default(),
+                pace: paced(),
+            };
+            tokio::spawn(writer.run())
+        });
+        let tasks = tasks.collect();
+        Self {
+            stop,
+            acknowledged,
+            tasks,
+        }
+    }
+
+    /// Waits until `more` writes that end from now on were acknowledged.
+    pub async fn go_on(&self, more: u64) {
+        self.go_on_within(more, SOON).await;
+    }
+
+    /// As `go_on`, within `patience`.
+    pub async fn go_on_within(&self, more: u64, patience: Duration) {
+        let before = self.acknowledged.load(Ordering::SeqCst);
+        eventually("writes are acknowledged", patience, async || {
+            let now = self.acknowledged.load(Ordering::SeqCst);
+            if now >= before + more {
+                Ok(())
+            } else {
+                Err(now - before)
+            }
+        })
+        .await;
+    }
+
+    /// Lets every writer end its write, and joins the journals.
+    pub async fn finish(self) -> Journal {
+        self.stop.store(true, Ordering::SeqCst);
+        let mut all = Journal::default();
+        for task in self.tasks {
+            let one = task.await.expect("a writer that does not fail");
+            all.acknowledged.extend(one.acknowledged);
+            all.unknown.extend(one.unknown);
+            for (why, times) in one.refusals {
+                *all.refusals.entry(why).or_default() += times;
+            }
+            all.longest = all.longest.max(one.longest);
+        }
+        eprintln!(
+            "journal: {} acknowledged, {} unknown, longest {:?}, refusals {:?}",
+            all.acknowledged.len(),
+            all.unknown.len(),
+            all.longest,
+            all.refusals
+        );
+        all
+    }
+}
+
+impl Journal {
+    /// Reads everything through this node: what was acknowledged must be there; what may have been done is there or not.
+    pub async fn is_found_by(&self, api: &Api) {
+        let acknowledged = self.acknowledged.iter().map(|write| (write, true));
+        let all = acknowledged.chain(self.unknown.iter().map(|write| (write, false)));
+        let reads = stream::iter(all).map(|((path, value), required)| async move {
+            let reply = api.get(&format!("secret/data/{path}")).await;
+            match reply.status {
+                200 => assert_eq!(
+                    reply.body["data"]["data"]["value"], **value,
+                    "{path} holds something else"
+                ),
+                404 => assert!(!required, "{path} was acknowledged and is gone"),
+                _ => panic!("{path}: {}", reply.text()),
+            }
+        });
+        reads.buffer_unordered(READERS).collect::<Vec<()>>().await;
+    }
+}
+
+struct Writer {
+    number: usize,
+    apis: Vec<Api>,
+    seed: Seed,
+    stop: Arc<AtomicBool>,
+    acknowledged: Arc<AtomicU64>,
+    journal: Journal,
+    pace: Interval,
+}
+
+fn paced() -> Interval {
+    let mut pace = tokio::time::interval(PACE);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    pace
+}
+
+impl Writer {
+    async fn run(mut self) -> Journal {
+        let mut at = self.seed.below(self.apis.len());
+        let mut sequence = 0u64;
+        while !self.stop.load(Ordering::SeqCst) {
+            self.pace.tick().await;
+            sequence += 1;
+            let path = format!("writer-{}/{sequence}", self.number);
+            let value = self.seed.text(VALUE);
+            at = self.write(path, value, at).await;
+        }
+        self.journal
+    }
+
+    /// One write, on node after node until its outcome is known or may have been reached; the node it ended on.
+    async fn write(&mut self, path: String, value: String, mut at: usize) -> usize {
+        let started = Instant::now();
+        let full = format!("secret/data/{path}");
+        loop {
+            let outcome = self.apis[at]
+                .write(&full, json!({"data": {"value": value}}))
+                .await;
+            match outcome {
+                Outcome::Acknowledged(_) => {
+                    self.journal.longest = self.journal.longest.max(started.elapsed());
+                    self.journal.acknowledged.push((path, value));
+                    self.acknowledged.fetch_add(1, Ordering::SeqCst);
+                    return at;
+                }
+                Outcome::Unknown(why) => {
+                    self.refused(&why);
+                    self.journal.unknown.push((path, value));
+                    return (at + 1) % self.apis.len();
+                }
+                Outcome::NotDone(why) => {
+                    self.refused(&why);
+                    at = (at + 1) % self.apis.len();
+                }
+            }
+            if self.stop.load(Ordering::SeqCst) {
+                return at;
+            }
+            // A node that refuses does so at once: not in a circle.
+            self.pace.tick().await;
+        }
+    }
+
+    fn refused(&mut self, why: &str) {
+        let short: String = why.chars().take(120).collect();
+        *self.journal.refusals.entry(short).or_default() += 1;
+    }
+}

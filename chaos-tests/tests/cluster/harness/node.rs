@@ -1,0 +1,234 @@
+//! One node as a process of its own: configuration, start, kill -9, log.
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use super::{Api, SOON, conclave, eventually, ports};
+
+/// Lines of the log shown when a scenario fails.
+const SHOWN: usize = 80;
+
+/// A node, running or not. Killed when it is dropped.
+pub struct Node {
+    /// Its name for operators.
+    pub name: String,
+    /// Questions to its API, without a token.
+    pub api: Api,
+    /// URL of its API.
+    pub url: String,
+    /// URL of its operations listener.
+    pub operations: String,
+    folder: PathBuf,
+    probes: Api,
+    process: Option<Child>,
+}
+
+impl Node {
+    /// Writes certificate and configuration of a new node below `root`. `tls` holds the authority.
+    pub fn prepare(root: &Path, tls: &Path, name: &str, zone: &str) -> Self {
+        let folder = root.join(name);
+        let mut private = fs::DirBuilder::new();
+        private
+            .recursive(true)
+            .mode(0o700)
+            .create(folder.join("data"))
+            .expect("a data directory");
+        let made = Command::new(conclave())
+            .args([
+                "operator",
+                "tls",
+                "create-cert",
+                "-name",
+                name,
+                "-san",
+                "127.0.0.1",
+            ])
+            .arg("-ca-dir")
+            .arg(tls)
+            .arg("-out")
+            .arg(tls)
+            .output()
+            .expect("conclave runs");
+        assert!(
+            made.status.success(),
+            "no certificate: {}",
+            String::from_utf8_lossy(&made.stderr)
+        );
+        let ports = ports::free(3);
+        let [api, cluster, operations] = [0, 1, 2].map(|at| format!("127.0.0.1:{}", ports[at]));
+        let config = format!(
+            r#"
+            cluster_name       = "chaos"
+            zone               = "{zone}"
+            api_addr           = "https://{api}"
+            cluster_addr       = "https://{cluster}"
+            operations_address = "{operations}"
+            audit_directories  = ["{folder}"]
+            listener "tcp" {{
+              address         = "{api}"
+              cluster_address = "{cluster}"
+              tls_cert_file   = "{tls}/{name}.pem"
+              tls_key_file    = "{tls}/{name}-key.pem"
+            }}
+            storage "raft" {{
+              path    = "{folder}/data"
+              node_id = "{name}"
+            }}
+            "#,
+            folder = folder.display(),
+            tls = tls.display(),
+        );
+        fs::write(folder.join("conclave.hcl"), config).expect("a configuration file");
+        let ca = fs::read(tls.join("ca.pem")).expect("the authority");
+        let (url, operations) = (format!("https://{api}"), format!("http://{operations}"));
+        Self {
+            name: name.to_owned(),
+            api: Api::new(&url, &ca),
+            probes: Api::new(&operations, &ca),
+            url,
+            operations,
+            folder,
+            process: None,
+        }
+    }
+
+    /// Starts the process and waits until it answers. It dies with this test, however the test ends.
+    pub async fn start(&mut self) {
+        assert!(self.process.is_none(), "{} runs already", self.name);
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.log())
+            .expect("a log file");
+        let mut config = std::ffi::OsString::from("-config=");
+        config.push(self.folder.join("conclave.hcl"));
+        let process = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "--"])
+            .arg(conclave())
+            .arg("server")
+            .arg(config)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a log file"))
+            .stderr(log)
+            .spawn()
+            .expect("setpriv (of util-linux) starts");
+        self.process = Some(process);
+        let api = self.api.clone();
+        let what = format!("{} answers", self.name);
+        eventually(&what, SOON, async || {
+            self.assert_alive();
+            api.call("GET", "sys/seal-status", None).await
+        })
+        .await;
+    }
+
+    /// kill -9, and waits until the process is gone.
+    pub fn kill(&mut self) {
+        let mut process = self
+            .process
+            .take()
+            .unwrap_or_else(|| panic!("{} does not run", self.name));
+        process.kill().expect("a process that may be killed");
+        process.wait().expect("a process that ends");
+    }
+
+    /// Asks it to stop in order, and waits until it has.
+    pub async fn stop(&mut self) {
+        let mut process = self
+            .process
+            .take()
+            .unwrap_or_else(|| panic!("{} does not run", self.name));
+        let pid = Pid::from_child(&process);
+        kill_process(pid, Signal::TERM).expect("a process that may be told");
+        let what = format!("{} stops in order", self.name);
+        let status = eventually(&what, SOON, async || {
+            process.try_wait().expect("a child").ok_or("runs")
+        })
+        .await;
+        assert!(status.success(), "{} stops with {status}", self.name);
+    }
+
+    /// Whether the process is there.
+    pub fn runs(&self) -> bool {
+        self.process.is_some()
+    }
+
+    /// Fails if the process ended by itself.
+    pub fn assert_alive(&mut self) {
+        if let Some(status) = self
+            .process
+            .as_mut()
+            .and_then(|process| process.try_wait().expect("a child"))
+        {
+            panic!("{} ended by itself: {status}", self.name);
+        }
+    }
+
+    /// `sys/seal-status`, which always answers.
+    pub async fn seal_status(&self) -> Value {
+        self.api.get("sys/seal-status").await.body
+    }
+
+    /// Whether it holds no keys.
+    pub async fn is_sealed(&self) -> bool {
+        self.seal_status().await["sealed"]
+            .as_bool()
+            .expect("a truth value")
+    }
+
+    /// Revision and digest of what it has applied, from its operations listener.
+    pub async fn digest(&self) -> Result<(u64, String), String> {
+        let page = self.probes.page("digest").await?;
+        let digest: Value = serde_json::from_str(&page).map_err(|error| error.to_string())?;
+        let revision = digest["revision"].as_u64().ok_or("no revision")?;
+        Ok((revision, digest["digest"].as_str().ok_or("no digest")?.to_owned()))
+    }
+
+    /// Its numbers, from its operations listener.
+    pub async fn metrics(&self) -> String {
+        self.probes
+            .page("metrics")
+            .await
+            .expect("metrics are always served")
+    }
+
+    /// Everything this node ever wrote: data directory and log.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.join("log")
+    }
+
+    fn show_log(&self) {
+        let log = fs::read_to_string(self.log()).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        let shown = lines.get(lines.len().saturating_sub(SHOWN)..).unwrap_or_default();
+        eprintln!(
+            "--- {} ({}), last of {} lines\n{}",
+            self.name,
+            self.url,
+            lines.len(),
+            shown.join("\n")
+        );
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            // It may have ended already; nothing is left to do in either case.
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+        if std::thread::panicking() {
+            self.show_log();
+        }
+    }
+}

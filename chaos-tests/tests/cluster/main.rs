@@ -1,0 +1,20 @@
+//! Clusters of real processes under faults: what was acknowledged stays, what is sealed stays sealed, who is killed comes
+//! back. Knows the binary, its files and its API only.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    missing_docs
+)]
+
+mod canary;
+mod cas;
+mod clients;
+mod forms;
+mod harness;
+mod kill;
+mod members;
+mod restarts;
+mod seal;
