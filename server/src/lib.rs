@@ -5,6 +5,7 @@ mod address;
 pub mod config;
 pub mod dev;
 mod error;
+pub mod grpc;
 mod handler;
 pub mod hardening;
 pub mod http;

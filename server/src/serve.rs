@@ -10,6 +10,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
+use crate::grpc;
+use crate::handler::Handler;
 use crate::http::{self, Service, Surroundings};
 use crate::node::{CoreHandler, Node, NodeSettings};
 use crate::operations::{HttpMetrics, Probes};
@@ -67,10 +69,13 @@ impl Server {
             bound.push(http::listen(listener.address, tls, listener.http)?);
         }
         let node = Node::start(settings.node, &registry).await?;
+        let handler: Arc<dyn Handler> = Arc::new(CoreHandler(node.core.clone()));
+        let core = node.core.clone();
+        let ready = Arc::new(move || core.readiness().is_ok());
         let service = Service::new(Surroundings {
-            handler: Arc::new(CoreHandler(node.core.clone())),
+            grpc: Some(grpc::routes(handler.clone(), ready, stop.clone())?),
+            handler,
             metrics: metrics.clone(),
-            grpc: None,
             scratch: settings.scratch,
         });
         let mut addresses = Vec::new();

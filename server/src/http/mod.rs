@@ -24,6 +24,7 @@ pub use accept::{Listener, listen};
 pub use body::Body;
 pub use forwarded::Forwarding;
 pub use json::JsonLimits;
+pub(crate) use json::parse as parse_json;
 pub use proxy::Trust;
 pub use service::{Origin, Service, Source, Surroundings};
 
