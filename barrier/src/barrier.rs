@@ -4,7 +4,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use subtle::ConstantTimeEq;
+
 use crate::aead::Cipher;
+use crate::derive::{self, Label};
 use crate::envelope::{self, Envelope};
 use crate::mac::MacKey;
 use crate::{BarrierId, Entropy, Error, Keyring, NameSuite, SecretBytes};
@@ -25,6 +28,7 @@ struct Opened {
     token: MacKey,
     audit: MacKey,
     lease: MacKey,
+    snapshot: MacKey,
 }
 
 /// Ciphers made once, so that a request pays for no key derivation.
@@ -60,6 +64,10 @@ impl Barrier {
             token: MacKey::new(keyring.token_key())?,
             audit: MacKey::new(keyring.audit_key())?,
             lease: MacKey::new(keyring.lease_key())?,
+            snapshot: MacKey::new(&derive::subkey(
+                keyring.audit_key(),
+                Label::AuditVouchesForSnapshots,
+            )?)?,
             keyring,
         })))
     }
@@ -139,6 +147,19 @@ impl Barrier {
         self.0
             .audit
             .tag(&[&(salt.len() as u64).to_be_bytes(), salt, value])
+    }
+
+    /// The keyed hash that vouches for an operator's snapshot whose list of checksums is `sums`: whoever can write the
+    /// file but holds no keys cannot make one. Survives every rotation.
+    #[must_use]
+    pub fn snapshot_mac(&self, sums: &[u8]) -> [u8; 32] {
+        self.0.snapshot.tag(&[sums])
+    }
+
+    /// Whether `mac` is the keyed hash of `sums`; constant time.
+    #[must_use]
+    pub fn vouches_for_snapshot(&self, sums: &[u8], mac: &[u8; 32]) -> bool {
+        self.snapshot_mac(sums).ct_eq(mac).into()
     }
 
     /// The term that seals in `ring`.

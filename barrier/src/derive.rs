@@ -23,6 +23,8 @@ pub(crate) enum Label {
     DataWrapsRoot,
     /// Data key: its commitment, in the keyring.
     DataCommitment,
+    /// Audit key: vouches for operators' snapshots. It never rotates, so a snapshot is known for as long as its barrier.
+    AuditVouchesForSnapshots,
 }
 
 impl Label {
@@ -35,6 +37,7 @@ impl Label {
             Self::DataSealsValues => b"conclave barrier 1: data seals values",
             Self::DataWrapsRoot => b"conclave barrier 1: data wraps root",
             Self::DataCommitment => b"conclave barrier 1: data commitment",
+            Self::AuditVouchesForSnapshots => b"conclave barrier 1: audit vouches for snapshots",
         }
     }
 }

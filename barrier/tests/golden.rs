@@ -66,6 +66,7 @@ fn keyed_hashes() {
     golden!("token-hmac", barrier.token_hmac(b"s.token").to_vec());
     golden!("lease-hmac", barrier.lease_hmac(b"lease").to_vec());
     golden!("audit-hmac", barrier.audit_hmac(b"salt", b"value").to_vec());
+    golden!("snapshot-mac", barrier.snapshot_mac(b"sums").to_vec());
 }
 
 #[test]

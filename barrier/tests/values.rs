@@ -255,6 +255,7 @@ fn keyed_hashes_differ_by_purpose_and_survive_rotation() {
             b.lease_hmac(b"t"),
             b.audit_hmac(b"", b"t"),
             b.audit_hmac(b"t", b""),
+            b.snapshot_mac(b"t"),
         ]
     };
     assert_eq!(hashes(&before), hashes(&after));
@@ -265,6 +266,17 @@ fn keyed_hashes_differ_by_purpose_and_survive_rotation() {
     assert_ne!(hashes(&barrier(2)), all);
     // Where the salt ends is part of the hash.
     assert_ne!(before.audit_hmac(b"ab", b"c"), before.audit_hmac(b"a", b"bc"));
+}
+
+#[test]
+fn a_barrier_vouches_for_its_own_snapshots_only() {
+    let one = barrier(1);
+    let mut mac = one.snapshot_mac(b"sums");
+    assert!(one.vouches_for_snapshot(b"sums", &mac));
+    assert!(!one.vouches_for_snapshot(b"sumz", &mac));
+    assert!(!barrier(2).vouches_for_snapshot(b"sums", &mac));
+    mac[31] ^= 1;
+    assert!(!one.vouches_for_snapshot(b"sums", &mac));
 }
 
 proptest! {
