@@ -1,13 +1,25 @@
 //! The wire protocols as generated types: nothing here is written by hand, and nothing here has behaviour.
 
 /// The node-to-node protocol, package `conclave.internal`.
-#[allow(missing_docs, unused_qualifications, clippy::all, clippy::indexing_slicing, clippy::too_many_lines)]
+#[allow(
+    missing_docs,
+    unused_qualifications,
+    clippy::all,
+    clippy::indexing_slicing,
+    clippy::too_many_lines
+)]
 pub mod internal {
     tonic::include_proto!("conclave.internal");
 }
 
 /// The public protocol, package `conclave.v1`. Its messages may hold secrets, so they have no `Debug`.
-#[allow(missing_docs, unused_qualifications, clippy::all, clippy::indexing_slicing, clippy::too_many_lines)]
+#[allow(
+    missing_docs,
+    unused_qualifications,
+    clippy::all,
+    clippy::indexing_slicing,
+    clippy::too_many_lines
+)]
 pub mod v1 {
     tonic::include_proto!("conclave.v1");
 }

@@ -1,7 +1,8 @@
 //! The development server: one node in memory, initialized, unsealed, with kv-v2 at `secret/`, as Vault's `server -dev`. Not
 //! for secrets.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use serde_json::json;
 
@@ -12,7 +13,7 @@ use crate::error::Error;
 use crate::http;
 use crate::node::NodeSettings;
 use crate::serve::{ApiListener, ServeSettings, Server};
-use crate::tls::{Files, ensure_listener_cert};
+use crate::tls::{Files, Made};
 
 /// What a development server is told.
 #[derive(Debug, Clone, Default)]
@@ -36,7 +37,7 @@ pub struct DevServer {
     /// The one share, in hexadecimal.
     pub unseal_key: zeroize::Zeroizing<String>,
     /// The authority of its certificate, with TLS.
-    pub ca_cert: Option<std::path::PathBuf>,
+    pub ca_cert: Option<PathBuf>,
 }
 
 impl DevServer {
@@ -47,43 +48,9 @@ impl DevServer {
             .parse()
             .map_err(|_| Error::Settings(format!("{:?} is no address:port", options.listen_address)))?;
         let scheme = if options.tls { "https" } else { "http" };
-        let scratch = std::env::temp_dir();
-        let (tls, ca_cert) = if options.tls {
-            let dir = scratch.join(format!("conclave-dev-tls-{}", std::process::id()));
-            let sans = vec!["localhost".to_owned(), address.ip().to_string()];
-            let (issued, ca) = ensure_listener_cert(&dir, &sans)?;
-            let files = Files {
-                certificate: issued.certificate,
-                key: issued.key,
-                ..Files::default()
-            };
-            (Some(files), Some(ca))
-        } else {
-            (None, None)
-        };
-        let server = Server::start(ServeSettings {
-            node: NodeSettings {
-                data: None,
-                cluster_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-                cluster_addr: String::new(),
-                api_addr: format!("{scheme}://{address}"),
-                name: "dev".to_owned(),
-                zone: String::new(),
-                timings: Timings::default(),
-                core: conclave_core::Settings {
-                    storage_type: "inmem".to_owned(),
-                    ..Default::default()
-                },
-            },
-            listeners: vec![ApiListener {
-                address,
-                tls,
-                http: http::Settings::default(),
-            }],
-            operations: None,
-            scratch,
-        })
-        .await?;
+        let made = options.tls.then(|| certificate(address.ip())).transpose()?;
+        let (tls, ca_cert) = made.unzip();
+        let server = Server::start(settings(address, format!("{scheme}://{address}"), tls)).await?;
         let bound = server.addresses.first().copied().unwrap_or(address);
         let core = &server.node.core;
         let born = core
@@ -139,5 +106,45 @@ impl DevServer {
             *self.unseal_key,
             *self.root_token,
         )
+    }
+}
+
+/// A certificate for this run, and its authority's.
+fn certificate(ip: IpAddr) -> Result<(Files, PathBuf), Error> {
+    let dir = std::env::temp_dir().join(format!("conclave-dev-tls-{}", std::process::id()));
+    let names = vec!["localhost".to_owned(), ip.to_string()];
+    let (issued, ca) = Made { dir, names }.ensure()?;
+    let files = Files {
+        certificate: issued.certificate,
+        key: issued.key,
+        ..Files::default()
+    };
+    Ok((files, ca))
+}
+
+fn settings(address: SocketAddr, api_addr: String, tls: Option<Files>) -> ServeSettings {
+    ServeSettings {
+        node: NodeSettings {
+            data: None,
+            cluster_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            cluster_addr: String::new(),
+            api_addr,
+            name: "dev".to_owned(),
+            zone: String::new(),
+            timings: Timings::default(),
+            core: conclave_core::Settings {
+                storage_type: "inmem".to_owned(),
+                ..Default::default()
+            },
+        },
+        listeners: vec![ApiListener {
+            address,
+            tls,
+            http: http::Settings::default(),
+        }],
+        operations: None,
+        retry_join: Vec::new(),
+        pid_file: None,
+        scratch: std::env::temp_dir(),
     }
 }

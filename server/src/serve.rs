@@ -9,16 +9,56 @@ use futures::future::join_all;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::config::{self, RetryJoin};
 use crate::error::Error;
 use crate::grpc;
 use crate::handler::Handler;
+use crate::hardening;
 use crate::http::{self, Service, Surroundings};
-use crate::node::{CoreHandler, Node, NodeSettings};
-use crate::operations::{HttpMetrics, Probes};
+use crate::node::{CoreHandler, Node, NodeSettings, join};
+use crate::operations::{HttpMetrics, Probes, logs};
 use crate::tls::{Files, ServerTls};
 
 /// How long requests under way may take once the server is told to stop.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// What the command line says about a server.
+#[derive(Debug, Clone, Default)]
+pub struct ServeOptions {
+    /// Configuration files and directories of them, in order.
+    pub config: Vec<String>,
+    /// Least level that is logged; empty for the configuration's.
+    pub log_level: String,
+    /// Form of the log, `standard` or `json`; empty for the configuration's.
+    pub log_format: String,
+}
+
+/// Runs a server from its configuration files to its end.
+pub async fn run(options: ServeOptions) -> Result<(), Error> {
+    let (config, warnings) = config::load(&options.config)?;
+    let or = |given: &str, configured: &str| if given.is_empty() { configured } else { given }.to_owned();
+    let level = logs::start(
+        logs::level(&or(&options.log_level, config.log_level()))?,
+        logs::format(&or(&options.log_format, config.log_format()))?,
+    )?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    hardening::harden()?;
+    let server = Server::start(config.into_settings()?).await?;
+    // As in Vault, the files' level counts from then on.
+    let reload = move || match config::load(&options.config)
+        .and_then(|(config, _)| logs::level(config.log_level()))
+    {
+        Ok(wanted) => {
+            if let Err(error) = level.set(wanted) {
+                tracing::warn!(%error, "the level of the log stays as it was");
+            }
+        }
+        Err(error) => tracing::warn!(%error, "the configuration is not usable; what was read at start stays"),
+    };
+    server.on_hang_up(reload).run().await
+}
 
 /// Everything a server is told.
 pub struct ServeSettings {
@@ -28,6 +68,10 @@ pub struct ServeSettings {
     pub listeners: Vec<ApiListener>,
     /// Where probes and metrics are served, if anywhere.
     pub operations: Option<SocketAddr>,
+    /// Whom to ask for admission while the node belongs to no cluster.
+    pub retry_join: Vec<RetryJoin>,
+    /// Where to write the number of this process while it serves.
+    pub pid_file: Option<PathBuf>,
     /// Where request bodies too large for memory go.
     pub scratch: PathBuf,
 }
@@ -50,6 +94,9 @@ pub struct Server {
     pub addresses: Vec<SocketAddr>,
     stop: CancellationToken,
     tasks: Vec<tokio::task::JoinHandle<()>>,
+    certificates: Vec<Arc<ServerTls>>,
+    reload: Box<dyn FnMut() + Send>,
+    _pid_file: Option<PidFile>,
 }
 
 impl Server {
@@ -59,12 +106,15 @@ impl Server {
         let metrics = Arc::new(HttpMetrics::new(&registry)?);
         let stop = CancellationToken::new();
         let mut bound = Vec::new();
+        let mut certificates = Vec::new();
         let mut tasks = Vec::new();
         for listener in settings.listeners {
             let tls = listener.tls.map(ServerTls::load).transpose()?;
             if let Some(tls) = &tls {
-                metrics.certificate_ends(tls.not_after()?);
-                tasks.push(tokio::spawn(tls.clone().watch(stop.clone())));
+                let metrics = metrics.clone();
+                let ends = move |end| metrics.certificate_ends(end);
+                tasks.push(tokio::spawn(tls.clone().watch(stop.clone(), ends)));
+                certificates.push(tls.clone());
             }
             bound.push(http::listen(listener.address, tls, listener.http)?);
         }
@@ -91,22 +141,67 @@ impl Server {
             let probes = Probes::bind(address, node.core.clone(), metrics).await?;
             tasks.push(tokio::spawn(probes.serve(stop.clone())));
         }
+        if !settings.retry_join.is_empty() {
+            let asking = join::until_admitted(node.core.clone(), settings.retry_join, stop.clone());
+            tasks.push(tokio::spawn(asking));
+        }
+        let pid_file = settings.pid_file.map(PidFile::write).transpose()?;
         Ok(Self {
             node,
             addresses,
             stop,
             tasks,
+            certificates,
+            reload: Box::new(|| {}),
+            _pid_file: pid_file,
         })
     }
 
+    /// What else to do when the process is told to read its files again (SIGHUP).
+    #[must_use]
+    pub fn on_hang_up(self, reload: impl FnMut() + Send + 'static) -> Self {
+        Self {
+            reload: Box::new(reload),
+            ..self
+        }
+    }
+
     /// Serves until the process is told to stop, then stops in order.
-    pub async fn run(self) -> Result<(), Error> {
+    pub async fn run(mut self) -> Result<(), Error> {
+        let listen = |kind| signal(kind).map_err(|error| Error::Settings(format!("signals: {error}")));
+        let mut terminate = listen(SignalKind::terminate())?;
+        let mut interrupt = listen(SignalKind::interrupt())?;
+        let mut hang_up = listen(SignalKind::hangup())?;
+        let mut watchdog = watchdog();
         // Ready: a supervisor that waits for it may go on. Without one this does nothing.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-        told_to_stop().await?;
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hang_up.recv() => {
+                    self.reload_certificates();
+                    (self.reload)();
+                }
+                _ = watchdog.tick() => {
+                    let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+                }
+            }
+        }
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         self.stop().await;
         Ok(())
+    }
+
+    fn reload_certificates(&self) {
+        for certificate in &self.certificates {
+            match certificate.reload() {
+                Ok(()) => tracing::info!("the listener's certificate was read again"),
+                Err(error) => {
+                    tracing::warn!(%error, "the listener's certificate is not usable; the old one stays")
+                }
+            }
+        }
     }
 
     /// Takes no more requests, lets those under way end, hands leadership over, stops the node.
@@ -119,12 +214,28 @@ impl Server {
     }
 }
 
-async fn told_to_stop() -> Result<(), Error> {
-    let listen = |kind| signal(kind).map_err(|error| Error::Settings(format!("signals: {error}")));
-    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// Ticks twice as often as the supervisor asks to hear of us; without one that asks, hardly ever.
+fn watchdog() -> tokio::time::Interval {
+    const NEVER: Duration = Duration::from_secs(3600);
+    let asked = sd_notify::watchdog_enabled().filter(|asked| !asked.is_zero());
+    tokio::time::interval(asked.map_or(NEVER, |asked| asked / 2))
+}
+
+/// A file with the number of this process; removed when dropped.
+struct PidFile(PathBuf);
+
+impl PidFile {
+    fn write(path: PathBuf) -> Result<Self, Error> {
+        std::fs::write(&path, format!("{}\n", std::process::id()))
+            .map_err(Error::file("cannot write", &path))?;
+        Ok(Self(path))
     }
-    Ok(())
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.0) {
+            tracing::warn!(path = %self.0.display(), %error, "cannot remove the pid file");
+        }
+    }
 }

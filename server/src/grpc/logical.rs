@@ -79,11 +79,7 @@ async fn encode(body: Body) -> Result<v1::LogicalResponse, Status> {
             content_type: content_type.to_owned(),
             ..Default::default()
         },
-        Body::File { path, .. } => {
-            // A file to be sent is removed by whoever does not send it.
-            drop(crate::http::Body::file(path).await);
-            return Err(status::unsupported("files are sent by HTTP only"));
-        }
+        Body::File { .. } => return Err(status::unsupported("files are sent by HTTP only")),
     })
 }
 

@@ -79,7 +79,7 @@ impl Listener {
             let (tcp, peer) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    after_error(&error).await;
+                    after_accept_error(&error).await;
                     continue;
                 }
             };
@@ -126,7 +126,8 @@ async fn run(context: Context, tcp: TcpStream, peer: SocketAddr) {
     }
 }
 
-async fn after_error(error: &io::Error) {
+/// Waits as long as an error of `accept` asks for: the loop must neither end nor spin.
+pub(crate) async fn after_accept_error(error: &io::Error) {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     // The connection died before it was taken: the next one may be fine.
     if matches!(

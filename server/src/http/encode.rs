@@ -48,7 +48,7 @@ pub async fn response(response: core::Response, health: &Map<String, Value>) -> 
             Ok(status) => typed(status, content_type, Body::bytes(bytes)),
             Err(_) => failure(Refusal::Broken.into()),
         },
-        core::Body::File { content_type, path } => match Body::file(path).await {
+        core::Body::File { content_type, file } => match Body::file(file.into_path()).await {
             Ok(body) => typed(StatusCode::OK, content_type, body),
             Err(error) => {
                 tracing::error!(%error, "cannot open a file to send");

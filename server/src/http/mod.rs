@@ -20,6 +20,7 @@ mod watch;
 
 use std::time::Duration;
 
+pub(crate) use accept::after_accept_error;
 pub use accept::{Listener, listen};
 pub use body::Body;
 pub use forwarded::Forwarding;

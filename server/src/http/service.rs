@@ -240,6 +240,7 @@ impl Service {
         {
             return Ok(encode::failure(Failure::from(error)));
         }
+        self.surroundings.handler.observe();
         let text = self.surroundings.metrics.text().map_err(|_| Refusal::Broken)?;
         Ok(encode::typed(
             StatusCode::OK,

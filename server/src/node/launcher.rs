@@ -19,6 +19,9 @@ use conclave_raft::{NodeRecord, PeerHandler, Replica};
 use crate::error::Error;
 use crate::node::{DataDir, NodeSettings, ask};
 
+/// Where the log and the state are kept.
+type Stores = (Arc<dyn LogBackend>, Arc<dyn Store>);
+
 /// Threads that replication runs on.
 const THREADS: usize = 2;
 
@@ -155,7 +158,7 @@ impl NodeLauncher {
         Ok(Arc::new(replica))
     }
 
-    fn stores(&self) -> Result<(Arc<dyn LogBackend>, Arc<dyn Store>), Error> {
+    fn stores(&self) -> Result<Stores, Error> {
         if self.in_memory {
             return Ok((Arc::new(MemoryLog::default()), Arc::new(MemoryStore::default())));
         }

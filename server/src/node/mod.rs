@@ -3,6 +3,7 @@
 
 mod ask;
 mod disk;
+pub(crate) mod join;
 mod launcher;
 
 use std::net::SocketAddr;
@@ -77,5 +78,9 @@ pub struct CoreHandler(pub Arc<Core>);
 impl Handler for CoreHandler {
     fn handle(&self, request: Request) -> BoxFuture<'_, Result<Response, conclave_core::Error>> {
         Box::pin(self.0.handle(request))
+    }
+
+    fn observe(&self) {
+        self.0.observe();
     }
 }

@@ -51,7 +51,11 @@ pub fn start(level: LevelFilter, format: Format) -> Result<Level, Error> {
 /// Libraries repeat themselves while a peer is away and list their settings at each start: of them only errors are
 /// kept, unless more is asked for than usual.
 fn own_voices(level: LevelFilter) -> Targets {
-    let libraries = if level > LevelFilter::INFO { level } else { LevelFilter::ERROR };
+    let libraries = if level > LevelFilter::INFO {
+        level
+    } else {
+        LevelFilter::ERROR
+    };
     Targets::new()
         .with_default(LevelFilter::TRACE)
         .with_target("openraft", libraries)
@@ -61,15 +65,24 @@ fn own_voices(level: LevelFilter) -> Targets {
         .with_target("hyper", libraries)
 }
 
-/// Reads a level as Vault writes it. `None` for others.
-pub fn level(text: &str) -> Option<LevelFilter> {
-    Some(match text.trim().to_ascii_lowercase().as_str() {
+/// Reads a level as Vault writes it.
+pub fn level(text: &str) -> Result<LevelFilter, Error> {
+    Ok(match text.trim().to_ascii_lowercase().as_str() {
         "trace" => LevelFilter::TRACE,
         "debug" => LevelFilter::DEBUG,
         "" | "info" | "notice" => LevelFilter::INFO,
         "warn" | "warning" => LevelFilter::WARN,
         "err" | "error" => LevelFilter::ERROR,
         "off" => LevelFilter::OFF,
-        _ => return None,
+        _ => return Err(Error::Settings(format!("unknown log level {text:?}"))),
     })
+}
+
+/// Reads a form as Vault writes it.
+pub fn format(text: &str) -> Result<Format, Error> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "" | "standard" => Ok(Format::Standard),
+        "json" => Ok(Format::Json),
+        _ => Err(Error::Settings(format!("unknown log format {text:?}"))),
+    }
 }

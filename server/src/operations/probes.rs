@@ -23,6 +23,7 @@ use conclave_core::Core;
 
 use super::HttpMetrics;
 use crate::error::Error;
+use crate::http::after_accept_error;
 
 /// Connections at a time.
 const MAX_CONNECTIONS: usize = 64;
@@ -73,7 +74,14 @@ impl Probes {
                 () = stop.cancelled() => return,
                 accepted = self.tcp.accept() => accepted,
             };
-            let (Ok((tcp, _)), Ok(permit)) = (accepted, room.clone().try_acquire_owned()) else {
+            let tcp = match accepted {
+                Ok((tcp, _)) => tcp,
+                Err(error) => {
+                    after_accept_error(&error).await;
+                    continue;
+                }
+            };
+            let Ok(permit) = room.clone().try_acquire_owned() else {
                 continue;
             };
             let answers = self.answers.clone();
@@ -111,10 +119,7 @@ impl Answers {
                 }
             }
             "/digest" => self.digest().await,
-            _ => text(
-                StatusCode::NOT_FOUND,
-                "paths: /livez /readyz /metrics /digest\n",
-            ),
+            _ => text(StatusCode::NOT_FOUND, "paths: /livez /readyz /metrics /digest\n"),
         }
     }
 

@@ -108,22 +108,34 @@ pub fn create_cert(ca_dir: &Path, out: &Path, name: &str, sans: &[String]) -> Re
     Ok(issued)
 }
 
-/// The certificate of a listener that was given none: made in `dir` at first start together with an authority, and made
-/// anew when it nears its end or lacks one of `sans`. Gives the certificate and the path of the authority's.
-pub fn ensure_listener_cert(dir: &Path, sans: &[String]) -> Result<(Issued, PathBuf), Error> {
-    const NAME: &str = "listener";
-    let ca = dir.join("ca.pem");
-    if !ca.exists() {
-        create_ca(dir)?;
+/// The certificate of a listener that was given none: made at first start together with an authority, and made anew when
+/// it nears its end or lacks a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Made {
+    /// Where certificate and authority are kept.
+    pub dir: PathBuf,
+    /// Names and addresses it must be valid for.
+    pub names: Vec<String>,
+}
+
+impl Made {
+    /// Makes what is missing. Gives the certificate and the path of the authority's.
+    pub fn ensure(&self) -> Result<(Issued, PathBuf), Error> {
+        const NAME: &str = "listener";
+        let ca = self.dir.join("ca.pem");
+        if !ca.exists() {
+            create_ca(&self.dir)?;
+        }
+        let issued = Issued {
+            certificate: self.dir.join(format!("{NAME}.pem")),
+            key: self.dir.join(format!("{NAME}-key.pem")),
+        };
+        let there = issued.key.exists() && issued.certificate.exists();
+        if !(there && serves(&issued.certificate, &self.names)?) {
+            create_cert(&self.dir, &self.dir, NAME, &self.names)?;
+        }
+        Ok((issued, ca))
     }
-    let issued = Issued {
-        certificate: dir.join(format!("{NAME}.pem")),
-        key: dir.join(format!("{NAME}-key.pem")),
-    };
-    if !(issued.key.exists() && issued.certificate.exists() && serves(&issued.certificate, sans)?) {
-        create_cert(dir, dir, NAME, sans)?;
-    }
-    Ok((issued, ca))
 }
 
 /// When the first certificate of a PEM file ends, in seconds since the Unix epoch.
@@ -274,13 +286,17 @@ mod tests {
     #[test]
     fn a_listeners_certificate_is_kept_until_it_lacks_a_name() {
         let dir = tempfile::tempdir().unwrap();
-        let one = ["localhost".to_owned()];
-        let (issued, ca) = ensure_listener_cert(dir.path(), &one).unwrap();
+        let mut made = Made {
+            dir: dir.path().to_owned(),
+            names: vec!["localhost".to_owned()],
+        };
+        let (issued, ca) = made.ensure().unwrap();
         let first = fs::read(&issued.certificate).unwrap();
         let authority = fs::read(&ca).unwrap();
-        ensure_listener_cert(dir.path(), &one).unwrap();
+        made.ensure().unwrap();
         assert_eq!(fs::read(&issued.certificate).unwrap(), first);
-        ensure_listener_cert(dir.path(), &["localhost".to_owned(), "10.0.0.1".to_owned()]).unwrap();
+        made.names.push("10.0.0.1".to_owned());
+        made.ensure().unwrap();
         assert_ne!(fs::read(&issued.certificate).unwrap(), first);
         assert_eq!(
             fs::read(&ca).unwrap(),

@@ -4,5 +4,5 @@
 mod authority;
 mod reload;
 
-pub use authority::{Issued, create_ca, create_cert, ensure_listener_cert};
+pub use authority::{Issued, Made, create_ca, create_cert};
 pub use reload::{Files, ServerTls};

@@ -13,7 +13,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 use tokio_util::sync::CancellationToken;
 
-use super::authority::{certificates, not_after, private_key};
+use super::authority::{Made, certificates, not_after, private_key};
 use crate::Error;
 
 /// How often the files' times of change are looked at.
@@ -36,6 +36,8 @@ pub struct Files {
     pub only_tls12: bool,
     /// TLS 1.2 suites by their IANA names; empty for all. TLS 1.3 suites are not chosen, as in Go.
     pub suites: Vec<String>,
+    /// How certificate and key are made, if they are ours: they are made anew before they end.
+    pub made: Option<Made>,
 }
 
 /// TLS settings in use, replaced when the files change.
@@ -75,8 +77,11 @@ impl ServerTls {
         Ok(())
     }
 
-    /// Reads the files again if they changed. Whether they did.
+    /// Reads the files again if they changed, after making anew what is ours and ends soon. Whether they did.
     pub fn reload_if_changed(&self) -> Result<bool, Error> {
+        if let Some(made) = &self.files.made {
+            made.ensure()?;
+        }
         let now = changed(&self.files);
         if *self.seen.lock() == now {
             return Ok(false);
@@ -84,8 +89,8 @@ impl ServerTls {
         self.reload().map(|()| true)
     }
 
-    /// Looks for changes until `stop`.
-    pub async fn watch(self: Arc<Self>, stop: CancellationToken) {
+    /// Looks for changes until `stop`; `ends` hears when the certificate in use ends, in seconds since the Unix epoch.
+    pub async fn watch(self: Arc<Self>, stop: CancellationToken, ends: impl Fn(i64) + Send) {
         let mut ticks = tokio::time::interval(POLL);
         loop {
             tokio::select! {
@@ -97,8 +102,11 @@ impl ServerTls {
                 Ok(false) => {}
                 // Certificate and key are replaced one after the other: the next look may find them whole.
                 Err(error) => {
-                    tracing::warn!(%error, "the listener's new certificate is not usable; the old one stays")
+                    tracing::warn!(%error, "the listener's new certificate is not usable; the old one stays");
                 }
+            }
+            if let Ok(end) = self.not_after() {
+                ends(end);
             }
         }
     }

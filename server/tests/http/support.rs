@@ -12,7 +12,7 @@ use conclave_server::operations::HttpMetrics;
 use conclave_server::tls::{Files, ServerTls, create_ca, create_cert};
 use futures::future::BoxFuture;
 use serde_json::{Map, Value, json};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -98,6 +98,8 @@ impl Handler for Script {
             })
         })
     }
+
+    fn observe(&self) {}
 }
 
 fn echo(request: &Request) -> Map<String, Value> {
@@ -260,7 +262,3 @@ pub async fn send(server: &Server, method: &str, target: &str, headers: &str, bo
     bytes.extend_from_slice(body);
     exchange(server, &bytes).await
 }
-
-/// Any byte stream.
-pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}

@@ -1,17 +1,8 @@
 //! What a client can get wrong about a connection: too slow, too many, the wrong protocol; and how connections end.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
-
-mod support;
-
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::{PATIENCE, Server, body, exchange, get, read_all, read_one, send, start, status};
 use bytes::Bytes;
 use conclave_server::Networks;
 use conclave_server::http::{Forwarding, Settings, Timeouts, Trust};
@@ -20,7 +11,6 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::crypto::aws_lc_rs;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
-use support::{PATIENCE, Server, body, exchange, get, read_all, read_one, send, start, status};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -392,7 +382,12 @@ async fn proxies_speak_for_clients_only_when_listed() {
         status(&exchange(&ignored, format!("{header}{request}\r\n").as_bytes()).await),
         400
     );
+}
 
+#[tokio::test]
+async fn forwarded_addresses_count_only_from_listed_proxies() {
+    let local = Networks::parse(&["127.0.0.0/8"]).unwrap();
+    let other = Networks::parse(&["10.0.0.0/8"]).unwrap();
     let forwarding = Forwarding {
         authorized: local,
         ..Forwarding::default()

@@ -1,16 +1,6 @@
 //! Everything a client can get wrong about one request, through a real socket, with the exact status it gets.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
-
-mod support;
-
+use crate::support::{body, exchange, get, read_one, send, start, status};
 use conclave_server::http::Settings;
-use support::{body, exchange, get, read_one, send, start, status};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 

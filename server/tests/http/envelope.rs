@@ -1,17 +1,7 @@
 //! The shapes clients see, as the real `bao` 2.7.2 answers them.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
-
-mod support;
-
+use crate::support::{body, get, leader, send, start, start_with, status};
 use conclave_core::Health;
 use conclave_server::http::Settings;
-use support::{body, get, leader, send, start, start_with, status};
 
 #[tokio::test]
 async fn envelopes() {

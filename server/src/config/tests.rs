@@ -1,0 +1,273 @@
+//! What files say and what becomes of it: good ones, mistakes with their place, merging, environment.
+
+use std::path::Path;
+
+use super::*;
+use crate::http::Trust;
+
+const GOOD: &str = r#"
+    cluster_addr = "https://127.0.0.1:8201"
+    api_addr = "https://127.0.0.1:8200"
+    zone = "a"
+    disable_mlock = true
+    listener "tcp" { address = "127.0.0.1:8200" tls_disable = true http_idle_timeout = "7s" }
+    storage "raft" { path = "/data" node_id = "one" }
+"#;
+
+fn read_text(text: &str) -> Result<(Config, Vec<String>), Error> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("node.hcl");
+    std::fs::write(&path, text).unwrap();
+    let (config, warnings) = read(&[path.to_string_lossy().into_owned()])?;
+    config.check()?;
+    Ok((config, warnings))
+}
+
+fn with_listener(inside: &str) -> Result<TcpListener, Error> {
+    let text = format!("storage \"inmem\" {{}}\nlistener \"tcp\" {{\n{inside}\n}}");
+    read_text(&text).map(|(config, _)| config.listeners.into_iter().next().unwrap())
+}
+
+#[test]
+fn a_usual_file() {
+    let (config, warnings) = read_text(GOOD).unwrap();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    let settings = config.into_settings().unwrap();
+    assert_eq!(settings.node.cluster_addr, "127.0.0.1:8201");
+    assert_eq!(settings.node.cluster_listen.to_string(), "127.0.0.1:8201");
+    assert_eq!(
+        (settings.node.name.as_str(), settings.node.zone.as_str()),
+        ("one", "a")
+    );
+    let listener = settings.listeners.first().unwrap();
+    assert!(listener.tls.is_none());
+    assert_eq!(listener.http.timeouts.idle, Duration::from_secs(7));
+    assert_eq!(settings.operations.unwrap().to_string(), "127.0.0.1:8202");
+}
+
+#[test]
+fn json_says_the_same() {
+    let (config, _) = read_text(
+        r#"{"cluster_addr": "https://127.0.0.1:8201", "storage": {"raft": {"path": "/data"}},
+            "listener": [{"tcp": {"address": "127.0.0.1:1", "tls_disable": "1"}}, {"tcp": {"tls_disable": 1}}]}"#,
+    )
+    .unwrap();
+    let ports: Vec<u16> = config
+        .listeners
+        .iter()
+        .map(|listener| listener.address.port())
+        .collect();
+    assert_eq!(ports, [1, 8200]);
+}
+
+#[test]
+fn mistakes_are_named_with_their_place() {
+    for (text, expected) in [
+        (
+            "api_adr = \"x\"",
+            ":1:1: unknown key \"api_adr\"; did you mean api_addr?",
+        ),
+        (
+            "\n  listener \"unix\" {}",
+            ":2:3: listener \"unix\" is not supported",
+        ),
+        (
+            "plugin_directory = \"/x\"",
+            "plugin_directory is not supported: engines are compiled in",
+        ),
+        (
+            "storage \"file\" { path = \"x\" }",
+            "storage \"file\" is not supported",
+        ),
+        ("storage \"raft\" { }", "storage \"raft\" needs a path"),
+        (
+            "storage \"raft\" { path = \"x\" retry_join { leader_api_addr = \"y\" } }",
+            "needs a join_token_file",
+        ),
+        (
+            "storage \"raft\" { path = \"x\" retry_join { auto_join = \"y\" } }",
+            "auto_join is not supported",
+        ),
+        (
+            "storage \"inmem\" {}\nstorage \"inmem\" {}",
+            "storage is set twice",
+        ),
+        (
+            "default_lease_ttl = \"soon\"",
+            "default_lease_ttl must be a duration",
+        ),
+        ("seal \"awskms\" {}", "seal \"awskms\" is not supported"),
+        (
+            "telemetry { statsd_adress = \"x\" }",
+            "did you mean statsd_address?",
+        ),
+        (
+            "enable_unauthenticated_access = [\"everything\"]",
+            "\"everything\" is not known",
+        ),
+        ("api_addr = \"https://x\"", "no listener"),
+        ("listener \"tcp\" {}", "no storage"),
+        (
+            "listener \"tcp\" {}\nstorage \"raft\" { path = \"x\" }",
+            "cluster_addr is required",
+        ),
+        ("a = [", ":1:"),
+    ] {
+        let error = read_text(text).unwrap_err().to_string();
+        assert!(error.contains(expected), "{text}: {error}");
+    }
+}
+
+#[test]
+fn listeners_are_checked() {
+    for (inside, expected) in [
+        (
+            "tls_cert_fil = \"x\"",
+            ":3:1: unknown key \"tls_cert_fil\"; did you mean tls_cert_file?",
+        ),
+        ("tls_cert_file = \"x\"", "go together"),
+        ("tls_min_version = \"tls10\"", "TLS below 1.2 is not spoken"),
+        (
+            "tls_min_version = \"tls13\"\ntls_max_version = \"tls12\"",
+            "above",
+        ),
+        (
+            "tls_require_and_verify_client_cert = true",
+            "needs a tls_client_ca_file",
+        ),
+        ("proxy_protocol_behavior = \"sometimes\"", "must be use_always"),
+        (
+            "proxy_protocol_behavior = \"deny_unauthorized\"",
+            "needs proxy_protocol_authorized_addrs",
+        ),
+        (
+            "x_forwarded_for_authorized_addrs = \"10.0.0.0/99\"",
+            "neither an IP address nor a CIDR block",
+        ),
+        ("x_forwarded_for_hop_skips = -1", "must not be negative"),
+        ("max_request_size = -1", "requests are always bounded"),
+        ("address = \"127.0.0.1\"", "must be an address and a port"),
+        ("tls_disable = \"perhaps\"", "must be true or false"),
+        ("custom_response_headers { default = {} }", "is not supported"),
+    ] {
+        let error = with_listener(inside).unwrap_err().to_string();
+        assert!(error.contains(expected), "{inside}: {error}");
+    }
+}
+
+#[test]
+fn listeners_say_what_they_mean() {
+    let listener = with_listener(
+        r#"
+        address = "127.0.0.1:9000"
+        tls_disable = "true"
+        max_request_size = 1000
+        max_request_json_memory = 2000
+        max_request_duration = "5s"
+        proxy_protocol_behavior = "allow_authorized"
+        proxy_protocol_authorized_addrs = "10.0.0.1, 10.0.0.2"
+        x_forwarded_for_authorized_addrs = ["10.0.0.0/8"]
+        x_forwarded_for_hop_skips = "1"
+        x_forwarded_for_reject_not_present = false
+        disable_unauthed_rekey_endpoints = false
+        telemetry { unauthenticated_metrics_access = true }
+        "#,
+    )
+    .unwrap();
+    assert!(
+        listener.tls_disable && listener.unauthenticated_rekey && !listener.unauthenticated_generate_root
+    );
+    assert_eq!(listener.cluster_address().to_string(), "127.0.0.1:9001");
+    assert_eq!(listener.max_request_duration, Some(Duration::from_secs(5)));
+    let http = listener.http;
+    assert_eq!(
+        (http.max_body, http.json.memory, http.open_metrics),
+        (1000, 2000, true)
+    );
+    assert!(
+        matches!(http.proxy, Trust::Listed(ref networks) if networks.contains("10.0.0.2".parse().unwrap()))
+    );
+    let forwarding = http.forwarding;
+    assert!(forwarding.trusts("10.9.9.9".parse().unwrap()) && forwarding.hop_skips == 1);
+    assert!(!forwarding.reject_not_present && forwarding.reject_not_authorized);
+}
+
+#[test]
+fn directories_are_merged_in_order_of_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let put = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    put(
+        "20.json",
+        r#"{"zone": "late", "listener": {"tcp": {"address": "127.0.0.1:2", "tls_disable": true}}}"#,
+    );
+    put(
+        "10.hcl",
+        "zone = \"early\"\nstorage \"inmem\" {}\nlistener \"tcp\" { address = \"127.0.0.1:1\" }",
+    );
+    put("notes.txt", "not read");
+    let (config, _) = read(&[dir.path().to_string_lossy().into_owned()]).unwrap();
+    assert_eq!(config.zone.as_deref(), Some("late"));
+    let ports: Vec<u16> = config
+        .listeners
+        .iter()
+        .map(|listener| listener.address.port())
+        .collect();
+    assert_eq!(ports, [1, 2]);
+    let missing = dir.path().join("missing.hcl").to_string_lossy().into_owned();
+    assert!(read(&[missing]).is_err() && read(&[]).is_err());
+}
+
+#[test]
+fn the_environment_overrules_files() {
+    let (mut config, _) = read_text(GOOD).unwrap();
+    config.overrule(|name| {
+        let value = match name {
+            "VAULT_API_ADDR" => "https://vault",
+            "BAO_API_ADDR" => "https://bao",
+            "CONCLAVE_API_ADDR" => "https://conclave",
+            "VAULT_RAFT_NODE_ID" => "two",
+            "BAO_RAFT_PATH" => "/elsewhere",
+            "BAO_CLUSTER_ADDR" => "",
+            _ => return None,
+        };
+        Some(value.to_owned())
+    });
+    assert_eq!(config.api_addr.as_deref(), Some("https://conclave"));
+    assert_eq!(
+        config.cluster_addr.as_deref(),
+        Some("https://127.0.0.1:8201"),
+        "an empty variable says nothing"
+    );
+    let Some(Storage::Raft { path, node_id, .. }) = config.storage else {
+        panic!("raft")
+    };
+    assert_eq!(
+        (path.as_path(), node_id.as_deref()),
+        (Path::new("/elsewhere"), Some("two"))
+    );
+}
+
+#[test]
+fn a_listener_on_all_addresses_is_reached_by_name() {
+    let text = "cluster_addr = \"https://h:8201\"\nstorage \"raft\" { path = \"/x\" }\nlistener \"tcp\" { address = \":8200\" tls_disable = 1 }";
+    let settings = read_text(text).unwrap().0.into_settings().unwrap();
+    assert!(
+        !settings.node.api_addr.contains("0.0.0.0"),
+        "{}",
+        settings.node.api_addr
+    );
+    assert!(settings.node.api_addr.starts_with("http://") && settings.node.api_addr.ends_with(":8200"));
+}
+
+#[test]
+fn validation_reads_certificates() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("node.hcl");
+    let text = format!(
+        "storage \"inmem\" {{}}\nlistener \"tcp\" {{ tls_cert_file = \"{0}/c.pem\" tls_key_file = \"{0}/k.pem\" }}",
+        dir.path().display()
+    );
+    std::fs::write(&config, text).unwrap();
+    let error = validate(&[config.to_string_lossy().into_owned()]).unwrap_err();
+    assert!(matches!(error, Error::Tls(_)), "{error}");
+}

@@ -1,0 +1,62 @@
+//! `retry_join`: a node that belongs to no cluster asks the members it was told of, again and again, until one admits it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use conclave_core::{Core, Request, Verb};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::RetryJoin;
+
+/// Pause between rounds over all members.
+const PAUSE: Duration = Duration::from_secs(2);
+/// Longest token file.
+const MAX_TOKEN_BYTES: usize = 1024;
+
+/// Asks until the node belongs to a cluster or `stop`.
+pub async fn until_admitted(core: Arc<Core>, members: Vec<RetryJoin>, stop: CancellationToken) {
+    let mut said = String::new();
+    loop {
+        for member in &members {
+            if matches!(core.is_initialized(), Ok(true)) {
+                return;
+            }
+            match ask(&core, member).await {
+                Ok(()) => {
+                    tracing::info!("this node was admitted to its cluster");
+                    return;
+                }
+                // The same reason every two seconds helps nobody.
+                Err(reason) if reason == said => {}
+                Err(reason) => {
+                    tracing::warn!(reason, "not admitted to a cluster yet");
+                    said = reason;
+                }
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(PAUSE) => {}
+        }
+    }
+}
+
+async fn ask(core: &Arc<Core>, member: &RetryJoin) -> Result<(), String> {
+    let file = member.token_file.display();
+    let token = tokio::fs::read_to_string(&member.token_file).await;
+    let token = token.map_err(|error| format!("{file}: {error}"))?;
+    let token = token.trim();
+    if token.is_empty() || token.len() > MAX_TOKEN_BYTES {
+        return Err(format!("{file} holds no join token"));
+    }
+    let mut request = Request::new(Verb::Write, "sys/storage/raft/join");
+    request.data.clone_from(&member.target);
+    request
+        .data
+        .insert("join_token".to_owned(), Value::String(token.to_owned()));
+    core.handle(request)
+        .await
+        .map(|_| ())
+        .map_err(|error| error.to_string())
+}

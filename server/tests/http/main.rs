@@ -1,0 +1,13 @@
+//! The public port through real sockets, with a scripted handler behind it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+mod bad_input;
+mod connections;
+mod envelope;
+mod support;
