@@ -2,7 +2,7 @@
 
 use conclave_server::dev::{DevOptions, DevServer};
 use conclave_server::operations::logs;
-use conclave_server::serve::Server;
+use conclave_server::serve::ServeOptions;
 use conclave_server::{Error, hardening};
 
 use super::Command;
@@ -126,7 +126,7 @@ async fn run_dev(cx: &mut Cx, parsed: &ServerArgs, options: &DevArgs) -> Result<
     } else {
         &parsed.log_level
     };
-    start_log(level, &parsed.log_format)?;
+    logs::start(logs::level(level)?, logs::format(&parsed.log_format)?)?;
     hardening::harden()?;
     let dev = DevServer::start(DevOptions {
         listen_address: options.listen_address.clone(),
@@ -147,33 +147,11 @@ async fn run_dev(cx: &mut Cx, parsed: &ServerArgs, options: &DevArgs) -> Result<
     dev.server.run().await
 }
 
-fn start_log(level: &str, format: &str) -> Result<(), Error> {
-    let wrong = |what: &str, text: &str| Error::Settings(format!("unknown log {what} {text:?}"));
-    let parsed = logs::level(level).ok_or_else(|| wrong("level", level))?;
-    let format = match format {
-        "" | "standard" => logs::Format::Standard,
-        "json" => logs::Format::Json,
-        other => return Err(wrong("format", other)),
-    };
-    logs::start(parsed, format).map(|_| ())
-}
-
 async fn serve(parsed: &ServerArgs) -> Result<(), Error> {
-    let (config, warnings) = conclave_server::config::load(&parsed.config)?;
-    let level = if parsed.log_level.is_empty() {
-        config.log_level()
-    } else {
-        &parsed.log_level
+    let options = ServeOptions {
+        config: parsed.config.clone(),
+        log_level: parsed.log_level.clone(),
+        log_format: parsed.log_format.clone(),
     };
-    let format = if parsed.log_format.is_empty() {
-        config.log_format()
-    } else {
-        &parsed.log_format
-    };
-    start_log(level, format)?;
-    for warning in warnings {
-        tracing::warn!("{warning}");
-    }
-    hardening::harden()?;
-    Server::start(config.into_settings()?).await?.run().await
+    conclave_server::serve::run(options).await
 }
