@@ -203,14 +203,7 @@ async fn write_secrets(node: &Node, markers: &mut Markers) {
             .await
             .unwrap_or_else(|error| panic!("{verb:?} {path}: {error}"));
     }
-    let mut request = Request::new(Verb::Write, format!("{two}/data/canary-repeated-a411"));
-    request.token = Some(node.root.clone().into());
-    request.data = json!({"data": {"k": "canary-secret-repeated-b512"}})
-        .as_object()
-        .unwrap()
-        .clone();
-    request.idempotency_key = Some("canary-idempotency-key-c613".to_owned());
-    assert!(node.core.handle(request).await.is_ok());
+    write_by_key(node, two).await;
     for text in [
         "canary-secret-kv2-bb02",
         "canary-secret-list-cc03",
@@ -238,6 +231,18 @@ async fn write_secrets(node: &Node, markers: &mut Markers) {
     ] {
         markers.add("name", text);
     }
+}
+
+/// A write whose answer is kept.
+async fn write_by_key(node: &Node, mount: &str) {
+    let mut request = Request::new(Verb::Write, format!("{mount}/data/canary-repeated-a411"));
+    request.token = Some(node.root.clone().into());
+    request.data = json!({"data": {"k": "canary-secret-repeated-b512"}})
+        .as_object()
+        .unwrap()
+        .clone();
+    request.idempotency_key = Some("canary-idempotency-key-c613".to_owned());
+    assert!(node.core.handle(request).await.is_ok());
 }
 
 /// Tokens of every kind, renewed, used, revoked and expired.
