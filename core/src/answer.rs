@@ -13,13 +13,13 @@ pub fn encode(request_id: String, revision: Option<u64>, answer: Answer) -> Resp
         at_top_level,
         file,
     } = answer;
-    if let Some(path) = file {
+    if let Some(file) = file {
         return Response {
             request_id,
             revision,
             body: Body::File {
                 content_type: "application/gzip",
-                path,
+                file,
             },
         };
     }

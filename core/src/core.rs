@@ -8,6 +8,7 @@ use std::sync::Arc;
 use conclave_engine_api::{Engine, Millis};
 
 use crate::audit::Devices;
+use crate::backup::Backups;
 use crate::ceremony::Ceremonies;
 use crate::latch::Latches;
 use crate::launcher::Launcher;
@@ -66,6 +67,7 @@ pub struct Core {
     pub(crate) seal: Seal,
     pub(crate) ceremonies: Ceremonies,
     pub(crate) audit: Devices,
+    pub(crate) backups: Backups,
     pub(crate) latches: Latches,
     pub(crate) metrics: Metrics,
 }
@@ -88,6 +90,7 @@ impl Core {
             settings,
             seal: Seal::default(),
             ceremonies: Ceremonies::default(),
+            backups: Backups::default(),
             latches: Latches::default(),
             metrics: Metrics::new(registry)?,
         }))

@@ -4,6 +4,7 @@
 mod answer;
 mod answered;
 pub mod audit;
+pub mod backup;
 pub mod canon;
 pub mod catalog;
 mod ceremony;

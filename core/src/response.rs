@@ -1,9 +1,9 @@
 //! What the pipeline hands back to a transport: data in Vault's shape without status lines. It must not know HTTP or
 //! gRPC.
 
-use std::path::PathBuf;
-
 use serde_json::{Map, Value};
+
+use crate::backup::Spool;
 
 /// An answer to one request.
 pub struct Response {
@@ -42,8 +42,8 @@ pub enum Body {
     File {
         /// MIME type.
         content_type: &'static str,
-        /// Where it is.
-        path: PathBuf,
+        /// The file.
+        file: Spool,
     },
 }
 

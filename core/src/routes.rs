@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use conclave_engine_api::{Env, Fields, Operation, Reply};
 
+use crate::backup::Spool;
 use crate::core::Core;
 use crate::error::Error;
 use crate::tokens::Caller;
@@ -23,7 +24,7 @@ pub struct Answer {
     /// Whether `data` is repeated at the top level.
     pub at_top_level: bool,
     /// A file to be sent instead of the reply.
-    pub file: Option<std::path::PathBuf>,
+    pub file: Option<Spool>,
 }
 
 impl From<Reply> for Answer {

@@ -2,6 +2,7 @@
 //! carries the epoch it was derived from and serves only views that hold that epoch.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -22,6 +23,8 @@ pub struct Derived {
     /// Mounts, policies, audit devices.
     pub catalog: Catalog,
     barrier: Barrier,
+    /// Revision of the keyring row. Its generation would not do: a restore takes it back, and it counts up again.
+    keyring: u64,
 }
 
 /// An unsealed node's keys and caches. Dropping it seals the node.
@@ -33,6 +36,8 @@ pub struct Session {
     derived: ArcSwap<Derived>,
     /// Compiled callers.
     pub callers: Callers,
+    /// The state became one that these keys do not open.
+    lost: AtomicBool,
 }
 
 impl Session {
@@ -52,6 +57,7 @@ impl Session {
             names,
             derived: ArcSwap::from_pointee(derived),
             callers: Callers::default(),
+            lost: AtomicBool::new(false),
         })
     }
 
@@ -65,6 +71,12 @@ impl Session {
         self.barrier_id
     }
 
+    /// Whether the state became one that these keys do not open, by a restore. There is no way back: the node is to be
+    /// sealed.
+    pub fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Acquire)
+    }
+
     /// Opens a view with the keys and the catalog that belong to it.
     pub fn view(&self, view: Arc<View>) -> Result<(Opened, Arc<Derived>), Error> {
         let epoch = view.rows().get(&self.epoch_key)?.map_or(0, |row| row.revision);
@@ -75,7 +87,7 @@ impl Session {
                 known,
             ));
         }
-        let barrier = self.current_barrier(&view, &known.barrier)?;
+        let barrier = self.current_barrier(&view, epoch, &known)?;
         let opened = Opened::new(view, barrier, self.names.clone());
         let fresh = Arc::new(derive(&opened, &self.epoch_key)?);
         // An older view must not displace what newer ones use.
@@ -86,23 +98,44 @@ impl Session {
     }
 
     /// The barrier that the view's keyring makes, following a rotation of the keyring or of the root key.
-    fn current_barrier(&self, view: &View, known: &Barrier) -> Result<Barrier, Error> {
-        let blob = rows::keyring(view)?;
-        if Keyring::generation_of(&blob)? == known.keyring().generation() {
-            return Ok(known.clone());
+    fn current_barrier(&self, view: &View, epoch: u64, known: &Derived) -> Result<Barrier, Error> {
+        // A session is taken before the view, so a view of another barrier is a newer one.
+        if rows::barrier_id(view).ok() != Some(self.barrier_id) {
+            return Err(self.lose());
         }
+        // A view from before a rotation that another request has followed already: newer keys open what it holds, while its
+        // own keyring may be sealed under a root key that is gone. Revisions never go back, not even by a restore.
+        if epoch < known.epoch || rows::keyring_revision(view)? == known.keyring {
+            return Ok(known.barrier.clone());
+        }
+        let blob = rows::keyring(view)?;
         match Keyring::open(&self.root.load(), self.barrier_id, &blob) {
             Ok(keyring) => Ok(Barrier::new(self.barrier_id, keyring)?),
             Err(conclave_barrier::Error::WrongKey { .. }) => {
-                let handover =
-                    rows::handover(view)?.ok_or_else(|| Error::internal("the root key has changed"))?;
-                let (root, _) = known.keyring().open_root_handover(self.barrier_id, &handover)?;
-                let keyring = Keyring::open(&root, self.barrier_id, &blob)?;
-                self.root.store(Arc::new(root));
-                Ok(Barrier::new(self.barrier_id, keyring)?)
+                match self.follow_root(view, &blob, known.barrier.keyring()) {
+                    Ok(barrier) => Ok(barrier),
+                    Err(error) => {
+                        tracing::warn!(%error, "the root key is another one now");
+                        Err(self.lose())
+                    }
+                }
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Takes over the root key that a rotation left for nodes that hold the keyring before it.
+    fn follow_root(&self, view: &View, blob: &[u8], known: &Keyring) -> Result<Barrier, Error> {
+        let handover = rows::handover(view)?.ok_or_else(|| Error::internal("no new root key was left"))?;
+        let (root, _) = known.open_root_handover(self.barrier_id, &handover)?;
+        let keyring = Keyring::open(&root, self.barrier_id, blob)?;
+        self.root.store(Arc::new(root));
+        Ok(Barrier::new(self.barrier_id, keyring)?)
+    }
+
+    fn lose(&self) -> Error {
+        self.lost.store(true, Ordering::Release);
+        Error::Sealed
     }
 }
 
@@ -112,5 +145,6 @@ fn derive(opened: &Opened, epoch_key: &[u8]) -> Result<Derived, Error> {
         epoch,
         catalog: Catalog::load(opened)?,
         barrier: opened.barrier().clone(),
+        keyring: rows::keyring_revision(opened.view())?,
     })
 }

@@ -6,6 +6,7 @@ mod expiry;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use crate::backup::forget_stagings;
 use crate::core::Core;
 
 pub use expiry::Round;
@@ -23,6 +24,7 @@ impl Core {
 async fn run(core: Weak<Core>) {
     loop {
         let Some(core) = core.upgrade() else { return };
+        core.follow_keys().await;
         let busy = one_round(&core).await;
         drop(core);
         if !busy {
@@ -40,6 +42,9 @@ async fn one_round(core: &Arc<Core>) -> bool {
         return false;
     }
     core.promote_caught_up(replica.as_ref()).await;
+    if let Err(error) = forget_stagings(replica.as_ref()).await {
+        tracing::debug!(%error, "what abandoned restores have left stays for now");
+    }
     match core.expire_once().await {
         Ok(Round::Full) => true,
         Ok(Round::Drained) => false,

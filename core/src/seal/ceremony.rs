@@ -102,6 +102,20 @@ impl Core {
         Ok(())
     }
 
+    /// Seals this node if the state became one that its keys do not open: by a restore of another cluster's snapshot, or
+    /// of one from before the shares were changed.
+    pub(crate) async fn follow_keys(&self) {
+        let (Some(session), Ok(replica)) = (self.seal.session.load_full(), self.seal.replica()) else {
+            return;
+        };
+        if let Ok(view) = replica.view()
+            && matches!(session.view(view), Err(Error::Sealed))
+            && let Err(error) = self.seal_node().await
+        {
+            tracing::error!(%error, "this node holds keys of another state and cannot be sealed");
+        }
+    }
+
     pub(crate) fn seal_config(&self) -> Result<SealConfig, Error> {
         let replica = self.seal.replica()?;
         rows::seal_config(replica.view()?.as_ref())?.ok_or(Error::NotInitialized)

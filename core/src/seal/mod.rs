@@ -51,6 +51,7 @@ impl Seal {
     /// The keys, while unsealed.
     pub fn session(&self) -> Result<Arc<Session>, Error> {
         match self.session.load_full() {
+            Some(session) if session.is_lost() => Err(Error::Sealed),
             Some(session) => Ok(session),
             None if self.replica.load().is_none() => Err(Error::NotInitialized),
             None => Err(Error::Sealed),
@@ -59,7 +60,10 @@ impl Seal {
 
     /// Whether the node holds no keys.
     pub fn is_sealed(&self) -> bool {
-        self.session.load().is_none()
+        self.session
+            .load()
+            .as_ref()
+            .is_none_or(|session| session.is_lost())
     }
 
     /// The cluster's time; 0 before there is a cluster.

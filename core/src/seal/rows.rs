@@ -4,9 +4,10 @@
 use bytes::Bytes;
 
 use conclave_barrier::{BarrierId, SealConfig};
-use conclave_raft::{Condition, Expect, Op, View};
+use conclave_raft::{Condition, Expect, Op, Row, View};
 
 use crate::error::Error;
+use crate::store::Table;
 use crate::store::layout::clear_key;
 
 const BARRIER_ID: &str = "barrier-id";
@@ -19,6 +20,43 @@ const CLUSTER: &str = "cluster";
 pub fn barrier_id(view: &View) -> Result<BarrierId, Error> {
     let bytes = required(view, BARRIER_ID)?;
     Ok(BarrierId::from_slice(&bytes)?)
+}
+
+/// The rows without which a state has no barrier, kept as the rows of a snapshot go by.
+#[derive(Default)]
+pub struct Essentials {
+    barrier_id: Option<Bytes>,
+    seal: Option<Bytes>,
+    keyring: Option<Bytes>,
+}
+
+impl Essentials {
+    /// Looks at one row.
+    pub fn see(&mut self, key: &[u8], row: Row) {
+        if key.get(1) != Some(&(Table::Seal as u8)) {
+            return;
+        }
+        for (name, slot) in [
+            (BARRIER_ID, &mut self.barrier_id),
+            (SEAL, &mut self.seal),
+            (KEYRING, &mut self.keyring),
+        ] {
+            if *key == *clear_key(name) {
+                // Copied, not to hold on to the buffer it came in.
+                *slot = Some(Bytes::copy_from_slice(&row.value));
+                return;
+            }
+        }
+    }
+
+    /// What was found; an error if anything is missing or does not decode.
+    pub fn take(self) -> Result<(BarrierId, SealConfig, Bytes), Error> {
+        let missing = || Error::invalid("the snapshot is of a cluster that was not initialized");
+        let damaged = |_| Error::invalid("the snapshot's seal configuration does not parse");
+        let barrier_id = BarrierId::from_slice(&self.barrier_id.ok_or_else(missing)?).map_err(damaged)?;
+        let seal = SealConfig::decode(&self.seal.ok_or_else(missing)?).map_err(damaged)?;
+        Ok((barrier_id, seal, self.keyring.ok_or_else(missing)?))
+    }
 }
 
 /// How the root key is sealed; `None` before init.

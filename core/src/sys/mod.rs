@@ -13,6 +13,7 @@ mod policies;
 mod raft;
 mod rotate_root;
 mod seal;
+mod snapshot;
 mod ui;
 
 pub use open::without_token;
@@ -152,6 +153,13 @@ pub const ROUTES: &[Route] = &[
     act("storage/raft/promote", &[Update], raft::promote),
     act("storage/raft/demote", &[Update], raft::demote),
     rows("storage/raft/join-token", &[Update], raft::new_join_token),
+    sudo(act("storage/raft/snapshot", &[Read], snapshot::save)),
+    sudo(act("storage/raft/snapshot", &[Update], snapshot::restore)),
+    sudo(act(
+        "storage/raft/snapshot-force",
+        &[Update],
+        snapshot::restore_forced,
+    )),
     rows("host-info", &[Read], host::info),
     rows("version-history", &[List], host::versions),
 ];

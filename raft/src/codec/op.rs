@@ -76,13 +76,16 @@ pub(super) fn put_op(out: &mut BytesMut, op: &Op) -> Result<(), Error> {
             incarnation,
             instance,
             last_log_index,
-        } => {
-            out.put_u8(BEGIN_INCARNATION);
-            out.put_u64(*node);
-            out.put_u64(*incarnation);
-            out.put_slice(instance);
-            out.put_u64(*last_log_index);
-        }
+        } => put_numbers(
+            out,
+            BEGIN_INCARNATION,
+            &[
+                &node.to_be_bytes(),
+                &incarnation.to_be_bytes(),
+                instance,
+                &last_log_index.to_be_bytes(),
+            ],
+        ),
         Op::ForgetNode { node } => put_number(out, FORGET_NODE, &node.to_be_bytes()),
         Op::AdvanceClock => out.put_u8(ADVANCE_CLOCK),
         Op::RaiseVersion { version } if *version > CLUSTER_VERSION => {
@@ -90,18 +93,21 @@ pub(super) fn put_op(out: &mut BytesMut, op: &Op) -> Result<(), Error> {
         }
         Op::RaiseVersion { version } => put_number(out, RAISE_VERSION, &version.to_be_bytes()),
         Op::AdoptStaged { id, chunks, digest } => {
-            out.put_u8(ADOPT_STAGED);
-            out.put_slice(id);
-            out.put_u32(*chunks);
-            out.put_slice(digest);
+            put_numbers(out, ADOPT_STAGED, &[id, &chunks.to_be_bytes(), digest])
         }
     }
     Ok(())
 }
 
 fn put_number(out: &mut BytesMut, tag: u8, number: &[u8]) {
+    put_numbers(out, tag, &[number]);
+}
+
+fn put_numbers(out: &mut BytesMut, tag: u8, numbers: &[&[u8]]) {
     out.put_u8(tag);
-    out.put_slice(number);
+    for number in numbers {
+        out.put_slice(number);
+    }
 }
 
 /// Reads what `put_op` writes.
