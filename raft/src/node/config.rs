@@ -47,7 +47,9 @@ impl Default for Timings {
             heartbeat: Duration::from_millis(150),
             election_min: Duration::from_millis(600),
             election_max: Duration::from_millis(1200),
-            retry: Duration::from_secs(3),
+            // Longer than an election takes (up to twice `election_max`) with one vote split, shorter than the 5 s for
+            // which a decision stays fresh.
+            retry: Duration::from_secs(4),
             outcome: Duration::from_secs(30),
         }
     }

@@ -93,7 +93,7 @@ impl Member {
         self.cable.as_ref().expect("a member on a plain transport")
     }
 
-    fn stores(&mut self) -> (Arc<dyn LogBackend>, Arc<dyn Store>) {
+    async fn stores(&mut self) -> (Arc<dyn LogBackend>, Arc<dyn Store>) {
         if let (Some(stores), Kind::MemoryPlain) = (&self.stores, self.kind) {
             return stores.clone();
         }
@@ -103,12 +103,16 @@ impl Member {
                 Arc::new(MemoryStore::new()) as Arc<dyn Store>,
             ),
             #[cfg(feature = "rocksdb")]
-            Kind::RocksTls => (
-                Arc::new(conclave_raft::log::RocksLog::open(&self.dir.join("log")).unwrap())
-                    as Arc<dyn LogBackend>,
-                Arc::new(conclave_raft::state::RocksStore::open(&self.dir.join("state")).unwrap())
-                    as Arc<dyn Store>,
-            ),
+            Kind::RocksTls => {
+                use conclave_raft::log::RocksLog;
+                use conclave_raft::state::RocksStore;
+                let log = closed_then(|| RocksLog::open(&self.dir.join("log"))).await;
+                let state = closed_then(|| RocksStore::open(&self.dir.join("state"))).await;
+                (
+                    Arc::new(log) as Arc<dyn LogBackend>,
+                    Arc::new(state) as Arc<dyn Store>,
+                )
+            }
         };
         self.stores = Some(stores.clone());
         stores
@@ -134,7 +138,7 @@ impl Member {
     }
 
     pub async fn try_start(&mut self) -> Result<(), Error> {
-        let (log, state) = self.stores();
+        let (log, state) = self.stores().await;
         let transport = self.transport().await;
         let fatal = Arc::clone(&self.fatal);
         let parts = Parts {
@@ -254,6 +258,15 @@ impl Member {
             .await
     }
 
+    /// Puts again as long as the time the member knows is not the cluster's.
+    pub async fn put_in_time(&self, key: &str) {
+        let mut outcome = self.put(key, b"1").await.unwrap();
+        while matches!(outcome, Outcome::StaleClock { .. }) {
+            outcome = self.put(key, b"1").await.unwrap();
+        }
+        assert!(matches!(outcome, Outcome::Applied { .. }), "{outcome:?}");
+    }
+
     pub fn command(&self, ops: Vec<Op>, expect: Vec<Expect>) -> Command {
         Command {
             origin: self.replica().next_origin(),
@@ -269,6 +282,22 @@ impl Member {
         let view = self.replica().read().await.unwrap();
         view.rows().get(&name(key)).unwrap().map(|row| row.value)
     }
+}
+
+/// Opens a database whose last handle may be closing on another thread.
+#[cfg(feature = "rocksdb")]
+async fn closed_then<T>(open: impl Fn() -> Result<T, Error>) -> T {
+    let mut opened = None;
+    eventually("the database is closed", || {
+        match open() {
+            Ok(found) => opened = Some(found),
+            Err(Error::Storage(detail)) if detail.contains("lock hold") => {}
+            Err(other) => panic!("{other}"),
+        }
+        opened.is_some()
+    })
+    .await;
+    opened.unwrap()
 }
 
 fn weak<T: ?Sized>(shared: Arc<T>) -> std::sync::Weak<T> {
