@@ -1,3 +1,22 @@
-//! Clients of a Conclave cluster: the Vault-compatible HTTP API. Knows no command line and no server code.
+//! Clients of a Conclave cluster: the SDK over gRPC, and the Vault-compatible HTTP API. Knows no command line and no
+//! server code.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), conclave_client::Error> {
+//! use conclave_client::Conclave;
+//!
+//! let conclave = Conclave::connect(["https://a:8200", "https://b:8200"]).token("s.xyz").build()?;
+//! let secret = conclave.kv("secret").get("app/db").await?;
+//! let password = secret.data.text("password");
+//! # Ok(())
+//! # }
+//! ```
 
+mod entropy;
+mod grpc;
 pub mod http;
+
+pub use grpc::{
+    Answer, Builder, Conclave, Error, Founded, Kv, Logical, Policy, Secret, SecretData, SecretText, Sys,
+    Token, Tokens, Version, v1,
+};

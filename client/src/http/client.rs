@@ -8,7 +8,8 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use super::json::Json;
 use super::preview::{self, Preview};
 use super::url::Address;
-use super::{Body, Builder, Error, MAX_BODY_BYTES, Request, Response, Status, TOKEN_HEADER, entropy};
+use super::{Body, Builder, Error, MAX_BODY_BYTES, Request, Response, Status, TOKEN_HEADER};
+use crate::entropy;
 
 /// Redirects followed for one request.
 const MAX_REDIRECTS: usize = 5;
@@ -179,7 +180,8 @@ impl Client {
     async fn send(&self, request: &Request) -> Result<(String, reqwest::Response), Error> {
         check_token(&self.settings.token)?;
         let key = if request.is_write() && self.settings.preview.is_none() {
-            Some(entropy::key()?)
+            let key = entropy::key();
+            Some(key.map_err(|e| Error::Config(format!("no randomness from the system: {e}")))?)
         } else {
             None
         };

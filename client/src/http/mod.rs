@@ -3,7 +3,6 @@
 mod builder;
 mod calls;
 mod client;
-mod entropy;
 mod error;
 pub mod json;
 mod preview;

@@ -1,0 +1,99 @@
+//! The SDK: a cluster as an application sees it. Calls go to any node that answers, and go out again until one did or the
+//! time is over; a write carries a key, by which the cluster does it once however often it arrives. Knows no HTTP API.
+
+mod builder;
+mod call;
+mod endpoints;
+mod error;
+mod kv;
+mod link;
+mod logical;
+mod policy;
+mod secret;
+mod sys;
+mod tls;
+mod token;
+
+use std::sync::Arc;
+
+use tonic::metadata::{Ascii, MetadataValue};
+
+pub use builder::Builder;
+/// The messages of the public protocol: what rarer calls take and answer.
+pub use conclave_proto::v1;
+pub use error::Error;
+pub use kv::{Kv, Secret, Version};
+pub use logical::{Answer, Logical};
+pub use policy::Policy;
+pub use secret::{SecretData, SecretText};
+pub use sys::{Founded, Sys};
+pub use token::{Token, Tokens};
+
+use call::Calls;
+
+/// A cluster. Cheap to clone; clones share connections.
+#[derive(Clone)]
+pub struct Conclave {
+    calls: Arc<Calls>,
+    token: Option<MetadataValue<Ascii>>,
+    namespace: Option<MetadataValue<Ascii>>,
+}
+
+impl Conclave {
+    /// Begins a client of the nodes at these URLs (`https://host:port`; `http://` without TLS), the preferred first.
+    /// Nothing is connected before the first call.
+    pub fn connect<I>(endpoints: I) -> Builder
+    where
+        I: IntoIterator,
+        I::Item: Into<String>,
+    {
+        Builder::new(endpoints.into_iter().map(Into::into).collect())
+    }
+
+    /// The same cluster seen with another token.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the token holds other than visible ASCII.
+    pub fn with_token(&self, token: &str) -> Result<Self, Error> {
+        Ok(Self {
+            token: Some(builder::token_value(token)?),
+            ..self.clone()
+        })
+    }
+
+    /// The same cluster seen within a namespace.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the name holds other than visible ASCII.
+    pub fn with_namespace(&self, namespace: &str) -> Result<Self, Error> {
+        Ok(Self {
+            namespace: Some(builder::value("namespace", namespace)?),
+            ..self.clone()
+        })
+    }
+
+    /// Versioned secrets of the key-value mount at `mount`, for example `secret`.
+    pub fn kv(&self, mount: impl Into<String>) -> Kv {
+        Kv::new(self.clone(), mount.into())
+    }
+
+    /// Health, seal, mounts, members.
+    pub fn sys(&self) -> Sys {
+        Sys::new(self.clone())
+    }
+
+    /// Tokens.
+    pub fn tokens(&self) -> Tokens {
+        Tokens::new(self.clone())
+    }
+
+    /// ACL policies.
+    pub fn policies(&self) -> Policy {
+        Policy::new(self.clone())
+    }
+
+    /// Any path of the API.
+    pub fn logical(&self) -> Logical {
+        Logical::new(self.clone())
+    }
+}
