@@ -52,7 +52,11 @@ lint:
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo xtask tidy
 
-bench check-state check-growth fresh-check:
+bench:
+	cargo build --release --locked -p conclave-cli -p conclave-benches
+	python3 benches/compare.py --conclave "$${CARGO_TARGET_DIR:-target}/release/conclave" --load "$${CARGO_TARGET_DIR:-target}/release/conclave-load" $(BENCH)
+
+check-state check-growth fresh-check:
 	@echo "error: \`make $@\` does not exist yet" >&2
 	@exit 1
 
