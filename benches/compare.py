@@ -190,9 +190,9 @@ def main():
             errors = sum(result["errors"] for c in clusters for result in seen[(c.name, *row)])
             print(f"{row[0] + ' x' + str(row[1]) + ' ' + row[2]:24} {theirs:9.0f} {ours:11.0f} {ours / max(theirs, 1):6.1f} {median('bao', 'p99_ms'):11.1f} {median('conclave', 'p99_ms'):16.1f} {errors:7}")
         print("resident MiB, largest node: " + ", ".join(f"{c.name} {c.resident_mib()}" for c in clusters))
-        for cluster in clusters:
-            times = [cluster.failover_seconds() for _ in range(options.failovers)]
-            print(f"kill -9 of the leader to the first write, {cluster.name}: median {statistics.median(times):.1f} s, all {[round(t, 1) for t in times]}")
+        ours = clusters[1]
+        times = [ours.failover_seconds() for _ in range(options.failovers)]
+        print(f"kill -9 of the leader to the first write, {ours.name}: median {statistics.median(times):.1f} s, all {[round(t, 1) for t in times]}")
     finally:
         for cluster in clusters:
             cluster.stop()
