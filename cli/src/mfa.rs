@@ -37,7 +37,7 @@ pub fn complete(cx: &mut Cx, args: &Args, api: &Api, secret: Secret) -> Result<S
             quote(&method.id),
             quote(&method.kind)
         );
-        passcode = cx.ask_secret(args, &prompt).map_err(|e| {
+        passcode = cx.ask_secret(&prompt).map_err(|e| {
             Fail::remote(format!(
                 "failed to read passphrase: {e}. please validate the login by sending a request to sys/mfa/validate"
             ))

@@ -1,7 +1,10 @@
-//! Layout of policy files: two spaces a level, one space around words, comments kept. Works on tokens, so that what
-//! it does not understand stays as it was written.
+//! Layout of policy files in the style of HashiCorp's printer: two spaces a level, aligned `=`, a blank line between
+//! blocks, comments kept. Works on the source's own words, so that a value is never rewritten.
 
 use crate::env::Env;
+
+/// Deepest nesting laid out; the parser that runs first refuses much less.
+const MAX_DEPTH: usize = 64;
 
 /// A path with `~/` replaced by the home directory.
 pub fn expand(env: &Env, path: &str) -> String {
@@ -14,67 +17,111 @@ pub fn expand(env: &Env, path: &str) -> String {
 /// Lays a policy out anew.
 ///
 /// # Errors
-/// The text is no HCL; the place and reason in words.
+/// The text is no HCL or names what no policy has; the place and reason in words.
 pub fn format(text: &str) -> Result<String, String> {
-    conclave_hcl::parse(text).map_err(|e| e.to_string())?;
-    let tokens = lex(text);
-    let formatted = Printer::default().print(&tokens);
-    // The layout must not change the meaning, whatever the token rules above missed.
-    conclave_hcl::parse(&formatted).map_err(|e| format!("the result would not be valid: {e}"))?;
-    Ok(formatted)
+    check(&conclave_hcl::parse(text).map_err(|e| e.to_string())?)?;
+    let mut reader = Reader {
+        tokens: lex(text),
+        at: 0,
+    };
+    let nodes = reader.nodes(0)?;
+    let mut out = String::new();
+    print_nodes(&mut out, &nodes, 0);
+    out.push('\n');
+    // The layout must not change the meaning, whatever the rules above missed.
+    conclave_hcl::parse(&out).map_err(|e| format!("the result would not be valid: {e}"))?;
+    Ok(out)
 }
 
-#[derive(Clone, PartialEq)]
-enum Token<'a> {
-    Comment(&'a str),
-    Word(&'a str),
-    Mark(char),
-    Line,
+/// Refuses keys that no policy has.
+fn check(body: &conclave_hcl::Body) -> Result<(), String> {
+    const IN_PATH: [&str; 14] = [
+        "comment",
+        "policy",
+        "capabilities",
+        "allowed_parameters",
+        "denied_parameters",
+        "required_parameters",
+        "min_wrapping_ttl",
+        "max_wrapping_ttl",
+        "mfa_methods",
+        "control_group",
+        "expiration",
+        "pagination_limit",
+        "list_scan_response_keys_filter_path",
+        "response_keys_filter_path",
+    ];
+    let refuse = |key: &conclave_hcl::Key| format!("invalid key {:?} on line {}", key.name, key.pos.line);
+    for item in &body.items {
+        if !matches!(item.key().name.as_str(), "name" | "path") {
+            return Err(refuse(item.key()));
+        }
+        let conclave_hcl::Item::Block(block) = item else {
+            continue;
+        };
+        for inner in &block.body.items {
+            if !IN_PATH.contains(&inner.key().name.as_str()) {
+                let path = block.labels.first().map(|l| l.name.as_str()).unwrap_or_default();
+                return Err(format!("path {path:?}: {}", refuse(inner.key())));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A word of the source with the lines it begins and ends on.
+struct Token<'a> {
+    kind: Kind,
+    text: &'a str,
+    line: usize,
+    end: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Comment,
+    Word,
+    Mark,
 }
 
 fn lex(text: &str) -> Vec<Token<'_>> {
     let mut tokens = Vec::new();
-    let mut rest = text;
+    let (mut rest, mut line) = (text, 1);
     while let Some(c) = rest.chars().next() {
-        let length = match c {
-            '\n' => {
-                tokens.push(Token::Line);
-                1
+        let to_line_end = rest.find('\n').unwrap_or(rest.len());
+        let (kind, length) = match c {
+            c if c.is_whitespace() => {
+                line += usize::from(c == '\n');
+                rest = rest.get(c.len_utf8()..).unwrap_or_default();
+                continue;
             }
-            c if c.is_whitespace() => c.len_utf8(),
-            '#' => comment(&mut tokens, rest, rest.find('\n').unwrap_or(rest.len())),
-            '/' if rest.starts_with("//") => {
-                comment(&mut tokens, rest, rest.find('\n').unwrap_or(rest.len()))
-            }
-            '/' if rest.starts_with("/*") => {
-                comment(&mut tokens, rest, rest.find("*/").map_or(rest.len(), |at| at + 2))
-            }
-            '{' | '}' | '[' | ']' | ',' | '=' => {
-                tokens.push(Token::Mark(c));
-                1
-            }
-            '<' if rest.starts_with("<<") => word(&mut tokens, rest, heredoc(rest)),
-            '"' => word(&mut tokens, rest, string(rest)),
+            '#' => (Kind::Comment, to_line_end),
+            '/' if rest.starts_with("//") => (Kind::Comment, to_line_end),
+            '/' if rest.starts_with("/*") => (Kind::Comment, rest.find("*/").map_or(rest.len(), |at| at + 2)),
+            '{' | '}' | '[' | ']' | ',' | '=' => (Kind::Mark, 1),
+            '<' if rest.starts_with("<<") => (Kind::Word, heredoc(rest)),
+            '"' => (Kind::Word, string(rest)),
             _ => {
-                let end = rest
-                    .find(|c: char| c.is_whitespace() || "{}[],=\"#".contains(c))
-                    .unwrap_or(rest.len());
-                word(&mut tokens, rest, end.max(c.len_utf8()))
+                let end = rest.find(|c: char| c.is_whitespace() || "{}[],=\"#".contains(c));
+                (Kind::Word, end.unwrap_or(rest.len()).max(c.len_utf8()))
             }
         };
-        rest = rest.get(length..).unwrap_or_default();
+        let (word, tail) = rest.split_at(length.min(rest.len()));
+        let end = line + word.matches('\n').count();
+        let text = if kind == Kind::Comment {
+            word.trim_end()
+        } else {
+            word
+        };
+        tokens.push(Token {
+            kind,
+            text,
+            line,
+            end,
+        });
+        (rest, line) = (tail, end);
     }
     tokens
-}
-
-fn comment<'a>(tokens: &mut Vec<Token<'a>>, rest: &'a str, length: usize) -> usize {
-    tokens.push(Token::Comment(rest.get(..length).unwrap_or_default().trim_end()));
-    length
-}
-
-fn word<'a>(tokens: &mut Vec<Token<'a>>, rest: &'a str, length: usize) -> usize {
-    tokens.push(Token::Word(rest.get(..length).unwrap_or_default()));
-    length
 }
 
 fn string(rest: &str) -> usize {
@@ -108,229 +155,367 @@ fn heredoc(rest: &str) -> usize {
     rest.len()
 }
 
-/// One line of the result before `=` signs are aligned.
-struct Row {
-    depth: usize,
-    text: String,
-    /// Where the ` = ` of a one-line attribute begins.
-    equals: Option<usize>,
-    comment: String,
+/// A comment that stands alone, or an item with the comments before and after it.
+enum Node {
+    Comment(String),
+    Item {
+        lead: Vec<String>,
+        /// The words before `=` or the value.
+        head: String,
+        assigns: bool,
+        value: Value,
+        tail: String,
+        line: usize,
+        end: usize,
+    },
 }
 
-#[derive(Default)]
-struct Printer {
-    rows: Vec<Row>,
-    depth: usize,
-    line: String,
-    equals: Option<usize>,
-    /// Depth of `[` on the present line, where commas do not end an item.
-    brackets: usize,
+enum Value {
+    Word(String),
+    /// Items with the comments before and after each; whether they stood on several lines; comments at the end.
+    List {
+        items: Vec<(Vec<String>, Value, String)>,
+        tall: bool,
+        last: Vec<String>,
+    },
+    Object(Vec<Node>),
 }
 
-impl Printer {
-    fn print(mut self, tokens: &[Token<'_>]) -> String {
-        let mut blank = 0;
-        for (i, token) in tokens.iter().enumerate() {
-            match token {
-                Token::Line => {
-                    blank += 1;
-                    if self.brackets == 0 {
-                        self.end_line();
-                        if blank == 2 && !self.rows.is_empty() && !closes(tokens, i) {
-                            self.blank_row();
-                        }
-                    }
-                    continue;
-                }
-                Token::Comment(text) => self.comment(text, blank > 0 || self.rows.is_empty()),
-                Token::Word(text) => self.word(text),
-                Token::Mark(mark) => self.mark(*mark, tokens.get(i + 1)),
-            }
-            blank = 0;
-        }
-        self.end_line();
-        while self
-            .rows
-            .last()
-            .is_some_and(|r| r.text.is_empty() && r.comment.is_empty())
-        {
-            self.rows.pop();
-        }
-        align(&self.rows)
-    }
-
-    fn end_line(&mut self) {
-        if !self.line.is_empty() {
-            let text = std::mem::take(&mut self.line);
-            self.rows.push(Row {
-                depth: self.depth,
-                text,
-                equals: self.equals.take(),
-                comment: String::new(),
-            });
-        }
-    }
-
-    fn blank_row(&mut self) {
-        let is_open = self
-            .rows
-            .last()
-            .is_some_and(|r| r.text.ends_with('{') || (r.text.is_empty() && r.comment.is_empty()));
-        if !is_open {
-            self.rows.push(Row {
-                depth: 0,
-                text: String::new(),
-                equals: None,
-                comment: String::new(),
-            });
-        }
-    }
-
-    fn comment(&mut self, text: &str, own_line: bool) {
-        if own_line && self.line.is_empty() {
-            self.rows.push(Row {
-                depth: self.depth,
-                text: String::new(),
-                equals: None,
-                comment: text.to_owned(),
-            });
-        } else if self.line.is_empty() || self.brackets > 0 && text.starts_with("/*") {
-            self.word(text);
-        } else {
-            let line = std::mem::take(&mut self.line);
-            self.rows.push(Row {
-                depth: self.depth,
-                text: line,
-                equals: self.equals.take(),
-                comment: text.to_owned(),
-            });
-        }
-    }
-
-    fn word(&mut self, text: &str) {
-        // A word after a complete attribute begins the next one: `a = 1 b = 2` on one line.
-        if self.brackets == 0 && self.equals.is_some() && !self.line.ends_with("= ") {
-            self.end_line();
-        }
-        if !self.line.is_empty() && !self.line.ends_with([' ', '[']) {
-            self.line.push(' ');
-        }
-        self.line.push_str(text);
-    }
-
-    fn mark(&mut self, mark: char, next: Option<&Token<'_>>) {
-        match mark {
-            '{' => {
-                if !self.line.is_empty() && !self.line.ends_with(' ') {
-                    self.line.push(' ');
-                }
-                self.line.push('{');
-                if next == Some(&Token::Mark('}')) {
-                    return;
-                }
-                self.equals = None;
-                self.end_line();
-                self.depth += 1;
-            }
-            '}' if self.line.ends_with('{') => {
-                self.line.push('}');
-                self.end_line();
-            }
-            '}' => {
-                self.end_line();
-                self.depth = self.depth.saturating_sub(1);
-                self.line.push('}');
-                self.end_line();
-            }
-            '[' => {
-                self.brackets += 1;
-                if !self.line.is_empty() && !self.line.ends_with([' ', '[']) {
-                    self.line.push(' ');
-                }
-                self.line.push('[');
-            }
-            ']' => {
-                self.brackets = self.brackets.saturating_sub(1);
-                if self.line.ends_with(", ") {
-                    self.line.truncate(self.line.len() - 2);
-                }
-                self.line.push(']');
-            }
-            ',' if self.brackets > 0 => self.line.push_str(", "),
-            ',' => self.end_line(),
-            '=' => {
-                self.equals = Some(self.line.len());
-                self.line.push_str(" = ");
-            }
-            other => self.line.push(other),
+impl Value {
+    fn is_tall(&self) -> bool {
+        match self {
+            Self::Word(text) => text.contains('\n'),
+            Self::List { items, tall, last } => (*tall && !items.is_empty()) || !last.is_empty(),
+            Self::Object(nodes) => !nodes.is_empty(),
         }
     }
 }
 
-/// Whether the next token that is not a line end closes a block.
-fn closes(tokens: &[Token<'_>], at: usize) -> bool {
-    let next = tokens.iter().skip(at + 1).find(|t| **t != Token::Line);
-    next.is_none_or(|t| *t == Token::Mark('}'))
+struct Reader<'a> {
+    tokens: Vec<Token<'a>>,
+    at: usize,
 }
 
-/// Aligns the `=` of attributes on lines that follow each other.
-fn align(rows: &[Row]) -> String {
-    let mut out = String::new();
+impl Reader<'_> {
+    fn peek(&self) -> Option<&Token<'_>> {
+        self.tokens.get(self.at)
+    }
+
+    fn is_mark(&self, mark: &str) -> bool {
+        self.peek()
+            .is_some_and(|t| t.kind == Kind::Mark && t.text == mark)
+    }
+
+    fn take_mark(&mut self, mark: &str) -> bool {
+        let found = self.is_mark(mark);
+        self.at += usize::from(found);
+        found
+    }
+
+    /// The line on which the last token taken ends.
+    fn end(&self) -> usize {
+        self.at
+            .checked_sub(1)
+            .and_then(|at| self.tokens.get(at))
+            .map_or(0, |t| t.end)
+    }
+
+    /// A comment on the line on which the last token ends.
+    fn tail(&mut self) -> String {
+        let end = self.end();
+        let found = self
+            .peek()
+            .filter(|t| t.kind == Kind::Comment && t.line == end)
+            .map(|t| t.text.to_owned());
+        self.at += usize::from(found.is_some());
+        found.unwrap_or_default()
+    }
+
+    /// Comments up to the next token that is none, with the line on which the last of them ends.
+    fn comments(&mut self) -> Vec<(String, usize, usize)> {
+        let mut found = Vec::new();
+        while let Some(token) = self.peek().filter(|t| t.kind == Kind::Comment) {
+            found.push((token.text.to_owned(), token.line, token.end));
+            self.at += 1;
+        }
+        found
+    }
+
+    fn nodes(&mut self, depth: usize) -> Result<Vec<Node>, String> {
+        if depth > MAX_DEPTH {
+            return Err("nested too deep".into());
+        }
+        let mut nodes = Vec::new();
+        loop {
+            let mut comments = self.comments();
+            let next = self
+                .peek()
+                .filter(|t| !(t.kind == Kind::Mark && t.text == "}"))
+                .map(|t| t.line);
+            // Comments that touch the next item belong to it; others stand alone, block by block.
+            let mut lead: Vec<String> = Vec::new();
+            let mut below = next;
+            while let Some((_, line, _)) = comments
+                .last()
+                .filter(|(_, _, end)| below.is_some_and(|b| *end + 1 >= b))
+            {
+                below = Some(*line);
+                lead.extend(comments.pop().map(|(text, ..)| text));
+            }
+            lead.reverse();
+            nodes.extend(alone(comments));
+            if next.is_none() {
+                return Ok(nodes);
+            }
+            nodes.push(self.item(lead, depth)?);
+        }
+    }
+
+    fn item(&mut self, lead: Vec<String>, depth: usize) -> Result<Node, String> {
+        let line = self.peek().map_or(0, |t| t.line);
+        let mut words = Vec::new();
+        while let Some(token) = self.peek().filter(|t| t.kind == Kind::Word) {
+            words.push(token.text.to_owned());
+            self.at += 1;
+        }
+        let assigns = self.take_mark("=");
+        let value = self.value(depth)?;
+        let end = self.end();
+        self.take_mark(",");
+        let tail = self.tail();
+        Ok(Node::Item {
+            lead,
+            head: words.join(" "),
+            assigns,
+            value,
+            tail,
+            line,
+            end,
+        })
+    }
+
+    fn value(&mut self, depth: usize) -> Result<Value, String> {
+        if depth > MAX_DEPTH {
+            return Err("nested too deep".into());
+        }
+        if self.take_mark("{") {
+            let nodes = self.nodes(depth + 1)?;
+            self.take_mark("}");
+            return Ok(Value::Object(nodes));
+        }
+        if self.take_mark("[") {
+            return self.list(depth + 1);
+        }
+        let word = self
+            .peek()
+            .filter(|t| t.kind == Kind::Word)
+            .map(|t| t.text.to_owned());
+        self.at += 1;
+        word.ok_or_else(|| "a value is missing".to_owned())
+            .map(Value::Word)
+    }
+
+    fn list(&mut self, depth: usize) -> Result<Value, String> {
+        let open = self.end();
+        let mut items: Vec<(Vec<String>, Value, String)> = Vec::new();
+        loop {
+            let lead: Vec<String> = self.comments().into_iter().map(|(text, ..)| text).collect();
+            if self.peek().is_none() || self.take_mark("]") {
+                let tall = self.end() > open || !lead.is_empty();
+                return Ok(Value::List {
+                    items,
+                    tall,
+                    last: lead,
+                });
+            }
+            let value = self.value(depth)?;
+            self.take_mark(",");
+            let tail = self.tail();
+            items.push((lead, value, tail));
+        }
+    }
+}
+
+/// Comments as nodes, those that touch each other as one.
+fn alone(comments: Vec<(String, usize, usize)>) -> Vec<Node> {
+    let mut groups: Vec<(String, usize)> = Vec::new();
+    for (text, line, end) in comments {
+        match groups.last_mut().filter(|(_, last)| *last + 1 >= line) {
+            Some((group, last)) => {
+                group.push('\n');
+                group.push_str(&text);
+                *last = end;
+            }
+            None => groups.push((text, end)),
+        }
+    }
+    groups.into_iter().map(|(text, _)| Node::Comment(text)).collect()
+}
+
+fn print_nodes(out: &mut String, nodes: &[Node], depth: usize) {
+    let indent = "  ".repeat(depth);
     let mut at = 0;
-    while let Some(row) = rows.get(at) {
-        let group: Vec<&Row> = rows
-            .iter()
-            .skip(at)
-            .take_while(|r| r.equals.is_some() && r.depth == row.depth)
-            .collect();
-        let width = group.iter().filter_map(|r| r.equals).max().unwrap_or_default();
-        for row in rows.iter().skip(at).take(group.len().max(1)) {
-            let indent = "  ".repeat(row.depth);
-            let text = match row.equals {
-                Some(equals) => {
-                    let (name, value) = row.text.split_at(equals);
-                    format!("{name:width$}{value}")
-                }
-                None => row.text.clone(),
-            };
-            let gap = if text.is_empty() || row.comment.is_empty() {
-                ""
-            } else {
-                " "
-            };
-            out.push_str(format!("{indent}{text}{gap}{}", row.comment).trim_end());
-            out.push('\n');
+    while at < nodes.len() {
+        if at > 0 {
+            out.push_str("\n\n");
         }
-        at += group.len().max(1);
+        let count = 1 + nodes
+            .get(at..)
+            .unwrap_or_default()
+            .windows(2)
+            .take_while(|pair| follows(pair))
+            .count();
+        let group = nodes.get(at..at + count).unwrap_or_default();
+        print_group(out, group, &indent, depth);
+        at += count;
     }
-    out
+}
+
+/// Whether the second of two nodes continues the aligned lines of the first.
+fn follows(pair: &[Node]) -> bool {
+    match pair {
+        [
+            Node::Item {
+                assigns: true,
+                value: above,
+                end,
+                ..
+            },
+            Node::Item {
+                assigns: true,
+                value,
+                lead,
+                line,
+                ..
+            },
+        ] => !above.is_tall() && !value.is_tall() && lead.is_empty() && *line == end + 1,
+        _ => false,
+    }
+}
+
+fn print_group(out: &mut String, group: &[Node], indent: &str, depth: usize) {
+    let heads = group.iter().map(|n| {
+        if let Node::Item { head, .. } = n {
+            head.chars().count()
+        } else {
+            0
+        }
+    });
+    let width = if group.len() > 1 {
+        heads.max().unwrap_or_default()
+    } else {
+        0
+    };
+    let mut lines: Vec<(String, &str)> = Vec::new();
+    for node in group {
+        match node {
+            Node::Comment(text) => lines.push((format!("{indent}{text}"), "")),
+            Node::Item {
+                lead,
+                head,
+                assigns,
+                value,
+                tail,
+                ..
+            } => {
+                let mut line: String = lead
+                    .iter()
+                    .map(|comment| format!("{indent}{comment}\n"))
+                    .collect();
+                let sign = if *assigns { "= " } else { "" };
+                line.push_str(&format!("{indent}{head:width$} {sign}"));
+                print_value(&mut line, value, depth);
+                lines.push((line, tail));
+            }
+        }
+    }
+    let width = |line: &str| line.lines().last().unwrap_or_default().chars().count();
+    let column = lines
+        .iter()
+        .map(|(line, _)| width(line))
+        .max()
+        .unwrap_or_default();
+    let column = if group.len() > 1 { column } else { 0 };
+    let lines: Vec<String> = lines
+        .iter()
+        .map(|(line, tail)| {
+            let gap = " ".repeat(column.saturating_sub(width(line)) + 1);
+            if tail.is_empty() {
+                line.clone()
+            } else {
+                format!("{line}{gap}{tail}")
+            }
+        })
+        .collect();
+    out.push_str(&lines.join("\n"));
+}
+
+fn print_value(out: &mut String, value: &Value, depth: usize) {
+    let indent = "  ".repeat(depth);
+    match value {
+        Value::Word(text) => out.push_str(text),
+        Value::Object(nodes) if nodes.is_empty() => out.push_str("{}"),
+        Value::Object(nodes) => {
+            out.push_str("{\n");
+            print_nodes(out, nodes, depth + 1);
+            out.push_str(&format!("\n{indent}}}"));
+        }
+        Value::List { items, last, .. } if value.is_tall() => {
+            out.push_str("[\n");
+            for (i, (lead, item, tail)) in items.iter().enumerate() {
+                if i > 0 && !lead.is_empty() {
+                    out.push('\n');
+                }
+                out.extend(lead.iter().map(|comment| format!("{indent}  {comment}\n")));
+                out.push_str(&format!("{indent}  "));
+                print_value(out, item, depth + 1);
+                out.push(',');
+                if !tail.is_empty() {
+                    out.push_str(&format!(" {tail}"));
+                }
+                out.push('\n');
+            }
+            out.extend(last.iter().map(|comment| format!("{indent}  {comment}\n")));
+            out.push_str(&format!("{indent}]"));
+        }
+        Value::List { items, .. } => {
+            out.push('[');
+            for (i, (_, item, _)) in items.iter().enumerate() {
+                if i > 0 {
+                    out.push_str(", ");
+                }
+                print_value(out, item, depth);
+            }
+            out.push(']');
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn lays_out_and_keeps_comments() {
-        let source = "# top\npath   \"secret/*\" { capabilities=[\"read\",\n\"list\",] } // tail\n\n\n\npath \"a\" {\n\n  \
-                      min_wrapping_ttl = \"1s\" # why\n  x=1\n}\n";
-        let expected = "# top\npath \"secret/*\" {\n  capabilities = [\"read\", \"list\"]\n}\n// tail\n\npath \"a\" {\n  \
-                        min_wrapping_ttl = \"1s\" # why\n  x                = 1\n}\n";
-        assert_eq!(format(source).unwrap(), expected);
-        assert_eq!(format(expected).unwrap(), expected);
-    }
+    /// Source and what `bao policy fmt` 2.7.2 made of it.
+    const SOURCE: &str = include_str!("../tests/policy/source.hcl");
+    const EXPECTED: &str = include_str!("../tests/policy/formatted.hcl");
 
     #[test]
-    fn two_attributes_on_a_line_become_two_lines() {
-        let source = "path \"a\" { capabilities = [\"read\"] allowed_parameters = { \"x\" = [] } }";
-        let expected =
-            "path \"a\" {\n  capabilities = [\"read\"]\n  allowed_parameters = {\n    \"x\" = []\n  }\n}\n";
-        assert_eq!(format(source).unwrap(), expected);
+    fn lays_out_as_the_original() {
+        assert_eq!(format(SOURCE).unwrap(), EXPECTED);
+        assert_eq!(format(EXPECTED).unwrap(), EXPECTED);
     }
 
     #[test]
     fn what_is_no_policy_is_refused() {
         assert!(format("zz").is_err());
         assert!(format("path \"x\" {").is_err());
+        assert_eq!(
+            format("foo \"a\" {}").unwrap_err(),
+            "invalid key \"foo\" on line 1"
+        );
+        assert_eq!(
+            format("path \"a\" {\n x = 1\n}").unwrap_err(),
+            "path \"a\": invalid key \"x\" on line 2"
+        );
     }
 }

@@ -158,19 +158,13 @@ impl Cx {
         self.stdin_is_terminal && !args.is(&NON_INTERACTIVE)
     }
 
-    /// Asks for a secret: hidden on a terminal, else one line of standard input.
+    /// Asks the person at the terminal for a secret, which is not shown. See [`Cx::may_ask`].
     ///
     /// # Errors
-    /// The input cannot be read.
-    pub fn ask_secret(&mut self, args: &Args, prompt: &str) -> Result<String, String> {
+    /// The terminal cannot be read.
+    pub fn ask_secret(&mut self, prompt: &str) -> Result<String, String> {
         self.ui.ask(prompt);
-        let answer = if self.may_ask(args) {
-            rpassword::read_password().map_err(|e| conclave_client::http::plain(&e))?
-        } else {
-            self.read_line(args)?
-        };
-        self.ui.ask("\n");
-        Ok(answer)
+        rpassword::read_password().map_err(|e| conclave_client::http::plain(&e))
     }
 
     /// One line of standard input without its end.

@@ -254,7 +254,7 @@ fn ask(cx: &mut Cx, args: &Args, prompt: &str) -> Result<String, String> {
         cx.ui.ask(&format!("{prompt}\n"));
         return Err("file descriptor 0 is not a terminal".into());
     }
-    cx.ask_secret(args, prompt)
+    cx.ask_secret(prompt)
 }
 
 fn token(cx: &mut Cx, args: &Args, api: &mut Api, settings: &Settings) -> Result<Secret, Fail> {

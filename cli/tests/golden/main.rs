@@ -98,7 +98,7 @@ fn run(script: &str, start: fn() -> Server) {
     // GOLDEN_SERVER=conclave puts our own server behind our commands: then the square has all its corners.
     let is_ours = std::env::var_os("GOLDEN_SERVER").is_some_and(|server| server == "conclave");
     let servers = (start(), if is_ours { Server::conclave_dev() } else { start() });
-    let mut original = Side::new("bao".into(), &servers.0);
+    let mut original = Side::new(servers.0.program.clone(), &servers.0);
     let mut ours = Side::new(conclave, &servers.1);
     let mut failures = Vec::new();
     let steps = Step::parse_all(script);

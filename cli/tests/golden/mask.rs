@@ -81,10 +81,9 @@ fn mask_word(word: &str) -> String {
         c if c.starts_with("vault-cluster-") => "<cluster>",
         c if c.strip_prefix("127.0.0.1:").is_some_and(|port| port.len() == 5) => "<socket>",
         c if is_epoch(c) => "<epoch>",
-        "767h59m59s" | "767h59m58s" => "768h",
-        "59m59s" | "59m58s" => "1h",
-        "2764799" | "2764798" => "2764800",
-        "3599" | "3598" => "3600",
+        c if span(c).is_some() => return format!("{}{rest}", span(c).unwrap()),
+        c if c.len() == 7 && c.starts_with("2764") => "2764800",
+        c if c.len() == 4 && c.starts_with("35") => "3600",
         c if c.contains(':') => {
             let (name, value) = c.split_once(':').unwrap();
             return format!("{}:{}{rest}", mask_word(name), mask_word(value));
@@ -140,4 +139,24 @@ fn has_mix(word: &str) -> bool {
 fn accessor(word: &str) -> Option<&str> {
     let (name, id) = word.rsplit_once('_')?;
     (id.len() == 8 && id.chars().all(|c| c.is_ascii_hexdigit()) && !name.is_empty()).then_some(name)
+}
+
+/// A duration of minutes and more, rounded up to the minute: a command later it is some seconds less.
+fn span(word: &str) -> Option<String> {
+    let (mut seconds, mut number) = (0, String::new());
+    for c in word.chars() {
+        let unit = match c {
+            'h' => 3600,
+            'm' => 60,
+            's' => 1,
+            c if c.is_ascii_digit() => {
+                number.push(c);
+                continue;
+            }
+            _ => return None,
+        };
+        seconds += unit * number.parse::<u64>().ok()?;
+        number.clear();
+    }
+    (number.is_empty() && seconds > 300).then(|| format!("<{} minutes>", seconds.div_ceil(60)))
 }

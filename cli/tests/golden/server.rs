@@ -15,6 +15,8 @@ pub struct Server {
     home: tempfile::TempDir,
     /// `http://127.0.0.1:PORT`
     pub address: String,
+    /// The program behind the name on PATH: a script there costs more time than the command itself.
+    pub program: PathBuf,
     /// File with the authority of the server's certificate, if it speaks TLS.
     pub authority: Option<PathBuf>,
 }
@@ -111,9 +113,15 @@ impl Server {
             child,
             home,
             address: format!("{scheme}://{listen}"),
+            program: program.into(),
             authority,
         };
         server.wait(listen);
+        if let Ok(real) = std::fs::read_link(format!("/proc/{}/exe", server.child.id()))
+            && real.file_name().is_some_and(|name| name == program)
+        {
+            server.program = real;
+        }
         server
     }
 

@@ -34,7 +34,7 @@ const REMOVE_CUSTOM_METADATA: Flag = Flag::list(
 
 pub const GROUP: Command = Command::group(
     "kv metadata",
-    "Interact with OpenBao's Key-Value storage",
+    "Interact with what is known of keys",
     "What is known of a key beside its data: versions, settings, custom metadata.\n\n\
      $ conclave kv metadata get -mount=secret foo\n$ conclave kv metadata put -mount=secret -max-versions=5 foo",
 );

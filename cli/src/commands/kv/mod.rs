@@ -40,7 +40,7 @@ pub const CAS: Flag = Flag::int(
 pub const COMMANDS: &[Command] = &[
     Command::group(
         "kv",
-        "Interact with OpenBao's Key-Value storage",
+        "Interact with key-value storage",
         "Keys and values, with versions (v2) or without (v1).\n\n$ conclave kv put -mount=secret foo bar=baz\n\
          $ conclave kv get -mount=secret foo\n$ conclave kv get secret/foo",
     ),

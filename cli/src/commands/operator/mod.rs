@@ -8,6 +8,7 @@ mod key_shares;
 mod raft;
 mod rotate_keys;
 mod seal;
+mod snapshot_inspect;
 mod tls;
 mod validate_config;
 
@@ -39,6 +40,7 @@ pub const COMMANDS: &[Command] = &[
     raft::GROUP,
     raft::LIST_PEERS,
     raft::JOIN,
+    raft::NEW_JOIN_TOKEN,
     raft::REMOVE_PEER,
     raft::PROMOTE,
     raft::DEMOTE,
@@ -46,6 +48,7 @@ pub const COMMANDS: &[Command] = &[
     raft::SNAPSHOT,
     raft::SNAPSHOT_SAVE,
     raft::SNAPSHOT_RESTORE,
+    snapshot_inspect::COMMAND,
     raft::AUTOPILOT,
     raft::AUTOPILOT_STATE,
     raft::AUTOPILOT_GET,

@@ -5,7 +5,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 
 use conclave_client::http::{Body, Error, Fields, Json, Request, plain as io_text};
 
-use crate::commands::{Command, Output, at_most, exactly};
+use crate::commands::{Command, FIELD, Output, at_most, exactly};
 use crate::exit::{Context as _, Exit, Fail};
 use crate::flags::{Args, Flag};
 use crate::goval::{plain, quote};
@@ -25,6 +25,12 @@ const LEADER_CLIENT_CERT: Flag = Flag::text(
 );
 const LEADER_CLIENT_KEY: Flag = Flag::text("leader-client-key", "Key of that certificate; @file reads it.");
 const RETRY: Flag = Flag::bool("retry", "Keep trying.");
+const JOIN_TOKEN: Flag = Flag::text(
+    "join-token",
+    "Token of 'operator raft join-token', which a Conclave cluster asks for; @file reads it.",
+);
+const TTL: Flag = Flag::span("ttl", "Life of the token; 10 minutes if not set, a day at most.");
+const USES: Flag = Flag::int("uses", "Nodes that may join by the token; 1 if not set.");
 const NON_VOTER: Flag = Flag::bool("non-voter", "Join without a vote.");
 const FORCE: Flag = Flag::bool("force", "Restore even if the snapshot is of another cluster.");
 const CLEANUP: Flag = Flag::bool("cleanup-dead-servers", "Remove dead servers.");
@@ -61,7 +67,16 @@ pub const LIST_PEERS: Command = Command::new(
 pub const JOIN: Command = Command::new("operator raft join", "[options] <leader-api-addr>", "Joins a node to the Raft cluster", join)
     .help("Makes the node that is called a peer of a leader's cluster.\n\n$ conclave operator raft join https://10.0.0.1:8200")
     .output(Output::Format)
-    .flags(&[AUTO_JOIN_PORT, AUTO_JOIN_SCHEME, LEADER_CA_CERT, LEADER_CLIENT_CERT, LEADER_CLIENT_KEY, NON_VOTER, RETRY]);
+    .flags(&[AUTO_JOIN_PORT, AUTO_JOIN_SCHEME, JOIN_TOKEN, LEADER_CA_CERT, LEADER_CLIENT_CERT, LEADER_CLIENT_KEY, NON_VOTER, RETRY]);
+pub const NEW_JOIN_TOKEN: Command = Command::new(
+    "operator raft join-token",
+    "[options]",
+    "Makes a token by which a node joins the cluster",
+    join_token,
+)
+.help("Makes a token that a new node shows to be let in.\n\n$ conclave operator raft join-token -uses=2")
+.output(Output::Field)
+.flags(&[TTL, USES]);
 pub const REMOVE_PEER: Command = Command::new(
     "operator raft remove-peer",
     "[options] <server_id>",
@@ -184,6 +199,7 @@ fn join(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
         ("leader_ca_cert", &LEADER_CA_CERT, "CA certificate"),
         ("leader_client_cert", &LEADER_CLIENT_CERT, "client certificate"),
         ("leader_client_key", &LEADER_CLIENT_KEY, "client key"),
+        ("join_token", &JOIN_TOKEN, "join token"),
     ] {
         let given = args.text(flag);
         let text = match given.strip_prefix('@') {
@@ -196,7 +212,10 @@ fn join(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
             }
             None => given.to_owned(),
         };
-        body.insert(name, text);
+        // Other servers do not know join tokens, and would warn of one.
+        if name != "join_token" || !text.is_empty() {
+            body.insert(name, text.trim());
+        }
     }
     let scheme = args.text(&AUTO_JOIN_SCHEME);
     if !matches!(scheme, "" | "http" | "https") {
@@ -228,6 +247,28 @@ fn join(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     let lines = ["Key | Value".to_owned(), format!("Joined | {joined}")];
     cx.ui.line(&table::with_header(&lines, "|"));
     Ok(Exit::OK)
+}
+
+fn join_token(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
+    at_most(args, 0)?;
+    let api = cx.api(args)?;
+    let mut body = Fields::new();
+    if args.given(&TTL) {
+        body.insert("ttl", args.span(&TTL).to_string());
+    }
+    if args.given(&USES) {
+        body.insert("uses", args.int(&USES));
+    }
+    let sentence = "Error making a join token";
+    let answer = api.write("sys/storage/raft/join-token", body);
+    let made = answer
+        .and_then(conclave_client::http::Answer::ok)
+        .context(sentence)?;
+    let made = made.ok_or_else(|| Fail::remote(format!("{sentence}: the server sent none")))?;
+    Ok(match args.some(&FIELD) {
+        Some(name) => output::secret_field(&mut cx.ui, &made, name),
+        None => output::secret(&mut cx.ui, &made),
+    })
 }
 
 fn one(args: &Args) -> Result<&str, Fail> {

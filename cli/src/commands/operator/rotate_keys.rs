@@ -300,7 +300,7 @@ pub fn key(cx: &mut Cx, args: &Args, before: &str, kind: &str) -> Result<String,
             cx.ui.line(before);
             let prompt = format!("{} Key (will be hidden): ", capital(kind));
             let asked = if cx.may_ask(args) {
-                cx.ask_secret(args, &prompt)
+                cx.ask_secret(&prompt)
             } else {
                 cx.ui.line(&prompt);
                 Err("file descriptor 0 is not a terminal".to_owned())

@@ -61,7 +61,7 @@ fn key(cx: &mut Cx, args: &Args) -> Result<String, Fail> {
         return Ok(given.to_owned());
     }
     let asked = if cx.may_ask(args) {
-        cx.ask_secret(args, PROMPT)
+        cx.ask_secret(PROMPT)
     } else {
         cx.ui.line(PROMPT);
         Err("file descriptor 0 is not a terminal".to_owned())

@@ -1,0 +1,193 @@
+//! What the tool does that the original does not, and the scripts people have: against a real development server.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+#[path = "golden/server.rs"]
+#[allow(dead_code)]
+mod server;
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use server::Server;
+
+/// A home with a server, and the tool under the name `vault` too.
+struct Home {
+    server: Server,
+    home: tempfile::TempDir,
+}
+
+impl Home {
+    fn new() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir(home.path().join("bin")).unwrap();
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_conclave"), home.path().join("bin/vault")).unwrap();
+        Self {
+            server: Server::bao_dev(),
+            home,
+        }
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let path = std::env::var("PATH").unwrap();
+        let mut command = Command::new(program);
+        command
+            .env_clear()
+            .env(
+                "PATH",
+                format!("{}:{path}", self.home.path().join("bin").display()),
+            )
+            .env("HOME", self.home.path())
+            .env("VAULT_ADDR", &self.server.address)
+            .env("VAULT_TOKEN", "root")
+            .current_dir(self.home.path());
+        command
+    }
+
+    fn run(&self, line: &str) -> Output {
+        self.run_with(line, &[])
+    }
+
+    fn run_with(&self, line: &str, variables: &[(&str, &str)]) -> Output {
+        let mut command = self.command(env!("CARGO_BIN_EXE_conclave"));
+        command
+            .args(line.split(' '))
+            .envs(variables.iter().copied())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+
+    /// Runs a shell script in which `vault` is our tool.
+    fn script(&self, text: &str) -> Output {
+        let mut child = self
+            .command("bash")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    }
+}
+
+fn text(output: &Output) -> String {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn complaint(output: &Output) -> String {
+    assert!(!output.status.success());
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn addresses_are_tried_in_turn_and_our_variables_win() {
+    let home = Home::new();
+    let list = format!("http://127.0.0.1:1, {}", home.server.address);
+    let ours = [
+        ("CONCLAVE_ADDR", list.as_str()),
+        ("BAO_ADDR", "http://127.0.0.1:2"),
+        ("BAO_TOKEN", "bad"),
+    ];
+    let put = home.run_with("kv put -format=json secret/a x=1", &ours[..2]);
+    assert!(text(&put).contains("\"version\": 1"));
+    assert!(complaint(&home.run_with("kv get secret/a", &ours)).contains("permission denied"));
+    let right = [ours[0], ours[2], ("CONCLAVE_TOKEN", "root")];
+    assert_eq!(text(&home.run_with("kv get -field=x secret/a", &right)), "1");
+}
+
+#[test]
+fn whoami_tree_completion_and_manual() {
+    let home = Home::new();
+    for key in ["app/db", "app/web/tls", "top"] {
+        text(&home.run(&format!("kv put secret/{key} x=1")));
+    }
+    assert_eq!(
+        text(&home.run("kv tree secret")),
+        "secret/\n├── app/\n│   ├── db\n│   └── web/\n│       └── tls\n└── top\n"
+    );
+    assert_eq!(
+        text(&home.run("kv tree -format=json -mount=secret app")),
+        "{\n  \"db\": null,\n  \"web/\": {\n    \"tls\": null\n  }\n}\n"
+    );
+    assert_eq!(
+        complaint(&home.run("kv tree secret/none")),
+        "No value found at secret/metadata/none\n"
+    );
+    assert_eq!(text(&home.run("whoami -field=policies")), "[root]");
+    assert!(text(&home.run("completion bash")).contains("_conclave()"));
+    assert!(text(&home.run("man")).contains(".TH conclave 1"));
+    assert!(complaint(&home.run("completion tcsh")).contains("Unknown shell"));
+    assert!(complaint(&home.run("monitor")).starts_with("unsupported"));
+}
+
+#[test]
+fn a_login_keeps_its_token_for_the_owner_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let home = Home::new();
+    text(&home.run_with("login -no-print root", &[("VAULT_TOKEN", "")]));
+    let file = home.home.path().join(".vault-token");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "root");
+    assert_eq!(
+        std::fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    assert!(!Path::new(&home.home.path().join(".vault-token.tmp")).exists());
+}
+
+#[test]
+fn a_failed_snapshot_leaves_no_file() {
+    let home = Home::new();
+    complaint(&home.run("operator raft snapshot save out.snap"));
+    let left: Vec<_> = std::fs::read_dir(home.home.path())
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .collect();
+    assert_eq!(left, ["bin"]);
+}
+
+#[test]
+fn bytes_that_are_no_text_are_refused_rather_than_changed() {
+    let home = Home::new();
+    std::fs::write(home.home.path().join("key.bin"), [0xff, 0x00, 0xfe]).unwrap();
+    assert!(complaint(&home.run("kv put secret/a x=@key.bin")).contains("not UTF-8"));
+}
+
+#[test]
+fn output_that_cannot_be_written_is_an_error() {
+    let home = Home::new();
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = home
+        .command(env!("CARGO_BIN_EXE_conclave"))
+        .args(["print", "token"])
+        .stdout(full)
+        .output()
+        .unwrap();
+    assert_eq!(complaint(&output), "could not write to standard output\n");
+}
+
+/// The commands of guides to key management, as they stand there, with `vault` a link to our tool.
+#[test]
+fn published_guides_run_as_written() {
+    let home = Home::new();
+    let output = text(&home.script(include_str!("guide.sh")));
+    let expected = [
+        "KEY=sk_1",
+        "DATABASE_URL=postgres://x",
+        "Error: No API key found for nosuch in development",
+        "code 1",
+    ];
+    for line in expected {
+        assert!(output.lines().any(|l| l == line), "no {line:?} in:\n{output}");
+    }
+    assert!(output.ends_with("DONE\n"), "{output}");
+}
