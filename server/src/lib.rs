@@ -14,6 +14,8 @@ pub mod operations;
 pub mod serve;
 pub mod tls;
 
+pub use conclave_core::backup;
+
 pub use address::{Network, Networks};
 pub use error::Error;
 pub use handler::Handler;

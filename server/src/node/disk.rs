@@ -17,6 +17,7 @@ use conclave_raft::net::NodeKey;
 use crate::error::Error;
 
 const LOCK: &str = "lock";
+const SCRATCH: &str = "scratch";
 const KEY: &str = "node.key";
 const CLUSTER: &str = "cluster.json";
 /// Format of `cluster.json`.
@@ -64,6 +65,23 @@ impl DataDir {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// A directory for files on their way in or out, empty: what a crash left there is of no use to anybody.
+    pub fn empty_scratch(&self) -> Result<PathBuf, Error> {
+        let path = self.path.join(SCRATCH);
+        match fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::file("empty", &path)(error));
+            }
+            _ => {}
+        }
+        let mut builder = fs::DirBuilder::new();
+        builder
+            .mode(0o700)
+            .create(&path)
+            .map_err(Error::file("make", &path))?;
+        Ok(path)
     }
 
     /// The node's key, made at its first start.

@@ -28,6 +28,7 @@ const THREADS: usize = 2;
 /// The `Launcher` of a real node.
 pub struct NodeLauncher {
     dir: DataDir,
+    scratch: PathBuf,
     in_memory: bool,
     /// Keeps the directory of an in-memory node alive.
     _temporary: Option<Temporary>,
@@ -55,6 +56,7 @@ impl NodeLauncher {
             .or_else(|| settings.data.take());
         let path = path.ok_or_else(|| Error::Settings("no data directory".to_owned()))?;
         let dir = DataDir::open(&path)?;
+        let scratch = dir.empty_scratch()?;
         let key = dir.node_key()?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(THREADS)
@@ -83,6 +85,7 @@ impl NodeLauncher {
         };
         Ok(Self {
             dir,
+            scratch,
             in_memory,
             _temporary: temporary,
             key,
@@ -241,7 +244,7 @@ impl Launcher for NodeLauncher {
     }
 
     fn scratch(&self) -> PathBuf {
-        self.dir.path().join("scratch")
+        self.scratch.clone()
     }
 }
 
