@@ -161,5 +161,6 @@ pub const ROUTES: &[Route] = &[
         snapshot::restore_forced,
     )),
     rows("host-info", &[Read], host::info),
+    rows("metrics", &[Read], host::metrics),
     rows("version-history", &[List], host::versions),
 ];

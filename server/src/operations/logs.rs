@@ -1,6 +1,8 @@
 //! The operational log: lines on standard error, as text or JSON. What is logged names no secret and no path of one; this
 //! file only gives it its form.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload;
@@ -35,7 +37,9 @@ impl Level {
 /// Starts the log of this process. An error if it has one already.
 pub fn start(level: LevelFilter, format: Format) -> Result<Level, Error> {
     let (filter, handle) = reload::Layer::new(level);
-    let lines = fmt::layer().with_writer(std::io::stderr);
+    // Colours are for eyes: not for files, nor for who asked for none (no-color.org).
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
     let lines = match format {
         Format::Standard => lines.with_target(false).boxed(),
         Format::Json => lines.json().flatten_event(true).boxed(),

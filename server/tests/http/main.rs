@@ -9,5 +9,6 @@
 
 mod bad_input;
 mod connections;
+mod dev;
 mod envelope;
 mod support;
