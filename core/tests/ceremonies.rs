@@ -10,6 +10,7 @@
 mod support;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
@@ -558,6 +559,65 @@ async fn other_unsealed_nodes_follow_a_new_root_key() {
         .await
         .unwrap();
     assert!(readable(&three).await);
+}
+
+#[tokio::test]
+async fn a_node_that_slept_through_two_rotations_is_sealed_and_opens_with_the_new_shares() {
+    let node = with_secret().await;
+    let replica: Arc<dyn Replica> =
+        Arc::new(LocalReplica::open(node.store.clone(), node.clock.clone()).unwrap());
+    let (busy, mut idle) = (node_on(&node, &replica), node_on(&node, &replica));
+    for node in [&busy, &idle] {
+        node.core.resume().await.unwrap();
+        node.unseal().await;
+    }
+    // The new root key is handed over under a data key that the idle node has not seen.
+    busy.call(Verb::Write, "sys/rotate", Value::Null).await.unwrap();
+    let shares = rotate_root(&busy, &node.shares).await;
+    let lost = idle.call(Verb::Read, "secret/data/kept", Value::Null).await;
+    assert!(matches!(lost, Err(Error::Sealed)));
+    idle.shares = shares;
+    idle.unseal().await;
+    assert!(readable(&idle).await && readable(&busy).await);
+}
+
+/// Two new shares, of which both are needed.
+async fn rotate_root(node: &Node, shares: &[String]) -> Vec<String> {
+    let nonce = begin(node, json!({"secret_shares": 2, "secret_threshold": 2})).await;
+    give(node, UPDATE, &nonce, &shares[0]).await.unwrap();
+    let made = give(node, UPDATE, &nonce, &shares[1]).await.unwrap();
+    texts(&made["keys"])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_rotation_disturbs_nobody() {
+    let node = Arc::new(with_secret().await);
+    let stop = Arc::new(AtomicBool::new(false));
+    let clients = (0..4).map(|n| {
+        let (node, stop) = (node.clone(), stop.clone());
+        tokio::spawn(async move {
+            let path = format!("secret/data/busy-{n}");
+            let mut requests = 0;
+            while !stop.load(Ordering::Relaxed) {
+                let data = json!({"data": {"n": requests}});
+                node.call(Verb::Write, &path, data).await.unwrap();
+                let read = node.call(Verb::Read, &path, Value::Null).await.unwrap();
+                assert_eq!(read["data"]["data"]["n"], requests);
+                requests += 1;
+            }
+            requests
+        })
+    });
+    let clients: Vec<_> = clients.collect();
+    let mut shares = node.shares.clone();
+    for _ in 0..20 {
+        node.call(Verb::Write, "sys/rotate", Value::Null).await.unwrap();
+        shares = rotate_root(&node, &shares).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    for client in clients {
+        assert!(client.await.unwrap() > 0);
+    }
 }
 
 /// Values of the rows whose names are clear.
