@@ -1,4 +1,5 @@
 //! Members in one process: stores, consensus, door and transport together.
+#![cfg_attr(not(feature = "rocksdb"), allow(dead_code, unused_imports))]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
