@@ -12,10 +12,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let kv = builder.build()?.kv("secret");
     let put = kv
-        .put("quickstart", &BTreeMap::from([("greeting", "hello")]))
+        .put("quickstart", &BTreeMap::from([("greeting", "good morning")]))
         .await?;
     let got = kv.get("quickstart").await?;
-    let same = got.data.text("greeting") == Some("hello") && got.version.number >= put.number;
+    let same = got.data.text("greeting") == Some("good morning") && got.version.number >= put.number;
     let verdict = if same { "kept" } else { "changed by somebody else" };
     std::io::Write::write_all(
         &mut std::io::stdout(),

@@ -67,6 +67,14 @@ pub(super) fn put_op(out: &mut BytesMut, op: &Op) -> Result<(), Error> {
         Op::DuePut { queue, deadline, key } => put_due(out, DUE_PUT, key, *queue, *deadline)?,
         Op::DueDelete { queue, deadline, key } => put_due(out, DUE_DELETE, key, *queue, *deadline)?,
         Op::SetMinTerm { term } => put_number(out, SET_MIN_TERM, &term.to_be_bytes()),
+        other => put_cluster_op(out, other)?,
+    }
+    Ok(())
+}
+
+/// The operations that concern the cluster itself and not one row.
+fn put_cluster_op(out: &mut BytesMut, op: &Op) -> Result<(), Error> {
+    match op {
         Op::RegisterNode { node } => {
             out.put_u8(REGISTER_NODE);
             put_node_record(out, node)?;
@@ -94,6 +102,11 @@ pub(super) fn put_op(out: &mut BytesMut, op: &Op) -> Result<(), Error> {
         Op::RaiseVersion { version } => put_number(out, RAISE_VERSION, &version.to_be_bytes()),
         Op::AdoptStaged { id, chunks, digest } => {
             put_numbers(out, ADOPT_STAGED, &[id, &chunks.to_be_bytes(), digest])
+        }
+        _ => {
+            return Err(Error::Limit(
+                "operations on rows are written by their own function",
+            ));
         }
     }
     Ok(())

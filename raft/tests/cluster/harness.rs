@@ -162,6 +162,10 @@ impl Member {
         Ok(())
     }
 
+    pub fn set_contacts(&mut self, contacts: Vec<(u64, NodeRecord)>) {
+        self.contacts = contacts;
+    }
+
     /// Takes another address.
     pub async fn move_away(&mut self) {
         self.address = free_address().await;
@@ -320,6 +324,7 @@ pub async fn eventually(what: &str, mut met: impl FnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + LIMIT;
     while !met() {
         assert!(tokio::time::Instant::now() < deadline, "never: {what}");
+        // why: the condition is read from several members; there is no one channel to wait on.
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
