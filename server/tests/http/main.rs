@@ -11,4 +11,5 @@ mod bad_input;
 mod connections;
 mod dev;
 mod envelope;
+mod http2_abuse;
 mod support;
