@@ -175,6 +175,30 @@ fn output_that_cannot_be_written_is_an_error() {
     assert_eq!(complaint(&output), "could not write to standard output\n");
 }
 
+#[test]
+fn configurations_are_checked_without_a_server() {
+    let home = tempfile::tempdir().unwrap();
+    let validate = |text: &str| {
+        let file = home.path().join("c.hcl");
+        std::fs::write(&file, text).unwrap();
+        let flag = format!("-config={}", file.display());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_conclave"));
+        command
+            .args(["operator", "validate-config", &flag])
+            .output()
+            .unwrap()
+    };
+    let data = home.path().display();
+    let good = format!(
+        "api_addr = \"https://10.0.0.1:8200\"\ncluster_addr = \"https://10.0.0.1:8201\"\nstorage \"raft\" {{\n  path = \
+         \"{data}\"\n}}\nlistener \"tcp\" {{\n  address = \"127.0.0.1:8200\"\n  tls_disable = true\n}}\n"
+    );
+    assert_eq!(text(&validate(&good)), "Success! The configuration is valid\n");
+    let unknown = format!("{good}nosuch = 1\n");
+    assert!(complaint(&validate(&unknown)).contains("nosuch"));
+    assert!(complaint(&validate("listener {")).starts_with("Could not parse configuration"));
+}
+
 /// The commands of guides to key management, as they stand there, with `vault` a link to our tool.
 #[test]
 fn published_guides_run_as_written() {
