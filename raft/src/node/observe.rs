@@ -78,14 +78,23 @@ fn replace<T: PartialEq>(seen: &mut T, new: T) -> bool {
     changed
 }
 
-/// From the first membership on, exactly its nodes may talk to this one.
+/// From the first membership that it is part of, exactly its nodes may talk to this one. Those before are older than its
+/// join: whoever admitted it, and may lead, need not be among them.
 fn learn_peers(node: &Node, metrics: &Metrics) {
-    let members: BTreeMap<u64, NodeRecord> = metrics
+    let mut members: BTreeMap<u64, NodeRecord> = metrics
         .membership_config
         .nodes()
         .map(|(id, record)| (*id, record.clone()))
         .collect();
-    if !members.is_empty() && node.peers.set(members) {
+    if members.is_empty() {
+        return;
+    }
+    if !members.contains_key(&node.config.node_id) {
+        for (id, record) in &node.config.contacts {
+            members.entry(*id).or_insert_with(|| record.clone());
+        }
+    }
+    if node.peers.set(members) {
         node.transport.trust(node.peers.keys());
     }
 }

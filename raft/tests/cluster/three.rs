@@ -313,3 +313,31 @@ async fn a_member_that_was_away_meets_a_leader_it_never_heard_of() {
         .await;
     assert_eq!(cluster.members[2].get("x").await.unwrap(), "1");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newcomer_keeps_to_its_leader_while_it_reads_of_older_members() {
+    let mut cluster = Cluster::prepare(Kind::MemoryPlain, 3).await;
+    cluster.found().await;
+    // More than one append request carries, so that the first ends before the leader had joined.
+    for at in 0..600 {
+        cluster.members[0]
+            .put("x", &[u8::try_from(at % 200).unwrap()])
+            .await
+            .unwrap();
+    }
+    cluster.join(1).await;
+    let to = Some(2);
+    cluster.members[0]
+        .replica()
+        .change(Change::Transfer { to })
+        .await
+        .unwrap();
+    cluster.members[1]
+        .wait("leading", |status| status.is_leader)
+        .await;
+    let leader = (2, cluster.members[1].record.clone());
+    cluster.members[2].set_contacts(vec![leader]);
+    cluster.join(2).await;
+    cluster.members[2].put("y", b"1").await.unwrap();
+    cluster.agree().await;
+}
