@@ -24,7 +24,7 @@ pub use conclave_proto::v1;
 pub use error::Error;
 pub use kv::{Kv, Secret, Version};
 pub use logical::{Answer, Logical};
-pub use policy::Policy;
+pub use policy::Policies;
 pub use secret::{SecretData, SecretText};
 pub use sys::{Founded, Sys};
 pub use token::{Token, Tokens};
@@ -88,8 +88,8 @@ impl Conclave {
     }
 
     /// ACL policies.
-    pub fn policies(&self) -> Policy {
-        Policy::new(self.clone())
+    pub fn policies(&self) -> Policies {
+        Policies::new(self.clone())
     }
 
     /// Any path of the API.

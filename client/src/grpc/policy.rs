@@ -5,11 +5,11 @@ use super::{Conclave, Error, v1};
 
 /// ACL policies.
 #[derive(Clone)]
-pub struct Policy {
+pub struct Policies {
     cluster: Conclave,
 }
 
-impl Policy {
+impl Policies {
     pub(super) fn new(cluster: Conclave) -> Self {
         Self { cluster }
     }
