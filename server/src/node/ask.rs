@@ -64,7 +64,7 @@ async fn exchange(
     if scheme == "http" {
         return send(tcp, request).await;
     }
-    let connector = tls(&text("leader_ca_cert"), &text("leader_ca_cert_file"))?;
+    let connector = tls(&text("leader_ca_cert"))?;
     let server_name = match text("leader_tls_servername") {
         name if name.is_empty() => host.trim_matches(['[', ']']).to_owned(),
         name => name,
@@ -75,13 +75,8 @@ async fn exchange(
     send(stream, request).await
 }
 
-fn tls(pem: &str, file: &str) -> Result<tokio_rustls::TlsConnector, Error> {
-    let pem = if pem.is_empty() && !file.is_empty() {
-        std::fs::read_to_string(file)
-            .map_err(|error| Error::invalid(format!("leader_ca_cert_file: {error}")))?
-    } else {
-        pem.to_owned()
-    };
+/// The certificate itself, never a path: whoever may ask a node to join must not make it open files.
+fn tls(pem: &str) -> Result<tokio_rustls::TlsConnector, Error> {
     let mut roots = rustls::RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
         let certificate =
@@ -92,7 +87,7 @@ fn tls(pem: &str, file: &str) -> Result<tokio_rustls::TlsConnector, Error> {
     }
     if roots.is_empty() {
         return Err(Error::invalid(
-            "leader_ca_cert or leader_ca_cert_file is required for an https leader_api_addr",
+            "leader_ca_cert, the certificate in PEM, is required for an https leader_api_addr",
         ));
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

@@ -52,6 +52,14 @@ async fn ask(core: &Arc<Core>, member: &RetryJoin) -> Result<(), String> {
     }
     let mut request = Request::new(Verb::Write, "sys/storage/raft/join");
     request.data.clone_from(&member.target);
+    // The request takes the certificate itself: only the node's own files may name a path.
+    if let Some(Value::String(path)) = request.data.remove("leader_ca_cert_file") {
+        let pem = tokio::fs::read_to_string(&path).await;
+        let pem = pem.map_err(|error| format!("{path}: {error}"))?;
+        request
+            .data
+            .insert("leader_ca_cert".to_owned(), Value::String(pem));
+    }
     request
         .data
         .insert("join_token".to_owned(), Value::String(token.to_owned()));

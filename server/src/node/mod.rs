@@ -80,6 +80,10 @@ impl Handler for CoreHandler {
         Box::pin(self.0.handle(request))
     }
 
+    fn admits<'h>(&'h self, request: &'h Request) -> BoxFuture<'h, Result<(), conclave_core::Error>> {
+        Box::pin(self.0.admits(request))
+    }
+
     fn observe(&self) {
         self.0.observe();
     }
