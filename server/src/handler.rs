@@ -8,6 +8,12 @@ use conclave_core::{Error, Request, Response};
 pub trait Handler: Send + Sync + 'static {
     /// Answers one request. The future borrows the handler alone.
     fn handle(&self, request: Request) -> BoxFuture<'_, Result<Response, Error>>;
+    /// Whether a request that carries a file may be listened to, before its body is taken in. Whoever is admitted is
+    /// still to be authorised by `handle`.
+    fn admits<'h>(&'h self, request: &'h Request) -> BoxFuture<'h, Result<(), Error>> {
+        let _ = request;
+        Box::pin(std::future::ready(Ok(())))
+    }
     /// Brings numbers that are read rather than counted up to date, before they are shown.
     fn observe(&self);
 }

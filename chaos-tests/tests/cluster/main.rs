@@ -17,4 +17,6 @@ mod harness;
 mod kill;
 mod members;
 mod restarts;
+mod sdk;
 mod seal;
+mod snapshot;

@@ -17,6 +17,8 @@ use crate::backup::gzip::{GzipReader, GzipWriter, bad};
 use crate::backup::tar;
 use crate::error::Error;
 
+/// Longest snapshot file in bytes: a greatest state, and more than the blocks of gzip and tar add to it.
+pub const MAX_FILE: u64 = MAX_ARCHIVE + (1 << 20);
 /// Format of the file, which `meta.json` names.
 pub const FORMAT: u32 = 1;
 const META: &str = "meta.json";
@@ -266,9 +268,7 @@ fn unread(error: io::Error) -> Error {
 
 /// Refuses a file that cannot be a snapshot for its length alone.
 pub fn check_length(length: u64) -> Result<(), Error> {
-    // Blocks of gzip and tar add far less than this.
-    const OVERHEAD: u64 = 1 << 20;
-    if length > MAX_ARCHIVE + OVERHEAD {
+    if length > MAX_FILE {
         return Err(Error::TooLarge(format!(
             "the file is longer than any snapshot: at most {} MiB are taken",
             MAX_ARCHIVE >> 20

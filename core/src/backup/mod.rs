@@ -3,6 +3,7 @@
 
 mod check;
 mod file;
+mod gate;
 mod gzip;
 mod spool;
 mod stage;
@@ -22,7 +23,7 @@ use crate::session::Session;
 use crate::store::Opened;
 
 use check::Checked;
-pub use file::{FORMAT, Meta};
+pub use file::{FORMAT, MAX_FILE, Meta};
 pub use spool::Spool;
 pub(crate) use stage::forget_stagings;
 use stage::{Staging, off_thread};

@@ -319,23 +319,38 @@ async fn policies_decide_who_may_save_and_restore() {
     let text = r#"path "sys/storage/raft/snapshot" { capabilities = ["read", "update"] }"#;
     policy(&node, text).await;
     let token = node.token(json!({"policies": ["reader"]})).await;
-    let node = Node { root: token, ..node };
-    for verb in [Verb::Read, Verb::Write] {
+    let request = |verb, token: &str| {
         let mut request = Request::new(verb, SAVE);
-        request.token = Some(node.root.clone().into());
-        request.upload = Some(file.clone());
-        let outcome = node.core.handle(request).await.map(|_| ());
+        request.token = Some(token.to_owned().into());
+        request
+    };
+    for verb in [Verb::Read, Verb::Write] {
+        let mut asked = request(verb, &token);
+        asked.upload = Some(file.clone());
+        assert!(matches!(
+            node.core.admits(&asked).await,
+            Err(Error::Denied { .. })
+        ));
+        let outcome = node.core.handle(asked).await.map(|_| ());
         assert!(
             matches!(outcome, Err(Error::Denied { .. })),
             "{verb:?} without sudo"
         );
     }
-    let mut request = Request::new(Verb::Write, SAVE);
-    request.upload = Some(file);
-    assert!(matches!(
-        node.core.handle(request).await.map(|_| ()),
-        Err(Error::Denied { .. })
-    ));
+    for stranger in ["", "s.nobody"] {
+        let mut asked = request(Verb::Write, stranger);
+        asked.upload = Some(file.clone());
+        assert!(node.core.admits(&asked).await.is_err());
+        assert!(matches!(
+            node.core.handle(asked).await.map(|_| ()),
+            Err(Error::Denied { .. })
+        ));
+    }
+    let with_sudo = text.replace("\"update\"", "\"update\", \"sudo\"");
+    policy(&node, &with_sudo).await;
+    node.core.admits(&request(Verb::Write, &token)).await.unwrap();
+    let node = Node { root: token, ..node };
+    restore(&node, SAVE, &file).await.unwrap();
 }
 
 #[tokio::test]

@@ -16,8 +16,8 @@ use super::status::Refusal;
 
 /// Bodies up to this size are bounded by the number of connections; above, memory is shared out in pieces of it.
 pub const SMALL_BYTES: usize = 64 * 1024;
-/// Largest upload.
-const MAX_UPLOAD_BYTES: u64 = 64 * 1024 * 1024 * 1024;
+/// Largest upload: nothing longer could be restored.
+const MAX_UPLOAD_BYTES: u64 = conclave_core::backup::MAX_FILE;
 
 /// A body in memory, with its share of the memory for large ones. Wiped when dropped.
 pub struct Received {

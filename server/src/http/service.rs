@@ -200,8 +200,12 @@ impl Service {
         settings: &Settings,
     ) -> Result<Response<Body>, Refusal> {
         let _turn = self.uploads.try_acquire().map_err(|_| Refusal::Busy)?;
-        if request.token.is_none() {
-            return Ok(encode::failure(Failure::from(core::Error::unauthenticated())));
+        if self.surroundings.handler.admits(&request).await.is_err() {
+            // Refused, and audited, as any other request; its body is not taken in.
+            return Ok(match self.ask(request, &settings.timeouts).await? {
+                Ok(response) => encode::response(response, &serde_json::Map::new()).await,
+                Err(error) => encode::failure(Failure::from(error)),
+            });
         }
         let number = self.uploaded.fetch_add(1, Ordering::Relaxed);
         let name = format!("upload-{}-{number}", std::process::id());

@@ -101,7 +101,11 @@ async fn an_upload_becomes_a_file_and_is_removed() {
     let bytes = vec![7u8; 3_000_000];
     let path = "/v1/sys/storage/raft/snapshot";
     let answer = send(&server, "POST", path, "", &bytes).await;
-    assert_eq!(status(&answer), 403, "nothing is kept for a client without token");
+    assert_eq!(
+        status(&answer),
+        403,
+        "nothing is kept for a client that is not admitted"
+    );
     let answer = send(&server, "POST", path, "X-Vault-Token: root\r\n", &bytes).await;
     assert!(body(&answer).contains("\"bytes\":3000000"), "{answer}");
 }

@@ -33,9 +33,19 @@ pub struct Script {
 }
 
 impl Handler for Script {
+    fn admits<'h>(&'h self, request: &'h Request) -> BoxFuture<'h, Result<(), Error>> {
+        Box::pin(async move {
+            match &request.token {
+                Some(_) => Ok(()),
+                None => Err(Error::unauthenticated()),
+            }
+        })
+    }
+
     fn handle(&self, request: Request) -> BoxFuture<'_, Result<Response, Error>> {
         Box::pin(async move {
             let body = match request.path.as_str() {
+                "sys/storage/raft/snapshot" if request.upload.is_none() => return Err(Error::denied()),
                 "echo" => Body::Envelope(Box::new(Envelope {
                     data: Some(echo(&request)),
                     ..Envelope::default()
