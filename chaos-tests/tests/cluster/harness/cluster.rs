@@ -271,7 +271,8 @@ impl Cluster {
         self.files.path()
     }
 
-    fn tls(&self) -> std::path::PathBuf {
+    /// The directory of the authority, `ca.pem`, and all certificates.
+    pub fn tls(&self) -> std::path::PathBuf {
         self.files.path().join("tls")
     }
 }
