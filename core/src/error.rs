@@ -26,6 +26,11 @@ pub enum Error {
         /// Whether no valid token was presented at all (gRPC tells the two apart).
         unauthenticated: bool,
     },
+    /// Asked before a kv command: the caller's policies do not reach the path. Vault's words, which guides quote.
+    #[error(
+        "preflight capability check returned 403, please ensure client's policies grant access to path {0:?}"
+    )]
+    Preflight(String),
     /// There is nothing here.
     #[error("not found")]
     NotFound {

@@ -242,8 +242,10 @@ impl Attempt<'_> {
     ) -> Result<Decision, Error> {
         let operation = operation_of(self.request.verb);
         let found = find(table, routed.rest, operation);
-        let sudo = matches!(&found, Ok((route, _)) if route.access == Access::Sudo);
-        let bounds = self.authorise(caller, operation, sudo)?;
+        let bounds = match found.as_ref().map(|(route, _)| route.access) {
+            Ok(Access::Caller) => Bounds::new(&caller.acl, None, None),
+            access => self.authorise(caller, operation, matches!(access, Ok(Access::Sudo)))?,
+        };
         self.audit_request(derived, caller, operation)?;
         let (route, params) = found?;
         let mut data = bounds.apply(&self.request.data).into_owned();

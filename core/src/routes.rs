@@ -135,6 +135,8 @@ pub enum Access {
     Policy,
     /// The same, and `sudo` on the path.
     Sudo,
+    /// Whoever shows a valid token: the handler tells each caller only what its policies reach.
+    Caller,
 }
 
 /// What a pattern's names stand for in a path.

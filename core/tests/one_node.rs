@@ -545,3 +545,56 @@ async fn a_v1_mount_becomes_v2_in_one_step() {
         .await;
     assert!(matches!(down, Err(Error::Invalid(_))), "{down:?}");
 }
+
+#[tokio::test]
+async fn mounts_are_tuned_moved_and_asked_about() {
+    let node = Node::unsealed().await;
+    node.call(
+        Verb::Write,
+        "sys/mounts/secret/tune",
+        json!({"default_lease_ttl": "1h"}),
+    )
+    .await
+    .unwrap();
+    let tuned = node
+        .call(Verb::Read, "sys/mounts/secret/tune", Value::Null)
+        .await
+        .unwrap();
+    assert_eq!(tuned["data"]["default_lease_ttl"], 3600);
+    node.call(Verb::Write, "secret/data/x", json!({"data": {"k": "v"}}))
+        .await
+        .unwrap();
+    let moved = node
+        .call(
+            Verb::Write,
+            "sys/remount",
+            json!({"from": "secret", "to": "moved/here"}),
+        )
+        .await
+        .unwrap();
+    let status = format!(
+        "sys/remount/status/{}",
+        moved["data"]["migration_id"].as_str().unwrap()
+    );
+    let status = node.call(Verb::Read, &status, Value::Null).await.unwrap();
+    assert_eq!(status["data"]["migration_info"]["status"], "success");
+    let read = node
+        .call(Verb::Read, "moved/here/data/x", Value::Null)
+        .await
+        .unwrap();
+    assert_eq!(read["data"]["data"]["k"], "v");
+    let token = node.token(json!({"policies": ["default"]})).await;
+    let refused = node
+        .call_as(
+            &token,
+            Verb::Read,
+            "sys/internal/ui/mounts/moved/here/x",
+            Value::Null,
+        )
+        .await
+        .unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "preflight capability check returned 403, please ensure client's policies grant access to path \"moved/here/x/\""
+    );
+}

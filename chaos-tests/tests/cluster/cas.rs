@@ -10,13 +10,15 @@ use crate::harness::{Api, Cluster, Outcome, SOON, Seed};
 const KILLS: usize = 5;
 /// Links that must be added to the chain before the next kill.
 const LINKS: u64 = 15;
+/// The most versions a key may keep.
+const MAX_LINKS: usize = 4000;
 const PATH: &str = "secret/data/chain";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cluster_cas() {
     let mut cluster = Cluster::formed().await;
     // One version is one link: none may be forgotten.
-    let kept = json!({"max_versions": 100_000});
+    let kept = json!({"max_versions": MAX_LINKS});
     cluster.api(0).must("POST", "secret/metadata/chain", kept).await;
     let (progress, watched) = tokio::sync::watch::channel(0u64);
     let (stop, stopped) = tokio::sync::watch::channel(false);
@@ -49,7 +51,8 @@ async fn cluster_cas() {
         let through = cluster.seed.below(3);
         cluster.give_shares(&[leader, through, leader]).await;
         cluster.all_unsealed(&[0, 1, 2]).await;
-        reaches(*watched.borrow() + LINKS).await;
+        let at = *watched.borrow();
+        reaches(at + LINKS).await;
     }
     stop.send(true).expect("a chain that listens");
     let chain = chain.await.expect("a chain that does not break");
@@ -90,7 +93,7 @@ struct Chain {
 
 impl Chain {
     async fn run(mut self) -> Self {
-        while !*self.stopped.borrow() {
+        while !*self.stopped.borrow() && self.links.len() < MAX_LINKS {
             let link = self.seed.text(24);
             self.add(&link).await;
             self.links.push(link);

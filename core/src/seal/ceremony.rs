@@ -16,33 +16,40 @@ use crate::error::Error;
 use crate::seal::rows;
 use crate::session::Session;
 
+/// The shares given in one ceremony.
+pub(super) struct Held {
+    /// Names the ceremony.
+    pub nonce: [u8; ShareProgress::NONCE_LEN],
+    /// The shares.
+    pub shares: Vec<SecretBytes>,
+}
+
 impl Core {
-    /// Takes one share as an operator gives it, in hexadecimal or base64, and hands it on to the members.
+    /// Takes one share as an operator gives it, in hexadecimal or base64, and hands all that were given on to the members:
+    /// one that was not reached before, or joined since, catches up.
     pub async fn give_share(self: &Arc<Self>, text: &str) -> Result<(), Error> {
         let share = decode_share(text)?;
-        let nonce = {
-            let mut nonce = [0u8; ShareProgress::NONCE_LEN];
-            OsEntropy.fill(&mut nonce);
-            nonce
-        };
-        let nonce = self
-            .take_share(SecretBytes::copy_of(share.expose()), nonce)
-            .await?;
-        self.hand_share_on(&share, nonce).await;
+        let mut nonce = [0u8; ShareProgress::NONCE_LEN];
+        OsEntropy.fill(&mut nonce);
+        let held = self.take_share(share, nonce)?;
+        self.hand_shares_on(&held).await;
+        if !self.seal.is_sealed() && !self.finds_sealed_member().await {
+            // It was given to open others, and they are open: nothing may be left over for another time.
+            self.forget_shares();
+        }
         Ok(())
     }
 
-    /// Counts one share. `nonce` names the ceremony if this share begins one; the ceremony's nonce is returned.
-    pub(super) async fn take_share(
+    /// Counts one share. `nonce` names the ceremony if this share begins one. Returns all that were given in it.
+    pub(super) fn take_share(
         self: &Arc<Self>,
         share: SecretBytes,
         nonce: [u8; ShareProgress::NONCE_LEN],
-    ) -> Result<[u8; ShareProgress::NONCE_LEN], Error> {
+    ) -> Result<Held, Error> {
         let config = self.seal_config()?;
-        let (nonce, root) = {
+        let (held, root) = {
             let mut slot = self.seal.progress.lock();
             let progress = slot.get_or_insert_with(|| ShareProgress::new(&config, nonce));
-            let nonce = *progress.nonce();
             match progress.add(&config, share) {
                 Ok(Given::New | Given::Again) => {}
                 Err(BarrierError::StaleProgress) => {
@@ -54,20 +61,29 @@ impl Core {
                 }
                 Err(error) => return Err(share_error(&error)),
             }
+            let held = Held {
+                nonce: *progress.nonce(),
+                shares: progress.shares().cloned().collect(),
+            };
             if !progress.is_complete() {
-                return Ok(nonce);
+                return Ok(held);
             }
             let root = progress.open_root(&config);
             *slot = None;
-            (nonce, root.map_err(|error| share_error(&error))?)
+            (held, root.map_err(|error| share_error(&error))?)
         };
         self.open_with(root)?;
         self.offer_root_key();
-        Ok(nonce)
+        Ok(held)
     }
 
-    /// Forgets the shares given so far.
-    pub fn reset_shares(&self) {
+    /// Forgets the shares given so far, here and on all members that are reached.
+    pub async fn reset_shares(&self) {
+        self.forget_shares();
+        self.tell_reset().await;
+    }
+
+    pub(super) fn forget_shares(&self) {
         *self.seal.progress.lock() = None;
     }
 
@@ -79,6 +95,7 @@ impl Core {
         }
         let session = Session::open(replica.view()?, root)?;
         self.seal.session.store(Some(Arc::new(session)));
+        self.forget_shares();
         replica.set_eligible(true);
         tracing::info!(node = replica.node_id(), "unsealed");
         Ok(())
@@ -88,7 +105,7 @@ impl Core {
     pub async fn seal_node(&self) -> Result<(), Error> {
         let replica = self.seal.replica()?;
         self.seal.session.store(None);
-        *self.seal.progress.lock() = None;
+        self.forget_shares();
         *self.seal.recipient.lock() = None;
         self.ceremonies.forget();
         replica.set_eligible(false);

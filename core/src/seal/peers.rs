@@ -15,13 +15,19 @@ use crate::core::Core;
 use crate::entropy::OsEntropy;
 use crate::error::Error;
 use crate::members::CHANGE;
+use crate::seal::ceremony::Held;
 
 const HELLO: u16 = 1;
 const SHARE: u16 = 2;
 const OFFER: u16 = 3;
+const RESET: u16 = 5;
 
 /// How long handing a share on may hold up the operator who gave it.
 const HAND_ON: Duration = Duration::from_secs(2);
+/// How often a member is tried meanwhile: one that has just joined or restarted may refuse the first connection.
+const HAND_ON_TRIES: u32 = 4;
+/// Pause between those tries.
+const HAND_ON_PAUSE: Duration = Duration::from_millis(100);
 /// How long a member that was not reached is tried again after a ceremony.
 const OFFER_TRIES: u32 = 20;
 /// Pause between those tries.
@@ -58,8 +64,12 @@ impl PeerHandler for Peers {
                 .ok_or_else(|| refused(from, "the node is stopping"))?;
             let answered = match call.kind {
                 HELLO => core.hello(),
-                SHARE => core.receive_share(from, &call.payload).await,
+                SHARE => core.receive_share(from, &call.payload),
                 OFFER => core.receive_offer(from, &call.payload),
+                RESET => {
+                    core.forget_shares();
+                    Ok(Bytes::new())
+                }
                 CHANGE => core.receive_change(&call.payload).await,
                 kind => Err(Error::Unsupported(format!("message {kind} of a member"))),
             };
@@ -99,20 +109,25 @@ impl Core {
         encode(&hello)
     }
 
-    async fn receive_share(self: &Arc<Self>, from: u64, payload: &[u8]) -> Result<Bytes, Error> {
+    fn receive_share(self: &Arc<Self>, from: u64, payload: &[u8]) -> Result<Bytes, Error> {
         let opened = self.open_message(SHARE, from, payload)?;
         let (nonce, share) = opened
             .expose()
             .split_first_chunk::<{ ShareProgress::NONCE_LEN }>()
             .ok_or_else(|| Error::invalid("a share from a member is too short"))?;
-        self.take_share(SecretBytes::copy_of(share), *nonce).await?;
+        if self.seal.is_sealed() {
+            self.take_share(SecretBytes::copy_of(share), *nonce)?;
+        }
+        if !self.seal.is_sealed() {
+            // Opened meanwhile: what came late is not the beginning of another ceremony.
+            self.forget_shares();
+        }
         Ok(Bytes::new())
     }
 
     fn receive_offer(&self, from: u64, payload: &[u8]) -> Result<Bytes, Error> {
         let opened = self.open_message(OFFER, from, payload)?;
         self.open_with(RootKey::from_slice(opened.expose())?)?;
-        *self.seal.progress.lock() = None;
         Ok(Bytes::new())
     }
 
@@ -123,34 +138,83 @@ impl Core {
         Ok(recipient.open(&context(kind, from, to), payload)?)
     }
 
-    /// Hands a share on to every sealed member that answers soon.
-    pub(super) async fn hand_share_on(&self, share: &SecretBytes, nonce: [u8; ShareProgress::NONCE_LEN]) {
-        let message = SecretBytes::new([&nonce, share.expose()].concat());
-        let sent = join_all(
-            self.others()
-                .into_iter()
-                .map(|node| self.send_sealed(node, SHARE, &message)),
-        );
-        if tokio::time::timeout(HAND_ON, sent).await.is_err() {
-            tracing::info!("a member did not take the share in time");
+    /// Hands shares on to every sealed member that answers soon.
+    pub(super) async fn hand_shares_on(&self, held: &Held) {
+        let seal = |share: &SecretBytes| SecretBytes::new([&held.nonce, share.expose()].concat());
+        let messages: Vec<SecretBytes> = held.shares.iter().map(seal).collect();
+        let messages = messages.as_slice();
+        let sent = join_all(self.others().into_iter().map(async |node| {
+            let mut last = self.send_shares(node, messages).await;
+            for _ in 1..HAND_ON_TRIES {
+                if last.is_ok() {
+                    break;
+                }
+                tokio::time::sleep(HAND_ON_PAUSE).await;
+                last = self.send_shares(node, messages).await;
+            }
+            last
+        }));
+        match tokio::time::timeout(HAND_ON, sent).await {
+            Ok(sent) => {
+                for error in sent.into_iter().filter_map(Result::err) {
+                    tracing::info!(%error, "a member did not take the share");
+                }
+            }
+            Err(_) => tracing::info!("a member did not take the share in time"),
         }
     }
 
-    /// Offers the root key to every sealed member, for a while also to those that cannot be reached at once.
+    async fn send_shares(&self, node: u64, messages: &[SecretBytes]) -> Result<(), Error> {
+        for message in messages {
+            self.send_sealed(node, SHARE, message).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether a member that answers soon holds no keys.
+    pub(super) async fn finds_sealed_member(&self) -> bool {
+        let asked = join_all(self.others().into_iter().map(|node| self.greet(node)));
+        match tokio::time::timeout(HAND_ON, asked).await {
+            Ok(hellos) => hellos.into_iter().flatten().any(|hello| hello.sealed),
+            Err(_) => true,
+        }
+    }
+
+    /// Tells all members that answer soon to forget the shares given so far.
+    pub(super) async fn tell_reset(&self) {
+        let Ok(replica) = self.seal.replica() else { return };
+        let call = PeerCall {
+            kind: RESET,
+            payload: Bytes::new(),
+        };
+        let told = join_all(
+            self.others()
+                .into_iter()
+                .map(|node| replica.call_peer(node, call.clone())),
+        );
+        if tokio::time::timeout(HAND_ON, told).await.is_err() {
+            tracing::info!("a member was not told in time that the shares are to be forgotten");
+        }
+    }
+
+    /// Offers the root key to every sealed member, for a while also to those that cannot be reached at once. Nobody who
+    /// had the offer gets another: it may have been sealed again on purpose.
     pub(super) fn offer_root_key(self: &Arc<Self>) {
         let core = Arc::downgrade(self);
+        let mut waiting = self.others();
         tokio::spawn(async move {
             for _ in 0..OFFER_TRIES {
                 let Some(core) = core.upgrade() else { return };
                 let Ok(session) = core.seal.session() else { return };
                 let message = SecretBytes::copy_of(session.root().expose());
                 drop(session);
-                let sent = join_all(
-                    core.others()
-                        .into_iter()
-                        .map(|node| core.send_sealed(node, OFFER, &message)),
-                );
-                if sent.await.iter().all(Result::is_ok) {
+                let offered = waiting
+                    .iter()
+                    .map(|node| core.send_sealed(*node, OFFER, &message));
+                let offered = join_all(offered).await;
+                let left = waiting.iter().zip(&offered).filter(|(_, sent)| sent.is_err());
+                waiting = left.map(|(node, _)| *node).collect();
+                if waiting.is_empty() {
                     return;
                 }
                 drop(core);
@@ -162,16 +226,7 @@ impl Core {
     /// Sends a secret to a member, unless it is unsealed already.
     async fn send_sealed(&self, node: u64, kind: u16, message: &SecretBytes) -> Result<(), Error> {
         let replica = self.seal.replica()?;
-        let hello = replica
-            .call_peer(
-                node,
-                PeerCall {
-                    kind: HELLO,
-                    payload: Bytes::new(),
-                },
-            )
-            .await?;
-        let hello: Hello = decode(&hello)?;
+        let hello = self.greet(node).await?;
         if !hello.sealed {
             return Ok(());
         }
@@ -195,6 +250,15 @@ impl Core {
             )
             .await?;
         Ok(())
+    }
+
+    /// Asks a member what it says of itself.
+    async fn greet(&self, node: u64) -> Result<Hello, Error> {
+        let call = PeerCall {
+            kind: HELLO,
+            payload: Bytes::new(),
+        };
+        decode(&self.seal.replica()?.call_peer(node, call).await?)
     }
 
     fn others(&self) -> Vec<u64> {

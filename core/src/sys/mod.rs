@@ -60,15 +60,24 @@ const fn sudo(route: Route) -> Route {
     }
 }
 
+const fn for_callers(route: Route) -> Route {
+    Route {
+        access: Access::Caller,
+        ..route
+    }
+}
+
 /// Everything beneath `sys/` that needs a token.
 pub const ROUTES: &[Route] = &[
     rows("mounts", &[Read], mounts::list),
+    rows("mounts/*path", &[Read], mounts::read_tune),
     rows("mounts/*path", &[Update], mounts::enable),
     rows("mounts/*path", &[Delete], mounts::disable),
     rows("remount", &[Update], mounts::remount),
+    rows("remount/status/:id", &[Read], mounts::remount_status),
     rows("auth", &[Read], mounts::list_auth),
-    rows("internal/ui/mounts", &[Read], ui::mounts),
-    rows("internal/ui/mounts/*path", &[Read], ui::mount),
+    for_callers(rows("internal/ui/mounts", &[Read], ui::mounts)),
+    for_callers(rows("internal/ui/mounts/*path", &[Read], ui::mount)),
     rows("policy", &[Read, List], policies::list),
     rows("policy/:name", &[Read], policies::read_legacy),
     rows("policy/:name", &[Update], policies::write),

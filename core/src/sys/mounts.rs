@@ -1,5 +1,6 @@
 //! `sys/mounts`, `sys/auth`, `sys/remount`: which engine answers which paths.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use conclave_engine_api::{Fields, Txn};
@@ -11,6 +12,8 @@ use crate::store::Space;
 
 /// Row of the next mount's id.
 pub const NEXT_ID: &str = "next-mount";
+/// Rows of finished moves.
+const MOVES: &str = "move";
 /// Mounts no cluster can be without.
 const FIXED: [&str; 3] = ["sys/", "cubbyhole/", "identity/"];
 /// Most mounts.
@@ -195,6 +198,35 @@ fn apply_config(mount: &mut MountRecord, config: &Fields<'_>, call: &Call<'_, '_
     Ok(())
 }
 
+/// `GET sys/mounts/:path/tune`.
+pub fn read_tune(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
+    let path = call.params.get("path");
+    let mounts = call.work.catalog.mounts(Category::Secret);
+    let Some(directory) = path.strip_suffix("/tune") else {
+        let mount = mounts.get(&format!("{path}/"));
+        let mount = mount.ok_or_else(|| Error::invalid(format!("No secret engine mount at {path}/")))?;
+        return Ok(Answer::at_top_level(describe(mount)));
+    };
+    let mount = mounts.get(&format!("{directory}/"));
+    let mount =
+        mount.ok_or_else(|| Error::invalid(format!("cannot fetch sysview for path {directory:?}")))?;
+    let settings = &call.core.settings;
+    let shown = mount.to_mount(settings.default_lease_ttl, settings.max_lease_ttl);
+    let mut data = super::open::object(json!({
+        "default_lease_ttl": shown.default_lease_ttl / 1000,
+        "description": mount.description,
+        "force_no_cache": false,
+        "max_lease_ttl": shown.max_lease_ttl / 1000,
+    }));
+    if !mount.options.is_empty() {
+        data.insert("options".to_owned(), json!(mount.options));
+    }
+    if !mount.listing_visibility.is_empty() {
+        data.insert("listing_visibility".to_owned(), json!(mount.listing_visibility));
+    }
+    Ok(Answer::at_top_level(data))
+}
+
 /// `secrets tune`.
 fn tune(call: &mut Call<'_, '_>, path: &str) -> Result<Answer, Error> {
     let known = call.work.catalog.mounts(Category::Secret).get(path);
@@ -263,7 +295,33 @@ pub fn remount(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     call.work.config.get(&mount.row())?;
     call.work.config.put(&mount.row(), encode_record(&mount)?)?;
     let migration = call.env.uuid();
+    let moved = Move {
+        from,
+        to: mount.path.clone(),
+    };
+    call.work
+        .config
+        .put(&format!("{MOVES}/{migration}"), encode_record(&moved)?)?;
     Ok(Answer::at_top_level(super::open::object(
         json!({"migration_id": migration}),
     )))
+}
+
+/// A finished move, kept so that its status can be asked for.
+#[derive(Serialize, Deserialize)]
+struct Move {
+    from: String,
+    to: String,
+}
+
+/// `GET sys/remount/status/:id`: a move is done when its request is answered.
+pub fn remount_status(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
+    let id = call.params.get("id").to_owned();
+    let row = call.work.config.get(&format!("{MOVES}/{id}"))?;
+    let row = row.ok_or(Error::NotFound { warnings: Vec::new() })?;
+    let moved: Move = decode_record(&row.value)?;
+    Ok(Answer::at_top_level(super::open::object(json!({
+        "migration_id": id,
+        "migration_info": {"source_mount": moved.from, "target_mount": moved.to, "status": "success"},
+    }))))
 }

@@ -84,7 +84,7 @@ fn is_empty(value: &Value) -> bool {
 async fn unseal(core: &Arc<Core>, data: &Map<String, Value>) -> Result<Map<String, Value>, Error> {
     let fields = Fields::new(data);
     if fields.bool("reset")?.unwrap_or(false) {
-        core.reset_shares();
+        core.reset_shares().await;
     } else if fields.bool("migrate")?.unwrap_or(false) {
         return Err(Error::Unsupported("seal migration".to_owned()));
     } else {

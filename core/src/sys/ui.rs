@@ -44,8 +44,8 @@ pub fn mount(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
 }
 
 /// Existence is told only to those who could use it.
-fn preflight_refusal(_path: &str) -> Error {
-    Error::denied()
+fn preflight_refusal(path: &str) -> Error {
+    Error::Preflight(format!("{}/", path.trim_end_matches('/')))
 }
 
 /// Whether any rule of the caller lies at, above or beneath this mount.

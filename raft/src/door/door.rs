@@ -20,6 +20,8 @@ use crate::state::{Applied, View, Views};
 const MAX_UNTAKEN: usize = 16;
 /// Pause after the leader refused something, so that a leader in trouble is not asked in a circle.
 const PAUSE: Duration = Duration::from_millis(20);
+/// Longest pause between attempts to reach a leader that does not take the stream: it may have removed this node.
+const MAX_PAUSE: Duration = Duration::from_secs(1);
 /// A follower that needs nothing still asks for the leader's clock this often.
 const PING: Duration = Duration::from_secs(1);
 
@@ -88,6 +90,7 @@ pub async fn run(mut parts: Parts) {
         counter: 0,
         link: None,
         pause_until: Instant::now(),
+        closed_in_a_row: 0,
     };
     loop {
         door.pump();
@@ -129,6 +132,8 @@ struct Door {
     counter: u64,
     link: Option<Link>,
     pause_until: Instant,
+    /// Streams to the leader of this term that ended before they were open.
+    closed_in_a_row: u32,
 }
 
 /// The way to the leader of one term.
@@ -158,6 +163,7 @@ impl Door {
         }
         self.leadership = leadership;
         self.pause_until = Instant::now();
+        self.closed_in_a_row = 0;
         // What was sent under the old term is settled by this node's own apply; a read can simply be asked again.
         self.drop_link();
     }
@@ -196,6 +202,7 @@ impl Door {
     /// The stream is open: frames that the leader has not seen are free again.
     fn opened(&mut self, accepted: u64) {
         let Some(link) = &mut self.link else { return };
+        self.closed_in_a_row = 0;
         link.ready = true;
         link.frame = accepted;
         let term = link.leadership.term;
@@ -214,7 +221,9 @@ impl Door {
         if let Some((_, reads)) = self.reading.take() {
             self.reads.extend(reads);
         }
-        self.pause();
+        let pause = PAUSE.saturating_mul(1 << self.closed_in_a_row.min(16));
+        self.pause_until = Instant::now() + pause.min(MAX_PAUSE);
+        self.closed_in_a_row = self.closed_in_a_row.saturating_add(1);
         if let Some(link) = &mut self.link {
             link.remote = None;
             link.ready = false;

@@ -19,6 +19,7 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, PeerIncompatible, SignatureScheme};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -34,6 +35,8 @@ const ALPN: &[u8] = b"h2";
 const HANDSHAKE: Duration = Duration::from_secs(5);
 /// Handshakes under way at a time; more wait in the listener's backlog.
 const MAX_HANDSHAKES: usize = 64;
+/// Refused connections get a line in the log this often at most.
+const TELL_REFUSALS: Duration = Duration::from_secs(10);
 
 type Keys = Arc<ArcSwap<HashSet<[u8; 32]>>>;
 
@@ -121,9 +124,30 @@ impl Transport for TlsTransport {
     }
 }
 
+/// Lets a line about a refused connection into the log once in a while: a node that was removed goes on calling.
+#[derive(Default)]
+struct Refusals(Mutex<(Option<Instant>, u64)>);
+
+impl Refusals {
+    /// Calls `tell` with the number of refusals that were not told of since, unless the last was told of just now.
+    fn told(&self, tell: impl FnOnce(u64)) {
+        let now = Instant::now();
+        let mut state = self.0.lock();
+        let (at, untold) = *state;
+        if at.is_some_and(|at| now.duration_since(at) < TELL_REFUSALS) {
+            *state = (at, untold + 1);
+        } else {
+            *state = (Some(now), 0);
+            drop(state);
+            tell(untold);
+        }
+    }
+}
+
 /// Accepts connections and shakes hands beside the accept loop, so that one silent peer delays nobody.
 async fn accept(listener: TcpListener, acceptor: TlsAcceptor, accepted: mpsc::Sender<Incoming>) {
     let limit = Arc::new(Semaphore::new(MAX_HANDSHAKES));
+    let refusals = Arc::new(Refusals::default());
     loop {
         let Ok(permit) = Arc::clone(&limit).acquire_owned().await else {
             return;
@@ -142,12 +166,15 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, accepted: mpsc::Se
             }
         };
         let (acceptor, accepted) = (acceptor.clone(), accepted.clone());
+        let refusals = Arc::clone(&refusals);
         tokio::spawn(async move {
             match tokio::time::timeout(HANDSHAKE, shake(acceptor, stream)).await {
                 Ok(Ok(incoming)) => {
                     accepted.send(incoming).await.ok();
                 }
-                Ok(Err(error)) => tracing::warn!(%from, %error, "a node connection was refused"),
+                Ok(Err(error)) => refusals.told(|untold| {
+                    tracing::warn!(%from, %error, untold, "a node connection was refused");
+                }),
                 Err(_) => tracing::warn!(%from, "a node connection did not finish its handshake"),
             }
             drop(permit);

@@ -36,6 +36,7 @@ pub fn of(error: Error) -> Status {
         Error::Denied {
             unauthenticated: false,
         } => (Code::PermissionDenied, Reason::Denied),
+        Error::Preflight(_) => (Code::PermissionDenied, Reason::Denied),
         Error::Invalid(text) if CAS_TEXTS.contains(&text.as_str()) => {
             (Code::FailedPrecondition, Reason::CasMismatch)
         }

@@ -134,6 +134,7 @@ impl From<Error> for Failure {
             Error::Denied {
                 unauthenticated: false,
             } => Self::new(StatusCode::FORBIDDEN, listed(&text)),
+            Error::Preflight(_) => Self::new(StatusCode::FORBIDDEN, text),
             Error::NotFound { warnings } => Self {
                 warnings,
                 ..Self::bare(StatusCode::NOT_FOUND)
@@ -170,6 +171,7 @@ mod tests {
             (Error::invalid("no"), 400, false),
             (Error::denied(), 403, false),
             (Error::unauthenticated(), 403, false),
+            (Error::Preflight("a/".into()), 403, false),
             (
                 Error::NotFound {
                     warnings: vec!["w".into()],

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
-/// Length of a fragment that counts: shorter ones would occur by chance.
+/// Letters of a mark that count: fewer would occur by chance.
 const FRAGMENT: usize = 12;
 
 /// A form of a mark that was found.
@@ -21,26 +21,37 @@ pub struct Finding {
 
 /// Looks for fragments of marks.
 pub struct Scanner {
-    /// The fragments by their first bytes, so that one pass over the bytes does.
-    fragments: HashMap<[u8; FRAGMENT], (usize, &'static str)>,
+    /// Fragments by their first bytes, of which every form has as many: one pass over the bytes does.
+    fragments: HashMap<[u8; FRAGMENT], Vec<Fragment>>,
     filter: Vec<bool>,
 }
 
+struct Fragment {
+    bytes: Vec<u8>,
+    mark: usize,
+    form: &'static str,
+}
+
 impl Scanner {
-    /// Looks for any twelve bytes of any form of these marks.
+    /// Looks for any twelve letters of these marks in any form.
     pub fn new(marks: &[String]) -> Self {
-        let mut fragments = HashMap::new();
-        for (number, mark) in marks.iter().enumerate() {
-            for (form, bytes) in forms(mark) {
-                for fragment in bytes.windows(FRAGMENT) {
-                    let fragment = <[u8; FRAGMENT]>::try_from(fragment).expect("a window");
-                    fragments.entry(fragment).or_insert((number, form));
+        let mut fragments: HashMap<[u8; FRAGMENT], Vec<Fragment>> = HashMap::new();
+        for (mark, text) in marks.iter().enumerate() {
+            for form in forms(text) {
+                for units in form.letters.windows(form.width) {
+                    let bytes = units.concat();
+                    let first = bytes[..FRAGMENT].try_into().expect("a letter is a byte or more");
+                    fragments.entry(first).or_default().push(Fragment {
+                        bytes,
+                        mark,
+                        form: form.name,
+                    });
                 }
             }
         }
         let mut filter = vec![false; 1 << 16];
-        for fragment in fragments.keys() {
-            filter[start(fragment)] = true;
+        for first in fragments.keys() {
+            filter[start(first)] = true;
         }
         Self { fragments, filter }
     }
@@ -52,18 +63,15 @@ impl Scanner {
             if !self.filter[start(window)] {
                 continue;
             }
-            let Some((mark, form)) = self.fragments.get(window) else {
-                continue;
-            };
-            if !found
-                .iter()
-                .any(|known| known.mark == *mark && known.form == *form)
-            {
-                found.push(Finding {
-                    mark: *mark,
-                    form,
-                    at,
-                });
+            for fragment in self.fragments.get(window).into_iter().flatten() {
+                let known = |seen: &Finding| seen.mark == fragment.mark && seen.form == fragment.form;
+                if bytes[at..].starts_with(&fragment.bytes) && !found.iter().any(known) {
+                    found.push(Finding {
+                        mark: fragment.mark,
+                        form: fragment.form,
+                        at,
+                    });
+                }
             }
         }
         found
@@ -81,38 +89,40 @@ fn start(window: &[u8]) -> usize {
     usize::from(window[0]) << 8 | usize::from(window[1])
 }
 
-/// A mark as programs write text: as it is, in hexadecimal, base64 at each of three offsets, UTF-16, escaped.
-fn forms(mark: &str) -> Vec<(&'static str, Vec<u8>)> {
-    let utf16 = |swap: fn(u16) -> [u8; 2]| mark.encode_utf16().flat_map(swap).collect::<Vec<u8>>();
+/// One way to write a mark.
+struct Form {
+    name: &'static str,
+    /// Its letters, each as it is written.
+    letters: Vec<Vec<u8>>,
+    /// How many of them make a fragment.
+    width: usize,
+}
+
+/// A mark as programs write text: as it is, in hexadecimal, UTF-16, escaped, base64 at each of three offsets.
+fn forms(mark: &str) -> Vec<Form> {
+    let each = |name, write: fn(u8) -> Vec<u8>| Form {
+        name,
+        letters: mark.bytes().map(write).collect(),
+        width: FRAGMENT,
+    };
     let mut forms = vec![
-        ("raw", mark.as_bytes().to_vec()),
-        ("hexadecimal", hex::encode(mark).into_bytes()),
-        ("HEXADECIMAL", hex::encode_upper(mark).into_bytes()),
-        ("UTF-16, little end first", utf16(u16::to_le_bytes)),
-        ("UTF-16, big end first", utf16(u16::to_be_bytes)),
-        (
-            "escaped as \\u",
-            mark.encode_utf16()
-                .flat_map(|unit| format!("\\u{unit:04x}").into_bytes())
-                .collect(),
-        ),
-        (
-            "escaped as %",
-            mark.bytes()
-                .flat_map(|byte| format!("%{byte:02X}").into_bytes())
-                .collect(),
-        ),
-        (
-            "list of numbers",
-            mark.bytes()
-                .map(|byte| byte.to_string())
-                .collect::<Vec<_>>()
-                .join(", ")
-                .into_bytes(),
-        ),
+        each("raw", |byte| vec![byte]),
+        each("hexadecimal", |byte| format!("{byte:02x}").into_bytes()),
+        each("HEXADECIMAL", |byte| format!("{byte:02X}").into_bytes()),
+        each("UTF-16, little end first", |byte| vec![byte, 0]),
+        each("UTF-16, big end first", |byte| vec![0, byte]),
+        each("escaped as \\u", |byte| format!("\\u{byte:04x}").into_bytes()),
+        each("escaped as %", |byte| format!("%{byte:02X}").into_bytes()),
+        each("numbers", |byte| format!("{byte}, ").into_bytes()),
     ];
     for offset in 0..3 {
-        forms.push(("base64", base64_inside(mark.as_bytes(), offset)));
+        let text = base64_inside(mark.as_bytes(), offset);
+        forms.push(Form {
+            name: "base64",
+            letters: text.into_iter().map(|letter| vec![letter]).collect(),
+            // Four characters for three bytes.
+            width: FRAGMENT / 3 * 4,
+        });
     }
     forms
 }
@@ -135,22 +145,20 @@ fn planted_marks_are_found_in_every_form() {
     ];
     let scanner = Scanner::new(&marks);
     let mark = marks[1].as_str();
-    let json_escaped: String = mark.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
+    let escaped: String = mark.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
+    let utf16 = |write: fn(u16) -> [u8; 2]| mark.encode_utf16().flat_map(write).collect::<Vec<u8>>();
     let planted: Vec<(&str, Vec<u8>)> = vec![
         ("raw", mark.as_bytes().to_vec()),
-        ("fragment", mark.as_bytes()[5..17].to_vec()),
+        ("a fragment", mark.as_bytes()[5..17].to_vec()),
         ("hexadecimal", hex::encode(mark).into_bytes()),
         ("HEXADECIMAL", hex::encode_upper(mark).into_bytes()),
+        ("UTF-16, little end first", utf16(u16::to_le_bytes)),
+        ("UTF-16, big end first", utf16(u16::to_be_bytes)),
+        ("escaped", escaped.into_bytes()),
         (
-            "UTF-16, little end first",
-            mark.encode_utf16().flat_map(u16::to_le_bytes).collect(),
+            "bytes as Rust prints them",
+            format!("{:?}", mark.as_bytes()).into_bytes(),
         ),
-        (
-            "UTF-16, big end first",
-            mark.encode_utf16().flat_map(u16::to_be_bytes).collect(),
-        ),
-        ("escaped", json_escaped.into_bytes()),
-        ("debug of bytes", format!("{:?}", mark.as_bytes()).into_bytes()),
     ];
     for (form, bytes) in planted {
         let mut file = vec![0x5a; 1000];
@@ -158,23 +166,22 @@ fn planted_marks_are_found_in_every_form() {
         file.extend(vec![0xa5; 1000]);
         let found = scanner.scan(&file);
         assert!(!found.is_empty(), "{form} is not found");
-        assert!(
-            found.iter().all(|found| found.mark == 1 && found.at >= 900),
-            "{form}: {found:?}"
-        );
+        let near = |found: &Finding| found.mark == 1 && (999..=1001).contains(&found.at);
+        assert!(found.iter().all(near), "{form}: {found:?}");
     }
     for before in 0..4 {
         let text = format!("{}{mark}tail", "x".repeat(before));
         let file = base64::engine::general_purpose::STANDARD.encode(text);
+        let found = scanner.scan(file.as_bytes());
         assert!(
-            !scanner.scan(file.as_bytes()).is_empty(),
-            "base64 after {before} bytes is not found"
+            found.iter().any(|found| found.form == "base64"),
+            "after {before} bytes: {found:?}"
         );
     }
     assert_eq!(
         scanner.scan(&mark.as_bytes()[..11]),
         [],
-        "eleven bytes may be chance"
+        "eleven letters may be chance"
     );
     assert_eq!(scanner.scan(&[0; 4096]), []);
 }

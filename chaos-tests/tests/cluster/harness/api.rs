@@ -80,7 +80,7 @@ impl Api {
         if let Some(body) = body {
             request = request.body(body.to_string());
         }
-        let response = request.send().await.map_err(|error| lost(&error))?;
+        let response = request.send().await.map_err(lost)?;
         let status = response.status().as_u16();
         let bytes = response
             .bytes()
@@ -161,9 +161,18 @@ impl Reply {
     }
 }
 
-fn lost(error: &reqwest::Error) -> Lost {
-    let text = format!("{error:?}");
-    if error.is_connect() {
+fn lost(error: reqwest::Error) -> Lost {
+    let connecting = error.is_connect();
+    // The causes alone: one text for one reason, whatever was asked.
+    let mut text = String::new();
+    let mut cause: Option<&dyn std::error::Error> = Some(&error);
+    while let Some(found) = cause {
+        cause = found.source();
+        if cause.is_none() {
+            text = found.to_string();
+        }
+    }
+    if connecting {
         Lost::NotSent(text)
     } else {
         Lost::Unknown(text)

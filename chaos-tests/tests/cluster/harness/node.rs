@@ -13,6 +13,9 @@ use super::{Api, SOON, conclave, eventually, ports};
 /// Lines of the log shown when a scenario fails.
 const SHOWN: usize = 80;
 
+/// Level of the nodes' logs.
+const LOG: &str = "CONCLAVE_CHAOS_LOG";
+
 /// A node, running or not. Killed when it is dropped.
 pub struct Node {
     /// Its name for operators.
@@ -64,6 +67,7 @@ impl Node {
         let config = format!(
             r#"
             cluster_name       = "chaos"
+            log_level          = "{level}"
             zone               = "{zone}"
             api_addr           = "https://{api}"
             cluster_addr       = "https://{cluster}"
@@ -80,6 +84,7 @@ impl Node {
               node_id = "{name}"
             }}
             "#,
+            level = std::env::var(LOG).as_deref().unwrap_or("info"),
             folder = folder.display(),
             tls = tls.display(),
         );

@@ -82,9 +82,15 @@ fn database_options(create: bool) -> Options {
     options.set_max_background_jobs(2);
     options.set_bytes_per_sync(1 << 20);
     options.set_stats_dump_period_sec(0);
-    options.set_info_logger(InfoLogger::new_callback_logger(LogLevel::Warn, |_, message| {
-        tracing::warn!(target: "conclave_raft::state", "rocksdb: {message}");
-    }));
+    options.set_info_logger(InfoLogger::new_callback_logger(
+        LogLevel::Warn,
+        |level, message| {
+            // Its list of settings comes whatever level is asked for.
+            if matches!(level, LogLevel::Warn | LogLevel::Error | LogLevel::Fatal) {
+                tracing::warn!(target: "conclave_raft::state", "rocksdb: {message}");
+            }
+        },
+    ));
     options
 }
 
