@@ -9,14 +9,55 @@ use conclave_raft::{Change, PeerCall, Replica};
 
 use crate::core::Core;
 use crate::error::Error;
+use crate::seal::rows;
+use crate::store::{CommitError, Proposal, commit};
 
 /// Message to the leader: make this change.
 pub const CHANGE: u16 = 4;
+
+/// Tries of a change to the list of demoted nodes that keeps losing to others.
+const TRIES: u32 = 8;
 
 /// A learner this close to the end of the log counts as caught up.
 const CAUGHT_UP: u64 = 64;
 
 impl Core {
+    /// Makes a membership change that an operator asked for. A node that was demoted stays so until it is promoted.
+    pub(crate) async fn change_as_asked(&self, change: Change) -> Result<(), Error> {
+        match change {
+            Change::Demote { node } => self.keep_demoted(node, true).await?,
+            Change::Promote { node } | Change::Remove { node } => self.keep_demoted(node, false).await?,
+            Change::AddLearner { .. } | Change::Transfer { .. } => {}
+        }
+        self.change_members(change).await
+    }
+
+    async fn keep_demoted(&self, node: u64, demoted: bool) -> Result<(), Error> {
+        let replica = self.seal.replica()?;
+        for _ in 0..TRIES {
+            let view = replica.read().await?;
+            let mut ids = rows::nonvoters(&view)?;
+            let changed = if demoted {
+                ids.insert(node)
+            } else {
+                ids.remove(&node)
+            };
+            if !changed {
+                return Ok(());
+            }
+            let (expect, op) = rows::put_nonvoters(&view, &ids)?;
+            match commit(replica.as_ref(), Proposal::new(vec![expect], vec![op])).await {
+                Ok(_) => return Ok(()),
+                Err(CommitError::Retry) => {}
+                Err(CommitError::Refused) => {
+                    return Err(Error::internal("the list of demoted nodes was refused"));
+                }
+                Err(CommitError::Failed(error)) => return Err(error),
+            }
+        }
+        Err(Error::Contention)
+    }
+
     /// Makes a membership change, here or through the leader.
     pub(crate) async fn change_members(&self, change: Change) -> Result<(), Error> {
         let replica = self.seal.replica()?;
@@ -69,10 +110,19 @@ impl Core {
     /// One round of the leader's care: promotes a learner that caught up.
     pub(crate) async fn promote_caught_up(self: &Arc<Self>, replica: &dyn Replica) {
         let status = replica.status().borrow().clone();
-        let ready = status.members.iter().find(|member| {
-            let matched = member.matched_index.unwrap_or(0);
-            !member.voter && matched > 0 && matched.saturating_add(CAUGHT_UP) >= status.last_log_index
-        });
+        let demoted = replica
+            .view()
+            .map_err(Error::from)
+            .and_then(|view| rows::nonvoters(&view));
+        let Ok(demoted) = demoted else { return };
+        let ready = status
+            .members
+            .iter()
+            .filter(|member| !demoted.contains(&member.id))
+            .find(|member| {
+                let matched = member.matched_index.unwrap_or(0);
+                !member.voter && matched > 0 && matched.saturating_add(CAUGHT_UP) >= status.last_log_index
+            });
         if let Some(member) = ready {
             match replica.change(Change::Promote { node: member.id }).await {
                 Ok(()) => tracing::info!(node = member.id, "promoted to voter"),

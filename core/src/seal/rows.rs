@@ -1,6 +1,8 @@
 //! The rows that are read before any key is there: whose barrier this is, how the root key is sealed, the sealed keyring.
 //! All are ciphertext or identifiers of the barrier itself.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 
 use conclave_barrier::{BarrierId, SealConfig};
@@ -15,6 +17,7 @@ const SEAL: &str = "seal";
 const KEYRING: &str = "keyring";
 const HANDOVER: &str = "handover";
 const CLUSTER: &str = "cluster";
+const NONVOTERS: &str = "nonvoters";
 
 /// Names the barrier; part of every ciphertext's associated data.
 pub fn barrier_id(view: &View) -> Result<BarrierId, Error> {
@@ -139,6 +142,28 @@ pub fn expect_keyring(revision: u64) -> Expect {
         key: clear_key(KEYRING),
         condition: Condition::Revision(revision),
     }
+}
+
+/// Nodes that an operator demoted: they are not promoted again by themselves. Clear, for a sealed leader promotes too.
+pub fn nonvoters(view: &View) -> Result<BTreeSet<u64>, Error> {
+    let row = view.rows().get(&clear_key(NONVOTERS))?;
+    let bytes = row.map(|row| row.value).unwrap_or_default();
+    let (ids, rest) = bytes.as_chunks::<8>();
+    if !rest.is_empty() {
+        return Err(Error::internal("the list of demoted nodes is damaged"));
+    }
+    Ok(ids.iter().map(|id| u64::from_be_bytes(*id)).collect())
+}
+
+/// The expectation and the operation that replace the list of demoted nodes.
+pub fn put_nonvoters(view: &View, ids: &BTreeSet<u64>) -> Result<(Expect, Op), Error> {
+    let key = clear_key(NONVOTERS);
+    let condition = match view.rows().get(&key)? {
+        Some(row) => Condition::Revision(row.revision),
+        None => Condition::Absent,
+    };
+    let value: Vec<u8> = ids.iter().flat_map(|id| id.to_be_bytes()).collect();
+    Ok((Expect { key, condition }, put(NONVOTERS, value)))
 }
 
 fn put(name: &str, value: Vec<u8>) -> Op {

@@ -158,7 +158,7 @@ fn change(act: Act, make: fn(u64) -> Change) -> BoxFuture<'static, Result<Answer
         let node = member
             .ok_or_else(|| Error::invalid(format!("no member is called {wanted:?}")))?
             .id;
-        act.core.change_members(make(node)).await?;
+        act.core.change_as_asked(make(node)).await?;
         Ok(Answer::empty())
     }
     .boxed()
