@@ -2,17 +2,20 @@
 
 /// The text with everything that changes replaced by a word for it.
 pub fn mask(text: &str) -> String {
-    // How often a move is asked for depends on the moment.
+    // How often a move is asked for depends on the moment, and so does whether a server that was just unsealed leads yet.
+    const OF_THE_MOMENT: [&str; 2] = ["Waiting for terminal status", "Active Since "];
     let lines = text
         .split('\n')
-        .filter(|line| !line.starts_with("Waiting for terminal status"));
+        .filter(|line| !OF_THE_MOMENT.iter().any(|start| line.starts_with(start)));
     let lines: Vec<String> = lines.map(|line| mask_words(&mask_line(line))).collect();
     lines.join("\n")
 }
 
 /// Lines whose value is random or counts what happened meanwhile.
 fn mask_line(line: &str) -> String {
-    const STARTS: [&str; 20] = [
+    const STARTS: [&str; 22] = [
+        "HA Cluster ",
+        "HA Mode ",
         "Unseal Key ",
         "Key 1: ",
         "Key 2: ",
