@@ -2,8 +2,10 @@
 //! learners that caught up are promoted.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use conclave_raft::{Change, PeerCall, Replica};
 
@@ -20,6 +22,18 @@ const TRIES: u32 = 8;
 
 /// A learner this close to the end of the log counts as caught up.
 const CAUGHT_UP: u64 = 64;
+
+/// How long a leader is looked for that makes a change: one may hand leadership over first, above all to be removed itself.
+const LEADERSHIP_MOVES: Duration = Duration::from_secs(5);
+/// Pause before a leader is asked that was none a moment ago.
+const LEADER_PAUSE: Duration = Duration::from_millis(50);
+
+/// What came of asking one node for a change.
+enum Asked {
+    Done,
+    /// It does not lead, or leads no more.
+    Elsewhere,
+}
 
 impl Core {
     /// Makes a membership change that an operator asked for. A node that was demoted stays so until it is promoted.
@@ -61,33 +75,36 @@ impl Core {
     /// Makes a membership change, here or through the leader.
     pub(crate) async fn change_members(&self, change: Change) -> Result<(), Error> {
         let replica = self.seal.replica()?;
-        let (leads, leader) = {
-            let status = replica.status();
-            let status = status.borrow();
-            (status.is_leader, status.leader)
-        };
-        if leads {
-            return Ok(replica.change(change).await?);
-        }
-        let leader = leader.ok_or_else(|| Error::NoLeader("no leader is known".to_owned()))?;
-        let payload = encode(&change);
-        replica
-            .call_peer(
-                leader,
-                PeerCall {
+        let mut status = replica.status();
+        let until = Instant::now() + LEADERSHIP_MOVES;
+        loop {
+            let led = tokio::time::timeout_at(until, status.wait_for(|seen| seen.leader.is_some()));
+            let leader = match led.await {
+                Ok(Ok(seen)) => seen.leader,
+                _ => None,
+            };
+            let leader = leader.ok_or_else(|| Error::NoLeader("no leader is known".to_owned()))?;
+            let came = if leader == replica.node_id() {
+                came_of(replica.change(change.clone()).await)?
+            } else {
+                let call = PeerCall {
                     kind: CHANGE,
-                    payload,
-                },
-            )
-            .await?;
-        Ok(())
+                    payload: encode(&change),
+                };
+                read_answer(&replica.call_peer(leader, call).await?)?
+            };
+            match came {
+                Asked::Done => return Ok(()),
+                Asked::Elsewhere if Instant::now() < until => tokio::time::sleep(LEADER_PAUSE).await,
+                Asked::Elsewhere => return Err(Error::NoLeader("leadership moves; try again".to_owned())),
+            }
+        }
     }
 
     /// The leader's side of `change_members`.
     pub(crate) async fn receive_change(&self, payload: &[u8]) -> Result<Bytes, Error> {
         let change = decode(payload).ok_or_else(|| Error::invalid("a member's message does not decode"))?;
-        self.seal.replica()?.change(change).await?;
-        Ok(Bytes::new())
+        answer(came_of(self.seal.replica()?.change(change).await))
     }
 
     /// Has the leader replicate to a registered node.
@@ -132,6 +149,33 @@ impl Core {
     }
 }
 
+fn came_of(changed: Result<(), conclave_raft::Error>) -> Result<Asked, Error> {
+    match changed {
+        Ok(()) => Ok(Asked::Done),
+        Err(conclave_raft::Error::NotLeader { .. }) => Ok(Asked::Elsewhere),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// `0` done, `1` elsewhere, `2 | text` refused for a reason the operator can act on. Other failures are the call's.
+fn answer(came: Result<Asked, Error>) -> Result<Bytes, Error> {
+    match came {
+        Ok(Asked::Done) => Ok(Bytes::from_static(&[0])),
+        Ok(Asked::Elsewhere) => Ok(Bytes::from_static(&[1])),
+        Err(Error::Invalid(text)) => Ok([&[2], text.as_bytes()].concat().into()),
+        Err(error) => Err(error),
+    }
+}
+
+fn read_answer(answer: &[u8]) -> Result<Asked, Error> {
+    match answer.split_first() {
+        Some((0, [])) => Ok(Asked::Done),
+        Some((1, [])) => Ok(Asked::Elsewhere),
+        Some((2, text)) => Err(Error::invalid(String::from_utf8_lossy(text))),
+        _ => Err(Error::internal("a member's answer does not decode")),
+    }
+}
+
 /// `kind u8 | node u64`, big-endian; node 0 stands for none.
 fn encode(change: &Change) -> Bytes {
     let (kind, node) = match change {
@@ -162,6 +206,19 @@ fn decode(payload: &[u8]) -> Option<Change> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn answers_survive_the_wire() {
+        let told = |came| read_answer(&answer(came).unwrap());
+        assert!(matches!(told(Ok(Asked::Done)), Ok(Asked::Done)));
+        assert!(matches!(told(Ok(Asked::Elsewhere)), Ok(Asked::Elsewhere)));
+        let refused = told(Err(Error::invalid("the last voter must stay")));
+        assert!(matches!(refused, Err(Error::Invalid(text)) if text == "the last voter must stay"));
+        assert!(answer(Err(Error::Sealed)).is_err());
+        for bad in [&[][..], &[3], &[0, 0], &[1, 1]] {
+            assert!(matches!(read_answer(bad), Err(Error::Internal(_))));
+        }
+    }
 
     #[test]
     fn changes_survive_the_wire() {

@@ -6,18 +6,21 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::harness::Cluster;
+use crate::harness::{AUDIT, Cluster};
 use scanner::{Finding, Scanner};
 
-/// Files an operator allowed to hold names: audit records tell paths, with values hashed.
-const AUDIT: &str = "audit.log";
+/// What an operator keeps to know who did what: audit records tell paths and names of policies, and hide values.
+const AUDIT_FILE: &str = "audit.log";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cluster_canary() {
     let mut cluster = Cluster::formed().await;
+    let audit = cluster.files().join(AUDIT);
+    std::fs::create_dir(&audit).expect("a folder for audit files");
+    let device = json!({"type": "file", "options": {"file_path": audit.join(AUDIT_FILE)}});
+    cluster.api(0).must("POST", "sys/audit/file", device).await;
     let marks = plant(&mut cluster).await;
-    let scanner = Scanner::new(&marks);
-    while_running(&cluster, &scanner).await;
+    while_running(&cluster, &Scanner::new(&marks.all())).await;
     // A restart, so that logs of start and recovery and a flushed store are looked at too.
     for at in 0..3 {
         cluster.nodes[at].stop().await;
@@ -25,23 +28,63 @@ async fn cluster_canary() {
     }
     cluster.give_shares(&[0, 1, 2]).await;
     cluster.all_unsealed(&[0, 1, 2]).await;
-    while_running(&cluster, &scanner).await;
+    while_running(&cluster, &Scanner::new(&marks.all())).await;
     for at in 0..3 {
         cluster.nodes[at].stop().await;
     }
-    on_disk(&cluster, &scanner);
+    on_disk(&cluster, &Scanner::new(&marks.all()));
+    audit_tells_paths_alone(&audit.join(AUDIT_FILE), &marks);
+}
+
+/// What must not be found.
+struct Marks {
+    /// Values, tokens, accessors, shares: nowhere.
+    secrets: Vec<String>,
+    /// Segments of paths and other names: in audit records only.
+    names: Vec<String>,
+}
+
+impl Marks {
+    fn all(&self) -> Vec<String> {
+        [self.secrets.as_slice(), &self.names].concat()
+    }
+}
+
+/// The one file with names in it shows that the scanner would find them, and holds no secret.
+fn audit_tells_paths_alone(file: &Path, marks: &Marks) {
+    let records = std::fs::read(file).expect("audit records");
+    let names = Scanner::new(&marks.names).scan(&records);
+    assert!(
+        !names.is_empty(),
+        "audit records name no path: nothing was looked at"
+    );
+    let secrets = Scanner::new(&marks.secrets).scan(&records);
+    assert_eq!(secrets, [], "audit records hold a secret");
 }
 
 /// Puts marks wherever a client can choose a name or a value; what must not be found.
-async fn plant(cluster: &mut Cluster) -> Vec<String> {
-    let mut marks = Vec::new();
-    let mut mark = || {
-        let mark = format!("canary{}", cluster.seed.text(18));
-        marks.push(mark.clone());
-        mark
-    };
-    let [value, field, folder, leaf, policy, mount, name] = [(); 7].map(|()| mark());
-    let (missing, denied, metadata, role) = (mark(), mark(), mark(), mark());
+async fn plant(cluster: &mut Cluster) -> Marks {
+    let mut mark = || format!("canary{}", cluster.seed.text(18));
+    let [
+        value,
+        metadata,
+        field,
+        folder,
+        leaf,
+        policy,
+        mount,
+        name,
+        missing,
+        denied,
+        stray,
+        role,
+    ] = [(); 12].map(|()| mark());
+    let mut secrets = vec![
+        value.clone(),
+        metadata.clone(),
+        stray.clone(),
+        cluster.root.clone(),
+    ];
     for (at, api) in cluster.apis().iter().enumerate() {
         let body = json!({"type": "kv", "options": {"version": "2"}, "description": name});
         api.must("POST", &format!("sys/mounts/{mount}{at}"), body).await;
@@ -66,16 +109,10 @@ async fn plant(cluster: &mut Cluster) -> Vec<String> {
             .await
             .expect("an answer");
         assert!(created.is_good(), "{}", created.text());
-        for key in ["client_token", "accessor"] {
-            marks.push(
-                created.body["auth"][key]
-                    .as_str()
-                    .expect("a token and its accessor")
-                    .to_owned(),
-            );
-        }
+        let auth = |key: &str| created.body["auth"][key].as_str().expect("a string").to_owned();
+        secrets.extend([auth("client_token"), auth("accessor")]);
         // Failures are told in logs most readily.
-        let reader = cluster.nodes[at].api.with_token(&marks[marks.len() - 2]);
+        let reader = cluster.nodes[at].api.with_token(&auth("client_token"));
         assert_eq!(
             reader
                 .get(&format!("{mount}{at}/data/{folder}/{leaf}"))
@@ -88,21 +125,23 @@ async fn plant(cluster: &mut Cluster) -> Vec<String> {
             403
         );
         assert_eq!(api.get(&format!("{mount}{at}/data/{missing}")).await.status, 404);
-        let stray = api.with_token(&format!("s.{denied}"));
-        assert_eq!(stray.get("auth/token/lookup-self").await.status, 403);
+        let stranger = api.with_token(&format!("s.{stray}"));
+        assert_eq!(stranger.get("auth/token/lookup-self").await.status, 403);
         api.call("LIST", &format!("{mount}{at}/metadata/{folder}/"), None)
             .await
             .expect("a list");
     }
-    // One device, with what it may hold at a name that is left out of the scan.
-    marks.push(cluster.root.clone());
-    marks.extend(cluster.shares.iter().cloned());
-    let raw = cluster
-        .shares
-        .iter()
-        .map(|share| hex::encode(scanner::unbase64(share)));
-    marks.extend(raw.collect::<Vec<_>>());
-    marks
+    secrets.extend(cluster.shares.iter().cloned());
+    secrets.extend(
+        cluster
+            .shares
+            .iter()
+            .map(|share| hex::encode(scanner::unbase64(share))),
+    );
+    Marks {
+        secrets,
+        names: vec![field, folder, leaf, policy, mount, name, missing, denied, role],
+    }
 }
 
 async fn while_running(cluster: &Cluster, scanner: &Scanner) {
@@ -141,7 +180,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
             let path = entry.path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.file_name().is_none_or(|name| name != AUDIT) {
+            } else {
                 all.push(path);
             }
         }

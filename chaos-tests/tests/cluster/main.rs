@@ -16,6 +16,8 @@ mod forms;
 mod harness;
 mod kill;
 mod members;
+mod minority;
+mod pause;
 mod restarts;
 mod sdk;
 mod seal;

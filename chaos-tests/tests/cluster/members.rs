@@ -17,20 +17,26 @@ async fn cluster_members() {
     writers.go_on(8).await;
     a_fresh_node_takes_the_place(&mut cluster).await;
     writers.go_on(8).await;
+    what_cannot_be_is_refused(&cluster).await;
+    the_leader_is_removed(&mut cluster).await;
     let journal = writers.finish().await;
-    journal.is_found_by(&cluster.api(3)).await;
+    let left = cluster.running()[0];
+    journal.is_found_by(&cluster.api(left)).await;
     cluster.digests_agree().await;
     cluster.assert_alive();
 }
 
 async fn step_down(cluster: &Cluster) {
-    let leader = cluster.leader().await;
-    cluster.api(leader).must("PUT", "sys/step-down", json!({})).await;
-    assert_ne!(
-        cluster.leader().await,
-        leader,
-        "the node that was asked leads no more"
-    );
+    for through_another in [false, true] {
+        let leader = cluster.leader().await;
+        let asked = if through_another {
+            cluster.others(leader)[0]
+        } else {
+            leader
+        };
+        cluster.api(asked).must("PUT", "sys/step-down", json!({})).await;
+        assert_ne!(cluster.leader().await, leader, "who led leads no more");
+    }
 }
 
 async fn demote_and_promote(cluster: &Cluster) {
@@ -124,4 +130,30 @@ async fn a_fresh_node_takes_the_place(cluster: &mut Cluster) {
     assert_eq!(ids, [1, 2, 4], "an id is never given twice");
     let read = cluster.api(fresh).get("secret/data/removed").await;
     assert_eq!(read.body["data"]["data"]["value"], "after the removal");
+}
+
+async fn what_cannot_be_is_refused(cluster: &Cluster) {
+    for at in cluster.running() {
+        let nobody = json!({"server_id": "nobody"});
+        let reply = cluster
+            .api(at)
+            .call("POST", "sys/storage/raft/remove-peer", Some(nobody))
+            .await
+            .expect("an answer");
+        assert_eq!(reply.status, 400, "{}", reply.text());
+    }
+}
+
+/// Whoever leads is removed by a request to itself: it hands over first.
+async fn the_leader_is_removed(cluster: &mut Cluster) {
+    let leader = cluster.leader().await;
+    let name = json!({"server_id": cluster.nodes[leader].name});
+    cluster
+        .api(leader)
+        .must("POST", "sys/storage/raft/remove-peer", name)
+        .await;
+    cluster.nodes[leader].kill();
+    let servers = cluster.voters(2).await;
+    assert_eq!(servers.len(), 2, "{servers:?}");
+    cluster.leader().await;
 }

@@ -120,14 +120,10 @@ pub fn configuration(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     )))
 }
 
-/// `operator step-down`.
+/// `operator step-down`: whoever leads hands leadership over, whichever node was asked.
 pub fn step_down(act: Act) -> BoxFuture<'static, Result<Answer, Error>> {
     async move {
-        act.core
-            .seal
-            .replica()?
-            .change(Change::Transfer { to: None })
-            .await?;
+        act.core.change_members(Change::Transfer { to: None }).await?;
         Ok(Answer::empty())
     }
     .boxed()

@@ -23,7 +23,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Longest pause between attempts to reach a leader that does not take the stream: it may have removed this node.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 /// A follower that needs nothing still asks for the leader's clock this often.
-const PING: Duration = Duration::from_secs(1);
+pub const PING: Duration = Duration::from_secs(1);
 
 /// Who leads, as far as this node knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

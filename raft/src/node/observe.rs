@@ -11,7 +11,7 @@ use openraft::async_runtime::watch::WatchReceiver;
 use openraft::metrics::RaftMetrics;
 
 use crate::command::NodeRecord;
-use crate::door::door::Leadership;
+use crate::door::door::{Leadership, PING};
 use crate::log::types::{TypeConfig, position};
 use crate::node::replica::Node;
 use crate::replica::{Member, Status};
@@ -55,17 +55,19 @@ fn look(node: &Node, metrics: &Metrics) {
         (node.fatal)(&format!("the Raft core has ended: {fatal}"));
     }
     learn_peers(node, metrics);
-    let status = status(node, metrics);
+    let leads = metrics.state.is_leader();
+    // A stored vote may name this node although it leads no more.
+    let me = node.config.node_id;
     let leadership = Leadership {
-        term: status.term,
-        leader: status.leader,
+        term: metrics.current_term,
+        leader: metrics.current_leader.filter(|leader| *leader != me || leads),
     };
-    let leads = status.leader == Some(node.config.node_id);
     match leads {
         // Before the door hears of it: the first entry carries the new leader's clock.
-        true => node.clock.lead(status.term),
+        true => node.clock.lead(leadership.term),
         false => node.clock.follow(),
     }
+    let status = status(node, metrics, leadership);
     node.leadership.send_if_modified(|seen| replace(seen, leadership));
     node.status.send_if_modified(|seen| replace(seen, status));
 }
@@ -99,22 +101,29 @@ fn learn_peers(node: &Node, metrics: &Metrics) {
     }
 }
 
-fn status(node: &Node, metrics: &Metrics) -> Status {
-    let me = node.config.node_id;
+fn status(node: &Node, metrics: &Metrics, leadership: Leadership) -> Status {
     let applied = *node.applied.borrow();
     let leads = metrics.state.is_leader();
-    // A stored vote may name this node although it leads no more.
-    let leader = metrics.current_leader.filter(|leader| *leader != me || leads);
+    let has_quorum = leads && has_quorum(node, metrics);
+    // The door goes on asking a leader that is silent. To everybody else it is none: it may be dead, and without others
+    // to elect another its name would stand for ever.
+    let led = if leads { has_quorum } else { hears_leader(node) };
     Status {
-        term: metrics.current_term,
-        leader,
-        is_leader: leads && has_quorum(node, metrics),
+        term: leadership.term,
+        leader: leadership.leader.filter(|_| led),
+        is_leader: has_quorum,
         last_log_index: metrics.last_log_index.map_or(0, |index| index + 1),
         committed_index: position(metrics.local_committed.as_ref()),
         applied_index: applied.index,
         revision: applied.revision,
         members: members(metrics, leads),
     }
+}
+
+/// Whether a leader answered this follower lately. It is asked once a second at least.
+fn hears_leader(node: &Node) -> bool {
+    let limit = (node.config.timings.election_max * 3).max(PING * 3);
+    node.clock.silence().is_some_and(|silence| silence < limit)
 }
 
 /// Whether a quorum acknowledged this leader within an election time-out.

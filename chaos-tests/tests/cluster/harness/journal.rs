@@ -169,8 +169,9 @@ impl Writer {
             match outcome {
                 Outcome::Acknowledged(_) => {
                     self.journal.longest = self.journal.longest.max(started.elapsed());
-                    self.journal.acknowledged.push((path, value));
                     self.acknowledged.fetch_add(1, Ordering::SeqCst);
+                    self.is_seen_elsewhere(&full, &value).await;
+                    self.journal.acknowledged.push((path, value));
                     return at;
                 }
                 Outcome::Unknown(why) => {
@@ -188,6 +189,22 @@ impl Writer {
             }
             // A node that refuses does so at once: not in a circle.
             self.pace.tick().await;
+        }
+    }
+
+    /// Reads what was just acknowledged through any node: it answers with that, or says that it cannot answer.
+    async fn is_seen_elsewhere(&mut self, path: &str, value: &str) {
+        let through = self.seed.below(self.apis.len());
+        let Ok(reply) = self.apis[through].call("GET", path, None).await else {
+            return;
+        };
+        match reply.status {
+            200 => assert_eq!(
+                reply.body["data"]["data"]["value"], *value,
+                "{path} holds something else"
+            ),
+            503 | 504 => {}
+            _ => panic!("{path} was just acknowledged: {}", reply.text()),
         }
     }
 

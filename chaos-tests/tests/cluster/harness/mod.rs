@@ -14,7 +14,7 @@ pub use api::{Api, Outcome};
 pub use binary::conclave;
 pub use cluster::{Cluster, SHARES, THRESHOLD};
 pub use journal::Writers;
-pub use node::Node;
+pub use node::{AUDIT, Node};
 pub use seed::Seed;
 pub use tools::Tool;
 pub use wait::{FAILOVER, SOON, eventually};

@@ -13,6 +13,8 @@ use super::{Api, SOON, conclave, eventually, ports};
 /// Lines of the log shown when a scenario fails.
 const SHOWN: usize = 80;
 
+/// Folder in which all nodes may keep audit files, below the cluster's.
+pub const AUDIT: &str = "audit";
 /// Level of the nodes' logs.
 const LOG: &str = "CONCLAVE_CHAOS_LOG";
 
@@ -72,7 +74,7 @@ impl Node {
             api_addr           = "https://{api}"
             cluster_addr       = "https://{cluster}"
             operations_address = "{operations}"
-            audit_directories  = ["{folder}"]
+            audit_directories  = ["{audit}"]
             listener "tcp" {{
               address         = "{api}"
               cluster_address = "{cluster}"
@@ -86,6 +88,7 @@ impl Node {
             "#,
             level = std::env::var(LOG).as_deref().unwrap_or("info"),
             folder = folder.display(),
+            audit = root.join(AUDIT).display(),
             tls = tls.display(),
         );
         fs::write(folder.join("conclave.hcl"), config).expect("a configuration file");
@@ -142,14 +145,29 @@ impl Node {
         process.wait().expect("a process that ends");
     }
 
+    /// Freezes the process: it keeps its connections and answers nobody.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets a frozen process go on as if nothing had happened.
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let process = self.process.as_ref();
+        let process = process.unwrap_or_else(|| panic!("{} does not run", self.name));
+        kill_process(Pid::from_child(process), signal).expect("a process that may be signalled");
+    }
+
     /// Asks it to stop in order, and waits until it has.
     pub async fn stop(&mut self) {
+        self.signal(Signal::TERM);
         let mut process = self
             .process
             .take()
             .unwrap_or_else(|| panic!("{} does not run", self.name));
-        let pid = Pid::from_child(&process);
-        kill_process(pid, Signal::TERM).expect("a process that may be told");
         let what = format!("{} stops in order", self.name);
         let status = eventually(&what, SOON, async || {
             process.try_wait().expect("a child").ok_or("runs")
