@@ -119,20 +119,6 @@ pub fn decode_command(bytes: &Bytes) -> Result<Command, Error> {
     })
 }
 
-/// The origin of an encoded command, without decoding the rest.
-///
-/// # Errors
-/// As `decode_command`, as far as it reads.
-pub fn peek_origin(bytes: &Bytes) -> Result<Origin, Error> {
-    let mut reader = Reader::new(bytes, "command");
-    reader.format(FORMAT)?;
-    Ok(Origin {
-        node: reader.u64()?,
-        incarnation: reader.u64()?,
-        sequence: reader.u64()?,
-    })
-}
-
 /// Encodes a batch of encoded commands.
 ///
 /// # Errors

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::codec::{MAX_BATCH_COMMANDS, peek_origin};
+use crate::codec::{MAX_BATCH_COMMANDS, decode_command};
 use crate::door::desk::{self, Item, Raft, Reply, ReplyTo};
 use crate::door::door::Leadership;
 use crate::door::sessions::Sessions;
@@ -381,9 +381,10 @@ impl Visitor {
     }
 
     fn propose(&self, frame: wire::DoorPropose, session: u64) -> Option<()> {
+        // Decoded here, for a command that cannot be read would stop every node that applies it.
         let own = |command: &wire::DoorCommand| {
-            let origin = peek_origin(&command.command);
-            origin.is_ok_and(|origin| origin.node == self.node && origin.sequence == command.sequence)
+            let read = decode_command(&command.command);
+            read.is_ok_and(|read| read.origin.node == self.node && read.origin.sequence == command.sequence)
         };
         let fits = !frame.commands.is_empty() && frame.commands.len() <= MAX_BATCH_COMMANDS;
         if !fits || !frame.commands.iter().all(own) {

@@ -172,6 +172,11 @@ impl Member {
         self.record.cluster_addr = self.address.to_string();
     }
 
+    /// The key by which the others know this member.
+    pub fn node_key(&self) -> NodeKey {
+        NodeKey::from_pem(&self.key).unwrap()
+    }
+
     /// Another one for each start.
     fn instance(&self) -> [u8; 16] {
         let start = STARTS.fetch_add(1, Ordering::SeqCst);

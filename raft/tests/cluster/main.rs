@@ -13,5 +13,7 @@ mod faults;
 mod harness;
 mod log;
 mod partition;
+#[cfg(feature = "rocksdb")]
+mod rogue;
 mod single;
 mod three;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use conclave_raft::codec::{
     Batch, CLUSTER_VERSION, MAX_BATCH_COMMANDS, MAX_COMMAND, MAX_EXPECTATIONS, MAX_KEY, MAX_OPS, MAX_TEXT,
-    MAX_VALUE, decode_batch, decode_command, encode_batch, encode_command, peek_origin,
+    MAX_VALUE, decode_batch, decode_command, encode_batch, encode_command,
 };
 use conclave_raft::{Command, Condition, Error, Expect, NodeRecord, Op, Origin};
 use proptest::prelude::*;
@@ -120,7 +120,6 @@ fn golden_bytes_of_format_1() {
             commands: vec![small, encoded.clone()]
         }
     );
-    assert_eq!(peek_origin(&encoded).unwrap(), everything().origin);
     let adopt = Op::AdoptStaged {
         id: [15; 16],
         chunks: 16,
