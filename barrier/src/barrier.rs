@@ -60,6 +60,9 @@ impl Barrier {
         Ok(Self(Arc::new(Opened {
             id,
             rings,
+            #[cfg(feature = "mutant-plain-names")]
+            names: Box::new(crate::mutant::PlainNames),
+            #[cfg(not(feature = "mutant-plain-names"))]
             names: Box::new(keyring.name_key().clone()),
             token: MacKey::new(keyring.token_key())?,
             audit: MacKey::new(keyring.audit_key())?,

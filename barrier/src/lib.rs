@@ -7,6 +7,9 @@
 //!
 //! [`SealConfig`] covers the first two steps, [`Keyring`] the third, and [`Barrier`] is an opened keyring at work.
 
+#[cfg(all(not(debug_assertions), feature = "mutant-plain-names"))]
+compile_error!("a mutant reintroduces a bug on purpose: debug builds only");
+
 mod aead;
 mod barrier;
 mod codec;
@@ -19,6 +22,8 @@ mod hpke;
 mod id;
 mod keyring;
 mod mac;
+#[cfg(feature = "mutant-plain-names")]
+mod mutant;
 mod names;
 mod offer;
 mod progress;

@@ -1,6 +1,16 @@
 //! Replication: commands, rows, logs, snapshots, membership and node-to-node transport, over openraft and RocksDB.
 //! Sees sealed bytes only: it has no edge to the barrier and must never gain one.
 
+#[cfg(all(
+    not(debug_assertions),
+    any(
+        feature = "mutant-skip-fsync",
+        feature = "mutant-stale-read",
+        feature = "mutant-lost-expectation"
+    )
+))]
+compile_error!("a mutant reintroduces a bug on purpose: debug builds only");
+
 pub mod codec;
 pub mod command;
 mod door;

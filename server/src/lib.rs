@@ -9,6 +9,7 @@ pub mod grpc;
 mod handler;
 pub mod hardening;
 pub mod http;
+pub mod mutants;
 pub mod node;
 pub mod operations;
 pub mod serve;

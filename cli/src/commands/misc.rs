@@ -96,8 +96,11 @@ fn print_token(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
 }
 
 fn version(cx: &mut Cx, _: &Args) -> Result<Exit, Fail> {
-    cx.ui
-        .line(&format!("Conclave v{} ({TOOL})", env!("CARGO_PKG_VERSION")));
+    let mut line = format!("Conclave v{} ({TOOL})", env!("CARGO_PKG_VERSION"));
+    for mutant in conclave_server::mutants::MUTANTS {
+        line.push_str(&format!(" BROKEN ON PURPOSE: {mutant}"));
+    }
+    cx.ui.line(&line);
     Ok(Exit::OK)
 }
 

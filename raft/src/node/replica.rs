@@ -408,6 +408,10 @@ impl Replica for RaftReplica {
     }
 
     fn read(&self) -> BoxFuture<'_, Result<Arc<View>, Error>> {
+        // The mutant that a check of histories must catch: what this node knows, though others may know more.
+        #[cfg(feature = "mutant-stale-read")]
+        return Box::pin(std::future::ready(self.node.views.latest()));
+        #[cfg(not(feature = "mutant-stale-read"))]
         Box::pin(self.node.read())
     }
 

@@ -52,6 +52,7 @@ pub struct Node {
 impl Node {
     /// Opens the data directory, takes part again in the cluster it remembers, and starts the jobs.
     pub async fn start(settings: NodeSettings, registry: &prometheus::Registry) -> Result<Self, Error> {
+        crate::mutants::warn();
         let core_settings = settings.core.clone();
         let launcher = Arc::new(NodeLauncher::open(settings).await?);
         let core = Core::new(
