@@ -1,50 +1,60 @@
-//! One thread that makes the log durable: it takes every waiting callback, syncs once, then answers them all (group
-//! commit). Callbacks are queued after their writes, so a sync begun later covers them.
+//! Makes the log durable: one thread (a task, where a node has no threads) takes every waiting callback, syncs once, then
+//! answers them all (group commit). Callbacks are queued after their writes, so a sync begun later covers them.
 
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
 use openraft::storage::IOFlushed;
+use tokio::sync::mpsc;
 
 use crate::error::Error;
 use crate::log::LogBackend;
 use crate::log::store::Fatal;
 use crate::log::types::TypeConfig;
+use crate::node::offload::{Offload, offload};
 
 /// Most callbacks answered by one sync; bounds the memory of a batch, not its durability.
 const MAX_GROUP: usize = 4096;
 
+type Callback = IOFlushed<TypeConfig>;
+
 /// Hands callbacks to the flusher. Dropping it ends the thread after what is queued.
 pub struct Flusher {
-    queue: Option<Sender<IOFlushed<TypeConfig>>>,
+    queue: Option<mpsc::UnboundedSender<Callback>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Flusher {
-    /// Starts the thread; a volatile backend needs none and is answered at once, which also keeps simulations
-    /// deterministic.
-    pub fn start(backend: Arc<dyn LogBackend>, fatal: Fatal) -> Result<Self, Error> {
+    /// Starts the thread or task; a volatile backend needs none and is answered at once.
+    pub fn start(
+        backend: Arc<dyn LogBackend>,
+        fatal: Fatal,
+        offload: &Arc<dyn Offload>,
+    ) -> Result<Self, Error> {
         if backend.volatile() {
             return Ok(Self {
                 queue: None,
                 thread: None,
             });
         }
-        let (queue, waiting) = channel();
-        let thread = std::thread::Builder::new()
-            .name("raft-log-flush".to_owned())
-            .spawn(move || run(backend.as_ref(), &waiting, &fatal))
-            .map_err(|e| Error::Storage(format!("the flusher thread does not start: {e}")))?;
+        let (queue, waiting) = mpsc::unbounded_channel();
+        let thread = if offload.has_threads() {
+            let thread = std::thread::Builder::new().name("raft-log-flush".to_owned());
+            let thread = thread.spawn(move || run(backend.as_ref(), waiting, &fatal));
+            Some(thread.map_err(|e| Error::Storage(format!("the flusher thread does not start: {e}")))?)
+        } else {
+            tokio::spawn(run_as_task(backend, waiting, fatal, Arc::clone(offload)));
+            None
+        };
         Ok(Self {
             queue: Some(queue),
-            thread: Some(thread),
+            thread,
         })
     }
 
     /// Answers `callback` once everything written so far is durable.
-    pub fn flush(&self, callback: IOFlushed<TypeConfig>) {
+    pub fn flush(&self, callback: Callback) {
         match &self.queue {
             None => callback.io_completed(Ok(())),
             Some(queue) => {
@@ -68,25 +78,44 @@ impl Drop for Flusher {
     }
 }
 
-fn run(backend: &dyn LogBackend, waiting: &Receiver<IOFlushed<TypeConfig>>, fatal: &Fatal) {
-    while let Ok(first) = waiting.recv() {
-        let mut group = vec![first];
-        group.extend(waiting.try_iter().take(MAX_GROUP));
-        match sync(backend) {
-            Ok(()) => group
-                .into_iter()
-                .for_each(|callback| callback.io_completed(Ok(()))),
-            Err(error) => {
-                // After a failed sync nobody knows what is on the disk: never retried, never answered with success.
-                let message = format!("the Raft log cannot be made durable: {error}");
-                fatal(&message);
-                for callback in group {
-                    callback.io_completed(Err(io::Error::other(message.clone())));
-                }
-                return;
-            }
+fn run(backend: &dyn LogBackend, mut waiting: mpsc::UnboundedReceiver<Callback>, fatal: &Fatal) {
+    let mut group = Vec::new();
+    while waiting.blocking_recv_many(&mut group, MAX_GROUP) > 0 {
+        if !answer(&mut group, sync(backend), fatal) {
+            return;
         }
     }
+}
+
+async fn run_as_task(
+    backend: Arc<dyn LogBackend>,
+    mut waiting: mpsc::UnboundedReceiver<Callback>,
+    fatal: Fatal,
+    to: Arc<dyn Offload>,
+) {
+    let mut group = Vec::new();
+    while waiting.recv_many(&mut group, MAX_GROUP).await > 0 {
+        let backend = Arc::clone(&backend);
+        let synced = offload(to.as_ref(), "a sync of the log", move || sync(backend.as_ref())).await;
+        if !answer(&mut group, synced.and_then(|synced| synced), &fatal) {
+            return;
+        }
+    }
+}
+
+/// Tells a group what became of its sync; false if there must not be another.
+fn answer(group: &mut Vec<Callback>, synced: Result<(), Error>, fatal: &Fatal) -> bool {
+    let Err(error) = synced else {
+        group.drain(..).for_each(|callback| callback.io_completed(Ok(())));
+        return true;
+    };
+    // After a failed sync nobody knows what is on the disk: never retried, never answered with success.
+    let message = format!("the Raft log cannot be made durable: {error}");
+    fatal(&message);
+    for callback in group.drain(..) {
+        callback.io_completed(Err(io::Error::other(message.clone())));
+    }
+    false
 }
 
 #[cfg(not(feature = "mutant-skip-fsync"))]

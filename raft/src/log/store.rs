@@ -18,6 +18,7 @@ use crate::log::flusher::Flusher;
 use crate::log::format;
 use crate::log::types::{LogEntry, LogId, TypeConfig, Vote};
 use crate::log::{LogBackend, Slot};
+use crate::node::offload::Offload;
 
 /// Called with a reason when the node must stop at once: the disk failed or stored bytes are corrupt. The server
 /// aborts the process.
@@ -49,12 +50,17 @@ struct State {
 }
 
 impl LogStore {
-    /// Opens the log, reads every entry once and checks that none is damaged or missing.
+    /// Opens the log, reads every entry once and checks that none is damaged or missing. Syncs run on a thread, or by
+    /// `offload` where it has none.
     ///
     /// # Errors
     /// `Error::Corrupt` when an entry is damaged or missing in the middle (the tail after the last durable entry may
     /// be missing), `Error::Storage` when the disk fails. The node must not start then.
-    pub fn open(backend: Arc<dyn LogBackend>, fatal: Fatal) -> Result<Self, Error> {
+    pub fn open(
+        backend: Arc<dyn LogBackend>,
+        fatal: Fatal,
+        offload: &Arc<dyn Offload>,
+    ) -> Result<Self, Error> {
         let loaded = backend.load()?;
         let purged = loaded.purged.as_ref().map(format::decode_log_id).transpose()?;
         let mut state = State {
@@ -67,7 +73,7 @@ impl LogStore {
         if let Some(last) = loaded.last {
             verify(backend.as_ref(), &mut state, last)?;
         }
-        let flusher = Flusher::start(Arc::clone(&backend), fatal)?;
+        let flusher = Flusher::start(Arc::clone(&backend), fatal, offload)?;
         Ok(Self {
             shared: Arc::new(Shared {
                 backend,

@@ -18,6 +18,7 @@ openraft::declare_raft_types!(
         Node = NodeRecord,
         Term = u64,
         LeaderId = openraft::impls::leader_id_std::LeaderId<u64, u64>,
+        AsyncRuntime = crate::node::runtime::Seeded,
 );
 
 /// Place of an entry in the log: term and index.

@@ -19,6 +19,7 @@ use crate::error::Error;
 use crate::net::progress::Progress;
 use crate::net::{Lane, Lanes, convert};
 use crate::node::clock::ClusterClock;
+use crate::node::offload::Offload;
 use crate::replica::PeerCall;
 
 /// A message to a peer's handler is answered within this time or has failed.
@@ -47,17 +48,26 @@ pub struct Network {
     incarnation: u64,
     /// A stream is set up within this time or has failed.
     pub(super) setup: Duration,
+    /// Where snapshots are read.
+    pub(super) offload: Arc<dyn Offload>,
 }
 
 impl Network {
     /// Speaks for this start of this node.
-    pub fn new(lanes: Arc<Lanes>, clock: Arc<ClusterClock>, incarnation: u64, setup: Duration) -> Self {
+    pub fn new(
+        lanes: Arc<Lanes>,
+        clock: Arc<ClusterClock>,
+        incarnation: u64,
+        setup: Duration,
+        offload: Arc<dyn Offload>,
+    ) -> Self {
         Self {
             lanes,
             progress: Arc::default(),
             clock,
             incarnation,
             setup,
+            offload,
         }
     }
 

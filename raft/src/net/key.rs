@@ -3,6 +3,7 @@
 use std::fmt;
 
 use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, UnparsedPublicKey};
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ED25519};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -75,6 +76,20 @@ impl NodeKey {
         self.key_hash
     }
 
+    /// Signs a message. The caller puts in front of it what no other use of the key begins with.
+    ///
+    /// # Errors
+    /// `Error::Stopped` when the cryptographic provider fails.
+    pub fn sign(&self, message: &[u8]) -> Result<NodeSignature, Error> {
+        let pair =
+            Ed25519KeyPair::from_pkcs8_maybe_unchecked(self.key.secret_pkcs8_der()).map_err(|e| failed(&e))?;
+        let (_, certificate) = X509Certificate::from_der(&self.certificate).map_err(|e| unreadable(&e))?;
+        Ok(NodeSignature {
+            public_key: certificate.tbs_certificate.subject_pki.raw.to_vec(),
+            signature: pair.sign(message).as_ref().to_vec(),
+        })
+    }
+
     /// The certificate to present.
     pub fn certificate(&self) -> CertificateDer<'static> {
         self.certificate.clone()
@@ -83,6 +98,33 @@ impl NodeKey {
     /// The private key, for a TLS configuration or to sign with.
     pub fn private_key(&self) -> PrivateKeyDer<'static> {
         PrivateKeyDer::Pkcs8(self.key.clone_key())
+    }
+}
+
+/// DER of an Ed25519 SubjectPublicKeyInfo up to the key itself (RFC 8410 section 4).
+const ED25519_SPKI: [u8; 12] = [
+    0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
+];
+
+/// A message signed by a node, and the key to check it with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeSignature {
+    /// The signer's public key: an Ed25519 SubjectPublicKeyInfo in DER.
+    pub public_key: Vec<u8>,
+    /// The signature, 64 bytes.
+    pub signature: Vec<u8>,
+}
+
+impl NodeSignature {
+    /// Checks the signature over `message`. Returns the hash of the signer's key, by which the register knows it; `None`
+    /// if the signature is wrong or of another kind.
+    #[must_use]
+    pub fn verify(&self, message: &[u8]) -> Option<[u8; 32]> {
+        let raw = self.public_key.strip_prefix(&ED25519_SPKI)?;
+        UnparsedPublicKey::new(&ED25519, raw)
+            .verify(message, &self.signature)
+            .ok()?;
+        digest(&SHA256, &self.public_key).as_ref().try_into().ok()
     }
 }
 
@@ -122,5 +164,24 @@ mod tests {
             Err(Error::Corrupt { .. })
         ));
         assert!(!format!("{key:?}").contains("key: "));
+    }
+
+    #[test]
+    fn a_signature_names_its_key_and_binds_its_message() {
+        let key = NodeKey::from_pem(&NodeKey::generate().unwrap().to_pem().unwrap()).unwrap();
+        let signed = key.sign(b"purpose | message").unwrap();
+        assert_eq!(signed.verify(b"purpose | message"), Some(key.key_hash()));
+        assert_eq!(signed.verify(b"purpose | massage"), None);
+        let other = NodeKey::generate().unwrap().sign(b"purpose | message").unwrap();
+        let mixed = NodeSignature {
+            public_key: other.public_key,
+            ..signed.clone()
+        };
+        assert_eq!(mixed.verify(b"purpose | message"), None);
+        let cut = NodeSignature {
+            signature: signed.signature[..63].to_vec(),
+            ..signed
+        };
+        assert_eq!(cut.verify(b"purpose | message"), None);
     }
 }

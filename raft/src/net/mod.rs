@@ -31,7 +31,7 @@ use tonic::transport::server::Connected;
 use crate::command::NodeRecord;
 
 pub(crate) use client::Network;
-pub use key::NodeKey;
+pub use key::{NodeKey, NodeSignature};
 pub(crate) use lanes::{Lane, Lanes};
 pub(crate) use peers::{Peers, Start};
 pub use plain::PlainTransport;

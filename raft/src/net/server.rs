@@ -31,6 +31,7 @@ use crate::net::{
     CONNECTION_WINDOW, Incoming, MAX_MESSAGE, PeerIdentity, Peers, STREAM_WINDOW, convert, snapshot,
 };
 use crate::node::clock::ClusterClock;
+use crate::node::offload::Offload;
 use crate::node::snapshots::Snapshots;
 use crate::replica::{PeerCall, PeerHandler};
 
@@ -57,6 +58,8 @@ pub struct Host {
     pub handler: Arc<dyn PeerHandler>,
     /// The clock that answers carry.
     pub clock: Arc<ClusterClock>,
+    /// Where received snapshots are written.
+    pub offload: Arc<dyn Offload>,
     /// Who leads.
     pub leadership: watch::Receiver<Leadership>,
     /// This start of the node.
@@ -224,9 +227,13 @@ impl Node for Service {
         request: Request<Streaming<wire::SnapshotFrame>>,
     ) -> Result<Response<wire::SnapshotResponse>, Status> {
         let from = self.sender(&request)?;
-        let received = snapshot::receive(request.into_inner(), &self.host.snapshots)
-            .await
-            .map_err(bad)?;
+        let received = snapshot::receive(
+            request.into_inner(),
+            &self.host.snapshots,
+            self.host.offload.as_ref(),
+        )
+        .await
+        .map_err(bad)?;
         own(&received.vote, from)?;
         let snapshot = Snapshot {
             meta: received.meta,

@@ -1,16 +1,16 @@
 //! Snapshots on the wire: the files of a checkpoint folder in checksummed chunks. Writing is suspicious: paths cannot
 //! leave the folder, and nothing counts before the totals agree and every file is synced.
 
+use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use conclave_proto::internal as wire;
 use conclave_proto::internal::snapshot_frame::Frame;
-use futures::{Stream, StreamExt};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
+use futures::{Stream, stream};
 use tonic::{Status, Streaming};
 
 use crate::error::Error;
@@ -18,12 +18,11 @@ use crate::log::durable::failed;
 use crate::log::format::{decode_members, encode_members};
 use crate::log::types::Vote;
 use crate::net::convert;
+use crate::node::offload::{Offload, offload};
 use crate::node::snapshots::{Checkpoint, Meta, Snapshots};
 
 /// Bytes in one chunk.
 const CHUNK: usize = 512 << 10;
-/// Chunks read ahead of the connection, or received ahead of the disk.
-const AHEAD: usize = 4;
 /// Most files in a snapshot.
 const MAX_FILES: u64 = 100_000;
 /// Longest path of a file in a snapshot.
@@ -37,30 +36,97 @@ pub fn send(
     vote: &Vote,
     meta: &Meta,
     checkpoint: Checkpoint,
+    to: Arc<dyn Offload>,
 ) -> Result<impl Stream<Item = wire::SnapshotFrame> + Send + use<>, Error> {
     let begin = wire::SnapshotBegin {
         vote: Some(convert::vote_out(vote)),
         last_log_id: meta.last_log_id.as_ref().map(convert::log_id_out),
         membership: encode_members(&meta.last_membership)?,
     };
-    let (frames, out) = mpsc::channel(AHEAD);
-    tokio::task::spawn_blocking(move || {
-        // Without its end frame the receiver refuses the snapshot, so an error only has to be told.
-        if let Err(error) = read_all(begin, &checkpoint.data(), &frames) {
-            tracing::warn!(%error, "a snapshot cannot be sent");
-        }
-    });
-    Ok(ReceiverStream::new(out).map(|frame| wire::SnapshotFrame { frame: Some(frame) }))
+    // The checkpoint stays as long as it is read.
+    let state = (Reader::new(begin, checkpoint.data()), checkpoint);
+    Ok(stream::unfold(Some(state), move |state| {
+        next_frame(state, Arc::clone(&to))
+    }))
 }
 
-fn read_all(begin: wire::SnapshotBegin, dir: &Path, frames: &mpsc::Sender<Frame>) -> Result<(), Error> {
-    let gone = |_| Error::Stopped("the receiver of the snapshot has gone".to_owned());
-    frames.blocking_send(Frame::Begin(begin)).map_err(gone)?;
-    let mut end = wire::SnapshotEnd::default();
-    for path in files_below(dir)? {
-        let mut file = File::open(&path).map_err(|e| failed(&path, &e))?;
+type Sending = (Reader, Checkpoint);
+
+/// The next frame and what is left. Without its end frame the receiver refuses the snapshot, so an error only has to be
+/// told.
+async fn next_frame(
+    state: Option<Sending>,
+    to: Arc<dyn Offload>,
+) -> Option<(wire::SnapshotFrame, Option<Sending>)> {
+    let (mut reader, checkpoint) = state?;
+    let read = offload(to.as_ref(), "reading a snapshot", move || {
+        let frame = reader.next();
+        (frame, reader)
+    });
+    match read.await.and_then(|(frame, reader)| Ok((frame?, reader))) {
+        Ok((frame, reader)) => {
+            let left = (!matches!(frame, Frame::End(_))).then_some((reader, checkpoint));
+            Some((wire::SnapshotFrame { frame: Some(frame) }, left))
+        }
+        Err(error) => {
+            tracing::warn!(%error, "a snapshot cannot be sent");
+            None
+        }
+    }
+}
+
+/// Reads the frames of a checkpoint folder one after the other.
+struct Reader {
+    dir: PathBuf,
+    begin: Option<wire::SnapshotBegin>,
+    /// Files not yet begun; `None` before the folder was looked into.
+    files: Option<VecDeque<PathBuf>>,
+    /// The file under way and how much of it is left. Only as much as was announced: a file that still grows is read as
+    /// it was.
+    open: Option<(File, PathBuf, u64)>,
+    seen: wire::SnapshotEnd,
+}
+
+impl Reader {
+    fn new(begin: wire::SnapshotBegin, dir: PathBuf) -> Self {
+        Self {
+            dir,
+            begin: Some(begin),
+            files: None,
+            open: None,
+            seen: wire::SnapshotEnd::default(),
+        }
+    }
+
+    /// The next frame; the last one is `Frame::End`.
+    fn next(&mut self) -> Result<Frame, Error> {
+        if let Some(begin) = self.begin.take() {
+            return Ok(Frame::Begin(begin));
+        }
+        if let Some((mut file, path, left)) = self.open.take_if(|(_, _, left)| *left > 0) {
+            let size = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
+            let mut data = BytesMut::zeroed(size);
+            file.read_exact(&mut data).map_err(|e| failed(&path, &e))?;
+            self.open = Some((file, path, left - size as u64));
+            self.seen.bytes += size as u64;
+            let checksum = crc32fast::hash(&data);
+            let data = data.freeze();
+            return Ok(Frame::Chunk(wire::SnapshotChunk { data, checksum }));
+        }
+        let files = match &mut self.files {
+            Some(files) => files,
+            None => self.files.insert(files_below(&self.dir)?.into()),
+        };
+        let Some(path) = files.pop_front() else {
+            return Ok(Frame::End(self.seen));
+        };
+        self.announce(path)
+    }
+
+    fn announce(&mut self, path: PathBuf) -> Result<Frame, Error> {
+        let file = File::open(&path).map_err(|e| failed(&path, &e))?;
         let length = file.metadata().map_err(|e| failed(&path, &e))?.len();
-        let relative = path.strip_prefix(dir).unwrap_or(&path);
+        let relative = path.strip_prefix(&self.dir).unwrap_or(&path);
         let relative = relative
             .to_str()
             .ok_or(Error::Limit("a snapshot file name in UTF-8"))?;
@@ -68,23 +134,10 @@ fn read_all(begin: wire::SnapshotBegin, dir: &Path, frames: &mpsc::Sender<Frame>
             path: relative.to_owned(),
             length,
         };
-        frames.blocking_send(Frame::File(announced)).map_err(gone)?;
-        end.files += 1;
-        // Only as much as was announced: a file that still grows is read as it was.
-        let mut left = length;
-        while left > 0 {
-            let size = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
-            let mut data = BytesMut::zeroed(size);
-            file.read_exact(&mut data).map_err(|e| failed(&path, &e))?;
-            left -= size as u64;
-            end.bytes += size as u64;
-            let checksum = crc32fast::hash(&data);
-            let data = data.freeze();
-            let chunk = wire::SnapshotChunk { data, checksum };
-            frames.blocking_send(Frame::Chunk(chunk)).map_err(gone)?;
-        }
+        self.seen.files += 1;
+        self.open = Some((file, path, length));
+        Ok(Frame::File(announced))
     }
-    frames.blocking_send(Frame::End(end)).map_err(gone)
 }
 
 fn files_below(dir: &Path) -> Result<Vec<PathBuf>, Error> {
@@ -123,6 +176,7 @@ pub struct Received {
 pub async fn receive(
     mut frames: Streaming<wire::SnapshotFrame>,
     snapshots: &Snapshots,
+    to: &dyn Offload,
 ) -> Result<Received, Error> {
     let lost = |status: Status| corrupt(&format!("the stream broke: {}", status.message()));
     let first = frames
@@ -139,22 +193,14 @@ pub async fn receive(
         last_membership: decode_members(&begin.membership)?,
     };
     let checkpoint = snapshots.fresh()?;
-    let (queue, waiting) = mpsc::channel(AHEAD);
-    let dir = checkpoint.data();
-    let writer = tokio::task::spawn_blocking(move || write_all(&dir, waiting));
-    while let Some(frame) = frames.message().await.map_err(lost)? {
-        let Some(frame) = frame.frame else {
-            return Err(corrupt("it has an unknown frame"));
-        };
-        if queue.send(frame).await.is_err() {
-            // The writer has stopped; it says why below.
-            break;
-        }
+    let mut writer = Writer::new(checkpoint.data());
+    while !writer.complete {
+        let frame = frames.message().await.map_err(lost)?;
+        let frame = frame.ok_or_else(|| corrupt("it ends early"))?.frame;
+        let frame = frame.ok_or_else(|| corrupt("it has an unknown frame"))?;
+        let write = move || writer.take(frame).map(|()| writer);
+        writer = offload(to, "writing a snapshot", write).await??;
     }
-    drop(queue);
-    writer
-        .await
-        .map_err(|e| Error::Stopped(format!("the snapshot writer: {e}")))??;
     Ok(Received {
         vote,
         meta,
@@ -162,31 +208,40 @@ pub async fn receive(
     })
 }
 
-fn write_all(dir: &Path, mut frames: mpsc::Receiver<Frame>) -> Result<(), Error> {
-    let mut writer = Writer {
-        dir,
-        seen: wire::SnapshotEnd::default(),
-        file: None,
-    };
-    fs::create_dir(dir).map_err(|e| failed(dir, &e))?;
-    while let Some(frame) = frames.blocking_recv() {
-        match frame {
-            Frame::Begin(_) => return Err(corrupt("it begins twice")),
-            Frame::File(file) => writer.begin(&file)?,
-            Frame::Chunk(chunk) => writer.chunk(&chunk.data, chunk.checksum)?,
-            Frame::End(end) => return writer.end(&end),
-        }
-    }
-    Err(corrupt("it ends early"))
-}
-
-struct Writer<'a> {
-    dir: &'a Path,
+/// Writes frames into a folder that does not exist yet.
+struct Writer {
+    dir: PathBuf,
     seen: wire::SnapshotEnd,
     file: Option<(File, PathBuf, u64)>,
+    begun: bool,
+    /// The end frame was seen and agrees with what came before it.
+    complete: bool,
 }
 
-impl Writer<'_> {
+impl Writer {
+    fn new(dir: PathBuf) -> Self {
+        Self {
+            dir,
+            seen: wire::SnapshotEnd::default(),
+            file: None,
+            begun: false,
+            complete: false,
+        }
+    }
+
+    fn take(&mut self, frame: Frame) -> Result<(), Error> {
+        if !self.begun {
+            fs::create_dir(&self.dir).map_err(|e| failed(&self.dir, &e))?;
+            self.begun = true;
+        }
+        match frame {
+            Frame::Begin(_) => Err(corrupt("it begins twice")),
+            Frame::File(file) => self.begin(&file),
+            Frame::Chunk(chunk) => self.chunk(&chunk.data, chunk.checksum),
+            Frame::End(end) => self.end(&end),
+        }
+    }
+
     fn begin(&mut self, announced: &wire::SnapshotFile) -> Result<(), Error> {
         self.finish()?;
         self.seen.files += 1;
@@ -227,9 +282,10 @@ impl Writer<'_> {
         file.sync_all().map_err(|e| failed(&path, &e))
     }
 
-    fn end(mut self, end: &wire::SnapshotEnd) -> Result<(), Error> {
+    fn end(&mut self, end: &wire::SnapshotEnd) -> Result<(), Error> {
         self.finish()?;
-        match self.seen == *end {
+        self.complete = self.seen == *end;
+        match self.complete {
             true => Ok(()),
             false => Err(corrupt("its totals disagree")),
         }
@@ -260,20 +316,23 @@ mod tests {
     use super::*;
 
     fn write(dir: &Path, frames: Vec<Frame>) -> Result<(), Error> {
-        let (queue, waiting) = mpsc::channel(frames.len().max(1));
+        let mut writer = Writer::new(dir.to_owned());
         for frame in frames {
-            queue.try_send(frame).unwrap();
+            writer.take(frame)?;
         }
-        drop(queue);
-        write_all(dir, waiting)
+        match writer.complete {
+            true => Ok(()),
+            false => Err(corrupt("it ends early")),
+        }
     }
 
     fn frames_of(dir: &Path) -> Vec<Frame> {
-        let (frames, mut out) = mpsc::channel(64);
-        read_all(wire::SnapshotBegin::default(), dir, &frames).unwrap();
-        drop(frames);
-        let mut all: Vec<Frame> = std::iter::from_fn(|| out.try_recv().ok()).collect();
-        all.remove(0);
+        let mut reader = Reader::new(wire::SnapshotBegin::default(), dir.to_owned());
+        assert!(matches!(reader.next().unwrap(), Frame::Begin(_)));
+        let mut all = vec![reader.next().unwrap()];
+        while !matches!(all.last(), Some(Frame::End(_))) {
+            all.push(reader.next().unwrap());
+        }
         all
     }
 

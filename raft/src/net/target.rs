@@ -167,7 +167,13 @@ impl Target {
         within: Duration,
     ) -> Result<SnapshotResponse<TypeConfig>, RPCError<TypeConfig>> {
         let mut client = self.client(Lane::Bulk)?;
-        let frames = snapshot::send(&vote, &snapshot.meta, snapshot.snapshot).map_err(unreachable)?;
+        let frames = snapshot::send(
+            &vote,
+            &snapshot.meta,
+            snapshot.snapshot,
+            Arc::clone(&self.network.offload),
+        )
+        .map_err(unreachable)?;
         let request = self.network.lanes.request(self.node, frames);
         let answer = timeout(within, client.snapshot(request))
             .await

@@ -18,6 +18,7 @@ use crate::log::Fatal;
 use crate::log::format::{decode_members, encode_members};
 use crate::log::types::{LogEntry, LogId, LogPayload, StoredMembers, TypeConfig, position, term_of};
 use crate::node::clock::ClusterClock;
+use crate::node::offload::{Offload, offload};
 use crate::node::snapshots::{Checkpoint, Meta, Snapshots, applied_log_id};
 use crate::state::{Applied, Entry, Machine, Payload, Store, Views};
 
@@ -45,6 +46,7 @@ struct Shared {
     /// Payload bytes applied since the last snapshot.
     unsaved: AtomicU64,
     fatal: Fatal,
+    offload: Arc<dyn Offload>,
     /// The Raft core that may write. One that was replaced may still have entries in hand.
     core: AtomicU64,
 }
@@ -60,6 +62,7 @@ impl StateMachine {
         waiters: Arc<Waiters>,
         clock: Arc<ClusterClock>,
         fatal: Fatal,
+        offload: Arc<dyn Offload>,
     ) -> Result<Self, Error> {
         let machine = Machine::open(Arc::clone(&store))?;
         clock.applied(machine.applied().cluster_time);
@@ -75,6 +78,7 @@ impl StateMachine {
                 applied,
                 unsaved: AtomicU64::new(0),
                 fatal,
+                offload,
                 core: AtomicU64::new(0),
             }),
             core: 0,
@@ -89,6 +93,11 @@ impl StateMachine {
             shared: Arc::clone(&self.shared),
             core,
         }
+    }
+
+    /// Which Raft core this handle is for.
+    pub fn core(&self) -> u64 {
+        self.core
     }
 
     fn may_write(&self) -> Result<(), Error> {
@@ -240,10 +249,12 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 
     async fn install_snapshot(&mut self, meta: &Meta, snapshot: Checkpoint) -> Result<(), io::Error> {
+        let doing = "installing a snapshot";
         let (machine, meta) = (self.clone(), meta.clone());
-        let installed = tokio::task::spawn_blocking(move || machine.replace(&meta, &snapshot)).await;
-        let installed = installed.map_err(|e| io::Error::other(format!("installing a snapshot: {e}")))?;
-        installed.map_err(|e| self.stop("installing a snapshot", &e))
+        let replace = move || machine.replace(&meta, &snapshot);
+        let installed = offload(self.shared.offload.as_ref(), doing, replace).await;
+        let installed = installed.map_err(|e| io::Error::other(e.to_string()))?;
+        installed.map_err(|e| self.stop(doing, &e))
     }
 
     async fn get_current_snapshot(
@@ -265,14 +276,12 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
     async fn build_snapshot(&mut self) -> Result<SnapshotOf<TypeConfig, Checkpoint>, io::Error> {
         let machine = self.machine.clone();
         machine.shared.unsaved.store(0, Ordering::Relaxed);
+        let doing = "making a snapshot";
         let building = machine.clone();
-        let built = tokio::task::spawn_blocking(move || {
-            building.shared.snapshots.build(building.shared.store.as_ref())
-        });
-        let built = built
-            .await
-            .map_err(|e| io::Error::other(format!("making a snapshot: {e}")))?;
-        let (meta, snapshot) = built.map_err(|e| machine.stop("making a snapshot", &e))?;
+        let build = move || building.shared.snapshots.build(building.shared.store.as_ref());
+        let built = offload(machine.shared.offload.as_ref(), doing, build).await;
+        let built = built.map_err(|e| io::Error::other(e.to_string()))?;
+        let (meta, snapshot) = built.map_err(|e| machine.stop(doing, &e))?;
         Ok(Snapshot { meta, snapshot })
     }
 }

@@ -7,7 +7,9 @@ mod identity;
 pub(crate) mod machine;
 mod membership;
 mod observe;
+pub mod offload;
 pub mod replica;
+pub(crate) mod runtime;
 pub(crate) mod snapshots;
 #[cfg(test)]
 mod suite;
@@ -15,4 +17,5 @@ mod tend;
 
 pub use clock::{Clock, SystemClock};
 pub use config::{Config, SnapshotPolicy, Timings};
+pub use offload::{Job, Offload, Threads};
 pub use replica::{Parts, RaftReplica};

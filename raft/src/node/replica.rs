@@ -26,6 +26,8 @@ use crate::node::clock::{Clock, ClusterClock};
 use crate::node::config::Config;
 use crate::node::identity::Identity;
 use crate::node::machine::StateMachine;
+use crate::node::offload::Offload;
+use crate::node::runtime::{seed_of, with_seed};
 use crate::node::snapshots::Snapshots;
 use crate::node::{observe, tend};
 use crate::replica::{Change, PeerCall, PeerHandler, Replica, Status};
@@ -45,6 +47,8 @@ pub struct Parts {
     pub handler: Arc<dyn PeerHandler>,
     /// Called when the node must stop at once.
     pub fatal: Fatal,
+    /// Where work runs that blocks on the disk.
+    pub offload: Arc<dyn Offload>,
 }
 
 /// A running member of a cluster. Clones are handles to the same member; `shutdown` ends it.
@@ -99,7 +103,7 @@ impl RaftReplica {
         std::fs::create_dir_all(dir).map_err(|e| Error::Storage(format!("{}: {e}", dir.display())))?;
         let identity = Identity::begin(dir, config.cluster_id, config.node_id)?;
         let snapshots = Arc::new(Snapshots::open(dir.join("snapshots"))?);
-        let log = LogStore::open(Arc::clone(&parts.log), Arc::clone(&parts.fatal))?;
+        let log = LogStore::open(Arc::clone(&parts.log), Arc::clone(&parts.fatal), &parts.offload)?;
         snapshots.discard_before(log.purged());
 
         let (freed, freed_out) = mpsc::unbounded_channel();
@@ -111,6 +115,7 @@ impl RaftReplica {
             Arc::clone(&waiters),
             Arc::clone(&clock),
             Arc::clone(&parts.fatal),
+            Arc::clone(&parts.offload),
         )?;
         let (peers, network) = open_network(&config, &parts, identity.incarnation, &clock);
         // What is applied now was durable before: a later start with less has lost something.
@@ -245,7 +250,13 @@ fn open_network(
     let silence = config.timings.election_max;
     let fatal = Arc::clone(&parts.fatal);
     let lanes = Lanes::new(Arc::clone(&parts.transport), Arc::clone(&peers), silence, fatal);
-    let network = Network::new(Arc::new(lanes), Arc::clone(clock), incarnation, silence);
+    let network = Network::new(
+        Arc::new(lanes),
+        Arc::clone(clock),
+        incarnation,
+        silence,
+        Arc::clone(&parts.offload),
+    );
     (peers, network)
 }
 
@@ -256,14 +267,18 @@ pub(crate) async fn open_core(
     log: &LogStore,
     machine: &StateMachine,
 ) -> Result<Raft, Error> {
+    let machine = machine.for_new_core();
+    // Each core draws its waiting times anew.
+    let seed = seed_of(config.instance, machine.core());
     let raft = Raft::new(
         config.node_id,
         config.raft()?,
         network.clone(),
         log.clone(),
-        machine.for_new_core(),
+        machine,
     );
-    raft.await
+    with_seed(seed, raft)
+        .await
         .map_err(|e| Error::Storage(format!("Raft does not start: {e}")))
 }
 
@@ -287,6 +302,7 @@ impl Node {
             desk: desk.clone(),
             sessions: Sessions::default(),
             handler: parts.handler,
+            offload: parts.offload,
             clock: Arc::clone(&self.clock),
             leadership: self.leadership.subscribe(),
             incarnation: self.incarnation,

@@ -15,6 +15,7 @@ use crate::log::types::{LogEntry, LogId, LogPayload, StoredMembers, TypeConfig, 
 use crate::log::{Fatal, LogBackend, LogStore, MemoryLog};
 use crate::node::clock::{ClusterClock, SystemClock};
 use crate::node::machine::{self, StateMachine};
+use crate::node::offload::{Offload, Threads};
 use crate::node::snapshots::{Checkpoint, Meta, Snapshots};
 use crate::state::{MemoryStore, Store};
 
@@ -27,12 +28,13 @@ where
     async fn build(&self) -> Result<(tempfile::TempDir, LogStore, Dense), StorageError<TypeConfig>> {
         let dir = tempfile::tempdir().unwrap();
         let (log, state) = (self.0)(dir.path());
+        let offload: Arc<dyn Offload> = Arc::new(Threads);
         let fatal: Fatal = Arc::new(|reason: &str| panic!("{reason}"));
-        let log = LogStore::open(log, Arc::clone(&fatal)).unwrap();
+        let log = LogStore::open(log, Arc::clone(&fatal), &offload).unwrap();
         let snapshots = Arc::new(Snapshots::open(dir.path().join("snapshots")).unwrap());
         let waiters = Arc::new(Waiters::new(0, 1, mpsc::unbounded_channel().0));
         let clock = Arc::new(ClusterClock::new(Arc::new(SystemClock)));
-        let machine = StateMachine::open(state, snapshots, waiters, clock, fatal).unwrap();
+        let machine = StateMachine::open(state, snapshots, waiters, clock, fatal, offload).unwrap();
         Ok((dir, log, Dense(machine)))
     }
 }

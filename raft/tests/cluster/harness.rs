@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use conclave_raft::log::{LogBackend, MemoryLog};
 use conclave_raft::net::{NodeKey, PlainTransport, TlsTransport, Transport};
-use conclave_raft::node::{Clock, Config, Parts, RaftReplica, SnapshotPolicy, SystemClock, Timings};
+use conclave_raft::node::{Clock, Config, Parts, RaftReplica, SnapshotPolicy, SystemClock, Threads, Timings};
 use conclave_raft::state::{MemoryStore, Store, digest, registered_node};
 use conclave_raft::{
     Change, Command, Error, Expect, NodeRecord, Op, Outcome, PeerCall, PeerHandler, Replica, Status,
@@ -148,6 +148,7 @@ impl Member {
             clock: Arc::clone(&self.clock),
             handler: Arc::clone(&self.handler) as Arc<dyn PeerHandler>,
             fatal: Arc::new(move |reason: &str| fatal.lock().push(reason.to_owned())),
+            offload: Arc::new(Threads),
         };
         let config = Config {
             cluster_id: [9; 16],

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use conclave_raft::Error;
 use conclave_raft::log::types::{LogEntry, LogPayload, Payload, TypeConfig, log_id};
 use conclave_raft::log::{LogStore, RocksLog};
+use conclave_raft::node::{Offload, Threads};
 use openraft::storage::{IOFlushed, RaftLogReader, RaftLogStorage};
 use openraft::type_config::TypeConfigExt;
 
@@ -16,7 +17,8 @@ use crate::harness::copy_folder as copy;
 
 fn open(dir: &Path) -> Result<LogStore, Error> {
     let fatal = Arc::new(|reason: &str| panic!("{reason}"));
-    LogStore::open(Arc::new(RocksLog::open(dir)?), fatal)
+    let offload: Arc<dyn Offload> = Arc::new(Threads);
+    LogStore::open(Arc::new(RocksLog::open(dir)?), fatal, &offload)
 }
 
 async fn append(log: &mut LogStore, range: std::ops::Range<u64>) {

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use conclave_core::{Error as CoreError, Launcher, Membership};
 use conclave_raft::log::{Fatal, LogBackend, MemoryLog, RocksLog};
 use conclave_raft::net::{NodeKey, TlsTransport};
-use conclave_raft::node::{Config, Parts, RaftReplica, SnapshotPolicy, SystemClock};
+use conclave_raft::node::{Config, Parts, RaftReplica, SnapshotPolicy, SystemClock, Threads};
 use conclave_raft::state::{MemoryStore, RocksStore, Store};
 use conclave_raft::{NodeRecord, PeerHandler, Replica};
 
@@ -145,6 +145,7 @@ impl NodeLauncher {
             clock,
             handler,
             fatal: fatal(),
+            offload: Arc::new(Threads),
         };
         let record = self.record.clone();
         let started = self.handle.spawn(async move {
