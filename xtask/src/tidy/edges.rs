@@ -108,8 +108,14 @@ const TABLE: &[Edges] = &[
     Edges {
         name: "conclave-chaos-tests",
         ship: &["conclave-client", "conclave-raft", "conclave-core"],
-        test: &["conclave-proto"],
+        test: &["conclave-proto", "conclave-chaos-shim"],
         never: &[],
+    },
+    Edges {
+        name: "conclave-chaos-shim",
+        ship: &[],
+        test: &[],
+        never: RUNTIMES,
     },
     Edges {
         name: "xtask",
