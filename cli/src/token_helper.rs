@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use conclave_client::http::plain;
 
@@ -58,20 +58,28 @@ impl TokenFile {
     /// # Errors
     /// The file cannot be written.
     pub fn store(&self, token: &str) -> Result<(), String> {
-        let failed = |e: std::io::Error| format!("{}: {}", self.0.display(), plain(&e));
-        let mut temporary = self.0.clone().into_os_string();
-        temporary.push(".tmp");
-        let temporary = PathBuf::from(temporary);
-        let mut options = std::fs::OpenOptions::new();
-        // A stale temporary file could belong to somebody else or be a link: never write through it.
-        let _ = std::fs::remove_file(&temporary);
-        let mut file = options
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&temporary)
-            .map_err(failed)?;
-        file.write_all(token.as_bytes()).map_err(failed)?;
-        std::fs::rename(&temporary, &self.0).map_err(failed)
+        write_private(&self.0, token)
     }
+}
+
+/// Writes a file for its owner alone; it is replaced in one step.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_private(path: &Path, text: &str) -> Result<(), String> {
+    let failed = |e: std::io::Error| format!("{}: {}", path.display(), plain(&e));
+    let mut temporary = path.to_owned().into_os_string();
+    temporary.push(".tmp");
+    let temporary = PathBuf::from(temporary);
+    let mut options = std::fs::OpenOptions::new();
+    // A stale temporary file could belong to somebody else or be a link: never write through it.
+    let _ = std::fs::remove_file(&temporary);
+    let mut file = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&temporary)
+        .map_err(failed)?;
+    file.write_all(text.as_bytes()).map_err(failed)?;
+    std::fs::rename(&temporary, path).map_err(failed)
 }

@@ -3,16 +3,19 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde_json::json;
 
-use conclave_core::{Request, Threshold, Verb};
+use conclave_core::{Core, Request, Threshold, Verb};
 use conclave_raft::node::Timings;
 
+use crate::config::{Config, socket};
 use crate::error::Error;
 use crate::http;
 use crate::node::NodeSettings;
 use crate::serve::{ApiListener, ServeSettings, Server};
+use crate::temporary::Temporary;
 use crate::tls::{Files, Made};
 
 /// What a development server is told.
@@ -24,6 +27,24 @@ pub struct DevOptions {
     pub root_token: Option<String>,
     /// Whether to serve TLS with a certificate made for this run.
     pub tls: bool,
+    /// Where that certificate goes and stays; `None` for a directory that goes with the server.
+    pub tls_dir: Option<PathBuf>,
+    /// What is mounted at `secret/`.
+    pub kv: DevKv,
+    /// What files say besides: TTLs, the cluster's name, audit directories.
+    pub config: Config,
+}
+
+/// What a development server mounts at `secret/`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DevKv {
+    /// kv with versions.
+    #[default]
+    Versioned,
+    /// kv without versions.
+    Plain,
+    /// Nothing.
+    Nothing,
 }
 
 /// A development server that is up.
@@ -38,19 +59,33 @@ pub struct DevServer {
     pub unseal_key: zeroize::Zeroizing<String>,
     /// The authority of its certificate, with TLS.
     pub ca_cert: Option<PathBuf>,
+    /// Keeps the directory of that certificate.
+    _certificates: Option<Temporary>,
 }
 
 impl DevServer {
     /// Starts, initializes and unseals.
     pub async fn start(options: DevOptions) -> Result<Self, Error> {
-        let address: SocketAddr = options
-            .listen_address
-            .parse()
-            .map_err(|_| Error::Settings(format!("{:?} is no address:port", options.listen_address)))?;
+        let address = socket(&options.listen_address)
+            .map_err(|message| Error::Settings(format!("-dev-listen-address: {message}")))?;
         let scheme = if options.tls { "https" } else { "http" };
-        let made = options.tls.then(|| certificate(address.ip())).transpose()?;
+        let mut temporary = None;
+        let made = match (&options.tls_dir, options.tls) {
+            (_, false) => None,
+            (Some(dir), true) => Some(certificate(dir.clone(), address.ip())?),
+            (None, true) => {
+                let made = temporary.insert(Temporary::make("conclave-dev-tls")?);
+                Some(certificate(made.path().to_owned(), address.ip())?)
+            }
+        };
         let (tls, ca_cert) = made.unzip();
-        let server = Server::start(settings(address, format!("{scheme}://{address}"), tls)).await?;
+        let settings = settings(
+            address,
+            format!("{scheme}://{address}"),
+            tls,
+            options.config.dev_settings(),
+        );
+        let server = Server::start(settings).await?;
         let bound = server.addresses.first().copied().unwrap_or(address);
         let core = &server.node.core;
         let born = core
@@ -68,19 +103,13 @@ impl DevServer {
             .map(|share| hex::encode(share.expose()))
             .unwrap_or_default();
         core.give_share(&share).await?;
-        let mut mount = Request::new(Verb::Write, "sys/mounts/secret");
-        mount.token = Some(born.root_token.clone());
-        mount.data =
-            json!({"type": "kv", "options": {"version": "2"}, "description": "key/value secret storage"})
-                .as_object()
-                .cloned()
-                .unwrap_or_default();
-        core.handle(mount).await?;
+        mount(core, options.kv, &born.root_token).await?;
         Ok(Self {
             api_addr: format!("{scheme}://{bound}"),
             root_token: born.root_token,
             unseal_key: zeroize::Zeroizing::new(share),
             ca_cert,
+            _certificates: temporary,
             server,
         })
     }
@@ -109,9 +138,23 @@ impl DevServer {
     }
 }
 
-/// A certificate for this run, and its authority's.
-fn certificate(ip: IpAddr) -> Result<(Files, PathBuf), Error> {
-    let dir = std::env::temp_dir().join(format!("conclave-dev-tls-{}", std::process::id()));
+async fn mount(core: &Arc<Core>, kv: DevKv, root_token: &zeroize::Zeroizing<String>) -> Result<(), Error> {
+    let version = match kv {
+        DevKv::Versioned => "2",
+        DevKv::Plain => "1",
+        DevKv::Nothing => return Ok(()),
+    };
+    let mut mount = Request::new(Verb::Write, "sys/mounts/secret");
+    mount.token = Some(root_token.clone());
+    let data =
+        json!({"type": "kv", "options": {"version": version}, "description": "key/value secret storage"});
+    mount.data = data.as_object().cloned().unwrap_or_default();
+    core.handle(mount).await?;
+    Ok(())
+}
+
+/// A certificate in `dir`, and its authority's.
+fn certificate(dir: PathBuf, ip: IpAddr) -> Result<(Files, PathBuf), Error> {
     let names = vec!["localhost".to_owned(), ip.to_string()];
     let (issued, ca) = Made { dir, names }.ensure()?;
     let files = Files {
@@ -122,7 +165,12 @@ fn certificate(ip: IpAddr) -> Result<(Files, PathBuf), Error> {
     Ok((files, ca))
 }
 
-fn settings(address: SocketAddr, api_addr: String, tls: Option<Files>) -> ServeSettings {
+fn settings(
+    address: SocketAddr,
+    api_addr: String,
+    tls: Option<Files>,
+    core: conclave_core::Settings,
+) -> ServeSettings {
     ServeSettings {
         node: NodeSettings {
             data: None,
@@ -132,10 +180,7 @@ fn settings(address: SocketAddr, api_addr: String, tls: Option<Files>) -> ServeS
             name: "dev".to_owned(),
             zone: String::new(),
             timings: Timings::default(),
-            core: conclave_core::Settings {
-                storage_type: "inmem".to_owned(),
-                ..Default::default()
-            },
+            core,
         },
         listeners: vec![ApiListener {
             address,

@@ -12,7 +12,9 @@ pub mod http;
 pub mod mutants;
 pub mod node;
 pub mod operations;
+pub mod orphan;
 pub mod serve;
+pub mod temporary;
 pub mod tls;
 
 pub use conclave_core::backup;

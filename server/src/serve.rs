@@ -17,6 +17,7 @@ use crate::hardening;
 use crate::http::{self, Service, Surroundings};
 use crate::node::{CoreHandler, Node, NodeSettings, join};
 use crate::operations::{HttpMetrics, Probes, logs};
+use crate::orphan;
 use crate::tls::{Files, ServerTls};
 
 /// How long requests under way may take once the server is told to stop.
@@ -31,6 +32,8 @@ pub struct ServeOptions {
     pub log_level: String,
     /// Form of the log, `standard` or `json`; empty for the configuration's.
     pub log_format: String,
+    /// The process with which this one ends, for throw-away nodes.
+    pub parent: Option<i32>,
 }
 
 /// Runs a server from its configuration files to its end.
@@ -47,6 +50,7 @@ pub async fn run(options: ServeOptions) -> Result<(), Error> {
     hardening::harden()?;
     let server = Server::start(config.into_settings()?).await?;
     // As in Vault, the files' level counts from then on.
+    let parent = options.parent;
     let reload = move || match config::load(&options.config)
         .and_then(|(config, _)| logs::level(config.log_level()))
     {
@@ -57,7 +61,11 @@ pub async fn run(options: ServeOptions) -> Result<(), Error> {
         }
         Err(error) => tracing::warn!(%error, "the configuration is not usable; what was read at start stays"),
     };
-    server.on_hang_up(reload).run().await
+    let server = server.on_hang_up(reload);
+    match parent {
+        Some(parent) => server.run_until(orphan::orphaned(parent)).await,
+        None => server.run().await,
+    }
 }
 
 /// Everything a server is told.
@@ -167,7 +175,13 @@ impl Server {
     }
 
     /// Serves until the process is told to stop, then stops in order.
-    pub async fn run(mut self) -> Result<(), Error> {
+    pub async fn run(self) -> Result<(), Error> {
+        self.run_until(std::future::pending()).await
+    }
+
+    /// [`Server::run`], or until `end`.
+    pub async fn run_until(mut self, end: impl Future<Output = ()>) -> Result<(), Error> {
+        tokio::pin!(end);
         let listen = |kind| signal(kind).map_err(|error| Error::Settings(format!("signals: {error}")));
         let mut terminate = listen(SignalKind::terminate())?;
         let mut interrupt = listen(SignalKind::interrupt())?;
@@ -179,6 +193,7 @@ impl Server {
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
+                () = &mut end => break,
                 _ = hang_up.recv() => {
                     self.reload_certificates();
                     (self.reload)();

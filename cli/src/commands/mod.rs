@@ -2,6 +2,7 @@
 
 mod audit;
 mod auth;
+mod dev;
 mod kv;
 mod lease;
 mod logical;

@@ -20,6 +20,7 @@ use listener::TcpListener;
 use source::{Source, located};
 use storage::Storage;
 
+pub(crate) use source::socket;
 pub use storage::RetryJoin;
 
 /// Prefixes of environment variables, in the order in which they count.
@@ -52,6 +53,20 @@ pub fn load(paths: &[String]) -> Result<(Config, Vec<String>), Error> {
     let (mut config, warnings) = read(paths)?;
     config.overrule(|name| std::env::var(name).ok());
     config.check()?;
+    Ok((config, warnings))
+}
+
+/// Reads files for a development server, which brings its own listener and storage: naming others is refused, for they would
+/// not be used.
+pub fn load_for_dev(paths: &[String]) -> Result<(Config, Vec<String>), Error> {
+    if paths.is_empty() {
+        return Ok(Default::default());
+    }
+    let (config, warnings) = read(paths)?;
+    if !config.listeners.is_empty() || config.storage.is_some() {
+        let message = "a development server brings its own listener and storage: leave those stanzas out";
+        return Err(Error::Settings(message.to_owned()));
+    }
     Ok((config, warnings))
 }
 

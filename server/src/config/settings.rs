@@ -97,6 +97,18 @@ impl Config {
             .map_err(|message| Error::Settings(format!("operations_address: {message}")))
     }
 
+    /// What a development server is told of this. Where files say nothing, audit files may lie among temporary files and where
+    /// it was started.
+    pub fn dev_settings(&self) -> conclave_core::Settings {
+        let mut core = self.core_settings();
+        core.storage_type = "inmem".to_owned();
+        if core.audit_directories.is_empty() {
+            core.audit_directories = std::env::current_dir().into_iter().collect();
+            core.audit_directories.push(std::env::temp_dir());
+        }
+        core
+    }
+
     fn core_settings(&self) -> conclave_core::Settings {
         let mut core = conclave_core::Settings {
             audit_directories: self.audit_directories.clone(),

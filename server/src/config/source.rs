@@ -157,7 +157,7 @@ impl Source<'_> {
 }
 
 /// `address:port`, `:port` for all addresses, or a host name, which is looked up now.
-pub(super) fn socket(text: &str) -> Result<SocketAddr, String> {
+pub(crate) fn socket(text: &str) -> Result<SocketAddr, String> {
     if text.contains("{{") {
         return Err("templates are not expanded: write the address".to_owned());
     }

@@ -18,6 +18,7 @@ use conclave_raft::{NodeRecord, PeerHandler, Replica};
 
 use crate::error::Error;
 use crate::node::{DataDir, NodeSettings, ask};
+use crate::temporary::Temporary;
 
 /// Where the log and the state are kept.
 type Stores = (Arc<dyn LogBackend>, Arc<dyn Store>);
@@ -45,14 +46,14 @@ impl NodeLauncher {
     /// Opens the data directory and binds the address for other nodes.
     pub async fn open(mut settings: NodeSettings) -> Result<Self, Error> {
         let temporary = if settings.data.is_none() {
-            Some(Temporary::make()?)
+            Some(Temporary::make("conclave-dev")?)
         } else {
             None
         };
         let in_memory = temporary.is_some();
         let path = temporary
             .as_ref()
-            .map(|temporary| temporary.0.clone())
+            .map(|temporary| temporary.path().to_owned())
             .or_else(|| settings.data.take());
         let path = path.ok_or_else(|| Error::Settings("no data directory".to_owned()))?;
         let dir = DataDir::open(&path)?;
@@ -264,23 +265,5 @@ fn random_instance() -> Result<[u8; 16], CoreError> {
     match got {
         Ok(16) => Ok(instance),
         _ => Err(CoreError::internal("the system gives no random bytes")),
-    }
-}
-
-/// A directory that is removed when it is dropped.
-struct Temporary(PathBuf);
-
-impl Temporary {
-    fn make() -> Result<Self, Error> {
-        let suffix = random_instance().map_err(|error| Error::Settings(error.to_string()))?;
-        let path = std::env::temp_dir().join(format!("conclave-dev-{}", hex::encode(suffix)));
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        // Best effort: a development server's scratch files hold nothing but its node key.
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }

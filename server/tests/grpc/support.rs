@@ -30,6 +30,7 @@ async fn start(tls: bool) -> DevServer {
         listen_address: "127.0.0.1:0".to_owned(),
         root_token: Some(ROOT.to_owned()),
         tls,
+        ..DevOptions::default()
     };
     DevServer::start(options).await.unwrap()
 }

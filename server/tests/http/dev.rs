@@ -22,6 +22,7 @@ async fn a_development_server_is_ready_for_secrets() {
         listen_address: "127.0.0.1:0".to_owned(),
         root_token: Some("root".to_owned()),
         tls: false,
+        ..DevOptions::default()
     })
     .await
     .unwrap();
