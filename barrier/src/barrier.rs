@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use subtle::ConstantTimeEq;
 
@@ -29,6 +30,8 @@ struct Opened {
     audit: MacKey,
     lease: MacKey,
     snapshot: MacKey,
+    /// Values sealed since this was last asked for.
+    sealed: AtomicU64,
 }
 
 /// Ciphers made once, so that a request pays for no key derivation.
@@ -72,6 +75,7 @@ impl Barrier {
                 Label::AuditVouchesForSnapshots,
             )?)?,
             keyring,
+            sealed: AtomicU64::new(0),
         })))
     }
 
@@ -92,12 +96,19 @@ impl Barrier {
         let term = open.active;
         let cipher = open.ciphers.get(&term).ok_or(Error::UnknownTerm { ring, term })?;
         let header = envelope::header(ring, term);
+        self.0.sealed.fetch_add(1, Ordering::Relaxed);
         cipher.seal(
             &header,
             &[self.0.id.as_bytes(), &[table], sealed_key],
             plaintext,
             entropy,
         )
+    }
+
+    /// How many values were sealed since this was last asked for, by this keyring's keys on this node.
+    #[must_use]
+    pub fn take_sealed(&self) -> u64 {
+        self.0.sealed.swap(0, Ordering::Relaxed)
     }
 
     /// Opens the envelope found in row `sealed_key` of `table`, with the key its header names and no other.

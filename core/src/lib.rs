@@ -14,7 +14,7 @@ mod digest;
 mod entropy;
 pub mod error;
 mod jobs;
-pub use jobs::Round;
+pub use jobs::{Rewrapped, Round};
 mod latch;
 pub mod launcher;
 mod members;

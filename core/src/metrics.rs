@@ -14,6 +14,9 @@ pub struct Metrics {
     secret_reads: IntCounterVec,
     conflicts: IntCounter,
     expired: IntCounter,
+    rewrapped: IntCounter,
+    key_term: IntGauge,
+    old_keys: IntGauge,
     sealed: IntGauge,
     unseal_progress: IntGauge,
     raft: Raft,
@@ -44,13 +47,16 @@ impl Metrics {
     pub fn new(registry: &Registry) -> Result<Self, Error> {
         let metrics = Self::unregistered().map_err(|error| Error::internal(error.to_string()))?;
         let raft = &metrics.raft;
-        let all: [Box<dyn prometheus::core::Collector>; 15] = [
+        let all: [Box<dyn prometheus::core::Collector>; 18] = [
             Box::new(metrics.in_flight.clone()),
             Box::new(metrics.authentications.clone()),
             Box::new(metrics.denied.clone()),
             Box::new(metrics.secret_reads.clone()),
             Box::new(metrics.conflicts.clone()),
             Box::new(metrics.expired.clone()),
+            Box::new(metrics.rewrapped.clone()),
+            Box::new(metrics.key_term.clone()),
+            Box::new(metrics.old_keys.clone()),
             Box::new(metrics.sealed.clone()),
             Box::new(metrics.unseal_progress.clone()),
             Box::new(raft.is_leader.clone()),
@@ -98,6 +104,18 @@ impl Metrics {
                 "conclave_expired_total",
                 "Rows removed because their time had come.",
             )?,
+            rewrapped: IntCounter::new(
+                "conclave_rewrapped_rows_total",
+                "Rows this node, as leader, sealed anew because their data key was replaced.",
+            )?,
+            key_term: IntGauge::new(
+                "conclave_keyring_term",
+                "Term of the active data key; 0 while sealed.",
+            )?,
+            old_keys: IntGauge::new(
+                "conclave_keyring_old_keys",
+                "Replaced data keys that are kept because rows of theirs may be left.",
+            )?,
             sealed: IntGauge::new("conclave_sealed", "1 while this node holds no keys.")?,
             unseal_progress: IntGauge::new("conclave_unseal_progress", "Shares given since the last reset.")?,
             raft: Raft::new()?,
@@ -135,6 +153,17 @@ impl Metrics {
     /// Rows were removed because their time had come.
     pub fn expired(&self, rows: usize) {
         self.expired.inc_by(u64::try_from(rows).unwrap_or(u64::MAX));
+    }
+
+    /// Rows were sealed anew.
+    pub fn rewrapped(&self, rows: usize) {
+        self.rewrapped.inc_by(u64::try_from(rows).unwrap_or(u64::MAX));
+    }
+
+    /// The active data key's term, 0 without, and how many older keys are kept.
+    pub fn keyring(&self, term: u32, old: usize) {
+        self.key_term.set(i64::from(term));
+        self.old_keys.set(i64::try_from(old).unwrap_or(i64::MAX));
     }
 
     /// Sets the gauges.

@@ -23,6 +23,9 @@ impl Core {
             .replica()
             .map(|replica| replica.status().borrow().clone());
         let (given, _) = self.share_progress();
+        let keys = self.seal.session().and_then(|session| session.data_keys());
+        let (term, old) = keys.unwrap_or_default();
+        self.metrics.keyring(term, old);
         self.metrics
             .observe(self.seal.is_sealed(), given, status.ok().as_ref());
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 
-use conclave_barrier::{Barrier, BarrierId, Keyring, RootKey};
+use conclave_barrier::{Barrier, BarrierId, CLUSTER_RING, Keyring, RootKey};
 use conclave_raft::View;
 
 use crate::catalog::{CONFIG, Catalog, EPOCH};
@@ -31,6 +31,8 @@ pub struct Derived {
 pub struct Session {
     root: ArcSwap<RootKey>,
     barrier_id: BarrierId,
+    /// The seal epoch in which the keys were opened: with the next one they are to be dropped.
+    seal_epoch: u64,
     epoch_key: Bytes,
     names: Arc<NameCache>,
     derived: ArcSwap<Derived>,
@@ -43,7 +45,7 @@ pub struct Session {
 impl Session {
     /// Opens the keyring of a view with the root key and derives everything from it.
     pub fn open(view: Arc<View>, root: RootKey) -> Result<Self, Error> {
-        let barrier_id = rows::barrier_id(&view)?;
+        let (barrier_id, seal_epoch) = (rows::barrier_id(&view)?, rows::seal_epoch(&view)?);
         let keyring = Keyring::open(&root, barrier_id, &rows::keyring(&view)?)?;
         let barrier = Barrier::new(barrier_id, keyring)?;
         let names = Arc::new(NameCache::default());
@@ -53,6 +55,7 @@ impl Session {
         Ok(Self {
             root: ArcSwap::from_pointee(root),
             barrier_id,
+            seal_epoch,
             epoch_key,
             names,
             derived: ArcSwap::from_pointee(derived),
@@ -69,6 +72,24 @@ impl Session {
     /// Names the barrier in every ciphertext.
     pub fn barrier_id(&self) -> BarrierId {
         self.barrier_id
+    }
+
+    /// The generation of the keyring as last followed.
+    pub fn generation(&self) -> u64 {
+        self.derived.load().barrier.keyring().generation()
+    }
+
+    /// The active data key's term, and how many older keys are kept.
+    pub fn data_keys(&self) -> Result<(u32, usize), Error> {
+        let derived = self.derived.load();
+        let keyring = derived.barrier.keyring();
+        let kept = keyring.terms(CLUSTER_RING)?.len().saturating_sub(1);
+        Ok((keyring.active_term(CLUSTER_RING)?, kept))
+    }
+
+    /// The seal epoch in which the keys were opened.
+    pub fn seal_epoch(&self) -> u64 {
+        self.seal_epoch
     }
 
     /// Whether the state became one that these keys do not open, by a restore. There is no way back: the node is to be
@@ -103,12 +124,22 @@ impl Session {
         if rows::barrier_id(view).ok() != Some(self.barrier_id) {
             return Err(self.lose());
         }
-        // A view from before a rotation that another request has followed already: newer keys open what it holds, while its
-        // own keyring may be sealed under a root key that is gone. Revisions never go back, not even by a restore.
-        if epoch < known.epoch || rows::keyring_revision(view)? == known.keyring {
+        if epoch > known.epoch && rows::seal_epoch(view)? != self.seal_epoch {
+            return Err(self.lose());
+        }
+        if rows::keyring_revision(view)? == known.keyring {
             return Ok(known.barrier.clone());
         }
         let blob = rows::keyring(view)?;
+        if epoch < known.epoch {
+            // A view from before a change that another request has followed already. It may hold rows of keys that are
+            // gone by now, so its own keyring opens it; sealed under a root key that is gone, only the newer one is left.
+            // Revisions never go back, not even by a restore.
+            return match Keyring::open(&self.root.load(), self.barrier_id, &blob) {
+                Ok(keyring) => Ok(Barrier::new(self.barrier_id, keyring)?),
+                Err(_) => Ok(known.barrier.clone()),
+            };
+        }
         match Keyring::open(&self.root.load(), self.barrier_id, &blob) {
             Ok(keyring) => Ok(Barrier::new(self.barrier_id, keyring)?),
             Err(conclave_barrier::Error::WrongKey { .. }) => {
@@ -120,7 +151,10 @@ impl Session {
                     }
                 }
             }
-            Err(error) => Err(error.into()),
+            Err(error) => {
+                tracing::error!(%error, "the keyring of the applied state cannot be opened");
+                Err(self.lose())
+            }
         }
     }
 

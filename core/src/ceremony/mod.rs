@@ -1,7 +1,9 @@
-//! What share holders do together besides unsealing: a new root key with new shares, or a new root token. Progress is kept
+//! What share holders do together besides unsealing: a new root key with new shares, or a new root token; and the data
+//! key's rotation, which needs no shares. Progress is kept
 //! in the memory of the node that began, like that of an unseal; it is gone when that node is sealed or stops. Knows no
 //! paths and no bodies.
 
+mod data_key;
 mod generation;
 mod rotation;
 mod swap;
@@ -17,6 +19,7 @@ use crate::seal::share_error;
 use generation::Generation;
 use rotation::Rotation;
 
+pub use data_key::{AutoRotation, made_at};
 pub use generation::{GenerationStatus, TOKEN_BYTES, unmask};
 pub use rotation::{RotationStatus, Updated, VerificationStatus, Verified};
 

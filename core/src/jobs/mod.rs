@@ -1,56 +1,118 @@
-//! Work that only the leader does: expiry, closing revoked tokens, promoting learners. Started with the node and idle
-//! unless it leads; stopped with it.
+//! Work that only the leader does: expiry, closing revoked tokens, promoting learners, sealing old rows anew; and what every
+//! node reports now and then. Started with the node and idle unless there is something to do; stopped with it.
 
 mod expiry;
+mod handover;
+mod rewrap;
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::backup::forget_stagings;
 use crate::core::Core;
 
 pub use expiry::Round;
+pub use rewrap::Rewrapped;
 
 /// Pause between rounds when nothing was due.
 const IDLE: Duration = Duration::from_millis(500);
+/// Pause between rounds while rows are sealed anew: requests come first.
+const REWRAP_PAUSE: Duration = Duration::from_millis(10);
+/// Pause before a rewrap that met rows which do not open looks again.
+const STUCK: Duration = Duration::from_secs(600);
+/// Pause between rounds of what may wait for members or is not urgent.
+const SLOW: Duration = Duration::from_secs(5);
+/// Between two reports of how many values were sealed.
+const REPORT: Duration = Duration::from_secs(60);
 
 impl Core {
     /// Starts the jobs; they end when the node is dropped.
     pub fn start_jobs(self: &Arc<Self>) -> tokio::task::JoinHandle<()> {
-        tokio::spawn(run(Arc::downgrade(self)))
+        let core = Arc::downgrade(self);
+        tokio::spawn(async move {
+            tokio::join!(run(core.clone()), run_slowly(core));
+        })
     }
 }
 
 async fn run(core: Weak<Core>) {
+    let mut rewrap_from = Instant::now();
     loop {
         let Some(core) = core.upgrade() else { return };
         core.follow_keys().await;
-        let busy = one_round(&core).await;
+        let pause = one_round(&core, &mut rewrap_from).await;
         drop(core);
-        if !busy {
-            tokio::time::sleep(IDLE).await;
+        if let Some(pause) = pause {
+            tokio::time::sleep(pause).await;
         }
     }
 }
 
-/// One round of everything; whether there may be more to do at once.
-async fn one_round(core: &Arc<Core>) -> bool {
+/// One round of everything; how long to wait before the next.
+async fn one_round(core: &Arc<Core>, rewrap_from: &mut Instant) -> Option<Duration> {
     let Ok(replica) = core.seal.replica() else {
-        return false;
+        return Some(IDLE);
     };
     if !replica.status().borrow().is_leader {
-        return false;
+        return Some(IDLE);
     }
     core.promote_caught_up(replica.as_ref()).await;
     if let Err(error) = forget_stagings(replica.as_ref()).await {
         tracing::debug!(%error, "what abandoned restores have left stays for now");
     }
-    match core.expire_once().await {
+    let busy = match core.expire_once().await {
         Ok(Round::Full) => true,
         Ok(Round::Drained) => false,
         Err(error) => {
             tracing::debug!(%error, "expiry round put off");
             false
+        }
+    };
+    let mut rewraps = false;
+    if Instant::now() >= *rewrap_from {
+        match core.rewrap_once().await {
+            Ok(Rewrapped::More) => rewraps = true,
+            Ok(Rewrapped::Nothing) => {}
+            Ok(Rewrapped::Stuck) => *rewrap_from = Instant::now() + STUCK,
+            Err(error) => tracing::debug!(%error, "sealing old rows anew is put off"),
+        }
+    }
+    match (busy, rewraps) {
+        (true, _) => None,
+        (false, true) => Some(REWRAP_PAUSE),
+        (false, false) => Some(IDLE),
+    }
+}
+
+/// What is not urgent, or waits for members that may be silent.
+async fn run_slowly(core: Weak<Core>) {
+    let mut report_from = Instant::now() + REPORT;
+    loop {
+        tokio::time::sleep(SLOW).await;
+        let Some(core) = core.upgrade() else { return };
+        if core.seal.is_sealed() {
+            continue;
+        }
+        if Instant::now() >= report_from {
+            report_from = Instant::now() + REPORT;
+            if let Err(error) = core.report_encryptions().await {
+                tracing::debug!(%error, "the values sealed here are not reported");
+            }
+        }
+        let leads = core
+            .seal
+            .replica()
+            .is_ok_and(|replica| replica.status().borrow().is_leader);
+        if !leads {
+            continue;
+        }
+        if let Err(error) = core.rotate_if_due().await {
+            tracing::warn!(%error, "the data key is due and was not rotated");
+        }
+        if let Err(error) = core.drop_handover_once().await {
+            tracing::debug!(%error, "the new root key stays on offer");
         }
     }
 }

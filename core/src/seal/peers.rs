@@ -1,26 +1,31 @@
-//! What sealed and unsealed members say to each other: shares handed on, root keys offered. Everything secret is sealed to
-//! the recipient's key of this start, inside the authenticated channel.
+//! What members say to each other about keys: who is sealed, shares handed on, root keys offered and asked for. Everything
+//! secret is sealed to the recipient's key of this start, inside the authenticated channel.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, join_all};
-use serde::{Deserialize, Serialize};
 
-use conclave_barrier::{Recipient, RootKey, SecretBytes, ShareProgress, seal_to};
+use conclave_barrier::{SecretBytes, ShareProgress, seal_to};
 use conclave_raft::{PeerCall, PeerHandler};
 
 use crate::core::Core;
 use crate::entropy::OsEntropy;
 use crate::error::Error;
 use crate::members::CHANGE;
-use crate::seal::ceremony::Held;
+use crate::seal::gather::{Held, Nonce, Origin};
+use crate::seal::introduction::Received;
+use crate::sys::WAITING;
 
-const HELLO: u16 = 1;
+// 1 and 3 were a greeting and an offer that no build speaks any more; 4 is `CHANGE`, 9 `WAITING`.
 const SHARE: u16 = 2;
-const OFFER: u16 = 3;
 const RESET: u16 = 5;
+const GREET: u16 = 6;
+/// The root key for a sealed member.
+pub(super) const OFFER: u16 = 7;
+/// A sealed member asks to be opened; answered with an offer.
+pub(super) const ASK: u16 = 8;
 
 /// How long handing a share on may hold up the operator who gave it.
 const HAND_ON: Duration = Duration::from_secs(2);
@@ -28,18 +33,6 @@ const HAND_ON: Duration = Duration::from_secs(2);
 const HAND_ON_TRIES: u32 = 4;
 /// Pause between those tries.
 const HAND_ON_PAUSE: Duration = Duration::from_millis(100);
-/// How long a member that was not reached is tried again after a ceremony.
-const OFFER_TRIES: u32 = 20;
-/// Pause between those tries.
-const OFFER_PAUSE: Duration = Duration::from_millis(500);
-
-/// What a member says of itself.
-#[derive(Serialize, Deserialize)]
-struct Hello {
-    sealed: bool,
-    /// Public key to which this start of the node is sent secrets, hexadecimal.
-    public: String,
-}
 
 /// Answers members' calls for one node.
 pub struct Peers {
@@ -63,14 +56,13 @@ impl PeerHandler for Peers {
                 .upgrade()
                 .ok_or_else(|| refused(from, "the node is stopping"))?;
             let answered = match call.kind {
-                HELLO => core.hello(),
-                SHARE => core.receive_share(from, &call.payload),
-                OFFER => core.receive_offer(from, &call.payload),
-                RESET => {
-                    core.forget_shares();
-                    Ok(Bytes::new())
-                }
+                GREET => core.introduce(from),
+                SHARE => core.receive_share(from, &call.payload).await,
+                OFFER => core.take_offer(from, &call.payload).await.map(|()| Bytes::new()),
+                ASK => core.answer_ask(from, &call.payload).await,
+                RESET => core.receive_reset(&call.payload),
                 CHANGE => core.receive_change(&call.payload).await,
+                WAITING => core.tell_waiting(),
                 kind => Err(Error::Unsupported(format!("message {kind} of a member"))),
             };
             answered.map_err(|error| refused(from, &error.to_string()))
@@ -90,58 +82,37 @@ fn refused(node: u64, detail: &str) -> conclave_raft::Error {
 }
 
 impl Core {
-    fn hello(&self) -> Result<Bytes, Error> {
-        let recipient = {
-            let mut slot = self.seal.recipient.lock();
-            match slot.as_ref() {
-                Some(known) => known.clone(),
-                None => {
-                    let fresh = Arc::new(Recipient::new(&mut OsEntropy)?);
-                    *slot = Some(fresh.clone());
-                    fresh
-                }
-            }
-        };
-        let hello = Hello {
-            sealed: self.seal.is_sealed(),
-            public: hex::encode(recipient.public()),
-        };
-        encode(&hello)
-    }
-
-    fn receive_share(self: &Arc<Self>, from: u64, payload: &[u8]) -> Result<Bytes, Error> {
-        let opened = self.open_message(SHARE, from, payload)?;
-        let (nonce, share) = opened
-            .expose()
-            .split_first_chunk::<{ ShareProgress::NONCE_LEN }>()
-            .ok_or_else(|| Error::invalid("a share from a member is too short"))?;
-        if self.seal.is_sealed() {
-            self.take_share(SecretBytes::copy_of(share), *nonce)?;
-        }
-        if !self.seal.is_sealed() {
-            // Opened meanwhile: what came late is not the beginning of another ceremony.
-            self.forget_shares();
-        }
-        Ok(Bytes::new())
-    }
-
-    fn receive_offer(&self, from: u64, payload: &[u8]) -> Result<Bytes, Error> {
-        let opened = self.open_message(OFFER, from, payload)?;
-        self.open_with(RootKey::from_slice(opened.expose())?)?;
-        Ok(Bytes::new())
-    }
-
-    fn open_message(&self, kind: u16, from: u64, payload: &[u8]) -> Result<SecretBytes, Error> {
+    /// A member counted a share; so does this node, sealed or not, that progress be the cluster's.
+    async fn receive_share(self: &Arc<Self>, from: u64, payload: &[u8]) -> Result<Bytes, Error> {
         let to = self.seal.replica()?.node_id();
         let recipient = self.seal.recipient.lock().clone();
         let recipient = recipient.ok_or_else(|| Error::invalid("this start of the node gave out no key"))?;
-        Ok(recipient.open(&context(kind, from, to), payload)?)
+        let opened = recipient.open(&share_context(from, to), payload)?;
+        let (name, share) = opened
+            .expose()
+            .split_first_chunk::<{ ShareProgress::NONCE_LEN }>()
+            .ok_or_else(|| Error::invalid("a share from a member is too short"))?;
+        let config = self.newest_seal_config().await?;
+        self.count_share(&config, SecretBytes::copy_of(share), Origin::Member(*name))
+            .await?;
+        Ok(Bytes::new())
     }
 
-    /// Hands shares on to every sealed member that answers soon.
+    fn receive_reset(&self, names: &[u8]) -> Result<Bytes, Error> {
+        let (names, rest) = names.as_chunks::<{ ShareProgress::NONCE_LEN }>();
+        if !rest.is_empty() {
+            return Err(Error::invalid("a member's message does not decode"));
+        }
+        let mut gathering = self.seal.gathering.lock();
+        gathering.end();
+        gathering.drop_late(names);
+        Ok(Bytes::new())
+    }
+
+    /// Hands shares on to every member that answers soon.
     pub(super) async fn hand_shares_on(&self, held: &Held) {
-        let seal = |share: &SecretBytes| SecretBytes::new([&held.nonce, share.expose()].concat());
-        let messages: Vec<SecretBytes> = held.shares.iter().map(seal).collect();
+        let message = |share: &SecretBytes| SecretBytes::new([&held.nonce, share.expose()].concat());
+        let messages: Vec<SecretBytes> = held.shares.iter().map(message).collect();
         let messages = messages.as_slice();
         let sent = join_all(self.others().into_iter().map(async |node| {
             let mut last = self.send_shares(node, messages).await;
@@ -165,8 +136,16 @@ impl Core {
     }
 
     async fn send_shares(&self, node: u64, messages: &[SecretBytes]) -> Result<(), Error> {
+        let replica = self.seal.replica()?;
+        let met = self.greet(node).await?;
+        let context = share_context(replica.node_id(), node);
         for message in messages {
-            self.send_sealed(node, SHARE, message).await?;
+            let sealed = seal_to(&met.says.public, &context, message.expose(), &mut OsEntropy)?;
+            let call = PeerCall {
+                kind: SHARE,
+                payload: sealed.into(),
+            };
+            replica.call_peer(node, call).await?;
         }
         Ok(())
     }
@@ -175,17 +154,17 @@ impl Core {
     pub(super) async fn finds_sealed_member(&self) -> bool {
         let asked = join_all(self.others().into_iter().map(|node| self.greet(node)));
         match tokio::time::timeout(HAND_ON, asked).await {
-            Ok(hellos) => hellos.into_iter().flatten().any(|hello| hello.sealed),
+            Ok(met) => met.into_iter().flatten().any(|met| met.says.sealed),
             Err(_) => true,
         }
     }
 
     /// Tells all members that answer soon to forget the shares given so far.
-    pub(super) async fn tell_reset(&self) {
+    pub(super) async fn tell_reset(&self, names: &[Nonce]) {
         let Ok(replica) = self.seal.replica() else { return };
         let call = PeerCall {
             kind: RESET,
-            payload: Bytes::new(),
+            payload: Bytes::copy_from_slice(names.as_flattened()),
         };
         let told = join_all(
             self.others()
@@ -197,71 +176,26 @@ impl Core {
         }
     }
 
-    /// Offers the root key to every sealed member, for a while also to those that cannot be reached at once. Nobody who
-    /// had the offer gets another: it may have been sealed again on purpose.
-    pub(super) fn offer_root_key(self: &Arc<Self>) {
-        let core = Arc::downgrade(self);
-        let mut waiting = self.others();
-        tokio::spawn(async move {
-            for _ in 0..OFFER_TRIES {
-                let Some(core) = core.upgrade() else { return };
-                let Ok(session) = core.seal.session() else { return };
-                let message = SecretBytes::copy_of(session.root().expose());
-                drop(session);
-                let offered = waiting
-                    .iter()
-                    .map(|node| core.send_sealed(*node, OFFER, &message));
-                let offered = join_all(offered).await;
-                let left = waiting.iter().zip(&offered).filter(|(_, sent)| sent.is_err());
-                waiting = left.map(|(node, _)| *node).collect();
-                if waiting.is_empty() {
-                    return;
-                }
-                drop(core);
-                tokio::time::sleep(OFFER_PAUSE).await;
-            }
-        });
-    }
-
-    /// Sends a secret to a member, unless it is unsealed already.
-    async fn send_sealed(&self, node: u64, kind: u16, message: &SecretBytes) -> Result<(), Error> {
+    /// Asks a member to introduce itself.
+    pub(super) async fn greet(&self, node: u64) -> Result<Received, Error> {
         let replica = self.seal.replica()?;
-        let hello = self.greet(node).await?;
-        if !hello.sealed {
-            return Ok(());
-        }
-        let public =
-            hex::decode(&hello.public).map_err(|_| Error::invalid("a member's key is no hexadecimal"))?;
-        let public =
-            <[u8; 32]>::try_from(public).map_err(|_| Error::invalid("a member's key has another length"))?;
-        let sealed = seal_to(
-            &public,
-            &context(kind, replica.node_id(), node),
-            message.expose(),
-            &mut OsEntropy,
-        )?;
-        replica
-            .call_peer(
-                node,
-                PeerCall {
-                    kind,
-                    payload: sealed.into(),
-                },
-            )
-            .await?;
-        Ok(())
-    }
-
-    /// Asks a member what it says of itself.
-    async fn greet(&self, node: u64) -> Result<Hello, Error> {
         let call = PeerCall {
-            kind: HELLO,
+            kind: GREET,
             payload: Bytes::new(),
         };
-        decode(&self.seal.replica()?.call_peer(node, call).await?)
+        let met = self.meet(node, &replica.call_peer(node, call).await?)?;
+        let recorded = replica.status().borrow().members.iter().any(|member| {
+            // What the channel proved already, for a secret is about to be sealed to what was said.
+            member.id == node && member.record.key_hash == met.key_hash
+        });
+        match recorded {
+            true => Ok(met),
+            false => Err(Error::invalid("a member's introduction is signed by another")),
+        }
     }
 
-    fn others(&self) -> Vec<u64> {
+    /// All members but this one.
+    pub(crate) fn others(&self) -> Vec<u64> {
         let Ok(replica) = self.seal.replica() else {
             return Vec::new();
         };
@@ -276,23 +210,12 @@ impl Core {
     }
 }
 
-/// Binds a message to its kind, sender and receiver.
-fn context(kind: u16, from: u64, to: u64) -> Vec<u8> {
+/// Binds a share to its sender and receiver.
+fn share_context(from: u64, to: u64) -> Vec<u8> {
     [
-        b"conclave member message v1".as_slice(),
-        &kind.to_be_bytes(),
+        b"conclave share from a member 2\0".as_slice(),
         &from.to_be_bytes(),
         &to.to_be_bytes(),
     ]
     .concat()
-}
-
-fn encode<T: Serialize>(message: &T) -> Result<Bytes, Error> {
-    serde_json::to_vec(message)
-        .map(Bytes::from)
-        .map_err(|_| Error::internal("a message does not encode"))
-}
-
-fn decode<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, Error> {
-    serde_json::from_slice(bytes).map_err(|_| Error::invalid("a member's message does not decode"))
 }

@@ -18,6 +18,14 @@ const KEYRING: &str = "keyring";
 const HANDOVER: &str = "handover";
 const CLUSTER: &str = "cluster";
 const NONVOTERS: &str = "nonvoters";
+const EPOCH: &str = "seal-epoch";
+const REWRAP: &str = "rewrap";
+const ENCRYPTIONS: &str = "encryptions";
+/// Format of the row of a rewrap.
+const REWRAP_FORMAT: u8 = 1;
+/// Flags of a rewrap.
+const MET: u8 = 1;
+const DAMAGED: u8 = 2;
 
 /// Names the barrier; part of every ciphertext's associated data.
 pub fn barrier_id(view: &View) -> Result<BarrierId, Error> {
@@ -128,6 +136,116 @@ pub fn put_handover(handover: Vec<u8>) -> Op {
     put(HANDOVER, handover)
 }
 
+/// The operation that removes the new root key which was left for nodes that held the old one.
+pub fn drop_handover() -> Op {
+    Op::Delete {
+        key: clear_key(HANDOVER),
+    }
+}
+
+/// Revision of the handover row; `None` if there is none.
+pub fn handover_revision(view: &View) -> Result<Option<u64>, Error> {
+    Ok(view.rows().get(&clear_key(HANDOVER))?.map(|row| row.revision))
+}
+
+/// Expects the handover row to be the one that was read.
+pub fn expect_handover(revision: u64) -> Expect {
+    Expect {
+        key: clear_key(HANDOVER),
+        condition: Condition::Revision(revision),
+    }
+}
+
+/// How far the rows of old data keys are sealed anew. Clear: it holds a term, counts, and a sealed key.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rewrap {
+    /// Keys of terms below this one are to go.
+    pub term: u32,
+    /// Whether the present pass met a row of such a term.
+    pub met: bool,
+    /// Whether it met one that could not be opened.
+    pub damaged: bool,
+    /// Rows sealed anew since the rewrap began.
+    pub rewrapped: u64,
+    /// Where the present pass goes on; empty at its start.
+    pub cursor: Bytes,
+}
+
+/// The rewrap under way and the revision of its row.
+pub fn rewrap(view: &View) -> Result<Option<(Rewrap, u64)>, Error> {
+    let Some(row) = view.rows().get(&clear_key(REWRAP))? else {
+        return Ok(None);
+    };
+    let damaged = || Error::internal("the row of the rewrap is damaged");
+    let (&format, rest) = row.value.split_first().ok_or_else(damaged)?;
+    if format != REWRAP_FORMAT {
+        return Err(Error::internal(format!(
+            "the row of the rewrap has unknown format {format}"
+        )));
+    }
+    let (term, rest) = rest.split_first_chunk::<4>().ok_or_else(damaged)?;
+    let (&flags, rest) = rest.split_first().ok_or_else(damaged)?;
+    let (rewrapped, cursor) = rest.split_first_chunk::<8>().ok_or_else(damaged)?;
+    let rewrap = Rewrap {
+        term: u32::from_be_bytes(*term),
+        met: flags & MET != 0,
+        damaged: flags & DAMAGED != 0,
+        rewrapped: u64::from_be_bytes(*rewrapped),
+        cursor: Bytes::copy_from_slice(cursor),
+    };
+    Ok(Some((rewrap, row.revision)))
+}
+
+/// The operation that keeps how far a rewrap is: `format u8 | term u32 | flags u8 | rewrapped u64 | cursor`, big-endian.
+pub fn put_rewrap(rewrap: &Rewrap) -> Op {
+    let mut value = vec![REWRAP_FORMAT];
+    value.extend_from_slice(&rewrap.term.to_be_bytes());
+    value.push((if rewrap.met { MET } else { 0 }) | (if rewrap.damaged { DAMAGED } else { 0 }));
+    value.extend_from_slice(&rewrap.rewrapped.to_be_bytes());
+    value.extend_from_slice(&rewrap.cursor);
+    put(REWRAP, value)
+}
+
+/// The operation that ends a rewrap.
+pub fn drop_rewrap() -> Op {
+    Op::Delete {
+        key: clear_key(REWRAP),
+    }
+}
+
+/// Expects the rewrap's row to be the one that was read, or absent.
+pub fn expect_rewrap(revision: Option<u64>) -> Expect {
+    Expect {
+        key: clear_key(REWRAP),
+        condition: revision.map_or(Condition::Absent, Condition::Revision),
+    }
+}
+
+/// Values sealed with the active data key, as far as the nodes have reported them.
+pub fn encryptions(view: &View) -> Result<u64, Error> {
+    let row = view.rows().get(&clear_key(ENCRYPTIONS))?;
+    let count = conclave_raft::state::counter_value(row.as_ref());
+    let count = count.ok_or_else(|| Error::internal("the count of encryptions is damaged"))?;
+    Ok(u64::try_from(count).unwrap_or(0))
+}
+
+/// The operation that adds a node's share to the count.
+pub fn add_encryptions(sealed: u64) -> Op {
+    Op::Add {
+        key: clear_key(ENCRYPTIONS),
+        delta: i64::try_from(sealed).unwrap_or(i64::MAX),
+        floor: 0,
+        ceiling: i64::MAX,
+    }
+}
+
+/// The operation that begins the count anew.
+pub fn drop_encryptions() -> Op {
+    Op::Delete {
+        key: clear_key(ENCRYPTIONS),
+    }
+}
+
 /// Expects the seal configuration to be the one that was read.
 pub fn expect_seal(revision: u64) -> Expect {
     Expect {
@@ -142,6 +260,35 @@ pub fn expect_keyring(revision: u64) -> Expect {
         key: clear_key(KEYRING),
         condition: Condition::Revision(revision),
     }
+}
+
+/// How often the whole cluster was sealed: each time all nodes drop the keys they opened before.
+pub fn seal_epoch(view: &View) -> Result<u64, Error> {
+    match view.rows().get(&clear_key(EPOCH))? {
+        None => Ok(0),
+        Some(row) => {
+            let epoch = <[u8; 8]>::try_from(row.value.as_ref());
+            let epoch = epoch.map_err(|_| Error::internal("the count of seals of the cluster is damaged"))?;
+            Ok(u64::from_be_bytes(epoch))
+        }
+    }
+}
+
+/// The expectation and the operation that move the seal epoch to `epoch`.
+pub fn put_seal_epoch(view: &View, epoch: u64) -> Result<(Expect, Op), Error> {
+    let key = clear_key(EPOCH);
+    let condition = match view.rows().get(&key)? {
+        Some(row) => Condition::Revision(row.revision),
+        None => Condition::Absent,
+    };
+    let op = put(EPOCH, epoch.to_be_bytes().to_vec());
+    Ok((Expect { key, condition }, op))
+}
+
+/// The operation that keeps the seal epoch when a snapshot takes the place of the state: it must never go back.
+pub fn keep_seal_epoch(view: &View) -> Result<Option<Op>, Error> {
+    let row = view.rows().get(&clear_key(EPOCH))?;
+    Ok(row.map(|row| put(EPOCH, row.value.to_vec())))
 }
 
 /// Nodes that an operator demoted: they are not promoted again by themselves. Clear, for a sealed leader promotes too.

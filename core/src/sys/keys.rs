@@ -1,67 +1,101 @@
-//! `sys/key-status` and `sys/rotate`: the keyring's age and its next key.
+//! `sys/key-status`, `sys/rotate` and its settings: the keyring's age, its next key, and when that comes by itself.
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use conclave_barrier::{CLUSTER_RING, Keyring};
-use conclave_raft::Op;
+use conclave_barrier::CLUSTER_RING;
 
-use crate::catalog::{CONFIG, EPOCH};
+use crate::catalog::encode_record;
+use crate::ceremony::{AutoRotation, made_at};
 use crate::clocktext::rfc3339;
-use crate::entropy::OsEntropy;
 use crate::error::Error;
 use crate::routes::{Act, Answer, Call};
 use crate::seal::rows;
-use crate::store::{CommitError, Proposal, commit};
 use crate::sys::open::object;
 
-/// Tries before a rotation that keeps losing to other changes of the keyring is given up.
-const TRIES: u32 = 8;
-
-/// `operator key-status`.
+/// `operator key-status`. While rows are left that older keys sealed, it also says which keys those are and how far the
+/// rewrap is.
 pub fn status(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
-    let keyring = call.work.opened().barrier().keyring();
+    let opened = call.work.opened();
+    let keyring = opened.barrier().keyring();
     let active = keyring.active_term(CLUSTER_RING)?;
+    let mut status = object(json!({
+        "term": active,
+        "install_time": rfc3339(made_at(keyring)?),
+        "encryptions": rows::encryptions(opened.view())?,
+    }));
     let terms = keyring.terms(CLUSTER_RING)?;
-    let created = terms
+    let old: Vec<u32> = terms
         .iter()
-        .find(|info| info.term == active)
-        .map_or(0, |info| info.created_ms);
-    Ok(Answer::at_top_level(object(
-        json!({"term": active, "install_time": rfc3339(created), "encryptions": 0}),
-    )))
+        .map(|info| info.term)
+        .filter(|term| *term != active)
+        .collect();
+    if !old.is_empty() {
+        let rewrapped = rows::rewrap(opened.view())?.map_or(0, |(rewrap, _)| rewrap.rewrapped);
+        status.insert("old_terms".to_owned(), json!(old));
+        status.insert("rewrapped".to_owned(), json!(rewrapped));
+    }
+    Ok(Answer::at_top_level(status))
 }
 
 /// `operator rotate`: one command adds a key; from its revision on, everything new is sealed with it.
 pub fn rotate(act: Act) -> BoxFuture<'static, Result<Answer, Error>> {
     async move {
-        let core = &act.core;
-        let (session, replica) = (core.seal.session()?, core.seal.replica()?);
-        for _ in 0..TRIES {
-            let view = replica.read().await?;
-            let revision = rows::keyring_revision(&view)?;
-            let blob = rows::keyring(&view)?;
-            let (opened, _) = session.view(view)?;
-            let mut keyring = Keyring::open(&session.root(), session.barrier_id(), &blob)?;
-            keyring.rotate(CLUSTER_RING, replica.now(), &mut OsEntropy)?;
-            let sealed = keyring.seal(&session.root(), session.barrier_id(), &mut OsEntropy)?;
-            let epoch = Op::Touch {
-                key: opened.key(CONFIG, EPOCH)?,
-            };
-            drop(opened);
-            let proposal = Proposal::new(
-                vec![rows::expect_keyring(revision)],
-                vec![rows::put_keyring(sealed), epoch],
-            );
-            match commit(replica.as_ref(), proposal).await {
-                Ok(_) => return Ok(Answer::empty()),
-                Err(CommitError::Retry) => {}
-                Err(CommitError::Failed(error)) => return Err(error),
-                Err(CommitError::Refused) => return Err(Error::internal("a rotation was refused")),
-            }
-        }
-        Err(Error::Contention)
+        act.core.rotate_data_key().await?;
+        Ok(Answer::empty())
     }
     .boxed()
+}
+
+/// When the key is rotated by itself.
+pub fn settings(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
+    let settings = AutoRotation::of(call.work.opened())?;
+    let interval = match settings.interval {
+        0 => json!(0),
+        millis => Value::String(go_duration(millis / 1000)),
+    };
+    Ok(Answer::data(object(json!({
+        "enabled": settings.enabled,
+        "max_operations": settings.max_operations,
+        "interval": interval,
+    }))))
+}
+
+/// Changes when the key is rotated by itself; what is not named stays.
+pub fn change_settings(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
+    let fields = call.fields();
+    let mut settings = AutoRotation::of(call.work.opened())?;
+    if let Some(enabled) = fields.bool("enabled")? {
+        settings.enabled = enabled;
+    }
+    if let Some(operations) = fields.int("max_operations")? {
+        let range = AutoRotation::OPERATIONS;
+        settings.max_operations = u64::try_from(operations)
+            .ok()
+            .filter(|operations| range.contains(operations))
+            .ok_or_else(|| {
+                Error::invalid(format!(
+                    "max_operations must be in the range [{}, {}]",
+                    range.start(),
+                    range.end()
+                ))
+            })?;
+    }
+    if let Some(interval) = fields.duration("interval")? {
+        if interval > 0 && interval < AutoRotation::SHORTEST {
+            return Err(Error::invalid("interval must be greater or equal to 24h0m0s"));
+        }
+        settings.interval = interval;
+    }
+    call.work.config.get(AutoRotation::ROW)?;
+    call.work
+        .config
+        .put(AutoRotation::ROW, encode_record(&settings)?)?;
+    Ok(Answer::empty())
+}
+
+/// As Go prints a duration of at least an hour.
+fn go_duration(seconds: u64) -> String {
+    format!("{}h{}m{}s", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
