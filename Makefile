@@ -1,7 +1,7 @@
 # Everything a person types. The work is in deploy/ (clusters), .ci/ (tests) and Cargo; this only names it.
 
 .DEFAULT_GOAL := help
-.PHONY: help up down env clean-dev test fmt lint bench check-state check-growth fresh-check install
+.PHONY: help up down env clean-dev test fmt lint bench check-state check-growth chaos-mutants fresh-check install
 
 # A compiler cache is used when there is one. The same words for every target: another value would build RocksDB again.
 ifneq ($(shell command -v ccache 2>/dev/null),)
@@ -16,6 +16,9 @@ endif
 # Base port of the test cluster; empty: the one it was made with, else 8200.
 export PORT
 
+# Length of check-state.
+MINUTES ?= 10
+
 PREFIX ?= /usr/local
 DESTDIR ?=
 
@@ -28,6 +31,8 @@ help:
 	@echo "make fmt        format the sources"
 	@echo "make lint       clippy and tidy"
 	@echo "make bench      measure against bao"
+	@echo "make check-state    clients under kills, checked (MINUTES=10, SEED= repeats a run)"
+	@echo "make chaos-mutants  proves that the checks find the bugs they are for"
 	@echo "make install    binary and systemd unit below PREFIX (/usr/local)"
 
 up:
@@ -56,7 +61,15 @@ bench:
 	cargo build --release --locked -p conclave-cli -p conclave-benches
 	python3 benches/compare.py --conclave "$${CARGO_TARGET_DIR:-target}/release/conclave" --load "$${CARGO_TARGET_DIR:-target}/release/conclave-load" $(BENCH)
 
-check-state check-growth fresh-check:
+check-state:
+	cargo build --locked -p conclave-cli
+	CONCLAVE_CHAOS_MINUTES=$(MINUTES) $(if $(SEED),CONCLAVE_CHAOS_SEED=$(SEED)) cargo nextest run --locked \
+		-p conclave-chaos-tests --profile long --no-capture -E 'test(cluster_check_state)'
+
+chaos-mutants:
+	chaos-tests/mutants.sh $(MUTANTS)
+
+check-growth fresh-check:
 	@echo "error: \`make $@\` does not exist yet" >&2
 	@exit 1
 

@@ -22,3 +22,4 @@ mod restarts;
 mod sdk;
 mod seal;
 mod snapshot;
+mod state;

@@ -3,6 +3,7 @@
 mod api;
 mod binary;
 mod cluster;
+mod disk;
 mod journal;
 mod node;
 mod ports;
@@ -10,10 +11,11 @@ mod seed;
 mod tools;
 mod wait;
 
-pub use api::{Api, Outcome};
+pub use api::{Api, Lost, Outcome, Reply};
 pub use binary::conclave;
 pub use cluster::{Cluster, SHARES, THRESHOLD};
-pub use journal::Writers;
+pub use disk::{Disk, IN_LOG, IN_STATE, LOSE_ALL, LOSE_SOME, Slot};
+pub use journal::{Journal, Writers};
 pub use node::{AUDIT, Node};
 pub use seed::Seed;
 pub use tools::Tool;
