@@ -159,6 +159,16 @@ impl Core {
         }
     }
 
+    /// Whether every other member answers and is sealed, or has opened a keyring of at least this generation.
+    pub(crate) async fn all_follow(&self, generation: u64) -> bool {
+        let asked = join_all(self.others().into_iter().map(|node| self.greet(node)));
+        let follows = |met: &Received| met.says.sealed || met.says.generation >= generation;
+        match tokio::time::timeout(HAND_ON, asked).await {
+            Ok(met) => met.iter().all(|met| met.as_ref().is_ok_and(follows)),
+            Err(_) => false,
+        }
+    }
+
     /// Tells all members that answer soon to forget the shares given so far.
     pub(super) async fn tell_reset(&self, names: &[Nonce]) {
         let Ok(replica) = self.seal.replica() else { return };
