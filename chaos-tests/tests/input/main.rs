@@ -1,0 +1,19 @@
+//! Hostile input against a real process over raw sockets: each row has the exact status and leaves no trace. Knows the
+//! binary and its HTTP API only; what a client library would tidy up is sent as it stands here.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    missing_docs
+)]
+
+#[path = "../cluster/harness/binary.rs"]
+mod binary;
+mod names;
+mod node;
+mod paths;
+mod shares;
+mod snapshots;
+mod times;
