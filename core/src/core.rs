@@ -7,13 +7,15 @@ use std::sync::Arc;
 
 use conclave_engine_api::{Engine, Millis};
 
+use crate::admission::Admissions;
 use crate::audit::Devices;
 use crate::backup::Backups;
 use crate::ceremony::Ceremonies;
 use crate::latch::Latches;
 use crate::launcher::Launcher;
 use crate::metrics::Metrics;
-use crate::seal::Seal;
+use crate::room::Room;
+use crate::seal::{PeerUnseal, Seal};
 
 /// Settings of a node that core needs.
 #[derive(Debug, Clone)]
@@ -39,7 +41,12 @@ pub struct Settings {
     /// Whether `sys/generate-root/*` answers without a token, for clusters to which every token is lost. Shares are needed
     /// all the same.
     pub unauthenticated_generate_root: bool,
+    /// Whether members open each other.
+    pub peer_unseal: PeerUnseal,
 }
+
+/// When this version was made, as clients of Vault read it.
+const RELEASED: &str = "2026-11-22T00:00:00Z";
 
 impl Default for Settings {
     fn default() -> Self {
@@ -48,13 +55,14 @@ impl Default for Settings {
             cluster_name: "conclave".to_owned(),
             vault_version: "2.7.2".to_owned(),
             conclave_version: env!("CARGO_PKG_VERSION").to_owned(),
-            build_date: String::new(),
+            build_date: RELEASED.to_owned(),
             storage_type: "raft".to_owned(),
             default_lease_ttl: MONTH,
             max_lease_ttl: MONTH,
             audit_directories: Vec::new(),
             unauthenticated_rekey: false,
             unauthenticated_generate_root: false,
+            peer_unseal: PeerUnseal::default(),
         }
     }
 }
@@ -69,7 +77,9 @@ pub struct Core {
     pub(crate) audit: Devices,
     pub(crate) backups: Backups,
     pub(crate) latches: Latches,
+    pub(crate) admissions: Admissions,
     pub(crate) metrics: Metrics,
+    pub(crate) room: Room,
 }
 
 impl Core {
@@ -92,7 +102,9 @@ impl Core {
             ceremonies: Ceremonies::default(),
             backups: Backups::default(),
             latches: Latches::default(),
+            admissions: Admissions::default(),
             metrics: Metrics::new(registry)?,
+            room: Room::default(),
         }))
     }
 }

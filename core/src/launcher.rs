@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use serde_json::{Map, Value};
 
+use conclave_raft::net::NodeSignature;
 use conclave_raft::{NodeRecord, PeerHandler, Replica};
 
 use crate::error::Error;
@@ -25,6 +26,15 @@ pub struct Membership {
 pub trait Launcher: Send + Sync + 'static {
     /// How this node enters the register: key hash, name, zone, addresses.
     fn record(&self) -> NodeRecord;
+
+    /// Signs with the node's key. The message begins with what no other use of the key begins with.
+    fn sign(&self, message: &[u8]) -> Result<NodeSignature, Error>;
+
+    /// Whether an operator sealed this node: kept on its disk.
+    fn seal_mark(&self) -> Result<bool, Error>;
+
+    /// Sets or lifts the mark of an operator's seal, durably.
+    fn set_seal_mark(&self, sealed: bool) -> Result<(), Error>;
 
     /// The cluster this node belonged to when it last ran.
     fn membership(&self) -> Result<Option<Membership>, Error>;

@@ -1,6 +1,7 @@
 //! The heart of Conclave: the one pipeline every request takes, tokens, policies, mounts, the seal and the jobs of the
 //! leader. Knows no transport and no consensus: it meets replicated state through `raft::Replica` alone.
 
+mod admission;
 mod answer;
 mod answered;
 pub mod audit;
@@ -25,6 +26,7 @@ mod readiness;
 pub mod request;
 pub mod response;
 mod rights;
+mod room;
 pub mod routes;
 pub mod seal;
 mod session;
@@ -39,4 +41,5 @@ pub use error::Error;
 pub use launcher::{Launcher, Membership};
 pub use request::{Request, Verb};
 pub use response::{Body, Envelope, Health, Response};
-pub use seal::{Initialized, Threshold};
+pub use seal::{Initialized, PeerUnseal, Threshold};
+pub use sys::JoinStep;

@@ -107,12 +107,13 @@ impl Core {
             ],
             Accept::Any => Vec::new(),
         };
+        let keep = rows::keep_seal_epoch(opened.view())?.into_iter().collect();
         drop(opened);
         let mut id = [0; 16];
         OsEntropy.fill(&mut id);
         let mut staging = Staging::new(replica.as_ref(), id);
         let done = match staging.fill(&path).await {
-            Ok(()) => staging.adopt(checked.ending.digest, &expect).await,
+            Ok(()) => staging.adopt(checked.ending.digest, &expect, keep).await,
             Err(error) => Err(error),
         };
         if let Err(error) = done {

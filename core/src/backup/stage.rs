@@ -73,13 +73,15 @@ impl<'r> Staging<'r> {
     }
 
     /// Has every node put the staged archive in the place of its state.
-    pub async fn adopt(&self, digest: [u8; 32], expect: &[Expect]) -> Result<(), Error> {
+    /// `keep` are operations that follow in the same command: rows that the archive must not take back.
+    pub async fn adopt(&self, digest: [u8; 32], expect: &[Expect], keep: Vec<Op>) -> Result<(), Error> {
         let adopt = Op::AdoptStaged {
             id: self.id,
             chunks: self.chunks,
             digest,
         };
-        certainly(self.replica, expect, &[adopt], Repeat::IfNotCommitted).await
+        let ops = [vec![adopt], keep].concat();
+        certainly(self.replica, expect, &ops, Repeat::IfNotCommitted).await
     }
 
     /// Takes back what was staged.

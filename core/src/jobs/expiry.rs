@@ -173,7 +173,7 @@ impl Core {
             Table::Closing => {
                 self.close_step(work, &path)?;
             }
-            Table::Admission => sys::join_token_due(work, &path)?,
+            Table::Admission => sys::admission_due(work, &path)?,
             Table::Answered => answered::forget(work, &path)?,
             Table::Data => self.engine_due(work, space, &path, now)?,
             _ => return Err(Error::internal("a row of this table cannot fall due")),

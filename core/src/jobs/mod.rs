@@ -41,7 +41,6 @@ async fn run(core: Weak<Core>) {
     let mut rewrap_from = Instant::now();
     loop {
         let Some(core) = core.upgrade() else { return };
-        core.follow_keys().await;
         let pause = one_round(&core, &mut rewrap_from).await;
         drop(core);
         if let Some(pause) = pause {

@@ -90,7 +90,9 @@ impl Core {
             .resume(membership, Arc::new(Peers::new(self)))
             .await?;
         replica.set_eligible(false);
+        self.recall_mark()?;
         self.seal.set_replica(replica);
+        self.tend_seal();
         Ok(())
     }
 
@@ -114,6 +116,7 @@ impl Core {
                     .found(cluster_id, Arc::new(Peers::new(self)))
                     .await?;
                 self.seal.set_replica(replica.clone());
+                self.tend_seal();
                 replica
             }
         };
@@ -143,6 +146,7 @@ impl Core {
         let replica = self.launcher.join(membership, Arc::new(Peers::new(self))).await?;
         replica.set_eligible(false);
         self.seal.set_replica(replica);
+        self.tend_seal();
         Ok(())
     }
 
@@ -214,7 +218,10 @@ fn first_rows(
         let record = MountRecord {
             id,
             uuid: env.uuid(),
-            accessor: format!("{kind}_{}", env.hex(4)),
+            accessor: match category {
+                Category::Secret => format!("{kind}_{}", env.hex(4)),
+                Category::Auth => format!("auth_{kind}_{}", env.hex(4)),
+            },
             path: path.to_owned(),
             kind: kind.to_owned(),
             description: description.to_owned(),
@@ -224,7 +231,8 @@ fn first_rows(
             category,
             listing_visibility: String::new(),
             local: kind == "cubbyhole",
-            seal_wrap: false,
+            seal_wrap: kind == "system",
+            told: crate::catalog::Told::default(),
         };
         work.config.put(&record.row(), encode_record(&record)?)?;
     }
@@ -232,6 +240,9 @@ fn first_rows(
         .put(crate::sys::mounts::NEXT_ID, encode_record(&(BORN_WITH + 1))?)?;
     let policy = PolicyRecord {
         text: DEFAULT.to_owned(),
+        version: 1,
+        modified: now,
+        cas_required: false,
     };
     work.config.put("policy/default", encode_record(&policy)?)?;
     let minted = mint(&mut work, &mut env, NewToken::root(root_token))?;

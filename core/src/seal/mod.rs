@@ -2,24 +2,34 @@
 //! replicates and votes.
 
 mod ceremony;
+mod gather;
 mod init;
+mod introduction;
+mod keys;
+mod offer;
+mod peer_unseal;
 mod peers;
 pub mod rows;
+mod tend;
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 
-use conclave_barrier::{Recipient, ShareProgress};
+use conclave_barrier::{Entropy as _, Recipient};
 use conclave_engine_api::Millis;
 use conclave_raft::Replica;
 
+use crate::entropy::OsEntropy;
 use crate::error::Error;
 use crate::session::Session;
 
 pub(crate) use ceremony::{decode_share, share_error};
+use gather::Gathering;
 pub use init::{Initialized, Threshold};
+pub use peer_unseal::PeerUnseal;
 pub use peers::Peers;
 
 /// The seal of one node.
@@ -28,9 +38,15 @@ pub struct Seal {
     replica: ArcSwapOption<Held>,
     session: ArcSwapOption<Session>,
     /// Shares given since the last reset.
-    progress: Mutex<Option<ShareProgress>>,
+    gathering: Mutex<Gathering>,
     /// The key under which members send this start of the node shares and root keys.
     recipient: Mutex<Option<Arc<Recipient>>>,
+    /// Names this start of the node in what is sealed to it.
+    boot: OnceLock<[u8; 16]>,
+    /// Whether an operator sealed this node: then shares alone open it.
+    marked: AtomicBool,
+    /// Opening and sealing, one at a time.
+    turning: Mutex<()>,
     /// Founding, joining and resuming, one at a time.
     changing: tokio::sync::Mutex<()>,
 }
@@ -66,6 +82,11 @@ impl Seal {
             .is_none_or(|session| session.is_lost())
     }
 
+    /// Whether an operator sealed this node: then shares alone open it.
+    pub fn is_marked(&self) -> bool {
+        self.marked.load(Ordering::Acquire)
+    }
+
     /// The cluster's time; 0 before there is a cluster.
     pub fn now(&self) -> Millis {
         self.replica.load().as_ref().map_or(0, |held| held.0.now())
@@ -73,5 +94,25 @@ impl Seal {
 
     fn set_replica(&self, replica: Arc<dyn Replica>) {
         self.replica.store(Some(Arc::new(Held(replica))));
+    }
+
+    /// Names this start of the node in what is sealed to it.
+    fn boot(&self) -> [u8; 16] {
+        *self.boot.get_or_init(|| {
+            let mut nonce = [0; 16];
+            OsEntropy.fill(&mut nonce);
+            nonce
+        })
+    }
+
+    /// The key to which members seal what they send; made when it is first asked for.
+    fn recipient(&self) -> Result<Arc<Recipient>, Error> {
+        let mut slot = self.recipient.lock();
+        if let Some(known) = slot.as_ref() {
+            return Ok(known.clone());
+        }
+        let fresh = Arc::new(Recipient::new(&mut OsEntropy)?);
+        *slot = Some(fresh.clone());
+        Ok(fresh)
     }
 }

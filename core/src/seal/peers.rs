@@ -70,7 +70,7 @@ impl PeerHandler for Peers {
     }
 
     fn willing_to_lead(&self) -> bool {
-        self.core.upgrade().is_some_and(|core| !core.seal.is_sealed())
+        self.core.upgrade().is_some_and(|core| core.may_lead())
     }
 }
 

@@ -1,25 +1,31 @@
 //! `sys/`: the cluster's own surface. One file a subject; this one holds the table and what answers without a token.
 
+mod admit;
 mod anonymous;
 mod audit;
 mod capabilities;
 mod generate_root;
 mod host;
+mod join;
 mod keys;
 mod leases;
 pub(crate) mod mounts;
 mod open;
 mod policies;
 mod raft;
+mod remount;
 mod rotate_root;
 mod seal;
 mod snapshot;
+mod tune;
 mod ui;
+pub(crate) mod unbuilt;
 
+pub(crate) use admit::{WAITING, admission_due};
+pub use join::JoinStep;
 pub use open::without_token;
 pub(crate) use open::{object, uuid_text};
 pub(crate) use policies::normal_names;
-pub(crate) use raft::join_token_due;
 
 use conclave_engine_api::Operation::{self, Delete, List, Read, Update};
 
@@ -70,19 +76,22 @@ const fn for_callers(route: Route) -> Route {
 /// Everything beneath `sys/` that needs a token.
 pub const ROUTES: &[Route] = &[
     rows("mounts", &[Read], mounts::list),
-    rows("mounts/*path", &[Read], mounts::read_tune),
+    rows("mounts/*path", &[Read], mounts::read),
     rows("mounts/*path", &[Update], mounts::enable),
     rows("mounts/*path", &[Delete], mounts::disable),
-    rows("remount", &[Update], mounts::remount),
-    rows("remount/status/:id", &[Read], mounts::remount_status),
+    sudo(rows("remount", &[Update], remount::remount)),
+    rows("remount/status/:id", &[Read], remount::status),
     rows("auth", &[Read], mounts::list_auth),
+    sudo(rows("auth/*path", &[Read], mounts::read)),
+    sudo(rows("auth/*path", &[Update], mounts::enable_auth)),
+    sudo(rows("auth/*path", &[Delete], mounts::disable_auth)),
     for_callers(rows("internal/ui/mounts", &[Read], ui::mounts)),
     for_callers(rows("internal/ui/mounts/*path", &[Read], ui::mount)),
     rows("policy", &[Read, List], policies::list),
     rows("policy/:name", &[Read], policies::read_legacy),
     rows("policy/:name", &[Update], policies::write),
     rows("policy/:name", &[Delete], policies::delete),
-    rows("policies/acl", &[List, Read], policies::list_keys),
+    rows("policies/acl", &[List], policies::list_keys),
     rows("policies/acl/:name", &[Read], policies::read),
     rows("policies/acl/:name", &[Update], policies::write),
     rows("policies/acl/:name", &[Delete], policies::delete),
@@ -165,7 +174,9 @@ pub const ROUTES: &[Route] = &[
     act("storage/raft/remove-peer", &[Update], raft::remove_peer),
     act("storage/raft/promote", &[Update], raft::promote),
     act("storage/raft/demote", &[Update], raft::demote),
-    rows("storage/raft/join-token", &[Update], raft::new_join_token),
+    rows("storage/raft/join-token", &[Update], admit::new_join_token),
+    rows("storage/raft/approve", &[Update], admit::approve),
+    act("storage/raft/pending", &[Read, List], admit::pending),
     sudo(act("storage/raft/snapshot", &[Read], snapshot::save)),
     sudo(act("storage/raft/snapshot", &[Update], snapshot::restore)),
     sudo(act(

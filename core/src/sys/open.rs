@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::request::{Request, Verb};
 use crate::response::{Body, Health, Response};
 use crate::seal::{Threshold, rows};
-use crate::sys::{anonymous, raft};
+use crate::sys::{admit, anonymous, join, raft, ui};
 
 /// Answers a request that needs no token; `None` for all others.
 pub async fn without_token(
@@ -37,8 +37,21 @@ pub async fn without_token(
             .map(|yes| Body::Plain(object(json!({"initialized": yes})))),
         ("init", Verb::Write) => init(core, &request.data).await.map(Body::Plain),
         ("unseal", Verb::Write) => unseal(core, &request.data).await.map(Body::Plain),
-        ("storage/raft/join", Verb::Write) => raft::join(core, &request.data).await.map(Body::Plain),
-        ("storage/raft/bootstrap/admit", Verb::Write) => return Some(raft::admit(core, &request.data).await),
+        ("storage/raft/join", Verb::Write) => join::join(core, &request.data).await.map(Body::Plain),
+        ("storage/raft/bootstrap/challenge", Verb::Write) => return Some(admit::challenge(core).await),
+        ("storage/raft/bootstrap/admit", Verb::Write) => {
+            return Some(admit::admit(core, &request.data).await);
+        }
+        // A sealed node is as sealed as was asked for, and cannot tell who asks.
+        ("seal", Verb::Write) if core.is_initialized().unwrap_or(false) && core.seal.is_sealed() => {
+            Ok(Body::Empty)
+        }
+        ("internal/ui/mounts", Verb::Read) if request.token.is_none() => {
+            ui::mounts_for_anybody(core).await.map(Body::Envelope)
+        }
+        ("health" | "seal-status" | "leader" | "init" | "unseal", Verb::Read | Verb::Write | Verb::Delete) => {
+            Err(Error::UnsupportedOperation)
+        }
         _ => return None,
     };
     let request_id = Env::new(0, &mut OsEntropy).uuid();
@@ -65,6 +78,18 @@ async fn init(core: &Arc<Core>, data: &Map<String, Value>) -> Result<Map<String,
         {
             return Err(Error::Unsupported(format!("{unsupported} in init")));
         }
+    }
+    let mut foreign = Vec::new();
+    for parameter in ["recovery_shares", "recovery_threshold"] {
+        if fields.int(parameter)?.unwrap_or(0) != 0 {
+            foreign.push(parameter);
+        }
+    }
+    if !foreign.is_empty() {
+        let foreign = foreign.join(",");
+        return Err(Error::invalid(format!(
+            "parameters {foreign} not applicable to seal type shamir"
+        )));
     }
     let shares = fields.int("secret_shares")?.unwrap_or(0);
     let threshold = fields.int("secret_threshold")?.unwrap_or(0);
@@ -114,6 +139,11 @@ pub(super) fn seal_status(core: &Arc<Core>) -> Result<Map<String, Value>, Error>
         "recovery_seal": false,
         "storage_type": core.settings.storage_type,
     }));
+    if let Some(joining) = core.admissions.joining().filter(|_| !initialized) {
+        status.insert("join_address".to_owned(), json!(joining.address));
+        status.insert("join_status".to_owned(), json!(joining.said));
+        status.insert("fingerprint".to_owned(), json!(core.fingerprint()));
+    }
     if initialized {
         let config = core.seal_config()?;
         status.insert("t".to_owned(), json!(config.threshold()));
@@ -171,6 +201,9 @@ fn health(core: &Arc<Core>) -> Result<Body, Error> {
     if initialized && !sealed {
         health.insert("cluster_name".to_owned(), json!(cluster_name(core)?));
         health.insert("cluster_id".to_owned(), json!(cluster_id(core)?));
+    }
+    if core.room.is_low() {
+        health.insert("disk_low".to_owned(), json!(true));
     }
     if core.seal.now() > 0 {
         health.insert("server_time".to_owned(), json!(rfc3339(core.seal.now())));

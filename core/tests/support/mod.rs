@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use conclave_core::{Body, Core, Error, Launcher, Membership, Request, Response, Settings, Verb};
 use conclave_raft::local::{LocalReplica, ManualClock};
+use conclave_raft::net::{NodeKey, NodeSignature};
 use conclave_raft::state::{MemoryStore, Store};
 use conclave_raft::{NodeRecord, PeerHandler, Replica};
 
@@ -40,6 +41,18 @@ impl Launcher for LocalLauncher {
             zone: "a".into(),
             ..NodeRecord::default()
         }
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<NodeSignature, Error> {
+        Ok(NodeKey::generate()?.sign(message)?)
+    }
+
+    fn seal_mark(&self) -> Result<bool, Error> {
+        Ok(false)
+    }
+
+    fn set_seal_mark(&self, _: bool) -> Result<(), Error> {
+        Ok(())
     }
 
     fn membership(&self) -> Result<Option<Membership>, Error> {

@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 use serde_json::{Map, Value};
 
 use conclave_core::{Core, Error, Launcher, Membership};
+use conclave_raft::net::{NodeKey, NodeSignature};
 use conclave_raft::{NodeRecord, PeerHandler, Replica};
 
 use super::Node;
@@ -41,6 +42,18 @@ impl Shared {
 impl Launcher for Shared {
     fn record(&self) -> NodeRecord {
         NodeRecord::default()
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<NodeSignature, Error> {
+        Ok(NodeKey::generate()?.sign(message)?)
+    }
+
+    fn seal_mark(&self) -> Result<bool, Error> {
+        Ok(false)
+    }
+
+    fn set_seal_mark(&self, _: bool) -> Result<(), Error> {
+        Ok(())
     }
 
     fn membership(&self) -> Result<Option<Membership>, Error> {

@@ -81,8 +81,8 @@ impl NodeKey {
     /// # Errors
     /// `Error::Stopped` when the cryptographic provider fails.
     pub fn sign(&self, message: &[u8]) -> Result<NodeSignature, Error> {
-        let pair =
-            Ed25519KeyPair::from_pkcs8_maybe_unchecked(self.key.secret_pkcs8_der()).map_err(|e| failed(&e))?;
+        let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(self.key.secret_pkcs8_der())
+            .map_err(|e| failed(&e))?;
         let (_, certificate) = X509Certificate::from_der(&self.certificate).map_err(|e| unreadable(&e))?;
         Ok(NodeSignature {
             public_key: certificate.tbs_certificate.subject_pki.raw.to_vec(),

@@ -42,6 +42,7 @@ pub const TOP: &[(&str, Fate)] = &[
     ("log_level", Honoured),
     ("max_lease_ttl", Honoured),
     ("operations_address", Honoured),
+    ("peer_unseal", Honoured),
     ("pid_file", Honoured),
     ("seal", Honoured),
     ("storage", Honoured),
@@ -249,6 +250,7 @@ pub const LISTENER_TELEMETRY: &[(&str, Fate)] = &[("unauthenticated_metrics_acce
 
 /// Keys of `storage "raft"`.
 pub const RAFT: &[(&str, Fate)] = &[
+    ("min_free", Honoured),
     ("node_id", Honoured),
     ("path", Honoured),
     ("retry_join", Honoured),

@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use conclave_core::PeerUnseal;
 use conclave_hcl::Body;
 
 use crate::error::Error;
@@ -43,6 +44,7 @@ pub struct Config {
     pid_file: Option<PathBuf>,
     unauthenticated_rekey: bool,
     unauthenticated_generate_root: bool,
+    peer_unseal: Option<PeerUnseal>,
     listeners: Vec<TcpListener>,
     storage: Option<Storage>,
 }
@@ -144,6 +146,14 @@ impl Config {
         let directories = source.texts(body, "audit_directories")?;
         self.audit_directories
             .extend(directories.into_iter().map(PathBuf::from));
+        if let Some(text) = source.text(body, "peer_unseal")? {
+            let setting = PeerUnseal::parse(&text).ok_or_else(|| {
+                let message =
+                    format!("peer_unseal: {text:?} is not known: use \"off\", \"ceremony\" or \"always\"");
+                source.at(body.pos, message)
+            })?;
+            self.peer_unseal = Some(setting);
+        }
         self.merge_access(body, source)?;
         self.merge_blocks(body, source)
     }

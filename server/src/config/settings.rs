@@ -29,13 +29,14 @@ impl Config {
         let cluster_listen = first.cluster_address();
         let core = self.core_settings();
         let operations = self.operations()?;
-        let (data, name, retry_join) = match self.storage {
+        let (data, name, min_free, retry_join) = match self.storage {
             Some(Storage::Raft {
                 path,
                 node_id,
+                min_free,
                 retry_join,
-            }) => (Some(path), node_id, retry_join),
-            _ => (None, None, Vec::new()),
+            }) => (Some(path), node_id, min_free, retry_join),
+            _ => (None, None, 0, Vec::new()),
         };
         let mut listeners = Vec::new();
         for listener in self.listeners {
@@ -60,6 +61,7 @@ impl Config {
             scratch: data.clone().unwrap_or_else(std::env::temp_dir).join("scratch"),
             node: NodeSettings {
                 data,
+                min_free,
                 cluster_listen,
                 cluster_addr: cluster_addr.to_owned(),
                 api_addr,
@@ -114,6 +116,7 @@ impl Config {
             audit_directories: self.audit_directories.clone(),
             unauthenticated_rekey: self.unauthenticated_rekey,
             unauthenticated_generate_root: self.unauthenticated_generate_root,
+            peer_unseal: self.peer_unseal.unwrap_or_default(),
             ..Default::default()
         };
         if let Some(name) = &self.cluster_name {

@@ -107,6 +107,16 @@ impl Source<'_> {
             .ok_or_else(|| self.at(body.pos, format!("{key} must be a duration such as 90s or 1h30m")))
     }
 
+    /// A number of bytes, alone or with `KiB`, `MiB`, `GiB` or `TiB`.
+    pub(super) fn bytes(&self, body: &Body, key: &str) -> Result<Option<u64>, Error> {
+        let Some(text) = self.text(body, key)? else {
+            return Ok(None);
+        };
+        bytes(&text)
+            .map(Some)
+            .ok_or_else(|| self.at(body.pos, format!("{key} must be a size such as 512MiB or 2GiB")))
+    }
+
     /// A list of strings, or one string with commas.
     pub(super) fn texts(&self, body: &Body, key: &str) -> Result<Vec<String>, Error> {
         let value = body.value(key).map_err(|error| self.wrong(error))?;
@@ -156,6 +166,21 @@ impl Source<'_> {
     }
 }
 
+fn bytes(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at_checked(digits)?;
+    let shift = match unit.trim() {
+        "" => 0,
+        "KiB" => 10,
+        "MiB" => 20,
+        "GiB" => 30,
+        "TiB" => 40,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(1 << shift)
+}
+
 /// `address:port`, `:port` for all addresses, or a host name, which is looked up now.
 pub(crate) fn socket(text: &str) -> Result<SocketAddr, String> {
     if text.contains("{{") {
@@ -179,6 +204,17 @@ pub(crate) fn socket(text: &str) -> Result<SocketAddr, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_are_bytes_or_binary_units() {
+        assert_eq!(bytes("0"), Some(0));
+        assert_eq!(bytes("1048576"), Some(1 << 20));
+        assert_eq!(bytes("512MiB"), Some(512 << 20));
+        assert_eq!(bytes(" 2 GiB "), Some(2 << 30));
+        for bad in ["", "MiB", "-1", "1.5GiB", "1GB", "1gib", "99999999999TiB"] {
+            assert_eq!(bytes(bad), None, "{bad}");
+        }
+    }
 
     #[test]
     fn addresses_are_numbers_names_or_a_port() {

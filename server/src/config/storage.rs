@@ -9,6 +9,9 @@ use super::keys;
 use super::source::Source;
 use crate::error::Error;
 
+/// Bytes that must be free unless told otherwise.
+const MIN_FREE: u64 = 256 << 20;
+
 /// Where data is kept.
 #[derive(Debug, Clone)]
 pub enum Storage {
@@ -18,6 +21,8 @@ pub enum Storage {
         path: PathBuf,
         /// The node's name.
         node_id: Option<String>,
+        /// Bytes that must be free in the data directory for the node to take writes; 0 is no bound.
+        min_free: u64,
         /// Whom to ask for admission while the node belongs to no cluster.
         retry_join: Vec<RetryJoin>,
     },
@@ -30,8 +35,8 @@ pub enum Storage {
 pub struct RetryJoin {
     /// `leader_api_addr` and the authority of its certificate, as `sys/storage/raft/join` takes them.
     pub target: Map<String, Value>,
-    /// A file that holds the join token; it may come later.
-    pub token_file: PathBuf,
+    /// A file that holds the join token; it may come later. Without one the node waits for approval.
+    pub token_file: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for RetryJoin {
@@ -64,6 +69,7 @@ impl Storage {
         Ok(Self::Raft {
             path: PathBuf::from(path),
             node_id: source.text(body, "node_id")?,
+            min_free: source.bytes(body, "min_free")?.unwrap_or(MIN_FREE),
             retry_join,
         })
     }
@@ -88,14 +94,6 @@ fn read_join(body: &Body, pos: Pos, source: &mut Source<'_>) -> Result<RetryJoin
     if target.contains_key("leader_ca_cert") && target.contains_key("leader_ca_cert_file") {
         return Err(source.at(pos, "leader_ca_cert and leader_ca_cert_file exclude each other"));
     }
-    let token_file = source.text(body, "join_token_file")?.ok_or_else(|| {
-        source.at(
-            pos,
-            "retry_join needs a join_token_file: what `operator raft join-token` prints on a member goes there",
-        )
-    })?;
-    Ok(RetryJoin {
-        target,
-        token_file: PathBuf::from(token_file),
-    })
+    let token_file = source.text(body, "join_token_file")?.map(PathBuf::from);
+    Ok(RetryJoin { target, token_file })
 }

@@ -81,8 +81,8 @@ fn mistakes_are_named_with_their_place() {
         ),
         ("storage \"raft\" { }", "storage \"raft\" needs a path"),
         (
-            "storage \"raft\" { path = \"x\" retry_join { leader_api_addr = \"y\" } }",
-            "needs a join_token_file",
+            "peer_unseal = \"sometimes\"",
+            "use \"off\", \"ceremony\" or \"always\"",
         ),
         (
             "storage \"raft\" { path = \"x\" retry_join { auto_join = \"y\" } }",

@@ -20,6 +20,8 @@ const LOCK: &str = "lock";
 const SCRATCH: &str = "scratch";
 const KEY: &str = "node.key";
 const CLUSTER: &str = "cluster.json";
+/// There while an operator's `seal` of this node stands.
+const SEALED: &str = "sealed";
 /// Format of `cluster.json`.
 const FORMAT: u64 = 1;
 
@@ -138,6 +140,25 @@ impl DataDir {
         self.write_durably(CLUSTER, value.to_string().as_bytes())
     }
 
+    /// Whether an operator sealed this node.
+    pub fn seal_mark(&self) -> Result<bool, Error> {
+        let path = self.path.join(SEALED);
+        path.try_exists().map_err(Error::file("look at", &path))
+    }
+
+    /// Sets or lifts the mark of an operator's seal, durably.
+    pub fn set_seal_mark(&self, sealed: bool) -> Result<(), Error> {
+        if sealed {
+            return self.write_durably(SEALED, b"sealed by an operator: only shares open this node\n");
+        }
+        let path = self.path.join(SEALED);
+        match fs::remove_file(&path) {
+            Ok(()) => self.sync(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(Error::file("remove", &path)(error)),
+        }
+    }
+
     /// Writes a file so that a crash leaves the old one, none, or the new one.
     fn write_durably(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
         let (path, new) = (self.path.join(name), self.path.join(format!("{name}.new")));
@@ -152,6 +173,10 @@ impl DataDir {
             .and_then(|()| file.sync_all())
             .map_err(Error::file("write", &new))?;
         fs::rename(&new, &path).map_err(Error::file("rename", &new))?;
+        self.sync()
+    }
+
+    fn sync(&self) -> Result<(), Error> {
         let dir = File::open(&self.path).and_then(|dir| dir.sync_all());
         dir.map_err(Error::file("sync", &self.path))
     }
@@ -205,6 +230,23 @@ mod tests {
         assert_eq!(path.join(KEY).metadata().unwrap().mode() & 0o777, 0o600);
         fs::write(path.join(CLUSTER), b"{\"format\": 2}").unwrap();
         assert!(dir.membership().is_err(), "an unknown format is not guessed at");
+    }
+
+    #[test]
+    fn a_seal_stands_until_it_is_lifted() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("data");
+        {
+            let dir = DataDir::open(&path).unwrap();
+            assert!(!dir.seal_mark().unwrap());
+            dir.set_seal_mark(true).unwrap();
+            dir.set_seal_mark(true).unwrap();
+        }
+        let dir = DataDir::open(&path).unwrap();
+        assert!(dir.seal_mark().unwrap(), "across a restart");
+        dir.set_seal_mark(false).unwrap();
+        dir.set_seal_mark(false).unwrap();
+        assert!(!dir.seal_mark().unwrap());
     }
 
     #[test]

@@ -1,9 +1,10 @@
-//! `retry_join`: a node that belongs to no cluster asks the members it was told of, again and again, until one admits it.
+//! `retry_join`: a node that belongs to no cluster asks the members it was told of, again and again, until one admits it:
+//! by a join token, or when an operator has approved its fingerprint.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use conclave_core::{Core, Request, Verb};
+use conclave_core::{Core, JoinStep};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -22,7 +23,15 @@ pub async fn until_admitted(core: Arc<Core>, members: Vec<RetryJoin>, stop: Canc
             if matches!(core.is_initialized(), Ok(true)) {
                 return;
             }
-            match ask(&core, member).await {
+            let step = ask(&core, member).await;
+            let step = step.and_then(|step| match step {
+                JoinStep::Joined => Ok(()),
+                JoinStep::Waiting => Err(format!(
+                    "it waits for approval: on a member, run conclave operator raft approve {}",
+                    core.fingerprint()
+                )),
+            });
+            match step {
                 Ok(()) => {
                     tracing::info!("this node was admitted to its cluster");
                     return;
@@ -42,29 +51,23 @@ pub async fn until_admitted(core: Arc<Core>, members: Vec<RetryJoin>, stop: Canc
     }
 }
 
-async fn ask(core: &Arc<Core>, member: &RetryJoin) -> Result<(), String> {
-    let file = member.token_file.display();
-    let token = tokio::fs::read_to_string(&member.token_file).await;
-    let token = token.map_err(|error| format!("{file}: {error}"))?;
-    let token = token.trim();
-    if token.is_empty() || token.len() > MAX_TOKEN_BYTES {
-        return Err(format!("{file} holds no join token"));
-    }
-    let mut request = Request::new(Verb::Write, "sys/storage/raft/join");
-    request.data.clone_from(&member.target);
+async fn ask(core: &Arc<Core>, member: &RetryJoin) -> Result<JoinStep, String> {
+    let mut target = member.target.clone();
     // The request takes the certificate itself: only the node's own files may name a path.
-    if let Some(Value::String(path)) = request.data.remove("leader_ca_cert_file") {
+    if let Some(Value::String(path)) = target.remove("leader_ca_cert_file") {
         let pem = tokio::fs::read_to_string(&path).await;
         let pem = pem.map_err(|error| format!("{path}: {error}"))?;
-        request
-            .data
-            .insert("leader_ca_cert".to_owned(), Value::String(pem));
+        target.insert("leader_ca_cert".to_owned(), Value::String(pem));
     }
-    request
-        .data
-        .insert("join_token".to_owned(), Value::String(token.to_owned()));
-    core.handle(request)
-        .await
-        .map(|_| ())
-        .map_err(|error| error.to_string())
+    if let Some(path) = &member.token_file {
+        let file = path.display();
+        let token = tokio::fs::read_to_string(path).await;
+        let token = token.map_err(|error| format!("{file}: {error}"))?;
+        let token = token.trim();
+        if token.is_empty() || token.len() > MAX_TOKEN_BYTES {
+            return Err(format!("{file} holds no join token"));
+        }
+        target.insert("join_token".to_owned(), Value::String(token.to_owned()));
+    }
+    core.join_once(&target).await.map_err(|error| error.to_string())
 }

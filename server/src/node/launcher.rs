@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use conclave_core::{Error as CoreError, Launcher, Membership};
 use conclave_raft::log::{Fatal, LogBackend, MemoryLog, RocksLog};
-use conclave_raft::net::{NodeKey, TlsTransport};
+use conclave_raft::net::{NodeKey, NodeSignature, TlsTransport};
 use conclave_raft::node::{Config, Parts, RaftReplica, SnapshotPolicy, SystemClock, Threads};
 use conclave_raft::state::{MemoryStore, RocksStore, Store};
 use conclave_raft::{NodeRecord, PeerHandler, Replica};
@@ -191,6 +191,20 @@ impl Drop for NodeLauncher {
 impl Launcher for NodeLauncher {
     fn record(&self) -> NodeRecord {
         self.record.clone()
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<NodeSignature, CoreError> {
+        Ok(self.key.sign(message)?)
+    }
+
+    fn seal_mark(&self) -> Result<bool, CoreError> {
+        let mark = self.dir.seal_mark();
+        mark.map_err(|error| CoreError::internal(error.to_string()))
+    }
+
+    fn set_seal_mark(&self, sealed: bool) -> Result<(), CoreError> {
+        let set = self.dir.set_seal_mark(sealed);
+        set.map_err(|error| CoreError::internal(error.to_string()))
     }
 
     fn membership(&self) -> Result<Option<Membership>, CoreError> {

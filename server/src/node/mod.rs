@@ -5,6 +5,7 @@ mod ask;
 mod disk;
 pub(crate) mod join;
 mod launcher;
+mod space;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 
-use conclave_core::{Core, Request, Response};
+use conclave_core::{Core, Launcher as _, Request, Response};
 use conclave_raft::node::Timings;
 
 use crate::error::Error;
@@ -25,6 +26,8 @@ pub use launcher::NodeLauncher;
 pub struct NodeSettings {
     /// Where it keeps its data; `None` keeps everything in memory, for development servers.
     pub data: Option<PathBuf>,
+    /// Bytes that must be free there for the node to take writes; 0 is no bound.
+    pub min_free: u64,
     /// Where it listens for other nodes.
     pub cluster_listen: SocketAddr,
     /// Where other nodes reach it, `host:port`; empty takes the bound address.
@@ -47,6 +50,7 @@ pub struct Node {
     pub core: Arc<Core>,
     launcher: Arc<NodeLauncher>,
     jobs: tokio::task::JoinHandle<()>,
+    space: Option<tokio::task::JoinHandle<()>>,
 }
 
 impl Node {
@@ -54,6 +58,7 @@ impl Node {
     pub async fn start(settings: NodeSettings, registry: &prometheus::Registry) -> Result<Self, Error> {
         crate::mutants::warn();
         let core_settings = settings.core.clone();
+        let measured = settings.data.clone().map(|data| (data, settings.min_free));
         let launcher = Arc::new(NodeLauncher::open(settings).await?);
         let core = Core::new(
             core_settings,
@@ -62,13 +67,31 @@ impl Node {
             registry,
         )?;
         core.resume().await?;
+        if launcher.membership().is_ok_and(|known| known.is_none()) {
+            tracing::info!(
+                fingerprint = core.fingerprint(),
+                "this node belongs to no cluster yet"
+            );
+        }
         let jobs = core.start_jobs();
-        Ok(Self { core, launcher, jobs })
+        let space = measured.map(|(data, min_free)| {
+            let core = core.clone();
+            tokio::spawn(async move { space::watch(core, &data, min_free).await })
+        });
+        Ok(Self {
+            core,
+            launcher,
+            jobs,
+            space,
+        })
     }
 
     /// Hands leadership over and stops taking part.
     pub async fn stop(self) {
         self.jobs.abort();
+        if let Some(space) = &self.space {
+            space.abort();
+        }
         self.launcher.stop().await;
     }
 }

@@ -45,6 +45,7 @@ pub const COMMANDS: &[Command] = &[
     raft::PROMOTE,
     raft::DEMOTE,
     raft::APPROVE,
+    raft::PENDING,
     raft::SNAPSHOT,
     raft::SNAPSHOT_SAVE,
     raft::SNAPSHOT_RESTORE,

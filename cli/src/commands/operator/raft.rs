@@ -102,6 +102,10 @@ pub const APPROVE: Command =
     Command::new("operator raft approve", "[options] <fingerprint>", "Lets a waiting node join the cluster", approve)
         .help("Lets the node with this key fingerprint join; the node prints it when it starts.\n\n$ conclave operator raft approve FINGERPRINT")
         .output(Output::Format);
+pub const PENDING: Command =
+    Command::new("operator raft pending", "[options]", "Lists the nodes that wait for approval", pending)
+        .help("Lists the nodes that asked to join without a token and wait until they are approved.\n\n$ conclave operator raft pending")
+        .output(Output::Format);
 pub const SNAPSHOT: Command = Command::group(
     "operator raft snapshot",
     "Restores and saves snapshots from the Raft cluster",
@@ -244,8 +248,17 @@ fn join(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
         return Ok(output::value(&mut cx.ui, &answer));
     }
     let joined = answer.get("joined").and_then(Json::as_bool).unwrap_or(false);
-    let lines = ["Key | Value".to_owned(), format!("Joined | {joined}")];
+    let mut lines = vec!["Key | Value".to_owned(), format!("Joined | {joined}")];
+    let fingerprint = answer.get("fingerprint").map(plain).unwrap_or_default();
+    if !fingerprint.is_empty() {
+        lines.push(format!("Fingerprint | {fingerprint}"));
+    }
     cx.ui.line(&table::with_header(&lines, "|"));
+    if !fingerprint.is_empty() {
+        cx.ui.line(&format!(
+            "\nThe node asks until it is let in. If it needs approval, run on a member:\n\n  conclave operator raft approve {fingerprint}"
+        ));
+    }
     Ok(Exit::OK)
 }
 
@@ -328,6 +341,34 @@ fn approve(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     api.call("PUT", "sys/storage/raft/approve", Some(body))
         .context("Error approving the node")?;
     cx.ui.line(&format!("Success! The node may join: {fingerprint}"));
+    Ok(Exit::OK)
+}
+
+fn pending(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
+    at_most(args, 0)?;
+    let api = cx.api(args)?;
+    let sentence = "Error listing the nodes that wait";
+    let secret = api.read("sys/storage/raft/pending").context(sentence)?;
+    let secret = secret.ok_or_else(|| Fail::remote(format!("{sentence}: the server sent none")))?;
+    if !cx.ui.is_table() {
+        return Ok(output::secret(&mut cx.ui, &secret));
+    }
+    let about = secret.field("key_info").and_then(Json::as_object);
+    let mut lines = vec!["Fingerprint | Name | Zone | Address".to_owned()];
+    for (fingerprint, node) in about.iter().flat_map(|nodes| nodes.iter()) {
+        let text = |name: &str| node.get(name).map(plain).unwrap_or_default();
+        lines.push(format!(
+            "{fingerprint} | {} | {} | {}",
+            text("name"),
+            text("zone"),
+            text("cluster_addr")
+        ));
+    }
+    let table = table::with_header(&lines, "|");
+    cx.ui.line(match lines.len() {
+        1 => "No node waits for approval.",
+        _ => &table,
+    });
     Ok(Exit::OK)
 }
 

@@ -21,9 +21,17 @@ pub const UNSEAL: Command = Command::new("operator unseal", "[options] [KEY]", "
     .output(Output::Format)
     .flags(&[MIGRATE, RESET]);
 
-pub const SEAL: Command = Command::new("operator seal", "[options]", "Seals the server", seal).help(
-    "Makes the server forget its keys. It serves nothing until it is unsealed.\n\n$ conclave operator seal",
+const CLUSTER: Flag = Flag::bool(
+    "cluster",
+    "Seal all servers of the cluster, those that cannot be reached as soon as they can.",
 );
+
+pub const SEAL: Command = Command::new("operator seal", "[options]", "Seals the server", seal)
+    .help(
+        "Makes the server forget its keys. It serves nothing until it is unsealed by keys; other servers do not open it. \
+         With -cluster all servers do the same.\n\n$ conclave operator seal",
+    )
+    .flags(&[CLUSTER]);
 
 pub const STEP_DOWN: Command = Command::new(
     "operator step-down",
@@ -81,8 +89,15 @@ fn key(cx: &mut Cx, args: &Args) -> Result<String, Fail> {
 fn seal(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     at_most(args, 0)?;
     let api = cx.api(args)?;
-    api.call("PUT", "sys/seal", None).context("Error sealing")?;
-    cx.ui.line("Success! Vault is sealed.");
+    // Without the flag the call is the one every server knows.
+    let cluster = args.is(&CLUSTER);
+    let body: Option<Fields> = cluster.then(|| [("cluster", true)].into_iter().collect());
+    api.call("PUT", "sys/seal", body).context("Error sealing")?;
+    cx.ui.line(if cluster {
+        "Success! All servers of the cluster are sealed."
+    } else {
+        "Success! Vault is sealed."
+    });
     Ok(Exit::OK)
 }
 
