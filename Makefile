@@ -33,6 +33,7 @@ help:
 	@echo "make bench      measure against bao"
 	@echo "make check-state    clients under kills, checked (MINUTES=10, SEED= repeats a run)"
 	@echo "make chaos-mutants  proves that the checks find the bugs they are for"
+	@echo "make dist       a Debian package in dist/"
 	@echo "make install    binary and systemd unit below PREFIX (/usr/local)"
 
 up:
@@ -72,6 +73,9 @@ chaos-mutants:
 check-growth fresh-check:
 	@echo "error: \`make $@\` does not exist yet" >&2
 	@exit 1
+
+dist:
+	@deploy/package.sh
 
 install:
 	cargo build --release --locked -p conclave-cli

@@ -6,7 +6,7 @@ mod cluster;
 mod disk;
 mod journal;
 mod node;
-mod ports;
+pub mod ports;
 mod seed;
 mod tools;
 mod wait;

@@ -1,0 +1,22 @@
+//! From nothing to a running cluster, as people do it: the scripts behind `make up`, throw-away clusters, the package, and
+//! the commands of the documents as they stand. Knows the binary and the scripts only.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    missing_docs
+)]
+
+#[path = "../cluster/harness/mod.rs"]
+#[allow(dead_code, unused_imports)]
+mod harness;
+
+mod dev;
+mod hosts;
+mod local;
+mod package;
+mod shell;
+mod stop;
+mod throwaway;
