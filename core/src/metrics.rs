@@ -19,6 +19,8 @@ pub struct Metrics {
     old_keys: IntGauge,
     sealed: IntGauge,
     unseal_progress: IntGauge,
+    disk_free: IntGauge,
+    disk_low: IntGauge,
     raft: Raft,
 }
 
@@ -47,7 +49,7 @@ impl Metrics {
     pub fn new(registry: &Registry) -> Result<Self, Error> {
         let metrics = Self::unregistered().map_err(|error| Error::internal(error.to_string()))?;
         let raft = &metrics.raft;
-        let all: [Box<dyn prometheus::core::Collector>; 18] = [
+        let all: [Box<dyn prometheus::core::Collector>; 20] = [
             Box::new(metrics.in_flight.clone()),
             Box::new(metrics.authentications.clone()),
             Box::new(metrics.denied.clone()),
@@ -59,6 +61,8 @@ impl Metrics {
             Box::new(metrics.old_keys.clone()),
             Box::new(metrics.sealed.clone()),
             Box::new(metrics.unseal_progress.clone()),
+            Box::new(metrics.disk_free.clone()),
+            Box::new(metrics.disk_low.clone()),
             Box::new(raft.is_leader.clone()),
             Box::new(raft.term.clone()),
             Box::new(raft.last_log_index.clone()),
@@ -118,6 +122,14 @@ impl Metrics {
             )?,
             sealed: IntGauge::new("conclave_sealed", "1 while this node holds no keys.")?,
             unseal_progress: IntGauge::new("conclave_unseal_progress", "Shares given since the last reset.")?,
+            disk_free: IntGauge::new(
+                "conclave_disk_free_bytes",
+                "Bytes free where this node keeps its data; 0 until measured.",
+            )?,
+            disk_low: IntGauge::new(
+                "conclave_disk_low",
+                "1 while less than min_free is free: this node takes no writes.",
+            )?,
             raft: Raft::new()?,
         })
     }
@@ -164,6 +176,12 @@ impl Metrics {
     pub fn keyring(&self, term: u32, old: usize) {
         self.key_term.set(i64::from(term));
         self.old_keys.set(i64::try_from(old).unwrap_or(i64::MAX));
+    }
+
+    /// Bytes free on the disk, and whether that is too little.
+    pub fn room(&self, free: u64, low: bool) {
+        self.disk_free.set(i64::try_from(free).unwrap_or(i64::MAX));
+        self.disk_low.set(i64::from(low));
     }
 
     /// Sets the gauges.

@@ -26,6 +26,9 @@ impl Core {
         let keys = self.seal.session().and_then(|session| session.data_keys());
         let (term, old) = keys.unwrap_or_default();
         self.metrics.keyring(term, old);
+        if let Some(free) = self.room.free() {
+            self.metrics.room(free, self.room.is_low());
+        }
         self.metrics
             .observe(self.seal.is_sealed(), given, status.ok().as_ref());
     }

@@ -173,6 +173,7 @@ fn settings(
 ) -> ServeSettings {
     ServeSettings {
         node: NodeSettings {
+            min_free: 0,
             data: None,
             cluster_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             cluster_addr: String::new(),

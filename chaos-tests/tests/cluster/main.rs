@@ -18,6 +18,7 @@ mod kill;
 mod members;
 mod minority;
 mod pause;
+mod power;
 mod restarts;
 mod sdk;
 mod seal;

@@ -73,6 +73,11 @@ impl LogStore {
         if let Some(last) = loaded.last {
             verify(backend.as_ref(), &mut state, last)?;
         }
+        let (term, voted_for) = state
+            .vote
+            .map_or((0, 0), |vote| (vote.leader_id.term, vote.leader_id.voted_for));
+        let entries = state.last.map_or(0, |last| last.index + 1);
+        tracing::info!(term, voted_for, entries, "the Raft log is open");
         let flusher = Flusher::start(Arc::clone(&backend), fatal, offload)?;
         Ok(Self {
             shared: Arc::new(Shared {
@@ -261,6 +266,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         wait.await
             .map_err(|_| io::Error::other("the log flusher has ended"))??;
         self.shared.state.write().vote = Some(*vote);
+        // Before anybody is told of it: whoever reads the log of a node knows every vote it ever gave.
+        let (term, voted_for) = (vote.leader_id.term, vote.leader_id.voted_for);
+        tracing::info!(term, voted_for, committed = vote.committed, "a vote is saved");
         Ok(())
     }
 

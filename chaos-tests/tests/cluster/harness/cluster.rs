@@ -33,6 +33,15 @@ pub struct Cluster {
 impl Cluster {
     /// Three nodes that run and belong to no cluster.
     pub async fn fresh() -> Self {
+        let mut cluster = Self::prepared(3);
+        for node in &mut cluster.nodes {
+            node.start().await;
+        }
+        cluster
+    }
+
+    /// Nodes that were never started, up to three.
+    pub fn prepared(count: usize) -> Self {
         let seed = Seed::of_this_run();
         // Below the target directory: the system's temporary files may lie in memory.
         let mut files = TempDir::with_prefix_in("chaos-", env!("CARGO_TARGET_TMPDIR")).expect("a folder");
@@ -58,9 +67,8 @@ impl Cluster {
             seed,
             files,
         };
-        for (number, zone) in ZONES.iter().enumerate() {
-            let at = cluster.add(&format!("node{}", number + 1), zone);
-            cluster.nodes[at].start().await;
+        for (number, zone) in ZONES.iter().enumerate().take(count) {
+            cluster.add(&format!("node{}", number + 1), zone);
         }
         cluster
     }
@@ -68,18 +76,26 @@ impl Cluster {
     /// Three unsealed voters with kv-v2 at `secret/`.
     pub async fn formed() -> Self {
         let mut cluster = Self::fresh().await;
-        cluster.init().await;
-        cluster.give_shares(&[0, 0, 0]).await;
-        cluster.all_unsealed(&[0]).await;
-        for joiner in [1, 2] {
-            cluster.join(joiner, 0).await;
-        }
-        cluster.give_shares(&[1, 2, 1]).await;
-        cluster.all_unsealed(&[0, 1, 2]).await;
-        cluster.voters(3).await;
-        let mount = json!({"type": "kv", "options": {"version": "2"}});
-        cluster.api(0).must("POST", "sys/mounts/secret", mount).await;
+        cluster.form().await;
         cluster
+    }
+
+    /// Makes all nodes, which run, unsealed voters of one cluster with kv-v2 at `secret/`.
+    pub async fn form(&mut self) {
+        self.init().await;
+        self.give_shares(&[0; THRESHOLD]).await;
+        self.all_unsealed(&[0]).await;
+        let joiners: Vec<usize> = (1..self.nodes.len()).collect();
+        for joiner in &joiners {
+            self.join(*joiner, 0).await;
+        }
+        if let (Some(first), Some(last)) = (joiners.first(), joiners.last()) {
+            self.give_shares(&[*first, *last, *first]).await;
+        }
+        self.all_unsealed(&self.running()).await;
+        self.voters(self.nodes.len()).await;
+        let mount = json!({"type": "kv", "options": {"version": "2"}});
+        self.api(0).must("POST", "sys/mounts/secret", mount).await;
     }
 
     /// One more node, not started; its index.

@@ -45,9 +45,11 @@ impl Writers {
     pub fn start(count: usize, apis: &[Api], seed: &mut Seed) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let acknowledged = Arc::new(AtomicU64::new(0));
+        // Writers that come after others must not write over their keys.
+        let name = seed.text(6);
         let tasks = (0..count).map(|number| {
             let writer = Writer {
-                number,
+                name: format!("writer-{number}/{name}"),
                 apis: apis.to_vec(),
                 seed: seed.split(),
                 stop: stop.clone(),
@@ -90,12 +92,7 @@ impl Writers {
         let mut all = Journal::default();
         for task in self.tasks {
             let one = task.await.expect("a writer that does not fail");
-            all.acknowledged.extend(one.acknowledged);
-            all.unknown.extend(one.unknown);
-            for (why, times) in one.refusals {
-                *all.refusals.entry(why).or_default() += times;
-            }
-            all.longest = all.longest.max(one.longest);
+            all.join(one);
         }
         eprintln!(
             "journal: {} acknowledged, {} unknown, longest {:?}, refusals {:?}",
@@ -109,27 +106,43 @@ impl Writers {
 }
 
 impl Journal {
+    /// What another journal says, too.
+    pub fn join(&mut self, other: Self) {
+        self.acknowledged.extend(other.acknowledged);
+        self.unknown.extend(other.unknown);
+        for (why, times) in other.refusals {
+            *self.refusals.entry(why).or_default() += times;
+        }
+        self.longest = self.longest.max(other.longest);
+    }
+
     /// Reads everything through this node: what was acknowledged must be there; what may have been done is there or not.
     pub async fn is_found_by(&self, api: &Api) {
+        let wrong = self.wrong_at(api).await;
+        assert!(wrong.is_empty(), "{wrong:#?}");
+    }
+
+    /// What this node says against the journal.
+    pub async fn wrong_at(&self, api: &Api) -> Vec<String> {
         let acknowledged = self.acknowledged.iter().map(|write| (write, true));
         let all = acknowledged.chain(self.unknown.iter().map(|write| (write, false)));
         let reads = stream::iter(all).map(|((path, value), required)| async move {
             let reply = api.get(&format!("secret/data/{path}")).await;
             match reply.status {
-                200 => assert_eq!(
-                    reply.body["data"]["data"]["value"], **value,
-                    "{path} holds something else"
-                ),
-                404 => assert!(!required, "{path} was acknowledged and is gone"),
+                200 if reply.body["data"]["data"]["value"] == **value => None,
+                200 => Some(format!("{path} holds something else")),
+                404 if required => Some(format!("{path} was acknowledged and is gone")),
+                404 => None,
                 _ => panic!("{path}: {}", reply.text()),
             }
         });
-        reads.buffer_unordered(READERS).collect::<Vec<()>>().await;
+        let found: Vec<Option<String>> = reads.buffer_unordered(READERS).collect().await;
+        found.into_iter().flatten().collect()
     }
 }
 
 struct Writer {
-    number: usize,
+    name: String,
     apis: Vec<Api>,
     seed: Seed,
     stop: Arc<AtomicBool>,
@@ -151,7 +164,7 @@ impl Writer {
         while !self.stop.load(Ordering::SeqCst) {
             self.pace.tick().await;
             sequence += 1;
-            let path = format!("writer-{}/{sequence}", self.number);
+            let path = format!("{}-{sequence}", self.name);
             let value = self.seed.text(VALUE);
             at = self.write(path, value, at).await;
         }

@@ -3,12 +3,12 @@
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::{Api, SOON, conclave, eventually, ports};
+use super::{Api, Disk, SOON, conclave, eventually, ports};
 
 /// Lines of the log shown when a scenario fails.
 const SHOWN: usize = 80;
@@ -31,6 +31,7 @@ pub struct Node {
     folder: PathBuf,
     probes: Api,
     process: Option<Child>,
+    disk: Option<Disk>,
 }
 
 impl Node {
@@ -102,11 +103,41 @@ impl Node {
             operations,
             folder,
             process: None,
+            disk: None,
         }
+    }
+
+    /// Puts a disk under it that can lose power, from its next start on.
+    pub fn put_on_disk(&mut self) {
+        self.disk = Some(Disk::new(&self.folder.join("disk"), &self.data()));
+    }
+
+    /// Its disk.
+    pub fn disk(&self) -> &Disk {
+        self.disk.as_ref().expect("a node that was put on a disk")
+    }
+
+    /// Adds lines to its configuration, for its next start.
+    pub fn configure(&self, lines: &str) {
+        let path = self.folder.join("conclave.hcl");
+        let config = fs::read_to_string(&path).expect("a configuration file");
+        fs::write(path, format!("{config}\n{lines}\n")).expect("a configuration file");
     }
 
     /// Starts the process and waits until it answers. It dies with this test, however the test ends.
     pub async fn start(&mut self) {
+        self.begin();
+        let api = self.api.clone();
+        let what = format!("{} answers", self.name);
+        eventually(&what, SOON, async || {
+            self.assert_alive();
+            api.call("GET", "sys/seal-status", None).await
+        })
+        .await;
+    }
+
+    /// Starts the process, which may end before it answers.
+    pub fn begin(&mut self) {
         assert!(self.process.is_none(), "{} runs already", self.name);
         let log = OpenOptions::new()
             .create(true)
@@ -120,19 +151,27 @@ impl Node {
             .arg(conclave())
             .arg("server")
             .arg(config)
+            .envs(self.disk.iter().flat_map(Disk::environment))
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log file"))
             .stderr(log)
             .spawn()
             .expect("setpriv (of util-linux) starts");
         self.process = Some(process);
-        let api = self.api.clone();
-        let what = format!("{} answers", self.name);
-        eventually(&what, SOON, async || {
-            self.assert_alive();
-            api.call("GET", "sys/seal-status", None).await
-        })
-        .await;
+    }
+
+    /// Waits until the process has ended by itself; how.
+    pub async fn ended(&mut self) -> ExitStatus {
+        let what = format!("{} ends by itself", self.name);
+        let status = eventually(&what, SOON, async || self.has_ended().ok_or("runs")).await;
+        self.process = None;
+        status
+    }
+
+    /// How the process ended, if it did.
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        let process = self.process.as_mut()?;
+        process.try_wait().expect("a child")
     }
 
     /// kill -9, and waits until the process is gone.
@@ -183,11 +222,7 @@ impl Node {
 
     /// Fails if the process ended by itself.
     pub fn assert_alive(&mut self) {
-        if let Some(status) = self
-            .process
-            .as_mut()
-            .and_then(|process| process.try_wait().expect("a child"))
-        {
+        if let Some(status) = self.has_ended() {
             panic!("{} ended by itself: {status}", self.name);
         }
     }
@@ -225,12 +260,22 @@ impl Node {
         &self.folder
     }
 
+    /// Its data directory.
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    /// Everything it ever said.
+    pub fn said(&self) -> String {
+        fs::read_to_string(self.log()).unwrap_or_default()
+    }
+
     fn log(&self) -> PathBuf {
         self.folder.join("log")
     }
 
     fn show_log(&self) {
-        let log = fs::read_to_string(self.log()).unwrap_or_default();
+        let log = self.said();
         let lines: Vec<&str> = log.lines().collect();
         let shown = lines.get(lines.len().saturating_sub(SHOWN)..).unwrap_or_default();
         eprintln!(
