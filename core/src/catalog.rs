@@ -63,6 +63,27 @@ pub struct MountRecord {
     /// As above.
     #[serde(default)]
     pub seal_wrap: bool,
+    /// As above.
+    #[serde(default)]
+    pub told: Told,
+}
+
+/// What a mount was told that changes nothing here: kept, and shown again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Told {
+    /// There is no cache that could serve an old value.
+    pub force_no_cache: bool,
+    /// Audit hides the values of all keys.
+    pub audit_non_hmac_request_keys: Vec<String>,
+    /// As above.
+    pub audit_non_hmac_response_keys: Vec<String>,
+    /// Engines see no headers.
+    pub passthrough_request_headers: Vec<String>,
+    /// Engines set no headers.
+    pub allowed_response_headers: Vec<String>,
+    /// Every token is a service token.
+    pub token_type: String,
 }
 
 impl MountRecord {
@@ -199,10 +220,19 @@ fn longest<'c>(table: &'c BTreeMap<String, Arc<MountRecord>>, path: &'c str) -> 
 }
 
 /// A policy as stored.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyRecord {
     /// Its text, as written.
     pub text: String,
+    /// One more with each write; 0 was written before versions were counted.
+    #[serde(default)]
+    pub version: u64,
+    /// When it was written last.
+    #[serde(default)]
+    pub modified: Millis,
+    /// Whether a write must name the version it replaces.
+    #[serde(default)]
+    pub cas_required: bool,
 }
 
 /// Encodes a record: a format byte, then JSON.
@@ -253,6 +283,7 @@ mod tests {
             listing_visibility: String::new(),
             local: false,
             seal_wrap: false,
+            told: Told::default(),
         };
         (path.to_owned(), Arc::new(record))
     }
@@ -284,7 +315,11 @@ mod tests {
 
     #[test]
     fn records_of_another_format_are_errors() {
-        let bytes = encode_record(&PolicyRecord { text: "x".into() }).unwrap();
+        let bytes = encode_record(&PolicyRecord {
+            text: "x".into(),
+            ..PolicyRecord::default()
+        })
+        .unwrap();
         assert_eq!(decode_record::<PolicyRecord>(&bytes).unwrap().text, "x");
         assert!(decode_record::<PolicyRecord>(&[]).is_err());
         assert!(decode_record::<PolicyRecord>(&[2, b'{', b'}']).is_err());

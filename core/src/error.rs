@@ -20,12 +20,18 @@ pub enum Error {
     /// The request is wrong; the text says how.
     #[error("{0}")]
     Invalid(String),
+    /// The same; the transport lays the text out as a list of one, where the original does.
+    #[error("{0}")]
+    Listed(String),
     /// No token, a wrong or expired one, or none that allows this.
     #[error("permission denied")]
     Denied {
         /// Whether no valid token was presented at all (gRPC tells the two apart).
         unauthenticated: bool,
     },
+    /// The token that is asked about is none.
+    #[error("bad token")]
+    BadToken,
     /// Asked before a kv command: the caller's policies do not reach the path. Vault's words, which guides quote.
     #[error(
         "preflight capability check returned 403, please ensure client's policies grant access to path {0:?}"
@@ -40,6 +46,9 @@ pub enum Error {
     /// No mount answers this path.
     #[error("no handler for route {0:?}. route entry not found.")]
     NoRoute(String),
+    /// The mount has no such path.
+    #[error("unsupported path")]
+    UnsupportedPath,
     /// The path does not answer this operation.
     #[error("unsupported operation")]
     UnsupportedOperation,
@@ -78,6 +87,11 @@ impl Error {
         Self::Invalid(text.into())
     }
 
+    /// A wrong request whose text is laid out as a list of one.
+    pub fn listed(text: impl Into<String>) -> Self {
+        Self::Listed(text.into())
+    }
+
     /// Something that must hold does not.
     pub fn internal(text: impl Into<String>) -> Self {
         Self::Internal(text.into())
@@ -105,7 +119,7 @@ impl From<engine::Error> for Error {
             engine::Error::Denied => Self::denied(),
             engine::Error::NotFound { warnings } => Self::NotFound { warnings },
             engine::Error::UnsupportedOperation => Self::UnsupportedOperation,
-            engine::Error::UnsupportedPath => Self::NotFound { warnings: Vec::new() },
+            engine::Error::UnsupportedPath => Self::UnsupportedPath,
             engine::Error::Unsupported(text) => Self::Unsupported(text),
             engine::Error::TooLarge(text) => Self::TooLarge(text),
             engine::Error::Internal(text) => Self::Internal(text),

@@ -247,7 +247,12 @@ impl Attempt<'_> {
             access => self.authorise(caller, operation, matches!(access, Ok(Access::Sudo)))?,
         };
         self.audit_request(derived, caller, operation)?;
-        let (route, params) = found?;
+        let (route, params) = match found {
+            Err(Error::UnsupportedPath) => {
+                return Err(sys::unbuilt::refusal(&routed.mount.kind, routed.rest));
+            }
+            found => found?,
+        };
         let mut data = bounds.apply(&self.request.data).into_owned();
         match route.handler {
             Handler::Act(_) => {

@@ -78,9 +78,9 @@ pub struct Call<'a, 'r> {
     pub token: &'a str,
 }
 
-impl Call<'_, '_> {
+impl<'a> Call<'a, '_> {
     /// Typed access to the body.
-    pub fn fields(&self) -> Fields<'_> {
+    pub fn fields(&self) -> Fields<'a> {
         Fields::new(self.data)
     }
 }
@@ -165,10 +165,11 @@ pub fn find(table: &[Route], path: &str, operation: Operation) -> Result<(Route,
             return Ok((*route, params));
         }
     }
-    if known {
+    // A list asks for a directory: that a path of this name answers something else does not make it one.
+    if known && !matches!(operation, Operation::List | Operation::Scan) {
         Err(Error::UnsupportedOperation)
     } else {
-        Err(Error::NoRoute(path.to_owned()))
+        Err(Error::UnsupportedPath)
     }
 }
 

@@ -70,7 +70,7 @@ impl Policy {
     pub fn parse(name: &str, text: &str) -> Result<Self, Error> {
         let body = hcl::parse(text).map_err(|error| failed(&error.to_string()))?;
         body.only(&["name", "path"])
-            .map_err(|error| failed(&error.message))?;
+            .map_err(|error| failed(&listed(&error.message)))?;
         scalar(&body, "name", |value| value.text().map(drop))?;
         let sections = body
             .sections("path", 1)
@@ -126,6 +126,11 @@ pub(super) fn is_template(path: &str) -> bool {
     path.contains("{{")
 }
 
+/// As Go's multierror prints a single error, which the original makes of keys it does not know.
+fn listed(why: &str) -> String {
+    format!("1 error occurred:\n\t* {why}\n\n")
+}
+
 fn failed(why: &str) -> Error {
     Error::invalid(format!("failed to parse policy: {why}"))
 }
@@ -144,7 +149,7 @@ fn wrong(error: &hcl::Error) -> Error {
 
 fn rule(path: &str, body: &Body) -> Result<Rule, Error> {
     body.only(&RULE_KEYS)
-        .map_err(|error| Error::invalid(error.message))?;
+        .map_err(|error| Error::invalid(listed(&error.message)))?;
     for key in ["control_group", "mfa_methods"] {
         if body.named(key).next().is_some() {
             return Err(Error::Unsupported(key.to_owned()));
@@ -155,7 +160,7 @@ fn rule(path: &str, body: &Body) -> Result<Rule, Error> {
         .filter(|text| !text.is_empty())
         .map(|text| expiration(&text))
         .transpose()?;
-    let capabilities = capabilities(body)?;
+    let capabilities = capabilities(path, body)?;
     let mut grant = grant(body, capabilities)?;
     // Where access is denied nothing else counts, but what is said must still make sense.
     if capabilities.denies() {
@@ -190,7 +195,7 @@ fn check_path(path: &str) -> Result<(), Error> {
     Ok(())
 }
 
-fn capabilities(body: &Body) -> Result<Capabilities, Error> {
+fn capabilities(path: &str, body: &Body) -> Result<Capabilities, Error> {
     let mut all = Capabilities::NONE;
     if let Some(keyword) = scalar(body, "policy", |value| value.text())?.filter(|word| !word.is_empty()) {
         all |= Capabilities::legacy(&keyword)
@@ -199,7 +204,7 @@ fn capabilities(body: &Body) -> Result<Capabilities, Error> {
     if let Some(list) = body.value("capabilities").map_err(|error| wrong(&error))? {
         for name in list.texts().map_err(|error| wrong(&error))? {
             all |= Capabilities::named(&name)
-                .ok_or_else(|| Error::invalid(format!("invalid capability {name:?}")))?;
+                .ok_or_else(|| Error::invalid(format!("path {path:?}: invalid capability {name:?}")))?;
         }
     }
     Ok(all.settled())

@@ -12,9 +12,10 @@ const MAX_PATHS: usize = 1000;
 
 /// Of the token in the body.
 pub fn of_token(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
-    let token = call.fields().required("token")?;
+    let token = call.fields().required("token");
+    let token = token.map_err(|_| Error::listed("no token found"))?;
     let found = tokens::by_id(call.work, &token, call.env.now())?;
-    let found = found.ok_or_else(|| Error::invalid("invalid token"))?;
+    let found = found.ok_or_else(|| Error::listed("invalid token"))?;
     let acl = tokens::compile(&found.record, call.work.catalog, call.env.now())?;
     answer(call, &acl)
 }
@@ -23,7 +24,7 @@ pub fn of_token(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
 pub fn of_accessor(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     let accessor = call.fields().required("accessor")?;
     let found = tokens::by_accessor(call.work, &accessor, call.env.now())?;
-    let found = found.ok_or_else(|| Error::invalid("invalid accessor"))?;
+    let found = found.ok_or_else(|| Error::listed("invalid accessor"))?;
     let acl = tokens::compile(&found.record, call.work.catalog, call.env.now())?;
     answer(call, &acl)
 }

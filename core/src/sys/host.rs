@@ -38,7 +38,7 @@ pub fn versions(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     let version = &call.core.settings.vault_version;
     let info = json!({
         version: {
-            "build_date": call.core.settings.build_date,
+            "commit_date": call.core.settings.build_date,
             "previous_version": null,
             "timestamp_installed": rfc3339(call.env.now()),
             "conclave_version": call.core.settings.conclave_version,

@@ -1,23 +1,69 @@
-//! `sys/mounts`, `sys/auth`, `sys/remount`: which engine answers which paths.
+//! `sys/mounts` and `sys/auth`: which engine answers which paths. `tune.rs` changes a mount, `remount.rs` moves one.
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use conclave_engine_api::{Fields, Txn};
+use conclave_engine_api::{Fields, Millis};
 
-use crate::catalog::{Category, MountRecord, decode_record, encode_record};
+use crate::catalog::{Category, MountRecord, Told, decode_record, encode_record};
 use crate::error::Error;
 use crate::routes::{Answer, Call};
-use crate::store::Space;
+use crate::sys::tune;
 
 /// Row of the next mount's id.
 pub const NEXT_ID: &str = "next-mount";
-/// Rows of finished moves.
-const MOVES: &str = "move";
-/// Mounts no cluster can be without.
-const FIXED: [&str; 3] = ["sys/", "cubbyhole/", "identity/"];
+/// Mounts no cluster can be without, and the place of auth methods.
+pub(super) const PROTECTED: [&str; 4] = ["sys/", "cubbyhole/", "identity/", "auth/"];
+/// Types of which there is one mount each.
+const SINGLE: [&str; 4] = ["cubbyhole", "identity", "system", "token"];
 /// Most mounts.
 const MAX_MOUNTS: usize = 10_000;
+/// Secrets engines of Vault and OpenBao that are not built here.
+const UNBUILT_ENGINES: [&str; 24] = [
+    "ad",
+    "alicloud",
+    "aws",
+    "azure",
+    "consul",
+    "database",
+    "gcp",
+    "gcpkms",
+    "keymgmt",
+    "kmip",
+    "kubernetes",
+    "ldap",
+    "mongodbatlas",
+    "nomad",
+    "openldap",
+    "pki",
+    "plugin",
+    "rabbitmq",
+    "ssh",
+    "terraform",
+    "totp",
+    "transform",
+    "transit",
+    "tokenization",
+];
+/// Auth methods of Vault and OpenBao that are not built here.
+const UNBUILT_METHODS: [&str; 17] = [
+    "alicloud",
+    "approle",
+    "aws",
+    "azure",
+    "cert",
+    "cf",
+    "gcp",
+    "github",
+    "jwt",
+    "kerberos",
+    "kubernetes",
+    "ldap",
+    "oci",
+    "oidc",
+    "okta",
+    "radius",
+    "userpass",
+];
 
 /// `secrets list`.
 pub fn list(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
@@ -33,58 +79,168 @@ fn describe_all(call: &Call<'_, '_>, category: Category) -> Map<String, Value> {
     let mounts = call.work.catalog.mounts(category);
     mounts
         .iter()
-        .map(|(path, mount)| (path.clone(), Value::Object(describe(mount))))
+        .map(|(path, mount)| (path.clone(), Value::Object(describe(call, mount))))
         .collect()
 }
 
 /// A mount as clients see it.
-pub fn describe(mount: &MountRecord) -> Map<String, Value> {
+pub fn describe(call: &Call<'_, '_>, mount: &MountRecord) -> Map<String, Value> {
     let options = if mount.options.is_empty() {
         Value::Null
     } else {
         json!(mount.options)
     };
-    let mut config = Map::new();
-    config.insert(
-        "default_lease_ttl".to_owned(),
-        json!(mount.default_lease_ttl / 1000),
-    );
-    config.insert("max_lease_ttl".to_owned(), json!(mount.max_lease_ttl / 1000));
-    config.insert("force_no_cache".to_owned(), json!(false));
-    if mount.category == Category::Auth {
-        config.insert("token_type".to_owned(), json!("default-service"));
-    }
-    if !mount.listing_visibility.is_empty() {
-        config.insert("listing_visibility".to_owned(), json!(mount.listing_visibility));
-    }
-    let described = json!({
+    let mut config = super::object(json!({
+        "default_lease_ttl": mount.default_lease_ttl / 1000,
+        "max_lease_ttl": mount.max_lease_ttl / 1000,
+        "force_no_cache": mount.told.force_no_cache,
+    }));
+    config.extend(told(mount));
+    let mut described = super::object(json!({
         "accessor": mount.accessor,
         "config": config,
-        "deprecation_status": "supported",
         "description": mount.description,
         "external_entropy_access": false,
         "local": mount.local,
         "options": options,
         "plugin_version": "",
-        "running_plugin_version": "",
+        "running_plugin_version": format!("v{}+builtin.conclave", call.core.settings.vault_version),
         "running_sha256": "",
         "seal_wrap": mount.seal_wrap,
         "type": mount.kind,
         "uuid": mount.uuid,
-    });
-    super::open::object(described)
+    }));
+    let kind = mount.kind.as_str();
+    if !SINGLE.contains(&kind) && call.core.engines.contains_key(kind) {
+        described.insert("deprecation_status".to_owned(), json!("supported"));
+    }
+    described
+}
+
+/// Settings of a mount that are shown only where they are set.
+pub(super) fn told(mount: &MountRecord) -> Map<String, Value> {
+    let told = &mount.told;
+    // What OpenBao says of its own two mounts with headers.
+    let own_headers = match mount.kind.as_str() {
+        "system" => vec!["Accept".to_owned()],
+        "identity" => vec!["Authorization".to_owned()],
+        _ => Vec::new(),
+    };
+    let headers = if told.passthrough_request_headers.is_empty() {
+        &own_headers
+    } else {
+        &told.passthrough_request_headers
+    };
+    let lists = [
+        ("audit_non_hmac_request_keys", &told.audit_non_hmac_request_keys),
+        ("audit_non_hmac_response_keys", &told.audit_non_hmac_response_keys),
+        ("passthrough_request_headers", headers),
+        ("allowed_response_headers", &told.allowed_response_headers),
+    ];
+    let set = lists.into_iter().filter(|(_, list)| !list.is_empty());
+    let mut shown: Map<String, Value> = set.map(|(name, list)| (name.to_owned(), json!(list))).collect();
+    if !mount.listing_visibility.is_empty() {
+        shown.insert("listing_visibility".to_owned(), json!(mount.listing_visibility));
+    }
+    if mount.category == Category::Auth {
+        let kind = Some(&told.token_type).filter(|kind| !kind.is_empty());
+        let kind = kind.map_or("default-service", String::as_str);
+        shown.insert("token_type".to_owned(), json!(kind));
+    }
+    shown
+}
+
+/// The mount that the path of a request beneath `sys/mounts` or `sys/auth` names, and whether its settings are meant.
+pub(super) struct Named {
+    /// Secrets or logins.
+    pub category: Category,
+    /// With trailing slash, without `auth/`.
+    pub path: String,
+    /// Whether the path goes on with `/tune`.
+    pub tune: bool,
+}
+
+impl Named {
+    pub fn of(call: &Call<'_, '_>) -> Self {
+        let path = call.params.get("path").trim_end_matches('/');
+        let (path, tune) = match path.strip_suffix("/tune") {
+            Some(path) => (path, true),
+            None => (path, false),
+        };
+        let is_auth = call.path.starts_with("auth/");
+        let (category, path) = match path.strip_prefix("auth/") {
+            // `sys/mounts/auth/x/tune` is the other name of `sys/auth/x/tune`.
+            Some(path) if tune && !is_auth => (Category::Auth, path),
+            _ if is_auth => (Category::Auth, path),
+            _ => (Category::Secret, path),
+        };
+        Self {
+            category,
+            path: format!("{path}/"),
+            tune,
+        }
+    }
+
+    /// With `auth/`.
+    pub fn full(&self) -> String {
+        match self.category {
+            Category::Secret => self.path.clone(),
+            Category::Auth => format!("auth/{}", self.path),
+        }
+    }
+}
+
+/// `GET sys/mounts/:path` and `sys/auth/:path`, and their settings.
+pub fn read(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
+    let named = Named::of(call);
+    if named.tune {
+        return tune::read(call, &named);
+    }
+    let mount = call.work.catalog.mounts(named.category).get(&named.path);
+    let mount = mount.ok_or_else(|| {
+        Error::invalid(match named.category {
+            Category::Secret => format!("No secret engine mount at {}", named.path),
+            Category::Auth => format!("No auth engine at {}", named.path),
+        })
+    })?;
+    Ok(Answer::at_top_level(describe(call, mount)))
+}
+
+/// `auth enable`: no method but tokens is built.
+pub fn enable_auth(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
+    let named = Named::of(call);
+    if named.tune {
+        return tune::write(call, &named);
+    }
+    let kind = backend_type(call)?;
+    Err(match kind.as_str() {
+        "token" => Error::invalid("token credential backend cannot be instantiated"),
+        kind if UNBUILT_METHODS.contains(&kind) => Error::Unsupported(format!("auth method {kind:?}")),
+        kind => Error::invalid(format!("plugin not found in the catalog: {kind}")),
+    })
+}
+
+/// `auth disable`. What is not there is as disabled as was asked for.
+pub fn disable_auth(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
+    if Named::of(call).path == "token/" {
+        return Err(Error::invalid("token credential backend cannot be disabled"));
+    }
+    Ok(Answer::empty())
+}
+
+fn backend_type(call: &Call<'_, '_>) -> Result<String, Error> {
+    let kind = call.fields().required("type");
+    kind.map_err(|_| Error::invalid("backend type must be specified as a string"))
 }
 
 /// `secrets enable`.
 pub fn enable(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
-    let path = format!("{}/", call.params.get("path"));
-    if let Some(sub) = path.strip_suffix("/tune/") {
-        return tune(call, &format!("{sub}/"));
+    let named = Named::of(call);
+    if named.tune {
+        return tune::write(call, &named);
     }
     let fields = call.fields();
-    let asked = fields
-        .required("type")
-        .map_err(|_| Error::invalid("backend type must be specified as a string"))?;
+    let asked = backend_type(call)?;
     let mut options = fields.string_map("options")?.unwrap_or_default();
     let kind = match asked.as_str() {
         "kv-v1" | "kv-v2" => {
@@ -103,57 +259,62 @@ pub fn enable(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
         fields.bool("seal_wrap")?.unwrap_or(false),
     );
     let config = fields.object("config")?.cloned().unwrap_or_default();
-    check_path_free(call, &path)?;
-    let Some(engine) = call
-        .core
-        .engines
-        .get(kind.as_str())
-        .cloned()
-        .filter(|_| kind != "cubbyhole")
-    else {
-        return Err(Error::invalid(format!("plugin not found in the catalog: {kind}")));
-    };
+    let (default_lease_ttl, max_lease_ttl) = first_ttls(call, &Fields::new(&config))?;
+    check_kind(call, &named.path, &kind)?;
+    check_path_free(call, &named.path)?;
     let mut mount = MountRecord {
         id: next_id(call)?,
         uuid: call.env.uuid(),
         accessor: format!("{kind}_{}", call.env.hex(4)),
-        path,
+        path: named.path,
         kind,
         description,
         options,
-        default_lease_ttl: 0,
-        max_lease_ttl: 0,
+        default_lease_ttl,
+        max_lease_ttl,
         category: Category::Secret,
         listing_visibility: String::new(),
         local,
         seal_wrap,
+        told: Told::default(),
     };
-    apply_config(&mut mount, &Fields::new(&config), call)?;
-    engine.check_mount(&mount.to_mount(
-        call.core.settings.default_lease_ttl,
-        call.core.settings.max_lease_ttl,
-    ))?;
+    tune::apply(&mut mount, &Fields::new(&config))?;
+    if let Some(engine) = call.core.engines.get(mount.kind.as_str()) {
+        let settings = &call.core.settings;
+        engine.check_mount(&mount.to_mount(settings.default_lease_ttl, settings.max_lease_ttl))?;
+    }
     call.work.config.put(&mount.row(), encode_record(&mount)?)?;
     Ok(Answer::empty())
 }
 
+fn check_kind(call: &Call<'_, '_>, path: &str, kind: &str) -> Result<(), Error> {
+    if PROTECTED.iter().any(|protected| path.starts_with(protected)) {
+        return Err(Error::invalid(format!("cannot mount {path:?}")));
+    }
+    if SINGLE.contains(&kind) {
+        return Err(Error::invalid(format!("mount type of {kind:?} is not mountable")));
+    }
+    if call.core.engines.contains_key(kind) {
+        return Ok(());
+    }
+    if UNBUILT_ENGINES.contains(&kind) {
+        return Err(Error::Unsupported(format!("secrets engine {kind:?}")));
+    }
+    Err(Error::invalid(format!("plugin not found in the catalog: {kind}")))
+}
+
+/// The mount that a new one at `path` would lie beneath or above.
+pub(super) fn in_the_way<'c>(call: &Call<'c, '_>, path: &str) -> Option<&'c String> {
+    let mut mounts = call.work.catalog.mounts(Category::Secret).keys();
+    mounts.find(|known| path.starts_with(known.as_str()) || known.starts_with(path))
+}
+
 fn check_path_free(call: &Call<'_, '_>, path: &str) -> Result<(), Error> {
-    let mounts = call.work.catalog.mounts(Category::Secret);
-    if mounts.len() >= MAX_MOUNTS {
+    if call.work.catalog.mounts(Category::Secret).len() >= MAX_MOUNTS {
         return Err(Error::Overloaded(format!("more than {MAX_MOUNTS} mounts")));
     }
-    if path.starts_with("auth/") {
-        return Err(Error::invalid(format!(
-            "cannot mount under existing mount {:?}",
-            "auth/"
-        )));
-    }
-    let taken = mounts
-        .keys()
-        .find(|known| path.starts_with(known.as_str()) || known.starts_with(path));
-    match taken {
-        Some(known) if known == path => Err(Error::invalid(format!("path is already in use at {path}"))),
-        Some(known) => Err(Error::invalid(format!("existing mount at {known}"))),
+    match in_the_way(call, path) {
+        Some(known) => Err(Error::invalid(format!("path is already in use at {known}"))),
         None => Ok(()),
     }
 }
@@ -172,97 +333,29 @@ fn next_id(call: &mut Call<'_, '_>) -> Result<u32, Error> {
     Ok(id)
 }
 
-fn apply_config(mount: &mut MountRecord, config: &Fields<'_>, call: &Call<'_, '_>) -> Result<(), Error> {
-    if let Some(ttl) = config.duration("default_lease_ttl")? {
-        mount.default_lease_ttl = ttl;
-    }
-    if let Some(ttl) = config.duration("max_lease_ttl")? {
-        mount.max_lease_ttl = ttl;
-    }
-    if let Some(visibility) = config.string("listing_visibility")? {
-        if !matches!(visibility.as_str(), "" | "hidden" | "unauth") {
-            return Err(Error::invalid("invalid listing_visibility"));
-        }
-        mount.listing_visibility = visibility;
-    }
-    let max = if mount.max_lease_ttl == 0 {
-        call.core.settings.max_lease_ttl
-    } else {
-        mount.max_lease_ttl
-    };
-    if mount.default_lease_ttl > max {
+/// The lives a new mount gives, 0 for the system's.
+fn first_ttls(call: &Call<'_, '_>, config: &Fields<'_>) -> Result<(Millis, Millis), Error> {
+    let ttl = |name| Ok::<_, Error>(tune::ttl(config, name)?.unwrap_or(0));
+    let (default, max) = (ttl("default_lease_ttl")?, ttl("max_lease_ttl")?);
+    let system = call.core.settings.max_lease_ttl;
+    if max != 0 && default > max {
         return Err(Error::invalid(
-            "default lease TTL can not be greater than max lease TTL",
+            "given default lease TTL greater than given max lease TTL",
         ));
     }
-    Ok(())
-}
-
-/// `GET sys/mounts/:path/tune`.
-pub fn read_tune(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
-    let path = call.params.get("path");
-    let mounts = call.work.catalog.mounts(Category::Secret);
-    let Some(directory) = path.strip_suffix("/tune") else {
-        let mount = mounts.get(&format!("{path}/"));
-        let mount = mount.ok_or_else(|| Error::invalid(format!("No secret engine mount at {path}/")))?;
-        return Ok(Answer::at_top_level(describe(mount)));
-    };
-    let mount = mounts.get(&format!("{directory}/"));
-    let mount =
-        mount.ok_or_else(|| Error::invalid(format!("cannot fetch sysview for path {directory:?}")))?;
-    let settings = &call.core.settings;
-    let shown = mount.to_mount(settings.default_lease_ttl, settings.max_lease_ttl);
-    let mut data = super::open::object(json!({
-        "default_lease_ttl": shown.default_lease_ttl / 1000,
-        "description": mount.description,
-        "force_no_cache": false,
-        "max_lease_ttl": shown.max_lease_ttl / 1000,
-    }));
-    if !mount.options.is_empty() {
-        data.insert("options".to_owned(), json!(mount.options));
+    if max == 0 && default > system {
+        return Err(Error::invalid(format!(
+            "given default lease TTL greater than system max lease TTL of {}",
+            system / 1000
+        )));
     }
-    if !mount.listing_visibility.is_empty() {
-        data.insert("listing_visibility".to_owned(), json!(mount.listing_visibility));
-    }
-    Ok(Answer::at_top_level(data))
-}
-
-/// `secrets tune`.
-fn tune(call: &mut Call<'_, '_>, path: &str) -> Result<Answer, Error> {
-    let known = call.work.catalog.mounts(Category::Secret).get(path);
-    let known = known.ok_or_else(|| Error::invalid("no matching mount"))?.clone();
-    let mut mount = known.as_ref().clone();
-    let fields = call.fields();
-    apply_config(&mut mount, &fields, call)?;
-    if let Some(description) = fields.string("description")? {
-        mount.description = description;
-    }
-    if let Some(options) = fields.string_map("options")? {
-        mount.options.extend(options);
-    }
-    if let Some(engine) = call.core.engines.get(mount.kind.as_str()).cloned() {
-        let settings = &call.core.settings;
-        let (default, max) = (settings.default_lease_ttl, settings.max_lease_ttl);
-        let space = Space::of_mount(mount.id);
-        let reader = call.work.opened().space(space);
-        let mut txn = Txn::new(&reader);
-        engine.tune(
-            &mut txn,
-            &known.to_mount(default, max),
-            &mount.to_mount(default, max),
-            &mut call.env,
-        )?;
-        call.work.draft.include(space, txn.into_changes())?;
-    }
-    call.work.config.get(&mount.row())?;
-    call.work.config.put(&mount.row(), encode_record(&mount)?)?;
-    Ok(Answer::empty())
+    Ok((default, max))
 }
 
 /// `secrets disable`. The mount's rows stay unreachable: its id is never used again.
 pub fn disable(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     let path = format!("{}/", call.params.get("path"));
-    if FIXED.contains(&path.as_str()) {
+    if PROTECTED.contains(&path.as_str()) {
         return Err(Error::invalid(format!("cannot unmount {path:?}")));
     }
     if let Some(mount) = call.work.catalog.mounts(Category::Secret).get(&path) {
@@ -271,57 +364,4 @@ pub fn disable(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
         call.work.config.delete(&row)?;
     }
     Ok(Answer::empty())
-}
-
-/// `secrets move`: only the path in the record changes.
-pub fn remount(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
-    let fields = call.fields();
-    let directory = |text: String| format!("{}/", text.trim_matches('/'));
-    let (from, to) = (
-        directory(fields.required("from")?),
-        directory(fields.required("to")?),
-    );
-    if FIXED.contains(&from.as_str()) {
-        return Err(Error::invalid(format!("cannot remount {from:?}")));
-    }
-    crate::canon::CanonPath::parse(&to.replace('%', "%25"))?;
-    let known = call.work.catalog.mounts(Category::Secret).get(&from);
-    let mut mount = known
-        .ok_or_else(|| Error::invalid(format!("no matching mount at {from:?}")))?
-        .as_ref()
-        .clone();
-    check_path_free(call, &to)?;
-    mount.path = to;
-    call.work.config.get(&mount.row())?;
-    call.work.config.put(&mount.row(), encode_record(&mount)?)?;
-    let migration = call.env.uuid();
-    let moved = Move {
-        from,
-        to: mount.path.clone(),
-    };
-    call.work
-        .config
-        .put(&format!("{MOVES}/{migration}"), encode_record(&moved)?)?;
-    Ok(Answer::at_top_level(super::open::object(
-        json!({"migration_id": migration}),
-    )))
-}
-
-/// A finished move, kept so that its status can be asked for.
-#[derive(Serialize, Deserialize)]
-struct Move {
-    from: String,
-    to: String,
-}
-
-/// `GET sys/remount/status/:id`: a move is done when its request is answered.
-pub fn remount_status(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
-    let id = call.params.get("id").to_owned();
-    let row = call.work.config.get(&format!("{MOVES}/{id}"))?;
-    let row = row.ok_or(Error::NotFound { warnings: Vec::new() })?;
-    let moved: Move = decode_record(&row.value)?;
-    Ok(Answer::at_top_level(super::open::object(json!({
-        "migration_id": id,
-        "migration_info": {"source_mount": moved.from, "target_mount": moved.to, "status": "success"},
-    }))))
 }

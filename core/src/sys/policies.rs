@@ -1,8 +1,9 @@
 //! `sys/policy` and `sys/policies/acl`: writing, reading and removing ACL policies.
 
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
-use crate::catalog::{PolicyRecord, encode_record};
+use crate::catalog::{PolicyRecord, decode_record, encode_record};
+use crate::clocktext::rfc3339;
 use crate::error::Error;
 use crate::policy::Policy;
 use crate::routes::{Answer, Call};
@@ -23,7 +24,13 @@ pub fn list(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
 
 /// `LIST sys/policies/acl`.
 pub fn list_keys(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
-    Ok(Answer::data(object(json!({"keys": names(call)}))))
+    let page = call.fields().page()?;
+    let names = names(call).into_iter().filter(|name| *name > page.after);
+    let names: Vec<_> = names.take(page.limit.unwrap_or(usize::MAX)).collect();
+    if names.is_empty() {
+        return Err(Error::NotFound { warnings: Vec::new() });
+    }
+    Ok(Answer::data(object(json!({"keys": names}))))
 }
 
 fn names(call: &Call<'_, '_>) -> Vec<String> {
@@ -34,25 +41,39 @@ fn names(call: &Call<'_, '_>) -> Vec<String> {
 
 /// `policy read` of the first API.
 pub fn read_legacy(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
-    let (name, text) = read_text(call)?;
-    Ok(Answer::at_top_level(object(json!({"name": name, "rules": text}))))
+    let (name, record) = stored(call)?;
+    let mut data = describe(&name, &record);
+    let text = data.remove("policy").unwrap_or_default();
+    data.insert("rules".to_owned(), text);
+    Ok(Answer::at_top_level(data))
 }
 
 /// `GET sys/policies/acl/:name`.
 pub fn read(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
-    let (name, text) = read_text(call)?;
-    Ok(Answer::data(object(json!({"name": name, "policy": text}))))
+    let (name, record) = stored(call)?;
+    Ok(Answer::data(describe(&name, &record)))
 }
 
-fn read_text(call: &mut Call<'_, '_>) -> Result<(String, String), Error> {
+fn describe(name: &str, record: &PolicyRecord) -> Map<String, Value> {
+    object(json!({
+        "allow_slashes_in_identity_templates": false,
+        "allow_wildcards_in_identity_templates": false,
+        "cas_required": record.cas_required,
+        "modified": rfc3339(record.modified),
+        "name": name,
+        "policy": record.text,
+        "version": record.version,
+    }))
+}
+
+fn stored(call: &mut Call<'_, '_>) -> Result<(String, PolicyRecord), Error> {
     let name = name_of(call)?;
     if name == "root" {
-        return Ok((name, String::new()));
+        return Ok((name, PolicyRecord::default()));
     }
     let row = call.work.config.get(&format!("policy/{name}"))?;
     let row = row.ok_or(Error::NotFound { warnings: Vec::new() })?;
-    let record: PolicyRecord = crate::catalog::decode_record(&row.value)?;
-    Ok((name, record.text))
+    Ok((name, decode_record(&row.value)?))
 }
 
 /// Writes a policy; its text must parse.
@@ -62,14 +83,20 @@ pub fn write(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
         return Err(Error::invalid("cannot update \"root\" policy"));
     }
     let fields = call.fields();
-    for unsupported in ["ttl", "expiration", "cas", "cas_required"] {
-        if fields.value(unsupported).is_some() {
+    for unsupported in [
+        "ttl",
+        "expiration",
+        "allow_slashes_in_identity_templates",
+        "allow_wildcards_in_identity_templates",
+    ] {
+        let asked = fields.value(unsupported);
+        if asked.is_some_and(|value| !matches!(value, Value::Bool(false))) {
             return Err(Error::Unsupported(format!("{unsupported} of a policy")));
         }
     }
-    let text = match fields.string("policy")? {
-        Some(text) => text,
-        None => fields.string("rules")?.unwrap_or_default(),
+    let (text, is_legacy) = match fields.string("policy")? {
+        Some(text) => (text, false),
+        None => (fields.string("rules")?.unwrap_or_default(), true),
     };
     if text.is_empty() {
         return Err(Error::invalid("'policy' parameter not supplied or empty"));
@@ -79,21 +106,59 @@ pub fn write(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
             "policy is longer than {MAX_POLICY_BYTES} bytes"
         )));
     }
-    let policy = Policy::parse(&name, &text)?;
-    policy.check_supported()?;
+    Policy::parse(&name, &text)?.check_supported()?;
     let path = format!("policy/{name}");
-    call.work.config.get(&path)?;
-    call.work
-        .config
-        .put(&path, encode_record(&PolicyRecord { text })?)?;
-    Ok(Answer::empty())
+    let known: Option<PolicyRecord> = match call.work.config.get(&path)? {
+        Some(row) => Some(decode_record(&row.value)?),
+        None => None,
+    };
+    let cas_required = fields.bool("cas_required")?;
+    check_cas(fields.int("cas")?, cas_required, known.as_ref())?;
+    let record = PolicyRecord {
+        text,
+        version: known.as_ref().map_or(0, |known| known.version).saturating_add(1),
+        modified: call.env.now(),
+        cas_required: cas_required.unwrap_or_else(|| known.is_some_and(|known| known.cas_required)),
+    };
+    call.work.config.put(&path, encode_record(&record)?)?;
+    let mut answer = Answer::empty();
+    if is_legacy {
+        let warning = "'rules' is deprecated, please use 'policy' instead";
+        answer.reply.warnings.push(warning.to_owned());
+    }
+    Ok(answer)
+}
+
+/// Whether the write may replace what is known: -1 asks for nothing to be there, another number for that version.
+fn check_cas(cas: Option<i64>, required: Option<bool>, known: Option<&PolicyRecord>) -> Result<(), Error> {
+    let version = known.map_or(0, |known| known.version);
+    let wrong = match (cas, known) {
+        (None, known) => {
+            let required = required.unwrap_or_else(|| known.is_some_and(|known| known.cas_required));
+            if !required {
+                return Ok(());
+            }
+            "check-and-set parameter required for this call".to_owned()
+        }
+        (Some(-1), None) => return Ok(()),
+        (Some(-1), Some(_)) => "check-and-set parameter set to -1 on existing entry".to_owned(),
+        (Some(cas), _) if u64::try_from(cas) == Ok(version) => return Ok(()),
+        (Some(cas), _) => {
+            format!("check-and-set parameter {cas} did not match the current version {version}")
+        }
+    };
+    Err(Error::invalid(wrong))
 }
 
 /// Removes a policy; tokens that name it lose what it granted.
 pub fn delete(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     let name = name_of(call)?;
     if matches!(name.as_str(), "root" | "default") {
-        return Err(Error::invalid(format!("cannot delete {name:?} policy")));
+        return Err(Error::invalid(if name == "root" {
+            "cannot delete \"root\" policy"
+        } else {
+            "cannot delete default policy"
+        }));
     }
     call.work.config.delete(&format!("policy/{name}"))?;
     Ok(Answer::empty())

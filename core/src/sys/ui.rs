@@ -4,7 +4,9 @@ use serde_json::{Map, Value, json};
 
 use crate::canon::CanonPath;
 use crate::catalog::{Category, MountRecord};
+use crate::core::Core;
 use crate::error::Error;
+use crate::response::Envelope;
 use crate::routes::{Answer, Call};
 use crate::sys::mounts;
 
@@ -14,13 +16,38 @@ pub fn mounts(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
         let mounts = call.work.catalog.mounts(category).iter();
         mounts
             .filter(|(path, _)| reaches(call, &format!("{prefix}{path}")))
-            .map(|(path, mount)| (path.clone(), Value::Object(mounts::describe(mount))))
+            .map(|(path, mount)| (path.clone(), Value::Object(mounts::describe(call, mount))))
             .collect()
     };
     let (secret, auth) = (visible(Category::Secret, ""), visible(Category::Auth, "auth/"));
     Ok(Answer::data(super::open::object(
         json!({"secret": secret, "auth": auth}),
     )))
+}
+
+/// What is told to callers without a token: the mounts that whoever enabled them wanted to be seen by everybody.
+pub async fn mounts_for_anybody(core: &Core) -> Result<Box<Envelope>, Error> {
+    let (session, replica) = (core.seal.session()?, core.seal.replica()?);
+    let (_, derived) = session.view(replica.read().await?)?;
+    let seen = |category: Category| -> Map<String, Value> {
+        let mounts = derived.catalog.mounts(category).iter();
+        let seen = mounts.filter(|(_, mount)| mount.listing_visibility == "unauth");
+        let shown = seen.map(|(path, mount)| {
+            let options = if mount.options.is_empty() {
+                Value::Null
+            } else {
+                json!(mount.options)
+            };
+            let mount = json!({"type": mount.kind, "description": mount.description, "options": options});
+            (path.clone(), mount)
+        });
+        shown.collect()
+    };
+    let data = json!({"secret": seen(Category::Secret), "auth": seen(Category::Auth)});
+    Ok(Box::new(Envelope {
+        data: Some(super::object(data)),
+        ..Envelope::default()
+    }))
 }
 
 /// The mount a path lies beneath.
@@ -38,8 +65,8 @@ pub fn mount(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     if !reaches(call, &full) && !reaches(call, canon.as_str()) {
         return Err(refused());
     }
-    let mut described = mounts::describe(mount);
-    described.insert("path".to_owned(), json!(full));
+    let mut described = mounts::describe(call, mount);
+    described.insert("path".to_owned(), json!(mount.path));
     Ok(Answer::data(described))
 }
 

@@ -73,7 +73,7 @@ pub fn describe(work: &Work<'_>, found: &Found, id: &str, now: Millis) -> Result
     );
     put("explicit_max_ttl", json!(record.explicit_max_ttl / 1000));
     put("id", json!(id));
-    if record.expires != 0 {
+    if !record.is_born_root() {
         put("issue_time", json!(rfc3339(record.created)));
         put("renewable", json!(record.renewable));
     }

@@ -17,6 +17,9 @@ const PREFIX: &str = "s.";
 /// Length of a random token.
 pub const RANDOM_TOKEN_BYTES: usize = PREFIX.len() + RANDOM_CHARS;
 
+/// Where root tokens are made that no token asked for: by `init`, or by the holders of shares.
+pub const ROOT_PATH: &str = "auth/token/root";
+
 /// A token nobody can guess.
 pub fn random_token(env: &mut Env<'_>) -> zeroize::Zeroizing<String> {
     zeroize::Zeroizing::new(format!("{PREFIX}{}", env.base62(RANDOM_CHARS)))
@@ -55,7 +58,7 @@ impl NewToken {
             id,
             parent: None,
             policies: vec!["root".to_owned()],
-            path: "auth/token/root".to_owned(),
+            path: ROOT_PATH.to_owned(),
             meta: BTreeMap::new(),
             display_name: "root".to_owned(),
             num_uses: 0,

@@ -57,6 +57,11 @@ impl TokenRecord {
         self.expires != 0 && self.expires <= now
     }
 
+    /// Whether no token asked for it: a root token made by `init` or by the holders of shares. It has no lease.
+    pub fn is_born_root(&self) -> bool {
+        self.path == super::mint::ROOT_PATH
+    }
+
     /// Life left at `now`.
     pub fn ttl(&self, now: Millis) -> Millis {
         if self.expires == 0 {

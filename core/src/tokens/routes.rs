@@ -3,9 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use conclave_engine_api::Millis;
-use conclave_engine_api::Operation::{List, Read, Update};
+use conclave_engine_api::Operation::{Delete, List, Read, Update};
 
-use crate::catalog::{decode_record, encode_record};
+use crate::catalog::{Category, decode_record, encode_record};
 use crate::error::Error;
 use crate::routes::{Access, Answer, Call, Handler, Route};
 use crate::sys::normal_names;
@@ -32,9 +32,13 @@ const fn sudo(route: Route) -> Route {
     }
 }
 
+/// Longest token that somebody chooses, in bytes.
+const MAX_ID_BYTES: usize = 512;
+
 /// Everything beneath `auth/token/`.
 pub const ROUTES: &[Route] = &[
     rows("create", &[Update], create),
+    rows("create/:role", &[Update], create_by_role),
     sudo(rows("create-orphan", &[Update], create_orphan)),
     rows("lookup", &[Update], lookup),
     rows("lookup", &[Read], lookup_self),
@@ -49,6 +53,9 @@ pub const ROUTES: &[Route] = &[
     rows("revoke-accessor", &[Update], revoke_accessor),
     sudo(rows("revoke-orphan", &[Update], revoke_orphan)),
     sudo(rows("accessors", &[List], accessors)),
+    rows("roles", &[List], no_role),
+    rows("roles/:role", &[Read, Delete], no_role),
+    rows("roles/:role", &[Update], roles_are_not_built),
 ];
 
 fn create(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
@@ -59,6 +66,20 @@ fn create_orphan(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     make(call, true)
 }
 
+/// Roles are not built, so there is none.
+fn create_by_role(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
+    let role = call.params.get("role");
+    Err(Error::invalid(format!("unknown role {role}")))
+}
+
+fn no_role(_call: &mut Call<'_, '_>) -> Result<Answer, Error> {
+    Err(Error::NotFound { warnings: Vec::new() })
+}
+
+fn roles_are_not_built(_call: &mut Call<'_, '_>) -> Result<Answer, Error> {
+    Err(Error::Unsupported("token roles".to_owned()))
+}
+
 fn make(call: &mut Call<'_, '_>, orphan: bool) -> Result<Answer, Error> {
     let fields = call.fields();
     let privileged = call.caller.acl.may_sudo("auth/token/create");
@@ -67,13 +88,7 @@ fn make(call: &mut Call<'_, '_>, orphan: bool) -> Result<Answer, Error> {
     let id = fields.string("id")?.filter(|id| !id.is_empty());
     check_wishes(call, privileged, no_parent, period, id.as_deref())?;
     let policies = policies_of(call, privileged)?;
-    let ttl = bounded_ttl(call, &policies, period)?;
-    let explicit_max_ttl = bounded_max(call)?;
-    let ttl = if explicit_max_ttl > 0 && (ttl == 0 || ttl > explicit_max_ttl) {
-        explicit_max_ttl
-    } else {
-        ttl
-    };
+    let life = life_of(call, &policies, period)?;
     let name = fields.string("display_name")?.unwrap_or_default();
     let new = NewToken {
         id,
@@ -98,13 +113,14 @@ fn make(call: &mut Call<'_, '_>, orphan: bool) -> Result<Answer, Error> {
         } else {
             format!("token-{}", plain(&name))
         },
-        num_uses: fields.count("num_uses")?.unwrap_or(0),
-        ttl,
-        explicit_max_ttl,
+        num_uses: uses(call)?,
+        ttl: life.ttl,
+        explicit_max_ttl: life.explicit_max,
         period,
-        renewable: fields.bool("renewable")?.unwrap_or(true) && ttl > 0,
+        renewable: fields.bool("renewable")?.unwrap_or(true) && life.ttl > 0,
     };
-    let warnings = unknown_policies(call, &new.policies);
+    let mut warnings = unknown_policies(call, &new.policies);
+    warnings.extend(life.warning);
     let minted = tokens::mint(call.work, &mut call.env, new)?;
     let mut answer = Answer {
         auth: Some(auth_of(&minted, call.env.now())),
@@ -141,7 +157,7 @@ fn check_wishes(
     match call.fields().string("type")?.as_deref() {
         None | Some("" | "service" | "default" | "default-service") => {}
         Some("batch" | "default-batch") => return Err(Error::Unsupported("batch tokens".to_owned())),
-        Some(other) => return Err(Error::invalid(format!("invalid type {other:?}"))),
+        Some(_) => return Err(Error::invalid("invalid 'token_type' value")),
     }
     if call.caller.record.num_uses > 0 {
         return Err(Error::invalid(
@@ -152,13 +168,18 @@ fn check_wishes(
 }
 
 fn check_chosen_id(id: &str) -> Result<(), Error> {
-    if id.starts_with("s.") || id.starts_with("hvs.") || id.contains(['.', ' ', '\n', '\t']) || id.len() > 512
-    {
-        return Err(Error::invalid(
-            "custom token IDs cannot have the 's.' prefix, contain a '.' or white space",
-        ));
-    }
-    Ok(())
+    let wrong = if id.starts_with("s.") {
+        "custom token ID cannot have the 's.' prefix"
+    } else if id.contains('.') {
+        "custom token ID cannot have a '.' in the value"
+    } else if id.contains([' ', '\n', '\t']) {
+        "custom token ID cannot contain white space"
+    } else if id.len() > MAX_ID_BYTES {
+        "custom token ID is too long"
+    } else {
+        return Ok(());
+    };
+    Err(Error::invalid(wrong))
 }
 
 /// The requested policies, or the caller's; never more than the caller has, unless it may do everything.
@@ -202,34 +223,90 @@ fn unknown_policies(call: &Call<'_, '_>, policies: &[String]) -> Vec<String> {
         .collect()
 }
 
-/// The life asked for, within the system's bound. Root tokens without one never end.
-fn bounded_ttl(call: &Call<'_, '_>, policies: &[String], period: Millis) -> Result<Millis, Error> {
+fn uses(call: &Call<'_, '_>) -> Result<u64, Error> {
+    let uses = call.fields().int("num_uses")?.unwrap_or(0);
+    u64::try_from(uses).map_err(|_| Error::invalid("number of uses cannot be negative"))
+}
+
+/// How long a new token lives.
+struct Life {
+    /// 0: for ever.
+    ttl: Millis,
+    /// 0: none but the system's.
+    explicit_max: Millis,
+    /// Said when less was given than asked for.
+    warning: Option<String>,
+}
+
+/// The life asked for, within the bounds of system and mount. Root tokens without one never end.
+fn life_of(call: &Call<'_, '_>, policies: &[String], period: Millis) -> Result<Life, Error> {
     let fields = call.fields();
-    let settings = &call.core.settings;
-    let asked = fields.duration("ttl")?.or(fields.duration("lease")?).unwrap_or(0);
+    let (default, max) = limits(call);
+    let explicit_max = fields.duration("explicit_max_ttl")?.unwrap_or(0).min(max);
+    let asked = match fields
+        .signed_duration("ttl")?
+        .or(fields.signed_duration("lease")?)
+    {
+        None => 0,
+        Some(ttl) => Millis::try_from(ttl).map_err(|_| Error::invalid("ttl must be positive"))?,
+    };
     let is_root = policies.iter().any(|policy| policy == "root");
-    if is_root && asked == 0 {
+    if is_root && asked == 0 && explicit_max == 0 {
         if call.caller.record.expires != 0 {
             return Err(Error::invalid(
                 "expiring root tokens cannot create non-expiring root tokens",
             ));
         }
-        return Ok(0);
+        return Ok(Life {
+            ttl: 0,
+            explicit_max,
+            warning: None,
+        });
     }
-    if period > 0 {
-        return Ok(period.min(settings.max_lease_ttl));
-    }
-    let ttl = if asked == 0 {
-        settings.default_lease_ttl
-    } else {
-        asked
+    let bound = if explicit_max > 0 { explicit_max } else { max };
+    let wanted = match (period, asked) {
+        (0, 0) => default.min(bound),
+        (0, asked) => asked,
+        (period, _) => period,
     };
-    Ok(ttl.min(settings.max_lease_ttl))
+    Ok(Life {
+        ttl: wanted.min(bound),
+        explicit_max,
+        warning: capped(wanted, bound),
+    })
 }
 
-fn bounded_max(call: &Call<'_, '_>) -> Result<Millis, Error> {
-    let asked = call.fields().duration("explicit_max_ttl")?.unwrap_or(0);
-    Ok(asked.min(call.core.settings.max_lease_ttl))
+/// The default and the longest life that the token mount gives.
+fn limits(call: &Call<'_, '_>) -> (Millis, Millis) {
+    let settings = &call.core.settings;
+    let (default, max) = (settings.default_lease_ttl, settings.max_lease_ttl);
+    match call.work.catalog.mounts(Category::Auth).get("token/") {
+        Some(mount) => {
+            let mount = mount.to_mount(default, max);
+            (mount.default_lease_ttl, mount.max_lease_ttl)
+        }
+        None => (default, max),
+    }
+}
+
+/// What is said of a life that was cut.
+fn capped(wanted: Millis, bound: Millis) -> Option<String> {
+    (wanted > bound).then(|| {
+        let (wanted, bound) = (short(wanted), short(bound));
+        format!(
+            "TTL of {wanted:?} exceeded the effective max_ttl of {bound:?}; TTL value is capped accordingly"
+        )
+    })
+}
+
+/// In whole seconds, without the units that are zero at its end: `1h`, `59m59s`.
+fn short(duration: Millis) -> String {
+    let text = conclave_engine_api::format_duration(duration / 1000 * 1000);
+    let text = text
+        .strip_suffix("m0s")
+        .map_or(text.clone(), |rest| format!("{rest}m"));
+    text.strip_suffix("h0m")
+        .map_or(text.clone(), |rest| format!("{rest}h"))
 }
 
 /// A display name is shown in lists and audit: letters, digits and dashes.
@@ -266,10 +343,6 @@ fn auth_object(record: &TokenRecord, id: &str, now: Millis) -> Map<String, Value
     }))
 }
 
-fn bad_token() -> Error {
-    Error::denied()
-}
-
 fn shown(call: &Call<'_, '_>) -> Result<String, Error> {
     let in_path = call.params.get("token");
     if !in_path.is_empty() {
@@ -277,22 +350,23 @@ fn shown(call: &Call<'_, '_>) -> Result<String, Error> {
     }
     call.fields()
         .required("token")
-        .map_err(|_| Error::invalid("missing token"))
+        .map_err(|_| Error::invalid("missing token ID"))
 }
 
 fn found_by_id(call: &mut Call<'_, '_>, id: &str) -> Result<Found, Error> {
-    tokens::by_id(call.work, id, call.env.now())?.ok_or_else(bad_token)
+    tokens::by_id(call.work, id, call.env.now())?.ok_or_else(Error::unauthenticated)
 }
 
 fn found_by_accessor(call: &mut Call<'_, '_>) -> Result<Found, Error> {
-    let accessor = call.fields().required("accessor")?;
+    let accessor = call.fields().required("accessor");
+    let accessor = accessor.map_err(|_| Error::listed("missing accessor"))?;
     let found = tokens::by_accessor(call.work, &accessor, call.env.now())?;
-    found.ok_or_else(|| Error::invalid("invalid accessor"))
+    found.ok_or_else(|| Error::listed("invalid accessor"))
 }
 
 fn lookup(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     let id = shown(call).unwrap_or_else(|_| call.token.to_owned());
-    let found = found_by_id(call, &id)?;
+    let found = tokens::by_id(call.work, &id, call.env.now())?.ok_or(Error::BadToken)?;
     Ok(Answer::data(tokens::describe(
         call.work,
         &found,
@@ -324,7 +398,8 @@ fn lookup_accessor(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
 
 fn renew(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     let id = shown(call)?;
-    let found = found_by_id(call, &id)?;
+    let found = tokens::by_id(call.work, &id, call.env.now())?;
+    let found = found.ok_or_else(|| Error::invalid("token not found"))?;
     extend(call, &found, &id)
 }
 
@@ -344,9 +419,13 @@ fn extend(call: &mut Call<'_, '_>, found: &Found, id: &str) -> Result<Answer, Er
     let increment = call.fields().duration("increment")?.unwrap_or(0);
     let mut record = found.record.clone();
     if !record.renewable || record.expires == 0 {
-        return Err(Error::invalid("lease is not renewable"));
+        return Err(Error::invalid(if record.is_born_root() {
+            "invalid lease ID"
+        } else {
+            "lease is not renewable"
+        }));
     }
-    let settings = &call.core.settings;
+    let (_, max) = limits(call);
     let wanted = if record.period > 0 {
         record.period
     } else if increment > 0 {
@@ -356,22 +435,15 @@ fn extend(call: &mut Call<'_, '_>, found: &Found, id: &str) -> Result<Answer, Er
     };
     // However often it is renewed, a token ends no later than its bounds, counted from its making.
     let mut latest = if record.period > 0 {
-        Millis::MAX
+        now.saturating_add(max)
     } else {
-        record.created.saturating_add(settings.max_lease_ttl)
+        record.created.saturating_add(max)
     };
     if record.explicit_max_ttl > 0 {
         latest = latest.min(record.created.saturating_add(record.explicit_max_ttl));
     }
-    let mut warnings = Vec::new();
-    let asked = now.saturating_add(wanted.min(settings.max_lease_ttl));
-    if asked > latest {
-        warnings.push(format!(
-            "TTL of {:?} exceeded the effective max_ttl; TTL value is capped accordingly",
-            conclave_engine_api::format_duration(wanted)
-        ));
-    }
-    record.expires = asked.min(latest);
+    let bound = latest.saturating_sub(now);
+    record.expires = now.saturating_add(wanted.min(bound));
     record.renewed = now;
     call.work
         .tokens
@@ -380,14 +452,16 @@ fn extend(call: &mut Call<'_, '_>, found: &Found, id: &str) -> Result<Answer, Er
         auth: Some(auth_object(&record, id, now)),
         ..Answer::default()
     };
-    answer.reply.warnings = warnings;
+    answer.reply.warnings.extend(capped(wanted, bound));
     Ok(answer)
 }
 
+/// A token that is gone is as revoked as was asked for.
 fn revoke(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     let id = shown(call)?;
-    let found = found_by_id(call, &id)?;
-    tokens::revoke(call.work, &found)?;
+    if let Some(found) = tokens::by_id(call.work, &id, call.env.now())? {
+        tokens::revoke(call.work, &found)?;
+    }
     Ok(Answer::empty())
 }
 

@@ -36,14 +36,14 @@ pub fn of(error: Error) -> Status {
         Error::Denied {
             unauthenticated: false,
         } => (Code::PermissionDenied, Reason::Denied),
-        Error::Preflight(_) => (Code::PermissionDenied, Reason::Denied),
+        Error::Preflight(_) | Error::BadToken => (Code::PermissionDenied, Reason::Denied),
         Error::Invalid(text) if CAS_TEXTS.contains(&text.as_str()) => {
             (Code::FailedPrecondition, Reason::CasMismatch)
         }
-        Error::Invalid(_) => (Code::InvalidArgument, Reason::Invalid),
+        Error::Invalid(_) | Error::Listed(_) => (Code::InvalidArgument, Reason::Invalid),
         Error::NotFound { warnings } if !warnings.is_empty() => return not_found(&warnings.join("\n")),
         Error::NotFound { .. } => return not_found(NOTHING),
-        Error::NoRoute(_) => (Code::NotFound, Reason::NoMount),
+        Error::NoRoute(_) | Error::UnsupportedPath => (Code::NotFound, Reason::NoMount),
         Error::UnsupportedOperation | Error::Unsupported(_) => (Code::Unimplemented, Reason::Unsupported),
         Error::TooLarge(_) => (Code::ResourceExhausted, Reason::TooLarge),
         Error::CommittedUnaudited => (Code::Internal, Reason::CommittedUnaudited),

@@ -84,6 +84,11 @@ pub fn failure(failure: Failure) -> Response<Body> {
     response
 }
 
+/// The 404 of a PATCH has no body, as in Vault.
+pub fn nothing_to_patch() -> Response<Body> {
+    json(StatusCode::NOT_FOUND, Vec::new())
+}
+
 /// Text of a type that is no JSON.
 pub fn typed(status: StatusCode, content_type: &'static str, body: Body) -> Response<Body> {
     let mut response = Response::new(body);

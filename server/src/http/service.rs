@@ -160,9 +160,11 @@ impl Service {
         };
         let request = head.with_body(&bytes, settings.json)?;
         drop(bytes);
+        let is_patch = request.verb == Verb::Patch;
         let answer = self.ask(request, &settings.timeouts).await?;
         Ok(match answer {
             Ok(response) => encode::response(response, &health).await,
+            Err(core::Error::NotFound { warnings }) if is_patch && warnings.is_empty() => encode::nothing_to_patch(),
             Err(error) => encode::failure(Failure::from(error)),
         })
     }

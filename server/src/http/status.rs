@@ -128,13 +128,15 @@ impl From<Error> for Failure {
         let text = error.to_string();
         match error {
             Error::Invalid(_) => Self::new(StatusCode::BAD_REQUEST, text),
+            Error::Listed(_) => Self::new(StatusCode::BAD_REQUEST, listed(&text)),
+            Error::UnsupportedPath => Self::new(StatusCode::NOT_FOUND, listed(&text)),
             Error::Denied {
                 unauthenticated: true,
             } => Self::new(StatusCode::FORBIDDEN, text),
             Error::Denied {
                 unauthenticated: false,
             } => Self::new(StatusCode::FORBIDDEN, listed(&text)),
-            Error::Preflight(_) => Self::new(StatusCode::FORBIDDEN, text),
+            Error::Preflight(_) | Error::BadToken => Self::new(StatusCode::FORBIDDEN, text),
             Error::NotFound { warnings } => Self {
                 warnings,
                 ..Self::bare(StatusCode::NOT_FOUND)
@@ -169,9 +171,12 @@ mod tests {
             (Error::Sealed, 503, false),
             (Error::NotInitialized, 503, false),
             (Error::invalid("no"), 400, false),
+            (Error::listed("no"), 400, false),
+            (Error::UnsupportedPath, 404, false),
             (Error::denied(), 403, false),
             (Error::unauthenticated(), 403, false),
             (Error::Preflight("a/".into()), 403, false),
+            (Error::BadToken, 403, false),
             (
                 Error::NotFound {
                     warnings: vec!["w".into()],

@@ -153,7 +153,7 @@ fn no_such_path(request: &Request<'_>) -> Error {
             };
             format!(
                 "Invalid path for a versioned K/V secrets engine. See the API docs for the appropriate API endpoints \
-                 to use. If using the Vault CLI, use 'vault kv {command}' for this operation."
+                 to use. If using the Conclave CLI, use 'conclave kv {command}' for this operation."
             )
         }
     };

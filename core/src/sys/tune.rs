@@ -1,0 +1,158 @@
+//! `tune` of mounts: what may change while a mount stays what it is.
+
+use serde_json::json;
+
+use conclave_engine_api::{Fields, Millis, Txn};
+
+use crate::catalog::{MountRecord, encode_record};
+use crate::error::Error;
+use crate::routes::{Answer, Call};
+use crate::store::Space;
+use crate::sys::mounts::{Named, told};
+
+/// `GET sys/mounts/:path/tune`.
+pub fn read(call: &Call<'_, '_>, named: &Named) -> Result<Answer, Error> {
+    let mount = call.work.catalog.mounts(named.category).get(&named.path);
+    let mount =
+        mount.ok_or_else(|| Error::invalid(format!("cannot fetch sysview for path {:?}", named.full())))?;
+    let settings = &call.core.settings;
+    let shown = mount.to_mount(settings.default_lease_ttl, settings.max_lease_ttl);
+    let mut data = super::object(json!({
+        "default_lease_ttl": shown.default_lease_ttl / 1000,
+        "description": mount.description,
+        "force_no_cache": mount.told.force_no_cache,
+        "max_lease_ttl": shown.max_lease_ttl / 1000,
+    }));
+    data.extend(told(mount));
+    if !mount.options.is_empty() {
+        data.insert("options".to_owned(), json!(mount.options));
+    }
+    Ok(Answer::at_top_level(data))
+}
+
+/// `secrets tune` and `auth tune`.
+pub fn write(call: &mut Call<'_, '_>, named: &Named) -> Result<Answer, Error> {
+    let known = call.work.catalog.mounts(named.category).get(&named.path);
+    let known = known
+        .ok_or_else(|| {
+            Error::invalid(format!(
+                "tune of path {:?} failed: no mount entry found",
+                named.full()
+            ))
+        })?
+        .clone();
+    let mut mount = known.as_ref().clone();
+    let fields = call.fields();
+    let (default, max) = (ttl(&fields, "default_lease_ttl")?, ttl(&fields, "max_lease_ttl")?);
+    if default.is_some() || max.is_some() {
+        mount.default_lease_ttl = default.unwrap_or(mount.default_lease_ttl);
+        mount.max_lease_ttl = max.unwrap_or(mount.max_lease_ttl);
+        check_ttls(call, &mount)?;
+    }
+    apply(&mut mount, &fields)?;
+    if let Some(description) = fields.string("description")? {
+        mount.description = description;
+    }
+    if let Some(options) = fields.string_map("options")? {
+        mount.options.extend(options);
+    }
+    tune_engine(call, &known, &mount)?;
+    call.work.config.get(&mount.row())?;
+    call.work.config.put(&mount.row(), encode_record(&mount)?)?;
+    Ok(Answer::empty())
+}
+
+/// An engine may move its rows when its options change.
+fn tune_engine(call: &mut Call<'_, '_>, known: &MountRecord, mount: &MountRecord) -> Result<(), Error> {
+    let Some(engine) = call.core.engines.get(mount.kind.as_str()).cloned() else {
+        return Ok(());
+    };
+    let settings = &call.core.settings;
+    let (default, max) = (settings.default_lease_ttl, settings.max_lease_ttl);
+    let space = Space::of_mount(mount.id);
+    let reader = call.work.opened().space(space);
+    let mut txn = Txn::new(&reader);
+    engine.tune(
+        &mut txn,
+        &known.to_mount(default, max),
+        &mount.to_mount(default, max),
+        &mut call.env,
+    )?;
+    call.work.draft.include(space, txn.into_changes())
+}
+
+/// A life: `None` leaves it as it is, 0 is the system's.
+pub fn ttl(fields: &Fields<'_>, name: &str) -> Result<Option<Millis>, Error> {
+    match fields.value(name).and_then(|value| value.as_str()) {
+        Some("") => Ok(None),
+        Some("system") => Ok(Some(0)),
+        _ => Ok(fields.duration(name)?),
+    }
+}
+
+fn check_ttls(call: &Call<'_, '_>, mount: &MountRecord) -> Result<(), Error> {
+    let settings = &call.core.settings;
+    let seconds = |ttl: Millis| ttl / 1000;
+    let (default, max) = (mount.default_lease_ttl, mount.max_lease_ttl);
+    let wrong = match (default, max) {
+        (0, max) if max != 0 && max < settings.default_lease_ttl => format!(
+            "backend max lease TTL of {} less than global default lease TTL of {}",
+            seconds(max),
+            seconds(settings.default_lease_ttl)
+        ),
+        (default, 0) if default > settings.max_lease_ttl => format!(
+            "backend default lease TTL of {} greater than global max lease TTL of {}",
+            seconds(default),
+            seconds(settings.max_lease_ttl)
+        ),
+        (default, max) if max != 0 && max < default => format!(
+            "backend max lease TTL of {} would be less than backend default lease TTL of {}",
+            seconds(max),
+            seconds(default)
+        ),
+        _ => return Ok(()),
+    };
+    Err(Error::invalid(wrong))
+}
+
+/// Settings other than lives, as `secrets enable` takes them in `config` and `secrets tune` beside it.
+pub fn apply(mount: &mut MountRecord, config: &Fields<'_>) -> Result<(), Error> {
+    if let Some(visibility) = config.string("listing_visibility")? {
+        if !matches!(visibility.as_str(), "" | "hidden" | "unauth") {
+            return Err(Error::invalid(format!("invalid listing_visibility {visibility}")));
+        }
+        mount.listing_visibility = visibility;
+    }
+    let told = &mut mount.told;
+    if let Some(forced) = config.bool("force_no_cache")? {
+        told.force_no_cache = forced;
+    }
+    let lists = [
+        (
+            "audit_non_hmac_request_keys",
+            &mut told.audit_non_hmac_request_keys,
+        ),
+        (
+            "audit_non_hmac_response_keys",
+            &mut told.audit_non_hmac_response_keys,
+        ),
+        (
+            "passthrough_request_headers",
+            &mut told.passthrough_request_headers,
+        ),
+        ("allowed_response_headers", &mut told.allowed_response_headers),
+    ];
+    for (name, list) in lists {
+        if let Some(given) = config.strings(name)? {
+            *list = given;
+        }
+    }
+    if let Some(kind) = config.string("token_type")?.filter(|kind| !kind.is_empty()) {
+        match kind.as_str() {
+            "default-service" | "service" | "default" => told.token_type = kind,
+            "batch" | "default-batch" => return Err(Error::Unsupported("batch tokens".to_owned())),
+            _ => return Err(Error::invalid("invalid value for 'token_type'")),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,95 @@
+//! Paths of Vault's and OpenBao's API that are known and not built: callers are told so instead of "no such path".
+
+use crate::error::Error;
+
+/// Beneath `sys/`: a path, or with a slash at its end everything beneath.
+const SYS: &[&str] = &[
+    "audit-hash/",
+    "config/",
+    "control-group/",
+    "external-keys/",
+    "in-flight-req",
+    "internal/counters/",
+    "internal/inspect/",
+    "internal/specs/",
+    "internal/ui/",
+    "leases",
+    "leases/count",
+    "leases/tidy",
+    "locked-users",
+    "locked-users/",
+    "loggers",
+    "loggers/",
+    "managed-keys/",
+    "mfa/",
+    "monitor",
+    "namespaces",
+    "namespaces/",
+    "plugins/",
+    "policies/detailed/",
+    "policies/egp",
+    "policies/egp/",
+    "policies/password",
+    "policies/password/",
+    "policies/rgp",
+    "policies/rgp/",
+    "pprof",
+    "pprof/",
+    "quotas/",
+    "raw",
+    "raw/",
+    "rekey/backup",
+    "rekey/recovery-key-backup",
+    "replication/",
+    "rotate/config",
+    "rotate/keyring/config",
+    "rotate/root/backup",
+    "storage/raft/autopilot/",
+    "storage/raft/snapshot-auto/",
+    "sync/",
+    "tools/",
+    "workflows/",
+    "wrapping/",
+];
+
+/// Beneath `auth/token/`.
+const TOKEN: &[&str] = &["tidy"];
+
+/// The error for a path beneath a mount of core's own that no route answers.
+pub fn refusal(mount: &str, path: &str) -> Error {
+    let known = match mount {
+        "system" => SYS,
+        "token" => TOKEN,
+        _ => &[],
+    };
+    let path = path.trim_end_matches('/');
+    let covers = |known: &&str| {
+        known.strip_suffix('/').map_or(*known == path, |above| {
+            path.strip_prefix(above).is_some_and(|rest| rest.starts_with('/'))
+        })
+    };
+    if known.iter().any(|known| covers(&known)) {
+        return Error::Unsupported(format!("{path} is not built"));
+    }
+    Error::UnsupportedPath
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_paths_are_told_from_unknown_ones() {
+        for path in ["namespaces", "namespaces/", "namespaces/a/b", "wrapping/wrap"] {
+            assert!(matches!(refusal("system", path), Error::Unsupported(_)), "{path}");
+        }
+        for path in ["namespace", "wrapping", "nosuch", "wrappings/wrap"] {
+            assert!(
+                matches!(refusal("system", path), Error::UnsupportedPath),
+                "{path}"
+            );
+        }
+        assert!(matches!(refusal("token", "tidy"), Error::Unsupported(_)));
+        assert!(matches!(refusal("token", "quotas/x"), Error::UnsupportedPath));
+    }
+}
