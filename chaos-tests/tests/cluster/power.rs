@@ -11,9 +11,9 @@ use crate::harness::{Api, Cluster, LOSE_ALL, LOSE_SOME, Node, Outcome, SOON, Slo
 /// How many writes of a life of a node are tried as its last: a number, or `all`.
 const POINTS: &str = "CONCLAVE_CHAOS_POINTS";
 /// What is tried by default.
-const FEW: u64 = 16;
+const FEW: u64 = 40;
 /// Client writes in the short life of one node.
-const PUTS: usize = 12;
+const PUTS: usize = 24;
 /// Clients of that life.
 const CLIENTS: usize = 4;
 /// Store writes within which a node under writers loses power.

@@ -81,7 +81,7 @@ impl Drop for Flusher {
 fn run(backend: &dyn LogBackend, mut waiting: mpsc::UnboundedReceiver<Callback>, fatal: &Fatal) {
     let mut group = Vec::new();
     while waiting.blocking_recv_many(&mut group, MAX_GROUP) > 0 {
-        if !answer(&mut group, sync(backend), fatal) {
+        if !answer(&mut group, backend.sync(), fatal) {
             return;
         }
     }
@@ -96,7 +96,7 @@ async fn run_as_task(
     let mut group = Vec::new();
     while waiting.recv_many(&mut group, MAX_GROUP).await > 0 {
         let backend = Arc::clone(&backend);
-        let synced = offload(to.as_ref(), "a sync of the log", move || sync(backend.as_ref())).await;
+        let synced = offload(to.as_ref(), "a sync of the log", move || backend.sync()).await;
         if !answer(&mut group, synced.and_then(|synced| synced), &fatal) {
             return;
         }
@@ -116,15 +116,4 @@ fn answer(group: &mut Vec<Callback>, synced: Result<(), Error>, fatal: &Fatal) -
         callback.io_completed(Err(io::Error::other(message.clone())));
     }
     false
-}
-
-#[cfg(not(feature = "mutant-skip-fsync"))]
-fn sync(backend: &dyn LogBackend) -> Result<(), Error> {
-    backend.sync()
-}
-
-/// The mutant that a durability test must catch.
-#[cfg(feature = "mutant-skip-fsync")]
-fn sync(_backend: &dyn LogBackend) -> Result<(), Error> {
-    Ok(())
 }

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -265,10 +266,14 @@ impl Launcher for NodeLauncher {
 }
 
 /// Ends the process at once with one clear line: a disk that failed once cannot be trusted to have kept what was
-/// acknowledged.
+/// acknowledged. Several threads may find out at the same time; the first one speaks.
 fn fatal() -> Fatal {
-    Arc::new(|reason| {
-        tracing::error!(reason, "this node stops: {reason}");
+    let spoken = AtomicBool::new(false);
+    Arc::new(move |reason| {
+        while spoken.swap(true, Ordering::SeqCst) {
+            std::thread::park();
+        }
+        tracing::error!("this node stops: {reason}");
         std::process::abort();
     })
 }
