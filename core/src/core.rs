@@ -8,7 +8,7 @@ use std::sync::Arc;
 use conclave_engine_api::{Engine, Millis};
 
 use crate::admission::Admissions;
-use crate::audit::Devices;
+use crate::audit::{Declared, Devices};
 use crate::backup::Backups;
 use crate::ceremony::Ceremonies;
 use crate::latch::Latches;
@@ -34,8 +34,10 @@ pub struct Settings {
     pub default_lease_ttl: Millis,
     /// Longest life.
     pub max_lease_ttl: Millis,
-    /// Directories in which `audit enable file` may create files.
+    /// Directories in which audit files may be made.
     pub audit_directories: Vec<PathBuf>,
+    /// Audit devices that this node's configuration declares.
+    pub audit_devices: Vec<Declared>,
     /// Whether `sys/rekey/*` answers without a token. Shares are needed all the same.
     pub unauthenticated_rekey: bool,
     /// Whether `sys/generate-root/*` answers without a token, for clusters to which every token is lost. Shares are needed
@@ -60,6 +62,7 @@ impl Default for Settings {
             default_lease_ttl: MONTH,
             max_lease_ttl: MONTH,
             audit_directories: Vec::new(),
+            audit_devices: Vec::new(),
             unauthenticated_rekey: false,
             unauthenticated_generate_root: false,
             peer_unseal: PeerUnseal::default(),
@@ -96,7 +99,11 @@ impl Core {
                 .map(|engine| (engine.kind(), engine))
                 .collect(),
             launcher,
-            audit: Devices::new(settings.audit_directories.clone()),
+            audit: Devices::new(
+                settings.audit_directories.clone(),
+                &settings.audit_devices,
+                registry,
+            )?,
             settings,
             seal: Seal::default(),
             ceremonies: Ceremonies::default(),

@@ -33,6 +33,7 @@ mod session;
 pub mod store;
 mod sys;
 pub mod tokens;
+mod trail;
 mod work;
 
 pub use crate::core::{Core, Settings};

@@ -11,7 +11,6 @@ use conclave_raft::{Condition, Replica};
 
 use crate::answer;
 use crate::answered::{self, Known};
-use crate::audit::Record;
 use crate::canon::CanonPath;
 use crate::catalog::{CONFIG, EPOCH, MountRecord, Routed};
 use crate::core::Core;
@@ -26,6 +25,7 @@ use crate::session::{Derived, Session};
 use crate::store::{CommitError, Opened, Proposal, Space, commit};
 use crate::sys;
 use crate::tokens::{self, Caller};
+use crate::trail::Trail;
 use crate::work::{Readers, Work};
 
 /// A request that conflicts is tried at least this often ...
@@ -62,11 +62,13 @@ impl Core {
             core: self,
             request: &request,
             path: &path,
-            request_id: Env::new(0, &mut OsEntropy).uuid(),
-            audited: false,
+            trail: Trail::new(self, &request, &path, operation_of(request.verb)),
             use_paid: false,
         };
-        attempt.run(&session, replica.as_ref()).await
+        let outcome = attempt.run(&session, replica.as_ref()).await;
+        let request_id = attempt.trail.request_id.clone();
+        let (answer, revision) = attempt.trail.end(outcome, |(answer, _)| answer).await?;
+        Ok(answer::encode(request_id, revision, answer))
     }
 }
 
@@ -75,10 +77,12 @@ struct Attempt<'q> {
     core: &'q Arc<Core>,
     request: &'q Request,
     path: &'q CanonPath,
-    request_id: String,
-    audited: bool,
+    trail: Trail<'q>,
     use_paid: bool,
 }
+
+/// An answer, and the revision it stands on.
+type Answered = (Answer, Option<u64>);
 
 /// What one attempt decided.
 enum Decision {
@@ -89,7 +93,7 @@ enum Decision {
 }
 
 impl Attempt<'_> {
-    async fn run(&mut self, session: &Arc<Session>, replica: &dyn Replica) -> Result<Response, Error> {
+    async fn run(&mut self, session: &Arc<Session>, replica: &dyn Replica) -> Result<Answered, Error> {
         let writes = !matches!(
             self.request.verb,
             Verb::Read | Verb::List | Verb::Scan | Verb::Help
@@ -102,7 +106,7 @@ impl Attempt<'_> {
         let started = Instant::now();
         for tries in 1.. {
             match self.once(session, replica).await {
-                Ok(response) => return Ok(response),
+                Ok(answered) => return Ok(answered),
                 Err(CommitError::Failed(error)) => return Err(error),
                 Err(CommitError::Refused) => return Err(Error::unauthenticated()),
                 Err(CommitError::Retry) => {
@@ -119,45 +123,39 @@ impl Attempt<'_> {
         Err(Error::Contention)
     }
 
-    async fn once(&mut self, session: &Arc<Session>, replica: &dyn Replica) -> Result<Response, CommitError> {
+    async fn once(&mut self, session: &Arc<Session>, replica: &dyn Replica) -> Result<Answered, CommitError> {
         let view = replica.read().await.map_err(Error::from)?;
         let (opened, derived) = session.view(view)?;
+        self.trail.follow(&derived)?;
         let now = replica.now();
         let caller = self.authenticate(session, &opened, &derived, now)?;
+        self.trail.by(&caller);
         self.pay_use(&opened, &caller, replica).await?;
-        let decided = self.decide(&opened, &derived, &caller, now);
-        let decision = match decided {
-            Ok(decision) => decision,
-            Err(error) => {
-                self.audit_response(&derived, &caller, Err(&error))?;
-                return Err(error.into());
-            }
-        };
-        let (answer, revision) = match decision {
+        match self.decide(&opened, &derived, &caller, now)? {
             Decision::Act(act) => {
                 let Handler::Act(handler) = act.1.handler else {
                     return Err(Error::internal("not an act").into());
                 };
-                let answered = handler(act.0).await;
-                if let Err(error) = &answered {
-                    self.audit_response(&derived, &caller, Err(error))?;
+                if act.0.operation.is_write() {
+                    self.trail.changed();
                 }
-                (answered?, None)
+                Ok((handler(act.0).await?, None))
             }
             Decision::Commit(commitment) => {
                 let (proposal, answer) = *commitment;
-                let changed = !proposal.is_empty();
+                let changes = !proposal.is_empty();
+                if changes {
+                    self.core.has_room()?;
+                }
                 let closed = proposal.closed().to_vec();
                 let revision = commit(replica, proposal).await?.revision;
-                self.core.close_tokens(session, replica, closed).await;
-                if let Err(error) = self.audit_response(&derived, &caller, Ok(&answer)) {
-                    return Err(if changed { Error::CommittedUnaudited } else { error }.into());
+                if changes {
+                    self.trail.changed();
                 }
-                return Ok(answer::encode(self.request_id.clone(), Some(revision), answer));
+                self.core.close_tokens(session, replica, closed).await;
+                Ok((answer, Some(revision)))
             }
-        };
-        self.audit_response(&derived, &caller, Ok(&answer))?;
-        Ok(answer::encode(self.request_id.clone(), revision, answer))
+        }
     }
 
     fn authenticate(
@@ -172,9 +170,6 @@ impl Attempt<'_> {
             .callers
             .authenticate(opened, &derived.catalog, derived.epoch, token, now);
         self.core.metrics.authenticated(caller.is_ok());
-        if let Err(error) = &caller {
-            self.audit_anonymous(derived, error)?;
-        }
         caller
     }
 
@@ -213,9 +208,10 @@ impl Attempt<'_> {
         let Some(routed) = derived.catalog.route(self.path) else {
             // Whether a mount exists is told only to those whose policies reach the path.
             self.authorise(caller, operation_of(self.request.verb), false)?;
-            self.audit_request(derived, caller, operation_of(self.request.verb))?;
+            self.trail.begin(operation_of(self.request.verb))?;
             return Err(Error::NoRoute(self.path.to_string()));
         };
+        self.trail.at(routed.mount);
         work.draft.expect(
             tokens::TOKENS,
             &caller.name,
@@ -225,8 +221,8 @@ impl Attempt<'_> {
             .expect(CONFIG, EPOCH, Condition::Revision(derived.epoch))?;
         work.draft.decided_at(now);
         match table_of(&routed.mount.kind) {
-            Some(table) => self.own_route(table, work, &routed, derived, caller, now),
-            None => self.engine_route(opened, work, &routed, derived, caller, now),
+            Some(table) => self.own_route(table, work, &routed, caller, now),
+            None => self.engine_route(opened, work, &routed, caller, now),
         }
     }
 
@@ -236,7 +232,6 @@ impl Attempt<'_> {
         table: &[Route],
         mut work: Work<'_>,
         routed: &Routed<'_>,
-        derived: &Derived,
         caller: &Caller,
         now: u64,
     ) -> Result<Decision, Error> {
@@ -246,7 +241,7 @@ impl Attempt<'_> {
             Ok(Access::Caller) => Bounds::new(&caller.acl, None, None),
             access => self.authorise(caller, operation, matches!(access, Ok(Access::Sudo)))?,
         };
-        self.audit_request(derived, caller, operation)?;
+        self.trail.begin(operation)?;
         let (route, params) = match found {
             Err(Error::UnsupportedPath) => {
                 return Err(sys::unbuilt::refusal(&routed.mount.kind, routed.rest));
@@ -300,7 +295,6 @@ impl Attempt<'_> {
         opened: &Opened,
         mut work: Work<'_>,
         routed: &Routed<'_>,
-        derived: &Derived,
         caller: &Caller,
         now: u64,
     ) -> Result<Decision, Error> {
@@ -328,7 +322,7 @@ impl Attempt<'_> {
             .as_ref()
             .is_some_and(|engine| engine.is_sudo_path(routed.rest));
         let bounds = self.authorise(caller, request.operation, sudo)?;
-        self.audit_request(derived, caller, request.operation)?;
+        self.trail.begin(request.operation)?;
         let data = bounds.apply(&self.request.data);
         request.data = &data;
         let engine = engine.ok_or_else(|| Error::Unsupported(format!("mount type {:?}", record.kind)))?;
@@ -349,14 +343,18 @@ impl Attempt<'_> {
             self.core.metrics.secret_read(&record.kind);
         }
         bounds.screen(request.operation, self.path.as_str(), &mut reply);
-        work.draft.include(space, txn.into_changes())?;
         let answer = Answer::from(reply);
+        if txn.writes() == 0 {
+            // What was read binds nothing: the view itself is the proof.
+            return Ok(Decision::Commit(Box::new((Proposal::nothing(opened), answer))));
+        }
+        work.draft.include(space, txn.into_changes())?;
         let proposal = answered::keep(opened, unanswered, work.finish()?, &answer, now)?;
         Ok(Decision::Commit(Box::new((proposal, answer))))
     }
 
     fn authorise<'c>(
-        &self,
+        &mut self,
         caller: &'c Caller,
         operation: Operation,
         sudo_path: bool,
@@ -369,6 +367,7 @@ impl Attempt<'_> {
             is_sudo_path: sudo_path,
         };
         let decision = caller.acl.check(&request);
+        self.trail.decided(decision.allowed, &decision.granted_by);
         if decision.allowed {
             return Ok(Bounds::new(
                 &caller.acl,
@@ -378,69 +377,6 @@ impl Attempt<'_> {
         }
         self.core.metrics.denied();
         Err(Error::denied())
-    }
-
-    fn audit_request(
-        &mut self,
-        derived: &Derived,
-        caller: &Caller,
-        operation: Operation,
-    ) -> Result<(), Error> {
-        if self.audited {
-            return Ok(());
-        }
-        self.core.audit.follow(derived.epoch, &derived.catalog.audit);
-        if self.core.audit.is_empty() {
-            self.audited = true;
-            return Ok(());
-        }
-        let record = Record::request(self.record_head(Some(caller), operation), &self.request.data);
-        self.core.audit.write(&record)?;
-        self.audited = true;
-        Ok(())
-    }
-
-    fn audit_response(
-        &mut self,
-        derived: &Derived,
-        caller: &Caller,
-        outcome: Result<&Answer, &Error>,
-    ) -> Result<(), Error> {
-        // A request that failed before its record was due (a denial) is recorded now.
-        self.audit_request(derived, caller, operation_of(self.request.verb))?;
-        if self.core.audit.is_empty() {
-            return Ok(());
-        }
-        let head = self.record_head(Some(caller), operation_of(self.request.verb));
-        let record = Record::response(head, &self.request.data, outcome);
-        self.core.audit.write(&record)
-    }
-
-    fn audit_anonymous(&mut self, derived: &Derived, error: &Error) -> Result<(), Error> {
-        self.core.audit.follow(derived.epoch, &derived.catalog.audit);
-        if self.core.audit.is_empty() {
-            return Ok(());
-        }
-        let operation = operation_of(self.request.verb);
-        if !self.audited {
-            let record = Record::request(self.record_head(None, operation), &self.request.data);
-            self.core.audit.write(&record)?;
-            self.audited = true;
-        }
-        let record = Record::response(self.record_head(None, operation), &self.request.data, Err(error));
-        self.core.audit.write(&record)
-    }
-
-    fn record_head<'h>(&'h self, caller: Option<&'h Caller>, operation: Operation) -> crate::audit::Head<'h> {
-        crate::audit::Head {
-            request_id: &self.request_id,
-            now: self.core.seal.now(),
-            caller,
-            token: self.request.token.as_deref().map(String::as_str),
-            operation,
-            path: self.path.as_str(),
-            remote: self.request.remote,
-        }
     }
 }
 

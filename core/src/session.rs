@@ -27,6 +27,14 @@ pub struct Derived {
     keyring: u64,
 }
 
+impl Derived {
+    /// The key with which a device that a node's configuration declares at `path` hashes values: the same on every node
+    /// and after every rotation.
+    pub fn audit_key(&self, path: &str) -> [u8; 32] {
+        self.barrier.audit_hmac(b"declared device", path.as_bytes())
+    }
+}
+
 /// An unsealed node's keys and caches. Dropping it seals the node.
 pub struct Session {
     root: ArcSwap<RootKey>,

@@ -1,14 +1,17 @@
-//! One audit record in the shape Vault's readers know. What is shown in the clear is listed here; everything else that a
-//! client or an engine said is a keyed hash.
+//! One audit record in the shape Vault's readers know. What is shown in the clear is listed here and in the schema;
+//! everything else that a client or an engine said is a keyed hash, or left out where there is no key. Written straight
+//! into its line: every request pays for two.
 
 use std::net::IpAddr;
 
-use hmac::{Hmac, KeyInit, Mac};
-use serde_json::{Map, Value, json};
-use sha2::Sha256;
+use serde::{Serialize, Serializer};
+use serde_json::{Map, Value};
 
 use conclave_engine_api::{Millis, Operation};
 
+use crate::audit::hashed::{Hash, HashedMap, Hasher};
+use crate::audit::schema::Open;
+use crate::catalog::{Category, MountRecord};
 use crate::clocktext::rfc3339;
 use crate::error::Error;
 use crate::routes::Answer;
@@ -31,14 +34,39 @@ pub struct Head<'a> {
     pub path: &'a str,
     /// From where.
     pub remote: Option<IpAddr>,
+    /// The mount that answers.
+    pub mount: Option<&'a MountRecord>,
+    /// Whether it was allowed, and the policies that did, once that is known.
+    pub decided: Option<(bool, &'a [String])>,
+    /// Version that readers take for that of the mount.
+    pub version: &'a str,
 }
 
-/// A record, not yet hashed: each device has its own salt.
+impl<'a> Head<'a> {
+    /// A step that needs no token: no caller, no mount, nothing decided by policies.
+    pub fn step(request_id: &'a str, now: Millis, path: &'a str, remote: Option<IpAddr>) -> Self {
+        Self {
+            request_id,
+            now,
+            caller: None,
+            token: None,
+            operation: Operation::Update,
+            path,
+            remote,
+            mount: None,
+            decided: None,
+            version: "",
+        }
+    }
+}
+
+/// A record, not yet hashed: each device has its own key.
 pub struct Record<'a> {
     head: Head<'a>,
     kind: &'static str,
     request: &'a Map<String, Value>,
     outcome: Option<Result<&'a Answer, &'a Error>>,
+    told: Option<&'a Map<String, Value>>,
 }
 
 impl<'a> Record<'a> {
@@ -49,6 +77,7 @@ impl<'a> Record<'a> {
             kind: "request",
             request: data,
             outcome: None,
+            told: None,
         }
     }
 
@@ -59,142 +88,320 @@ impl<'a> Record<'a> {
         outcome: Result<&'a Answer, &'a Error>,
     ) -> Self {
         Self {
-            head,
             kind: "response",
-            request: data,
             outcome: Some(outcome),
+            ..Self::request(head, data)
         }
     }
 
-    /// One line of JSON, without its end, hashed with `salt`.
-    pub fn encode(&self, salt: &[u8]) -> Vec<u8> {
-        let mut object = Map::new();
-        object.insert("time".to_owned(), json!(rfc3339(self.head.now)));
-        object.insert("type".to_owned(), json!(self.kind));
-        object.insert("auth".to_owned(), self.auth(salt));
-        object.insert("request".to_owned(), self.request_part(salt));
-        match self.outcome {
-            Some(Ok(answer)) => {
-                object.insert("response".to_owned(), response_part(answer, salt));
-            }
+    /// The same with data that core itself made of clear numbers and flags, shown as it is.
+    #[must_use]
+    pub fn telling(self, told: &'a Map<String, Value>) -> Self {
+        Self {
+            told: Some(told),
+            ..self
+        }
+    }
+
+    /// One line of JSON with its end, hashed by `hasher`. Without one, values are left out.
+    pub fn encode(&self, hasher: Option<&Hasher>) -> Vec<u8> {
+        let line = Line {
+            time: rfc3339(self.head.now),
+            kind: self.kind,
+            auth: self.auth(hasher),
+            request: self.request_part(hasher),
+            response: self
+                .outcome
+                .map(|outcome| self.response_part(outcome.ok(), hasher)),
             // Texts name fields and rules, never values.
-            Some(Err(error)) => {
-                object.insert("error".to_owned(), json!(error.to_string()));
-            }
-            None => {}
+            error: self.outcome.and_then(Result::err).map(ToString::to_string),
+        };
+        let mut out = Vec::with_capacity(2048);
+        // Nothing in it can fail to encode; what could would be an empty line, which readers skip.
+        if serde_json::to_writer(&mut out, &line).is_err() {
+            out.clear();
         }
-        serde_json::to_vec(&Value::Object(object)).unwrap_or_default()
+        out.push(b'\n');
+        out
     }
 
-    fn auth(&self, salt: &[u8]) -> Value {
-        let mut auth = Map::new();
-        if let Some(token) = self.head.token {
-            auth.insert("client_token".to_owned(), json!(hash(salt, token)));
+    fn auth(&self, hasher: Option<&Hasher>) -> Auth<'_> {
+        let record = self.head.caller.map(|caller| &caller.record);
+        let hash = |text: &str| hasher.map(|hasher| hasher.hash(text.as_bytes()));
+        Auth {
+            client_token: self.head.token.and_then(hash),
+            accessor: record.and_then(|record| hash(&record.accessor)),
+            display_name: record.map(|record| record.display_name.as_str()),
+            policies: record.map(|record| record.policies.as_slice()),
+            token_policies: record.map(|record| record.policies.as_slice()),
+            policy_results: self.head.decided.map(|(allowed, granted)| Results {
+                allowed,
+                granting_policies: granted.iter().map(|name| Granting::by(name)).collect(),
+            }),
+            token_type: if record.is_some() { "service" } else { "default" },
+            token_issue_time: record.map(|record| rfc3339(record.created)),
+            token_ttl: record
+                .map(|record| record.creation_ttl / 1000)
+                .filter(|ttl| *ttl > 0),
         }
-        if let Some(caller) = self.head.caller {
-            auth.insert("accessor".to_owned(), json!(hash(salt, &caller.record.accessor)));
-            auth.insert("display_name".to_owned(), json!(caller.record.display_name));
-            auth.insert("policies".to_owned(), json!(caller.record.policies));
-            auth.insert("token_policies".to_owned(), json!(caller.record.policies));
-            auth.insert("token_type".to_owned(), json!("service"));
-        }
-        Value::Object(auth)
     }
 
-    fn request_part(&self, salt: &[u8]) -> Value {
-        let mut request = Map::new();
-        request.insert("id".to_owned(), json!(self.head.request_id));
-        request.insert("operation".to_owned(), json!(self.head.operation.name()));
-        request.insert("path".to_owned(), json!(self.head.path));
-        request.insert("namespace".to_owned(), json!({"id": "root"}));
-        if let Some(token) = self.head.token {
-            request.insert("client_token".to_owned(), json!(hash(salt, token)));
+    fn request_part<'s>(&'s self, hasher: Option<&'s Hasher>) -> RequestPart<'s> {
+        let head = &self.head;
+        let hash = |text: &str| hasher.map(|hasher| hasher.hash(text.as_bytes()));
+        let data = hasher.filter(|_| !self.request.is_empty());
+        RequestPart {
+            id: head.request_id,
+            operation: head.operation.name(),
+            mount: head.mount.map(Mount::of),
+            mount_running_version: head.mount.map(|_| head.version),
+            client_token: head.token.and_then(hash),
+            client_token_accessor: head.caller.and_then(|caller| hash(&caller.record.accessor)),
+            namespace: Namespace { id: "root" },
+            path: head.path,
+            data: data.map(|hasher| HashedMap::new(hasher, self.request, self.open())),
+            remote_address: head.remote,
         }
-        if let Some(remote) = self.head.remote {
-            request.insert("remote_address".to_owned(), json!(remote.to_string()));
+    }
+
+    fn response_part<'s>(
+        &'s self,
+        answer: Option<&'s Answer>,
+        hasher: Option<&'s Hasher>,
+    ) -> ResponsePart<'s> {
+        let keyed = answer.zip(hasher);
+        let data = keyed.and_then(|(answer, hasher)| Some((answer.reply.data.as_ref()?, hasher)));
+        let warnings = keyed.map(|(answer, hasher)| {
+            let hash = |text: &String| hasher.hash(text.as_bytes());
+            answer.reply.warnings.iter().map(hash).collect()
+        });
+        ResponsePart {
+            auth: keyed.and_then(|(answer, hasher)| Some(Handed(answer.auth.as_ref()?, hasher))),
+            mount: self.head.mount.map(Mount::of),
+            mount_running_plugin_version: self.head.mount.map(|_| self.head.version),
+            data: match (self.told, data) {
+                (Some(told), _) => Some(Data::Told(told)),
+                (None, Some((data, hasher))) => Some(Data::Hashed(HashedMap::new(hasher, data, self.open()))),
+                (None, None) => None,
+            },
+            warnings: warnings.unwrap_or_default(),
         }
-        if !self.request.is_empty() {
-            request.insert("data".to_owned(), hashed_map(salt, self.request));
+    }
+
+    fn open(&self) -> Open {
+        match self.head.mount {
+            Some(mount) => Open::of(&mount.kind, mount.options.get("version").map(String::as_str)),
+            None => Open::Nothing,
         }
-        Value::Object(request)
     }
 }
 
-fn response_part(answer: &Answer, salt: &[u8]) -> Value {
-    let mut response = Map::new();
-    if let Some(auth) = &answer.auth {
-        response.insert("auth".to_owned(), hashed_map(salt, auth));
-    }
-    if let Some(data) = &answer.reply.data {
-        response.insert("data".to_owned(), hashed_map(salt, data));
-    }
-    Value::Object(response)
+#[derive(Serialize)]
+struct Line<'a> {
+    time: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    auth: Auth<'a>,
+    request: RequestPart<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response: Option<ResponsePart<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
 }
 
-/// Keeps member names and shape, hashes every text, number and boolean.
-fn hashed_map(salt: &[u8], map: &Map<String, Value>) -> Value {
-    Value::Object(
-        map.iter()
-            .map(|(name, value)| (name.clone(), hashed(salt, value)))
-            .collect(),
-    )
+#[derive(Serialize)]
+struct Auth<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_token: Option<Hash>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    accessor: Option<Hash>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    display_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policies: Option<&'a [String]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_policies: Option<&'a [String]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy_results: Option<Results<'a>>,
+    token_type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_issue_time: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_ttl: Option<u64>,
 }
 
-fn hashed(salt: &[u8], value: &Value) -> Value {
-    match value {
-        Value::Null => Value::Null,
-        Value::String(text) => json!(hash(salt, text)),
-        Value::Bool(flag) => json!(hash(salt, &flag.to_string())),
-        Value::Number(number) => json!(hash(salt, &number.to_string())),
-        Value::Array(items) => Value::Array(items.iter().map(|item| hashed(salt, item)).collect()),
-        Value::Object(map) => hashed_map(salt, map),
+#[derive(Serialize)]
+struct Results<'a> {
+    allowed: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    granting_policies: Vec<Granting<'a>>,
+}
+
+#[derive(Serialize)]
+struct Granting<'a> {
+    name: &'a str,
+    namespace_id: &'static str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+}
+
+impl<'a> Granting<'a> {
+    fn by(name: &'a str) -> Self {
+        Self {
+            name,
+            namespace_id: "root",
+            kind: "acl",
+        }
     }
 }
 
-/// Vault's form of a keyed hash.
-fn hash(salt: &[u8], text: &str) -> String {
-    // HMAC takes keys of any length: this cannot fail.
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(salt) else {
-        return "hmac-sha256:".to_owned();
-    };
-    mac.update(text.as_bytes());
-    format!("hmac-sha256:{}", hex::encode(mac.finalize().into_bytes()))
+#[derive(Serialize)]
+struct RequestPart<'a> {
+    id: &'a str,
+    operation: &'a str,
+    #[serde(flatten)]
+    mount: Option<Mount<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mount_running_version: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_token: Option<Hash>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_token_accessor: Option<Hash>,
+    namespace: Namespace,
+    path: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<HashedMap<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remote_address: Option<IpAddr>,
+}
+
+#[derive(Serialize)]
+struct Namespace {
+    id: &'static str,
+}
+
+#[derive(Serialize)]
+struct Mount<'a> {
+    mount_point: String,
+    mount_type: &'a str,
+    mount_accessor: &'a str,
+    mount_class: &'static str,
+}
+
+impl<'a> Mount<'a> {
+    fn of(record: &'a MountRecord) -> Self {
+        let (mount_class, prefix) = match record.category {
+            Category::Secret => ("secret", ""),
+            Category::Auth => ("auth", "auth/"),
+        };
+        Self {
+            mount_point: format!("{prefix}{}", record.path),
+            mount_type: &record.kind,
+            mount_accessor: &record.accessor,
+            mount_class,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ResponsePart<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth: Option<Handed<'a>>,
+    #[serde(flatten)]
+    mount: Option<Mount<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mount_running_plugin_version: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<Data<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<Hash>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Data<'a> {
+    Told(&'a Map<String, Value>),
+    Hashed(HashedMap<'a>),
+}
+
+/// A token handed out: who it is for and how long is shown, what it is is not.
+struct Handed<'a>(&'a Map<String, Value>, &'a Hasher);
+
+impl Serialize for Handed<'_> {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        const TEXTS: [&str; 5] = [
+            "policies",
+            "token_policies",
+            "identity_policies",
+            "token_type",
+            "display_name",
+        ];
+        const NUMBERS: [&str; 4] = ["renewable", "orphan", "num_uses", "lease_duration"];
+        out.collect_map(self.0.iter().map(|(name, value)| {
+            let shown = match value {
+                Value::Bool(_) | Value::Number(_) => NUMBERS.contains(&name.as_str()),
+                _ => TEXTS.contains(&name.as_str()),
+            };
+            (name, Member(value, self.1, shown))
+        }))
+    }
+}
+
+struct Member<'a>(&'a Value, &'a Hasher, bool);
+
+impl Serialize for Member<'_> {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        if self.2 {
+            self.0.serialize(out)
+        } else {
+            self.1.value(self.0).serialize(out)
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use conclave_engine_api::Reply;
+    use serde_json::json;
 
     #[test]
     fn no_value_is_in_the_clear() {
         let data = json!({"password": "hunter2", "pin": 90125, "nested": {"list": ["s3cret", true]}});
         let data = data.as_object().unwrap();
         let answer = Answer {
-            reply: Reply::data(data.clone()),
+            reply: Reply::data(data.clone()).warn("w4rning"),
             auth: Some(data.clone()),
             ..Answer::default()
         };
         let head = Head {
-            request_id: "r",
-            now: 0,
-            caller: None,
             token: Some("s.token"),
-            operation: Operation::Update,
-            path: "secret/data/x",
-            remote: None,
+            ..Head::step("r", 0, "secret/data/x", None)
         };
-        for record in [
-            Record::request(head, data),
-            Record::response(head, data, Ok(&answer)),
-        ] {
-            let line = String::from_utf8(record.encode(b"salt")).unwrap();
-            for secret in ["hunter2", "90125", "s3cret", "true", "s.token"] {
+        let records = || {
+            [
+                Record::request(head, data),
+                Record::response(head, data, Ok(&answer)),
+            ]
+        };
+        let key = Hasher::new(b"salt");
+        for record in records() {
+            let line = String::from_utf8(record.encode(Some(&key))).unwrap();
+            for secret in ["hunter2", "90125", "s3cret", "true", "s.token", "w4rning"] {
                 assert!(!line.contains(secret), "{secret} in {line}");
             }
             assert!(line.contains("secret/data/x") && line.contains("hmac-sha256:"));
         }
-        let one = Record::request(head, data).encode(b"one");
-        assert_ne!(one, Record::request(head, data).encode(b"two"), "salts matter");
+        let one = Record::request(head, data).encode(Some(&Hasher::new(b"one")));
+        let two = Record::request(head, data).encode(Some(&Hasher::new(b"two")));
+        assert_ne!(one, two, "keys matter");
+        for record in records() {
+            let line = String::from_utf8(record.encode(None)).unwrap();
+            assert!(
+                !line.contains("hmac") && !line.contains("password"),
+                "nothing of the values without a key: {line}"
+            );
+            assert!(line.contains("secret/data/x") && line.ends_with("}\n"));
+        }
     }
 }

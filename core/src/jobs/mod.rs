@@ -37,10 +37,28 @@ impl Core {
     }
 }
 
+impl Core {
+    /// Opens and closes audit devices as the rows say, before a request needs them: members' calls are recorded too.
+    fn follow_devices(&self) {
+        let (Ok(session), Ok(replica)) = (self.seal.session(), self.seal.replica()) else {
+            return;
+        };
+        let followed = replica
+            .view()
+            .map_err(Into::into)
+            .and_then(|view| session.view(view))
+            .and_then(|(_, derived)| self.audit.follow(&derived));
+        if let Err(error) = followed {
+            tracing::debug!(%error, "audit devices stay as they are");
+        }
+    }
+}
+
 async fn run(core: Weak<Core>) {
     let mut rewrap_from = Instant::now();
     loop {
         let Some(core) = core.upgrade() else { return };
+        core.follow_devices();
         let pause = one_round(&core, &mut rewrap_from).await;
         drop(core);
         if let Some(pause) = pause {

@@ -140,6 +140,7 @@ impl Core {
         self.forget_shares();
         *self.seal.recipient.lock() = None;
         self.ceremonies.forget();
+        self.audit.forget_keys();
         replica.set_eligible(false);
         tracing::info!(node = replica.node_id(), "sealed");
     }

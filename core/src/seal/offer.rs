@@ -10,12 +10,12 @@ use bytes::{BufMut, Bytes, BytesMut};
 use futures::future::join_all;
 
 use conclave_barrier::{BarrierId, RootKey, SecretBytes, seal_to};
-use conclave_engine_api::{Env, Operation};
+use conclave_engine_api::Env;
 use conclave_raft::state::{registered_node, registered_nodes};
 use conclave_raft::{PeerCall, View};
 use serde_json::Map;
 
-use crate::audit::{Head, Record};
+use crate::audit::{Head, Record, Taken};
 use crate::core::Core;
 use crate::entropy::OsEntropy;
 use crate::error::Error;
@@ -198,7 +198,8 @@ impl Core {
             generation: opened.barrier().keyring().generation(),
             epoch: session.seal_epoch(),
         };
-        self.record_offer(&derived, &format!("sys/unseal/offer/to-node/{}", says.node))?;
+        let path = format!("sys/unseal/offer/to-node/{}", says.node);
+        self.record_offer(&derived, &path).await?;
         let root = SecretBytes::copy_of(session.root().expose());
         let sealed = seal_to(&says.public, &binding.context(), root.expose(), &mut OsEntropy)?;
         tracing::info!(
@@ -262,7 +263,8 @@ impl Core {
             ));
         }
         drop(opened);
-        self.record_offer(&derived, &format!("sys/unseal/offer/from-node/{from}"))?;
+        let path = format!("sys/unseal/offer/from-node/{from}");
+        self.record_offer(&derived, &path).await?;
         self.open(session, By::Offer)
     }
 
@@ -288,22 +290,13 @@ impl Core {
     }
 
     /// Leaves a record of an offer on this node's audit devices. Without one that takes it, no key moves.
-    fn record_offer(&self, derived: &Derived, path: &str) -> Result<(), Error> {
-        self.audit.follow(derived.epoch, &derived.catalog.audit);
-        if self.audit.is_empty() {
-            return Ok(());
-        }
+    async fn record_offer(&self, derived: &Derived, path: &str) -> Result<(), Error> {
+        let devices = self.audit.follow(derived)?;
         let request_id = Env::new(0, &mut OsEntropy).uuid();
-        let head = Head {
-            request_id: &request_id,
-            now: self.seal.now(),
-            caller: None,
-            token: None,
-            operation: Operation::Update,
-            path,
-            remote: None,
-        };
-        self.audit.write(&Record::request(head, &Map::new()))
+        let head = Head::step(&request_id, self.seal.now(), path, None);
+        let mut taken = Taken::default();
+        devices.write(&Record::request(head, &Map::new()), &mut taken)?;
+        devices.settle(taken).await
     }
 
     /// This node as it introduces itself to member `to`.

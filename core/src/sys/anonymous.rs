@@ -3,19 +3,17 @@
 
 use std::sync::Arc;
 
-use conclave_engine_api::Env;
 use conclave_engine_api::Operation::{self, Delete, Read, Update};
 
 use crate::answer;
-use crate::audit::{Head, Record};
 use crate::canon::CanonPath;
 use crate::core::Core;
-use crate::entropy::OsEntropy;
 use crate::error::Error;
 use crate::request::{Request, Verb};
 use crate::response::Response;
 use crate::routes::{Act, Handler, Params, Route, find};
 use crate::sys::{act, generate_root, rotate_root};
+use crate::trail::Trail;
 
 const REKEY: &[Route] = &[
     act("rekey/init", &[Read], rotate_root::status),
@@ -72,21 +70,11 @@ async fn run(
     };
     let (session, replica) = (core.seal.session()?, core.seal.replica()?);
     let derived = session.view(replica.read().await?)?.1;
-    core.audit.follow(derived.epoch, &derived.catalog.audit);
-    let audited = !core.audit.is_empty();
-    let request_id = Env::new(0, &mut OsEntropy).uuid();
-    let head = || Head {
-        request_id: &request_id,
-        now: core.seal.now(),
-        caller: None,
-        token: None,
-        operation,
-        path: path.as_str(),
-        remote: request.remote,
-    };
-    let write = |record: Record<'_>| core.audit.write(&record);
-    if audited {
-        write(Record::request(head(), &request.data))?;
+    let mut trail = Trail::new(core, request, path, operation);
+    trail.follow(&derived)?;
+    trail.begin(operation)?;
+    if operation.is_write() {
+        trail.changed();
     }
     let answered = handler(Act {
         core: core.clone(),
@@ -96,8 +84,7 @@ async fn run(
         upload: None,
     })
     .await;
-    if audited {
-        write(Record::response(head(), &request.data, answered.as_ref()))?;
-    }
-    Ok(answer::encode(request_id, None, answered?))
+    let request_id = trail.request_id.clone();
+    let answer = trail.end(answered, |answer| answer).await?;
+    Ok(answer::encode(request_id, None, answer))
 }

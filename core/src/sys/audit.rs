@@ -4,34 +4,58 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use crate::audit::FileOptions;
 use crate::catalog::{AuditRecord, encode_record};
 use crate::error::Error;
 use crate::routes::{Answer, Call};
 
-/// Options a file device knows.
-const FILE_OPTIONS: [&str; 3] = ["file_path", "path", "mode"];
 /// Bytes of a device's salt.
 const SALT_BYTES: usize = 32;
 
-/// `audit list`.
+/// `audit list`: the cluster's devices, and those that the configuration of this node declares.
 pub fn list(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
-    let devices = call
-        .work
-        .catalog
-        .audit
-        .iter()
-        .map(|(path, device)| (path.clone(), describe(device)));
-    Ok(Answer::at_top_level(devices.collect::<Map<_, _>>()))
+    let devices = call.work.catalog.audit.values();
+    let shared = devices.map(|device| {
+        let description = &device.description;
+        let shown = describe(&device.path, &device.kind, description, &device.options, false);
+        (device.path.clone(), shown)
+    });
+    let mut devices = shared.collect::<Map<_, _>>();
+    for device in call.core.audit.declared() {
+        let shown = describe(&device.path, "file", &device.description, &device.options, true);
+        devices.insert(device.path.clone(), shown);
+    }
+    Ok(Answer::at_top_level(devices))
 }
 
-fn describe(device: &AuditRecord) -> Value {
+fn describe(
+    path: &str,
+    kind: &str,
+    description: &str,
+    options: &BTreeMap<String, String>,
+    local: bool,
+) -> Value {
     json!({
-        "type": device.kind,
-        "description": device.description,
-        "options": device.options,
-        "local": false,
-        "path": device.path,
+        "type": kind,
+        "description": description,
+        "options": options,
+        "local": local,
+        "path": path,
     })
+}
+
+/// `sys/audit-hash/:path`: the keyed hash of a text as a device writes it, to look for it in its records.
+pub fn hash(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
+    let path = format!("{}/", call.params.get("path"));
+    let input = call.fields().required("input")?;
+    let hash =
+        call.core.audit.current().hash(&path, &input).ok_or_else(|| {
+            Error::invalid(format!("unknown audit backend {:?}", path.trim_end_matches('/')))
+        })?;
+    Ok(Answer::at_top_level(Map::from_iter([(
+        "hash".to_owned(),
+        json!(hash),
+    )])))
 }
 
 /// `audit enable`. The file is opened here first, so that a wrong path is the caller's error and not everybody's.
@@ -43,20 +67,8 @@ pub fn enable(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
         return Err(Error::Unsupported(format!("audit devices of type {kind:?}")));
     }
     let options: BTreeMap<String, String> = fields.string_map("options")?.unwrap_or_default();
-    for name in options.keys() {
-        if !FILE_OPTIONS.contains(&name.as_str()) {
-            return Err(Error::invalid(format!(
-                "audit option {name:?} is not supported by file devices"
-            )));
-        }
-    }
-    if options
-        .get("mode")
-        .is_some_and(|mode| !matches!(mode.as_str(), "0600" | "600"))
-    {
-        return Err(Error::invalid("audit files are made with mode 0600 and no other"));
-    }
-    if call.work.catalog.audit.contains_key(&path) {
+    FileOptions::read(&options)?;
+    if call.work.catalog.audit.contains_key(&path) || call.core.audit.is_declared(&path) {
         return Err(Error::invalid(format!("path already in use: {path}")));
     }
     let record = AuditRecord {
@@ -74,11 +86,16 @@ pub fn enable(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     Ok(Answer::empty())
 }
 
-/// `audit disable`.
+/// `audit disable`. What is not there is as disabled as was asked for.
 pub fn disable(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     let path = format!("{}/", call.params.get("path"));
+    if call.core.audit.is_declared(&path) {
+        return Err(Error::invalid(
+            "cannot disable configuration-managed audit device",
+        ));
+    }
     if !call.work.catalog.audit.contains_key(&path) {
-        return Err(Error::invalid(format!("no matching audit device at {path}")));
+        return Ok(Answer::empty());
     }
     call.work.config.delete(&row_of(&path))?;
     Ok(Answer::empty())

@@ -101,6 +101,7 @@ pub const ROUTES: &[Route] = &[
     sudo(rows("audit", &[Read], audit::list)),
     sudo(rows("audit/*path", &[Update], audit::enable)),
     sudo(rows("audit/*path", &[Delete], audit::disable)),
+    rows("audit-hash/*path", &[Update], audit::hash),
     rows("leases/lookup", &[Update], leases::lookup),
     rows("leases/renew", &[Update], leases::renew),
     rows("leases/renew/*lease_id", &[Update], leases::renew),

@@ -17,6 +17,7 @@ use crate::request::{Request, Verb};
 use crate::response::{Body, Health, Response};
 use crate::seal::{Threshold, rows};
 use crate::sys::{admit, anonymous, join, raft, ui};
+use crate::trail::Step;
 
 /// Answers a request that needs no token; `None` for all others.
 pub async fn without_token(
@@ -28,6 +29,9 @@ pub async fn without_token(
         return Some(answered);
     }
     let beneath = path.as_str().strip_prefix("sys/")?;
+    if request.verb == Verb::Write && STEPS.contains(&beneath) {
+        return Some(recorded(core, request, path, beneath).await);
+    }
     let body = match (beneath, request.verb) {
         ("health", Verb::Read) => health(core),
         ("seal-status", Verb::Read) => seal_status(core).map(Body::Plain),
@@ -35,13 +39,7 @@ pub async fn without_token(
         ("init", Verb::Read) => core
             .is_initialized()
             .map(|yes| Body::Plain(object(json!({"initialized": yes})))),
-        ("init", Verb::Write) => init(core, &request.data).await.map(Body::Plain),
-        ("unseal", Verb::Write) => unseal(core, &request.data).await.map(Body::Plain),
-        ("storage/raft/join", Verb::Write) => join::join(core, &request.data).await.map(Body::Plain),
         ("storage/raft/bootstrap/challenge", Verb::Write) => return Some(admit::challenge(core).await),
-        ("storage/raft/bootstrap/admit", Verb::Write) => {
-            return Some(admit::admit(core, &request.data).await);
-        }
         // A sealed node is as sealed as was asked for, and cannot tell who asks.
         ("seal", Verb::Write) if core.is_initialized().unwrap_or(false) && core.seal.is_sealed() => {
             Ok(Body::Empty)
@@ -49,9 +47,10 @@ pub async fn without_token(
         ("internal/ui/mounts", Verb::Read) if request.token.is_none() => {
             ui::mounts_for_anybody(core).await.map(Body::Envelope)
         }
-        ("health" | "seal-status" | "leader" | "init" | "unseal", Verb::Read | Verb::Write | Verb::Delete) => {
-            Err(Error::UnsupportedOperation)
-        }
+        (
+            "health" | "seal-status" | "leader" | "init" | "unseal",
+            Verb::Read | Verb::Write | Verb::Delete,
+        ) => Err(Error::UnsupportedOperation),
         _ => return None,
     };
     let request_id = Env::new(0, &mut OsEntropy).uuid();
@@ -60,6 +59,37 @@ pub async fn without_token(
         revision: None,
         body,
     }))
+}
+
+/// What changes who belongs to the cluster or who holds its keys: each is on record.
+const STEPS: [&str; 4] = [
+    "init",
+    "unseal",
+    "storage/raft/join",
+    "storage/raft/bootstrap/admit",
+];
+
+async fn recorded(
+    core: &Arc<Core>,
+    request: &Request,
+    path: &CanonPath,
+    beneath: &str,
+) -> Result<Response, Error> {
+    let step = Step::begin(core, path.as_str(), request.remote)?;
+    let plain = |body: Map<String, Value>| Response {
+        request_id: Env::new(0, &mut OsEntropy).uuid(),
+        revision: None,
+        body: Body::Plain(body),
+    };
+    let outcome = match beneath {
+        "init" => init(core, &request.data).await.map(plain),
+        "unseal" => unseal(core, &request.data).await.map(plain),
+        "storage/raft/join" => join::join(core, &request.data).await.map(plain),
+        _ => admit::admit(core, &request.data).await,
+    };
+    let (given, _) = core.share_progress();
+    let told = object(json!({"sealed": core.seal.is_sealed(), "progress": given}));
+    step.end(outcome, &told).await
 }
 
 pub(crate) fn object(value: Value) -> Map<String, Value> {

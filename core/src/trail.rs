@@ -1,0 +1,207 @@
+//! The audit trail of one request: its two records, on the devices of the view it first saw. The request's record is taken
+//! before anything runs; the response's, and both as durably as the devices are told to, before the answer leaves.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use conclave_engine_api::{Env, Operation};
+
+use crate::audit::{DeviceSet, Head, Record, Taken};
+use crate::canon::CanonPath;
+use crate::catalog::MountRecord;
+use crate::core::Core;
+use crate::entropy::OsEntropy;
+use crate::error::Error;
+use crate::request::Request;
+use crate::routes::Answer;
+use crate::session::Derived;
+use crate::tokens::Caller;
+
+/// The trail of one request with a token.
+pub struct Trail<'q> {
+    /// Joins both records, and names the request in its answer.
+    pub request_id: String,
+    core: &'q Arc<Core>,
+    request: &'q Request,
+    path: &'q CanonPath,
+    devices: Option<Arc<DeviceSet>>,
+    taken: Taken,
+    begun: bool,
+    changed: bool,
+    operation: Operation,
+    caller: Option<Arc<Caller>>,
+    mount: Option<Arc<MountRecord>>,
+    decided: Option<(bool, Vec<String>)>,
+}
+
+impl<'q> Trail<'q> {
+    /// Nothing is recorded yet.
+    pub fn new(core: &'q Arc<Core>, request: &'q Request, path: &'q CanonPath, operation: Operation) -> Self {
+        Self {
+            request_id: Env::new(0, &mut OsEntropy).uuid(),
+            core,
+            request,
+            path,
+            devices: None,
+            taken: Taken::default(),
+            begun: false,
+            changed: false,
+            operation,
+            caller: None,
+            mount: None,
+            decided: None,
+        }
+    }
+
+    /// The devices are those of this view, unless an earlier try saw another: both records go to the same ones.
+    pub fn follow(&mut self, derived: &Derived) -> Result<(), Error> {
+        if self.devices.is_none() {
+            self.devices = Some(self.core.audit.follow(derived)?);
+        }
+        Ok(())
+    }
+
+    /// Who asks.
+    pub fn by(&mut self, caller: &Arc<Caller>) {
+        self.caller = Some(caller.clone());
+    }
+
+    /// Which mount answers.
+    pub fn at(&mut self, mount: &Arc<MountRecord>) {
+        self.mount = Some(mount.clone());
+    }
+
+    /// Whether policies allow it, and which.
+    pub fn decided(&mut self, allowed: bool, granted_by: &[&str]) {
+        if !self.devices.as_ref().is_none_or(|devices| devices.is_empty()) {
+            let granted = granted_by.iter().map(|name| (*name).to_owned()).collect();
+            self.decided = Some((allowed, granted));
+        }
+    }
+
+    /// Records the request as `operation`, once. If no device takes it, nothing may run.
+    pub fn begin(&mut self, operation: Operation) -> Result<(), Error> {
+        if self.begun {
+            return Ok(());
+        }
+        self.operation = operation;
+        self.record(None)?;
+        self.begun = true;
+        Ok(())
+    }
+
+    /// Something was done that cannot be taken back.
+    pub fn changed(&mut self) {
+        self.changed = true;
+    }
+
+    /// Records the outcome and hands it back once it may leave.
+    pub async fn end<T>(
+        mut self,
+        outcome: Result<T, Error>,
+        answer: impl Fn(&T) -> &Answer,
+    ) -> Result<T, Error> {
+        // Sealed answers are no requests: there is no key to record them with.
+        if matches!(
+            outcome,
+            Err(Error::AuditRefused | Error::Sealed | Error::NotInitialized)
+        ) {
+            return outcome;
+        }
+        let ended = self.end_records(outcome.as_ref().map(answer)).await;
+        match (ended, &outcome) {
+            (Ok(()), _) | (Err(_), Err(Error::OutcomeUnknown)) => outcome,
+            (Err(_), _) if self.changed => Err(Error::CommittedUnaudited),
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    async fn end_records(&mut self, outcome: Result<&Answer, &Error>) -> Result<(), Error> {
+        // A request that failed before its record was due (a denial) is recorded now.
+        self.begin(self.operation)?;
+        self.record(Some(outcome))?;
+        let taken = std::mem::take(&mut self.taken);
+        match &self.devices {
+            Some(devices) => devices.settle(taken).await,
+            None => Ok(()),
+        }
+    }
+
+    fn record(&mut self, outcome: Option<Result<&Answer, &Error>>) -> Result<(), Error> {
+        let devices = self.devices.get_or_insert_with(|| self.core.audit.current());
+        if devices.is_empty() {
+            return Ok(());
+        }
+        let head = Head {
+            caller: self.caller.as_deref(),
+            token: self.request.token.as_deref().map(String::as_str),
+            operation: self.operation,
+            mount: self.mount.as_deref(),
+            decided: self
+                .decided
+                .as_ref()
+                .map(|(allowed, granted)| (*allowed, granted.as_slice())),
+            version: &self.core.settings.vault_version,
+            ..Head::step(
+                &self.request_id,
+                self.core.seal.now(),
+                self.path.as_str(),
+                self.request.remote,
+            )
+        };
+        let record = match outcome {
+            None => Record::request(head, &self.request.data),
+            Some(outcome) => Record::response(head, &self.request.data, outcome),
+        };
+        devices.write(&record, &mut self.taken)
+    }
+}
+
+/// A step that needs no token: founding, joining, giving a share. Recorded without values, for there may be no key yet.
+pub struct Step<'q> {
+    core: &'q Core,
+    path: &'q str,
+    remote: Option<std::net::IpAddr>,
+    request_id: String,
+    devices: Arc<DeviceSet>,
+    taken: Taken,
+}
+
+impl<'q> Step<'q> {
+    /// Records that it was asked for. If no device takes it, nothing may run.
+    pub fn begin(core: &'q Core, path: &'q str, remote: Option<std::net::IpAddr>) -> Result<Self, Error> {
+        let mut step = Self {
+            core,
+            path,
+            remote,
+            request_id: Env::new(0, &mut OsEntropy).uuid(),
+            devices: core.audit.current(),
+            taken: Taken::default(),
+        };
+        if !step.devices.is_empty() {
+            let head = Head::step(&step.request_id, core.seal.now(), path, remote);
+            step.devices
+                .write(&Record::request(head, &Map::new()), &mut step.taken)?;
+        }
+        Ok(step)
+    }
+
+    /// Records what came of it and how far things are, in `told`'s clear numbers and flags.
+    pub async fn end<T>(mut self, outcome: Result<T, Error>, told: &Map<String, Value>) -> Result<T, Error> {
+        if self.devices.is_empty() {
+            return outcome;
+        }
+        let nothing = (Map::new(), Answer::default());
+        let head = Head::step(&self.request_id, self.core.seal.now(), self.path, self.remote);
+        let record = Record::response(head, &nothing.0, outcome.as_ref().map(|_| &nothing.1)).telling(told);
+        let ended = match self.devices.write(&record, &mut self.taken) {
+            Ok(()) => self.devices.settle(std::mem::take(&mut self.taken)).await,
+            Err(error) => Err(error),
+        };
+        match (ended, &outcome) {
+            (Ok(()), _) | (Err(_), Err(_)) => outcome,
+            (Err(_), Ok(_)) => Err(Error::CommittedUnaudited),
+        }
+    }
+}
