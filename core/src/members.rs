@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use conclave_raft::{Change, PeerCall, Replica};
+use conclave_raft::{Change, Op, PeerCall, Replica};
 
 use crate::core::Core;
 use crate::error::Error;
@@ -43,7 +43,32 @@ impl Core {
             Change::Promote { node } | Change::Remove { node } => self.keep_demoted(node, false).await?,
             Change::AddLearner { .. } | Change::Transfer { .. } => {}
         }
-        self.change_members(change).await
+        let removed = match change {
+            Change::Remove { node } => Some(node),
+            _ => None,
+        };
+        self.change_members(change).await?;
+        match removed {
+            Some(node) => self.refuse_for_ever(node).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Takes a removed node out of the register: its key is refused from now on, whoever holds its disk.
+    async fn refuse_for_ever(&self, node: u64) -> Result<(), Error> {
+        let replica = self.seal.replica()?;
+        for _ in 0..TRIES {
+            let forget = vec![Op::ForgetNode { node }];
+            match commit(replica.as_ref(), Proposal::new(Vec::new(), forget)).await {
+                Ok(_) => return Ok(()),
+                Err(CommitError::Retry) => {}
+                // Twice is as good as once.
+                Err(CommitError::Failed(Error::OutcomeUnknown)) => {}
+                Err(CommitError::Refused) => return Err(Error::internal("a removal was refused")),
+                Err(CommitError::Failed(error)) => return Err(error),
+            }
+        }
+        Err(Error::Contention)
     }
 
     async fn keep_demoted(&self, node: u64, demoted: bool) -> Result<(), Error> {

@@ -9,10 +9,15 @@
     missing_docs
 )]
 
+mod approval;
 mod canary;
 mod cas;
 mod clients;
+mod dark;
+mod disk;
+mod expiry;
 mod forms;
+mod growth;
 mod harness;
 mod kill;
 mod members;
@@ -24,3 +29,4 @@ mod sdk;
 mod seal;
 mod snapshot;
 mod state;
+mod unseal;

@@ -163,6 +163,19 @@ impl Cluster {
         }
     }
 
+    /// Waits until these nodes hold no keys.
+    pub async fn all_sealed(&self, nodes: &[usize]) {
+        eventually("all are sealed", SOON, async || {
+            for node in nodes.iter().map(|at| &self.nodes[*at]) {
+                if !node.is_sealed().await {
+                    return Err(&node.name);
+                }
+            }
+            Ok(())
+        })
+        .await;
+    }
+
     /// Waits until these nodes are unsealed.
     pub async fn all_unsealed(&self, nodes: &[usize]) {
         eventually("all are unsealed", SOON, async || {

@@ -32,6 +32,7 @@ pub struct Node {
     probes: Api,
     process: Option<Child>,
     disk: Option<Disk>,
+    variables: Vec<(&'static str, String)>,
 }
 
 impl Node {
@@ -104,6 +105,7 @@ impl Node {
             folder,
             process: None,
             disk: None,
+            variables: Vec::new(),
         }
     }
 
@@ -122,6 +124,34 @@ impl Node {
         let path = self.folder.join("conclave.hcl");
         let config = fs::read_to_string(&path).expect("a configuration file");
         fs::write(path, format!("{config}\n{lines}\n")).expect("a configuration file");
+    }
+
+    /// Shifts its wall clock by this many days, from its next start on.
+    pub fn shift_clock(&mut self, days: u32) {
+        let library = Path::new("/usr/lib")
+            .join(format!("{}-linux-gnu", std::env::consts::ARCH))
+            .join("faketime/libfaketime.so.1");
+        assert!(
+            library.is_file(),
+            "{} is missing: install the package libfaketime",
+            library.display()
+        );
+        self.variables = vec![
+            ("LD_PRELOAD", library.display().to_string()),
+            ("FAKETIME", format!("+{days}d")),
+            // What measures spans goes on as it is, as on a machine that was off.
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+        ];
+    }
+
+    /// Adds a line to the storage section of its configuration, for its next start.
+    pub fn configure_storage(&self, line: &str) {
+        let path = self.folder.join("conclave.hcl");
+        let config = fs::read_to_string(&path).expect("a configuration file");
+        let section = "storage \"raft\" {";
+        assert!(config.contains(section), "{config}");
+        let config = config.replace(section, &format!("{section}\n{line}"));
+        fs::write(path, config).expect("a configuration file");
     }
 
     /// Starts the process and waits until it answers. It dies with this test, however the test ends.
@@ -152,6 +182,7 @@ impl Node {
             .arg("server")
             .arg(config)
             .envs(self.disk.iter().flat_map(Disk::environment))
+            .envs(self.variables.iter().map(|(name, value)| (*name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log file"))
             .stderr(log)
