@@ -1,6 +1,9 @@
-//! What a supervisor asks: can this node serve right now? And the numbers that are read rather than counted.
+//! What a supervisor asks: can this node serve right now? The numbers that are read rather than counted. And what a node
+//! does when it is told to read its files again.
 
+use crate::audit::Declared;
 use crate::core::Core;
+use crate::error::Error;
 
 impl Core {
     /// Whether requests can be served here; otherwise why not, as one line.
@@ -31,5 +34,18 @@ impl Core {
         }
         self.metrics
             .observe(self.seal.is_sealed(), given, status.ok().as_ref());
+    }
+
+    /// Opens every audit file again under its name, for whoever moved it away.
+    pub fn reopen_audit_files(&self) {
+        self.audit.reopen();
+    }
+
+    /// Takes over the audit devices that the configuration of this node declares now.
+    ///
+    /// # Errors
+    /// An option that is refused: then everything stays.
+    pub fn declare_audit_devices(&self, declared: &[Declared]) -> Result<(), Error> {
+        self.audit.declare(declared)
     }
 }

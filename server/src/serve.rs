@@ -49,17 +49,24 @@ pub async fn run(options: ServeOptions) -> Result<(), Error> {
     }
     hardening::harden()?;
     let server = Server::start(config.into_settings()?).await?;
-    // As in Vault, the files' level counts from then on.
-    let parent = options.parent;
-    let reload = move || match config::load(&options.config)
-        .and_then(|(config, _)| logs::level(config.log_level()))
-    {
-        Ok(wanted) => {
-            if let Err(error) = level.set(wanted) {
-                tracing::warn!(%error, "the level of the log stays as it was");
+    let (parent, core) = (options.parent, server.node.core.clone());
+    // As in Vault, the files' level counts from then on, and audit files are opened again under their names.
+    let reload = move || {
+        let read = config::load(&options.config).and_then(|(config, _)| {
+            core.declare_audit_devices(config.audit_devices())?;
+            logs::level(config.log_level())
+        });
+        core.reopen_audit_files();
+        match read {
+            Ok(wanted) => {
+                if let Err(error) = level.set(wanted) {
+                    tracing::warn!(%error, "the level of the log stays as it was");
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the configuration is not usable; what was read at start stays");
             }
         }
-        Err(error) => tracing::warn!(%error, "the configuration is not usable; what was read at start stays"),
     };
     let server = server.on_hang_up(reload);
     match parent {

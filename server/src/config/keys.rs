@@ -30,6 +30,7 @@ const AGENT: &str = "this is a server";
 /// Keys at the top level. Blocks are among them.
 pub const TOP: &[(&str, Fate)] = &[
     ("api_addr", Honoured),
+    ("audit", Honoured),
     ("audit_directories", Honoured),
     ("backend", Honoured),
     ("cluster_addr", Honoured),
@@ -61,10 +62,6 @@ pub const TOP: &[(&str, Fate)] = &[
         Refused("a prefix chosen over the API turns an audit file into a script"),
     ),
     ("allow_unauthenticated_workflows", Ignored(NOT_YET)),
-    (
-        "audit",
-        Refused("make audit devices with `audit enable`; their files must lie in audit_directories"),
-    ),
     ("cache_size", Ignored(NO_CACHE)),
     (
         "cluster_cipher_suites",
@@ -243,6 +240,13 @@ pub const LISTENER: &[(&str, Fate)] = &[
         "tls_prefer_server_cipher_suites",
         Ignored("the server's order always counts"),
     ),
+];
+
+/// Keys of `audit "file" "name"`.
+pub const AUDIT: &[(&str, Fate)] = &[
+    ("description", Honoured),
+    ("options", Honoured),
+    ("local", Ignored("a declared device is this node's alone")),
 ];
 
 /// Keys of `telemetry` inside a listener.

@@ -1,6 +1,7 @@
 //! Configuration of one node: HCL or JSON files with OpenBao's stanzas. Node settings only: what belongs to the cluster is
 //! replicated state and is not read here.
 
+mod audit;
 pub mod duration;
 mod keys;
 mod listener;
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use conclave_core::PeerUnseal;
+use conclave_core::audit::Declared;
 use conclave_hcl::Body;
 
 use crate::error::Error;
@@ -36,6 +38,7 @@ pub struct Config {
     zone: Option<String>,
     operations_address: Option<String>,
     audit_directories: Vec<PathBuf>,
+    audit_devices: Vec<Declared>,
     default_lease_ttl: Option<Duration>,
     max_lease_ttl: Option<Duration>,
     max_request_duration: Option<Duration>,
@@ -146,6 +149,13 @@ impl Config {
         let directories = source.texts(body, "audit_directories")?;
         self.audit_directories
             .extend(directories.into_iter().map(PathBuf::from));
+        for device in audit::read(body, source)? {
+            if self.audit_devices.iter().any(|known| known.path == device.path) {
+                let message = format!("audit device {:?} is declared twice", device.path);
+                return Err(source.at(body.pos, message));
+            }
+            self.audit_devices.push(device);
+        }
         if let Some(text) = source.text(body, "peer_unseal")? {
             let setting = PeerUnseal::parse(&text).ok_or_else(|| {
                 let message =
@@ -244,10 +254,20 @@ impl Config {
         if matches!(storage, Storage::Raft { .. }) && self.cluster_addr.is_none() {
             return wrong("cluster_addr is required: https://HOST:PORT where other nodes reach this one");
         }
+        if !self.audit_devices.is_empty() && self.audit_directories.is_empty() {
+            return wrong(
+                "audit devices need audit_directories: the directories in which their files may lie",
+            );
+        }
         if self.default_lease_ttl > self.max_lease_ttl && self.max_lease_ttl.is_some() {
             return wrong("default_lease_ttl is above max_lease_ttl");
         }
         Ok(())
+    }
+
+    /// Audit devices that the files declare.
+    pub fn audit_devices(&self) -> &[Declared] {
+        &self.audit_devices
     }
 
     /// Level of the log.

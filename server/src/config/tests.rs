@@ -105,6 +105,25 @@ fn mistakes_are_named_with_their_place() {
             "enable_unauthenticated_access = [\"everything\"]",
             "\"everything\" is not known",
         ),
+        (
+            "audit \"syslog\" \"a\" {}",
+            "audit \"syslog\" is not supported: this build has audit \"file\"",
+        ),
+        ("audit \"file\" \"a\" { mode = \"0600\" }", "unknown key \"mode\""),
+        ("audit \"file\" \"a\" { options { } }", "file_path is required"),
+        (
+            "audit \"file\" \"a\" { options { file_path = \"/a\" prefix = \"#!\" } }",
+            "audit option prefix is refused",
+        ),
+        ("audit \"file\" \"a b\" { }", "the name of an audit device"),
+        (
+            "audit \"file\" \"a\" { options { file_path = \"/a\" } }\naudit \"file\" \"a/\" { options { file_path = \"/b\" } }",
+            "declared twice",
+        ),
+        (
+            "listener \"tcp\" {}\nstorage \"inmem\" {}\naudit \"file\" \"a\" { options { file_path = \"/a\" } }",
+            "need audit_directories",
+        ),
         ("api_addr = \"https://x\"", "no listener"),
         ("listener \"tcp\" {}", "no storage"),
         (
@@ -270,4 +289,30 @@ fn validation_reads_certificates() {
     std::fs::write(&config, text).unwrap();
     let error = validate(&[config.to_string_lossy().into_owned()]).unwrap_err();
     assert!(matches!(error, Error::Tls(_)), "{error}");
+}
+
+#[test]
+fn audit_devices_are_declared_as_in_openbao() {
+    let hcl = "audit_directories = [\"/var/log/c\"]\naudit \"file\" \"main\" {\n description = \"d\"\n options { \
+               file_path = \"/var/log/c/a.log\" sync = true mode = \"0600\" }\n}";
+    let json = r#"{"audit_directories": ["/var/log/c"], "audit": {"file": {"main": {"description": "d",
+        "options": {"file_path": "/var/log/c/a.log", "sync": "true", "mode": "0600"}}}}}"#;
+    for text in [hcl, json] {
+        let rest = if text == hcl {
+            format!("{GOOD}\n{text}")
+        } else {
+            let listener = r#""listener": {"tcp": {"tls_disable": true}}, "storage": {"inmem": {}}, "#;
+            text.replacen('{', &format!("{{{listener}"), 1)
+        };
+        let (config, _) = read_text(&rest).unwrap();
+        let [device] = config.audit_devices() else {
+            panic!("{:?}", config.audit_devices())
+        };
+        assert_eq!(
+            (device.path.as_str(), device.description.as_str()),
+            ("main/", "d")
+        );
+        assert_eq!(device.options["file_path"], "/var/log/c/a.log");
+        assert_eq!(device.options["sync"], "true");
+    }
 }

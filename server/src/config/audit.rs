@@ -1,0 +1,59 @@
+//! `audit "file" "name"`: devices that this node keeps by itself, so that they are there while it is sealed.
+
+use std::collections::BTreeMap;
+
+use conclave_core::audit::{Declared, FileOptions};
+use conclave_hcl::{Body, Item, Section};
+
+use super::keys;
+use super::source::Source;
+use crate::error::Error;
+
+/// Longest name of a device in bytes.
+const MAX_NAME: usize = 128;
+
+/// Reads all stanzas of a file.
+pub(super) fn read(body: &Body, source: &mut Source<'_>) -> Result<Vec<Declared>, Error> {
+    let sections = body.sections("audit", 2).map_err(|error| source.wrong(error))?;
+    sections.iter().map(|section| device(section, source)).collect()
+}
+
+fn device(section: &Section<'_>, source: &mut Source<'_>) -> Result<Declared, Error> {
+    let label = |at: usize| section.labels.get(at).map_or("", |label| label.name.as_str());
+    let (kind, name) = (label(0), label(1).trim_matches('/'));
+    if kind != "file" {
+        let message = format!("audit {kind:?} is not supported: this build has audit \"file\"");
+        return Err(source.at(section.pos, message));
+    }
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
+    if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(plain) {
+        let message = "the name of an audit device is made of letters, digits, -, _, . and /";
+        return Err(source.at(section.pos, message));
+    }
+    source.check_keys(section.body, keys::AUDIT)?;
+    let declared = Declared {
+        path: format!("{name}/"),
+        description: source.text(section.body, "description")?.unwrap_or_default(),
+        options: options(section.body, source)?,
+    };
+    match FileOptions::read(&declared.options) {
+        Ok(_) => Ok(declared),
+        Err(error) => Err(source.at(section.pos, format!("audit \"file\" {name:?}: {error}"))),
+    }
+}
+
+fn options(body: &Body, source: &Source<'_>) -> Result<BTreeMap<String, String>, Error> {
+    let Some(options) = body.object("options").map_err(|error| source.wrong(error))? else {
+        return Ok(BTreeMap::new());
+    };
+    let mut read = BTreeMap::new();
+    for name in options.items.iter().map(Item::key) {
+        let text = match source.flag(options, &name.name) {
+            // As OpenBao writes them: booleans and numbers are texts.
+            Ok(Some(flag)) if name.name != "mode" => flag.to_string(),
+            _ => source.text(options, &name.name)?.unwrap_or_default(),
+        };
+        read.insert(name.name.clone(), text);
+    }
+    Ok(read)
+}
