@@ -1,7 +1,7 @@
 # Everything a person types. The work is in deploy/ (clusters), .ci/ (tests) and Cargo; this only names it.
 
 .DEFAULT_GOAL := help
-.PHONY: help up down env clean-dev test fmt lint bench check-state check-growth chaos-mutants fresh-check install
+.PHONY: help up down env clean-dev test fmt lint bench check-state check-growth chaos-mutants fresh-check dist install
 
 # A compiler cache is used when there is one. The same words for every target: another value would build RocksDB again.
 ifneq ($(shell command -v ccache 2>/dev/null),)
@@ -33,6 +33,7 @@ help:
 	@echo "make bench      measure against bao"
 	@echo "make check-state    clients under kills, checked (MINUTES=10, SEED= repeats a run)"
 	@echo "make chaos-mutants  proves that the checks find the bugs they are for"
+	@echo "make fresh-check    make up and make test on a fresh Debian, hours (COMMAND=smoke: some steps of it)"
 	@echo "make dist       a Debian package in dist/"
 	@echo "make install    binary and systemd unit below PREFIX (/usr/local)"
 
@@ -70,7 +71,10 @@ check-state:
 chaos-mutants:
 	chaos-tests/mutants.sh $(MUTANTS)
 
-check-growth fresh-check:
+fresh-check:
+	@deploy/fresh-check.sh $(COMMAND)
+
+check-growth:
 	@echo "error: \`make $@\` does not exist yet" >&2
 	@exit 1
 
