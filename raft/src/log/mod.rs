@@ -10,7 +10,8 @@ mod mark;
 pub mod memory;
 #[cfg(feature = "rocksdb")]
 pub mod rocks;
-pub mod store;
+pub mod sizes;
+mod store;
 pub mod types;
 
 use bytes::Bytes;

@@ -149,6 +149,11 @@ impl LogBackend for RocksLog {
         batch.delete_range(key(0), key(through.saturating_add(1)));
         batch.put(PURGED, purged);
         self.put(batch)?;
+        // Files that hold nothing else go at once; the mark must be durable before, or entries would seem to be missing.
+        self.db.flush_wal(true).map_err(storage)?;
+        self.db
+            .delete_file_in_range(key(0), key(through))
+            .map_err(storage)?;
         let mut marked = self.marked.lock();
         marked.end = marked.end.max(through + 1);
         Ok(())
@@ -212,6 +217,9 @@ fn options() -> Options {
     options.set_manual_wal_flush(true);
     options.set_compression_type(DBCompressionType::None);
     options.set_write_buffer_size(WRITE_BUFFER);
+    // Small files, and few that overlap: what is purged goes as whole files.
+    options.set_target_file_size_base(WRITE_BUFFER as u64);
+    options.set_level_zero_file_num_compaction_trigger(2);
     options.set_max_background_jobs(2);
     options.set_keep_log_file_num(4);
     options

@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::log::cache::{Cache, weight};
 use crate::log::flusher::Flusher;
 use crate::log::format;
+use crate::log::sizes::Sizes;
 use crate::log::types::{LogEntry, LogId, TypeConfig, Vote};
 use crate::log::{LogBackend, Slot};
 use crate::node::offload::Offload;
@@ -43,6 +44,7 @@ struct Shared {
 
 struct State {
     cache: Cache,
+    sizes: Sizes,
     vote: Option<Vote>,
     committed: Option<LogId>,
     purged: Option<LogId>,
@@ -65,6 +67,7 @@ impl LogStore {
         let purged = loaded.purged.as_ref().map(format::decode_log_id).transpose()?;
         let mut state = State {
             cache: Cache::default(),
+            sizes: Sizes::default(),
             vote: loaded.vote.as_ref().map(format::decode_vote).transpose()?,
             committed: loaded.committed.as_ref().map(format::decode_log_id).transpose()?,
             purged,
@@ -104,6 +107,21 @@ impl LogStore {
     /// Up to which entry the log was removed because a snapshot covers it.
     pub fn purged(&self) -> Option<LogId> {
         self.shared.state.read().purged
+    }
+
+    /// Bytes of the entries that are in the log, roughly.
+    pub fn bytes(&self) -> u64 {
+        self.shared.state.read().sizes.total()
+    }
+
+    /// Bytes of the entries at and above `from`, roughly.
+    pub fn bytes_since(&self, from: u64) -> u64 {
+        self.shared.state.read().sizes.since(from)
+    }
+
+    /// The first index from which on the log holds at most `bytes`; `None` if all of it does.
+    pub fn newest(&self, bytes: u64) -> Option<u64> {
+        self.shared.state.read().sizes.newest(bytes)
     }
 
     /// Entries of `from..to` as far as `limit` bytes go, at least one if there is any.
@@ -167,6 +185,15 @@ impl LogStore {
     }
 }
 
+impl State {
+    /// Takes in an entry that follows all others.
+    fn push(&mut self, entry: LogEntry) {
+        self.last = Some(entry.log_id);
+        self.sizes.push(entry.log_id.index, weight(&entry) as u64);
+        self.cache.push(entry);
+    }
+}
+
 /// Reads the whole log once: a hole or a damaged entry in the middle must never be taken for its end.
 fn verify(backend: &dyn LogBackend, state: &mut State, last: u64) -> Result<(), Error> {
     let mut next = state.purged.map_or(0, |id| id.index + 1);
@@ -180,8 +207,7 @@ fn verify(backend: &dyn LogBackend, state: &mut State, last: u64) -> Result<(), 
                 return Err(missing(next));
             }
             let entry = format::decode_entry(index, &bytes).map_err(|e| refuse(&e.to_string()))?;
-            state.last = Some(entry.log_id);
-            state.cache.push(entry);
+            state.push(entry);
             next += 1;
         }
     }
@@ -302,8 +328,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         {
             let mut state = self.shared.state.write();
             for entry in entries {
-                state.last = Some(entry.log_id);
-                state.cache.push(entry);
+                state.push(entry);
             }
         }
         self.shared.flusher.flush(callback);
@@ -315,6 +340,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         self.shared.backend.truncate(from).map_err(failed)?;
         let mut state = self.shared.state.write();
         state.cache.truncate(from);
+        state.sizes.truncate(from);
         // Cutting beyond the end cuts nothing.
         state.last = state.last.min(last_log_id).max(state.purged);
         Ok(())
@@ -325,6 +351,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         self.shared.backend.purge(log_id.index, &bytes).map_err(failed)?;
         let mut state = self.shared.state.write();
         state.cache.purge(log_id.index);
+        state.sizes.purge(log_id.index);
         state.purged = Some(log_id);
         // A snapshot may reach beyond the log: then the log continues after it.
         if state.last < Some(log_id) {

@@ -60,18 +60,24 @@ impl Default for Timings {
 pub struct SnapshotPolicy {
     /// Entries applied since the last snapshot.
     pub entries: u64,
-    /// Payload bytes applied since the last snapshot.
+    /// Bytes of the log since the last snapshot.
     pub bytes: u64,
-    /// Entries kept in the log although a snapshot covers them, so that a short absence needs no snapshot.
+    /// Age of the last snapshot, if since then the log has grown by more than `keep_bytes` or as many entries as it keeps.
+    pub age: Duration,
+    /// Entries kept in the log although a snapshot covers them, so that a short absence needs no snapshot ...
     pub keep: u64,
+    /// ... unless they are more bytes than this.
+    pub keep_bytes: u64,
 }
 
 impl Default for SnapshotPolicy {
     fn default() -> Self {
         Self {
             entries: 200_000,
-            bytes: 256 << 20,
+            bytes: 64 << 20,
+            age: Duration::from_secs(120),
             keep: 50_000,
+            keep_bytes: 16 << 20,
         }
     }
 }
@@ -94,7 +100,7 @@ impl Config {
             enable_pre_vote: Some(true),
             // Ours picks the successor.
             removed_leader_step_down: openraft::StepDownPolicy::Never,
-            // Ours counts bytes too.
+            // Ours counts bytes too, and so does our purge, which comes on top of openraft's.
             snapshot_policy: openraft::SnapshotPolicy::Never,
             max_in_snapshot_log_to_keep: self.snapshots.keep,
             replication_lag_threshold: self.snapshots.entries.max(self.snapshots.keep) + 1,

@@ -43,8 +43,6 @@ struct Shared {
     waiters: Arc<Waiters>,
     clock: Arc<ClusterClock>,
     applied: watch::Sender<Applied>,
-    /// Payload bytes applied since the last snapshot.
-    unsaved: AtomicU64,
     fatal: Fatal,
     offload: Arc<dyn Offload>,
     /// The Raft core that may write. One that was replaced may still have entries in hand.
@@ -76,7 +74,6 @@ impl StateMachine {
                 waiters,
                 clock,
                 applied,
-                unsaved: AtomicU64::new(0),
                 fatal,
                 offload,
                 core: AtomicU64::new(0),
@@ -123,11 +120,6 @@ impl StateMachine {
         current.map_or(0, |(meta, _)| position(meta.last_log_id.as_ref()))
     }
 
-    /// Payload bytes applied since the last snapshot.
-    pub fn unsaved_bytes(&self) -> u64 {
-        self.shared.unsaved.load(Ordering::Relaxed)
-    }
-
     fn write(
         &self,
         entries: &mut Vec<Entry>,
@@ -172,7 +164,6 @@ impl StateMachine {
         self.shared.clock.applied(applied.cluster_time);
         self.shared.applied.send_replace(applied);
         self.shared.waiters.jumped(applied.term);
-        self.shared.unsaved.store(0, Ordering::Relaxed);
         Ok(())
     }
 
@@ -231,7 +222,6 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             slice.push(entry);
             responders.extend(responder);
             bytes += size;
-            self.shared.unsaved.fetch_add(size as u64, Ordering::Relaxed);
             if slice.len() >= MAX_SLICE || bytes >= MAX_SLICE_BYTES {
                 bytes = 0;
                 self.write(&mut slice, &mut responders)
@@ -275,7 +265,6 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
 
     async fn build_snapshot(&mut self) -> Result<SnapshotOf<TypeConfig, Checkpoint>, io::Error> {
         let machine = self.machine.clone();
-        machine.shared.unsaved.store(0, Ordering::Relaxed);
         let doing = "making a snapshot";
         let building = machine.clone();
         let build = move || building.shared.snapshots.build(building.shared.store.as_ref());

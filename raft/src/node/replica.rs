@@ -205,6 +205,11 @@ impl RaftReplica {
             .map_err(|e| Error::Stopped(e.to_string()))
     }
 
+    /// Bytes of the entries that this node's log holds, roughly.
+    pub fn log_bytes(&self) -> u64 {
+        self.node.log.bytes()
+    }
+
     /// Hands leadership over if it can, then stops everything and makes the state durable.
     pub async fn shutdown(&self) {
         let node = &self.node;

@@ -26,7 +26,10 @@ pub async fn run(node: Arc<Node>) {
     let mut tick = tokio::time::interval(node.config.timings.heartbeat);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let started = node.clock.monotonic();
-    let mut triggered_at = 0;
+    let mut triggered = Triggered {
+        at: started,
+        applied: 0,
+    };
     let mut clock_at = node.clock.monotonic();
     let mut learned_at = (0, false);
     let mut asked_at = started;
@@ -47,7 +50,7 @@ pub async fn run(node: Arc<Node>) {
             asked_at = now;
             find_members(&node).await;
         }
-        snapshot(&node, &status, &mut triggered_at).await;
+        snapshot(&node, &status, &mut triggered).await;
         if status.is_leader && now.saturating_sub(clock_at) > PAUSE {
             clock_at = now;
             advance_clock(&node, &status).await;
@@ -106,16 +109,42 @@ async fn find_members(node: &Node) {
     }
 }
 
-async fn snapshot(node: &Node, status: &Status, triggered_at: &mut u64) {
+/// When the last snapshot was started, and how far the state was applied.
+struct Triggered {
+    at: Duration,
+    applied: u64,
+}
+
+async fn snapshot(node: &Node, status: &Status, triggered: &mut Triggered) {
     let policy = &node.config.snapshots;
-    let last = node.machine.snapshot_position().max(*triggered_at);
-    let entries = status.applied_index.saturating_sub(last);
-    if entries < policy.entries && node.machine.unsaved_bytes() < policy.bytes {
-        return;
+    let covered = node.machine.snapshot_position();
+    let last = covered.max(triggered.applied);
+    let (entries, bytes) = (
+        status.applied_index.saturating_sub(last),
+        node.log.bytes_since(last),
+    );
+    let now = node.clock.monotonic();
+    let old = now.saturating_sub(triggered.at) >= policy.age;
+    let due = entries >= policy.entries || bytes >= policy.bytes;
+    if due || (old && (entries >= policy.keep || bytes >= policy.keep_bytes)) {
+        *triggered = Triggered {
+            at: now,
+            applied: status.applied_index,
+        };
+        if let Err(error) = node.raft.load_full().trigger().snapshot().await {
+            tracing::warn!(%error, "a snapshot cannot be started");
+        }
     }
-    *triggered_at = status.applied_index;
-    if let Err(error) = node.raft.load_full().trigger().snapshot().await {
-        tracing::warn!(%error, "a snapshot cannot be started");
+    // What is covered and too large to be kept for those who were away.
+    let Some(kept) = node.log.newest(policy.keep_bytes) else {
+        return;
+    };
+    let first = node.log.purged().map_or(0, |id| id.index + 1);
+    let end = kept.min(covered);
+    if end > first
+        && let Err(error) = node.raft.load_full().trigger().purge_log(end - 1).await
+    {
+        tracing::warn!(%error, "the log cannot be cut");
     }
 }
 

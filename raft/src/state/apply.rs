@@ -10,7 +10,8 @@ use crate::command::{Command, Condition, Expect, Key, Millis, Op, Origin, Outcom
 use crate::error::Error;
 use crate::state::adopt::outlives_adoption;
 use crate::state::cache::{Cache, Head};
-use crate::state::changes::{encode_changes, to_trim};
+use crate::state::changes::encode_changes;
+use crate::state::retained::Retained;
 use crate::state::staged::{Halt, Staged};
 use crate::state::{Applied, DueEntry, Row, RowChange, Stats, Store, WriteSet, clock};
 
@@ -19,7 +20,7 @@ pub(super) struct OpenBatch<'a> {
     store: &'a dyn Store,
     cache: &'a mut Cache,
     stats: &'a mut Stats,
-    revision_before: u64,
+    retained: &'a mut Retained,
     pub applied: Applied,
     pub membership: Bytes,
     rows: BTreeMap<Key, Option<Row>>,
@@ -34,6 +35,7 @@ impl<'a> OpenBatch<'a> {
         store: &'a dyn Store,
         cache: &'a mut Cache,
         stats: &'a mut Stats,
+        retained: &'a mut Retained,
         applied: Applied,
         membership: Bytes,
     ) -> Self {
@@ -41,7 +43,7 @@ impl<'a> OpenBatch<'a> {
             store,
             cache,
             stats,
-            revision_before: applied.revision,
+            retained,
             applied,
             membership,
             rows: BTreeMap::new(),
@@ -96,7 +98,18 @@ impl<'a> OpenBatch<'a> {
     }
 
     /// What is to be written. The cache is brought up to date with it, so it must be written or the machine stop.
-    pub fn finish(self) -> WriteSet {
+    pub fn finish(mut self) -> WriteSet {
+        if self.replaces {
+            self.retained.clear();
+        }
+        let sets = self.changes.iter();
+        let trim = self
+            .retained
+            .take_in(sets.map(|(revision, set)| (*revision, set.len() as u64)));
+        if let Some(trim) = &trim {
+            // Dropped before they are written: those of one great batch.
+            self.changes.retain(|(revision, _)| *revision >= trim.end);
+        }
         for (key, row) in &self.rows {
             self.cache.put(key, row.as_ref().map(Head::of));
         }
@@ -104,7 +117,7 @@ impl<'a> OpenBatch<'a> {
             rows: self.rows.into_iter().collect(),
             due: self.due.into_iter().collect(),
             changes: self.changes,
-            trim_changes: to_trim(self.revision_before, self.applied.revision).filter(|_| !self.replaces),
+            trim_changes: trim,
             replaces: self.replaces,
             applied: self.applied,
             membership: self.membership,

@@ -3,8 +3,6 @@
 //!
 //! Change set: `format u8 | (op u8 | kind u8 | key length u16 | key)*`, integers big-endian.
 
-use std::ops::Range;
-
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::codec::MAX_KEY;
@@ -13,10 +11,6 @@ use crate::command::Key;
 use crate::error::Error;
 use crate::state::View;
 
-/// Change sets that are kept at least; older ones are compacted away.
-pub const RETAINED_CHANGES: u64 = 100_000;
-/// Change sets are dropped this many at a time.
-const TRIM_STEP: u64 = 4096;
 /// Most change sets in one answer.
 pub const MAX_CHANGES: usize = 4096;
 const CHANGES_FORMAT: u8 = 1;
@@ -74,9 +68,6 @@ impl View {
             return Ok(Changes::Sets(Vec::new()));
         }
         let from = after.saturating_add(1);
-        if from < kept_from(revision) {
-            return Ok(Changes::Compacted);
-        }
         let wanted = revision.saturating_sub(after).min(limit.min(MAX_CHANGES) as u64);
         let found = self
             .rows()
@@ -96,18 +87,6 @@ impl View {
             false => Ok(Changes::Compacted),
         }
     }
-}
-
-/// The first revision that is kept once `revision` is applied. A function of the revision alone, so that every node
-/// keeps the same however its log was cut into batches.
-pub(crate) fn kept_from(revision: u64) -> u64 {
-    revision.saturating_sub(RETAINED_CHANGES) / TRIM_STEP * TRIM_STEP
-}
-
-/// The revisions to drop when the applied revision moves.
-pub(crate) fn to_trim(before: u64, after: u64) -> Option<Range<u64>> {
-    let range = kept_from(before)..kept_from(after);
-    (!range.is_empty()).then_some(range)
 }
 
 /// Encodes the changes of one command. Keys are at most `MAX_KEY` long, which every decoded command ensures.

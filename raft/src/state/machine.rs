@@ -10,6 +10,7 @@ use crate::command::{Origin, Outcome};
 use crate::error::Error;
 use crate::state::apply::OpenBatch;
 use crate::state::cache::Cache;
+use crate::state::retained::Retained;
 use crate::state::{Applied, Store, Views};
 
 /// Bytes the cache of row headers may take.
@@ -21,6 +22,7 @@ pub struct Machine {
     views: Views,
     cache: Cache,
     stats: Stats,
+    retained: Retained,
     applied: Applied,
     membership: Bytes,
     /// A write failed: what the store holds is unknown.
@@ -74,7 +76,9 @@ impl Machine {
     /// The store's own.
     pub fn open(store: Arc<dyn Store>) -> Result<Self, Error> {
         let (applied, membership) = store.applied()?;
+        let retained = Retained::load(store.snapshot()?.as_ref())?;
         Ok(Self {
+            retained,
             views: Views::new(Arc::clone(&store)),
             store,
             cache: Cache::new(CACHE_BYTES),
@@ -102,6 +106,7 @@ impl Machine {
             self.store.as_ref(),
             &mut self.cache,
             &mut self.stats,
+            &mut self.retained,
             self.applied,
             self.membership.clone(),
         );
@@ -164,6 +169,7 @@ impl Machine {
         self.store.install(dir)?;
         self.cache.clear();
         let (applied, membership) = self.store.applied()?;
+        self.retained = Retained::load(self.store.snapshot()?.as_ref())?;
         self.applied = applied;
         self.membership = membership;
         self.failed = false;

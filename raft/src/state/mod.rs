@@ -13,6 +13,7 @@ mod digest;
 mod machine;
 mod memory;
 mod register;
+mod retained;
 #[cfg(feature = "rocksdb")]
 mod rocks;
 mod row;
@@ -24,7 +25,7 @@ mod views;
 pub use archive::{
     ARCHIVE_FORMAT, ArchiveCounts, ArchiveHead, ArchiveItem, MAX_ARCHIVE, read_archive, write_archive,
 };
-pub use changes::{ChangeOp, ChangeSet, Changes, MAX_CHANGES, RETAINED_CHANGES, RowChange};
+pub use changes::{ChangeOp, ChangeSet, Changes, MAX_CHANGES, RowChange};
 pub use clock::{MAX_SKEW, MAX_STEP};
 pub use counter::counter_value;
 pub use digest::digest;
@@ -33,6 +34,7 @@ pub use memory::MemoryStore;
 pub use register::{
     RESERVED_TABLE, RegisteredNode, find_node, is_forgotten, registered_node, registered_nodes,
 };
+pub use retained::{RETAINED_CHANGE_BYTES, RETAINED_CHANGES};
 #[cfg(feature = "rocksdb")]
 pub use rocks::RocksStore;
 pub use staging::{MAX_STAGED_CHUNK, STAGING_TABLE, staged_chunk_key, staging_range};
@@ -89,12 +91,26 @@ pub struct View {
 /// Looks at one row; `false` ends the scan.
 pub type RowVisitor<'v> = dyn FnMut(&[u8], Row) -> Result<bool, Error> + 'v;
 
+/// Where a walk over keys goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Walk {
+    /// To the key after this one.
+    Next,
+    /// To the first key at or after that one, which must come after this one.
+    Skip(Vec<u8>),
+    /// Nowhere.
+    End,
+}
+
+/// Looks at one key.
+pub type KeyVisitor<'v> = dyn FnMut(&[u8]) -> Result<Walk, Error> + 'v;
+
 /// What a store's snapshot can do.
 pub trait Snapshot: Send + Sync {
     /// The row at `key`.
     fn get(&self, key: &[u8]) -> Result<Option<Row>, Error>;
-    /// The first row at or after `from` and before `to`.
-    fn seek(&self, from: &[u8], to: &[u8]) -> Result<Option<(Key, Row)>, Error>;
+    /// Calls `visit` for keys of rows at or after `from` and before `to`, in order; it says where to go on.
+    fn walk(&self, from: &[u8], to: &[u8], visit: &mut KeyVisitor<'_>) -> Result<(), Error>;
     /// Up to `limit` entries of a queue's due index with `deadline <= until`, oldest first.
     fn due(&self, queue: u64, until: Millis, limit: usize) -> Result<Vec<(Millis, Key)>, Error>;
     /// Up to `limit` queue ids greater than `after` that have an entry.

@@ -1,6 +1,7 @@
 //! Three members: agreement, forwarding, crashes, transfers, snapshots.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use conclave_raft::node::SnapshotPolicy;
@@ -132,6 +133,7 @@ async fn a_member_that_lags_gets_a_snapshot() {
         entries: 40,
         bytes: 1 << 30,
         keep: 5,
+        ..SnapshotPolicy::default()
     };
     for member in &mut cluster.members {
         member.policy = policy;
@@ -165,6 +167,50 @@ async fn a_member_that_lags_gets_a_snapshot() {
         Bytes::from(vec![8; 100])
     );
     cluster.members[2].put("mine", b"1").await.unwrap();
+    cluster.agree().await;
+    for member in &cluster.members {
+        assert_eq!(*member.fatal.lock(), [""; 0]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_is_cut_by_bytes_and_also_when_nobody_writes_any_more() {
+    let mut cluster = Cluster::prepare(KIND, 3).await;
+    let policy = SnapshotPolicy {
+        entries: 1 << 30,
+        bytes: 8 << 20,
+        age: Duration::from_millis(500),
+        keep: 1 << 30,
+        keep_bytes: 1 << 20,
+    };
+    for member in &mut cluster.members {
+        member.policy = policy;
+    }
+    cluster.found().await;
+    cluster.join(1).await;
+    cluster.join(2).await;
+    // Less than calls for a snapshot by itself, and more than is kept.
+    for at in 0..60 {
+        cluster.members[at % 3]
+            .put(&format!("k{}", at % 5), &[7; 100_000])
+            .await
+            .unwrap();
+    }
+    // One part of the log is as small as it gets.
+    let most = policy.keep_bytes + (512 << 10);
+    eventually("the logs are small", || {
+        let mut sizes = cluster.members.iter().map(|member| member.replica().log_bytes());
+        sizes.all(|size| size <= most)
+    })
+    .await;
+    // Who was away meanwhile begins from a snapshot, and a restart finds its log.
+    cluster.members[2].kill().await;
+    cluster.members[0].put("last", b"1").await.unwrap();
+    cluster.members[2].start().await;
+    assert_eq!(
+        cluster.members[2].get("last").await.unwrap(),
+        Bytes::from_static(b"1")
+    );
     cluster.agree().await;
     for member in &cluster.members {
         assert_eq!(*member.fatal.lock(), [""; 0]);

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use conclave_raft::codec::{encode_batch, encode_command};
-use conclave_raft::state::{ChangeOp, Changes, Entry, Machine, Payload, RETAINED_CHANGES};
+use conclave_raft::state::{
+    ChangeOp, Changes, Entry, Machine, Payload, RETAINED_CHANGE_BYTES, RETAINED_CHANGES,
+};
 use conclave_raft::{Condition, Error, Op, Outcome};
 
 use crate::rig::*;
@@ -198,6 +200,32 @@ fn old_changes_are_compacted_at_the_same_revision_however_batches_fall() {
     let oldest = run(1000);
     assert!(oldest > 0 && total - oldest >= RETAINED_CHANGES);
     assert_eq!(oldest, run(777));
+}
+
+#[test]
+fn change_sets_are_kept_by_their_bytes_too() {
+    // Each command changes ten rows with long names: forty kilobytes of change set.
+    let ops = || {
+        (0..10)
+            .map(|number| put(&format!("{number:0>4000}"), "1"))
+            .collect()
+    };
+    let run = |per_entry: usize| {
+        let mut rig = Rig::new();
+        for _ in 0..600 / per_entry {
+            rig.batch(&vec![command(vec![], ops()); per_entry]);
+        }
+        let rows = rig.view();
+        let kept = rows.rows().change_sets(0, 4096).unwrap();
+        let bytes: u64 = kept.iter().map(|(_, set)| set.len() as u64).sum();
+        assert!(bytes <= RETAINED_CHANGE_BYTES * 9 / 8, "{bytes}");
+        assert!(bytes > RETAINED_CHANGE_BYTES / 2, "{bytes}");
+        let oldest = kept[0].0;
+        assert_eq!(rows.changes(oldest - 2, 1).unwrap(), Changes::Compacted);
+        assert_ne!(rows.changes(oldest - 1, 1).unwrap(), Changes::Compacted);
+        oldest
+    };
+    assert_eq!(run(1), run(4));
 }
 
 #[test]
