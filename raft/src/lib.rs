@@ -25,4 +25,4 @@ pub mod state;
 pub use command::{Command, Condition, Expect, Key, Millis, NodeRecord, Op, Origin, Outcome};
 pub use error::Error;
 pub use replica::{Change, Member, PeerCall, PeerHandler, Replica, Status};
-pub use state::{Applied, Row, Snapshot, View};
+pub use state::{Applied, Row, Snapshot, View, Walk};

@@ -205,6 +205,14 @@ impl Proposal {
         }
     }
 
+    /// A proposal that changes nothing, resting on a view.
+    pub fn nothing(opened: &Opened) -> Self {
+        Self {
+            revision: opened.view().applied().revision,
+            ..Self::default()
+        }
+    }
+
     /// Revision of the view it was drafted on.
     pub fn revision(&self) -> u64 {
         self.revision

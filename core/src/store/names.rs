@@ -1,5 +1,5 @@
-//! Sealed keys of paths, remembering the sealed prefixes of directories: sealing a name costs two passes of AES over it
-//! and its parents. Bounded; entries never go stale, because the name key never changes.
+//! Sealed keys of paths, remembered: sealing a name costs two passes of AES over it and its parents. Bounded; entries
+//! never go stale, because the name key never changes.
 
 use std::collections::HashMap;
 
@@ -11,43 +11,55 @@ use conclave_barrier::Barrier;
 use crate::error::Error;
 use crate::store::layout::{self, Space};
 
-/// Most directories remembered; about 2 MiB.
+/// Most paths remembered, directories and rows alike; about 3 MiB of usual ones.
 const CAPACITY: usize = 8192;
+/// Longest path remembered, in bytes: long ones would make the bound above mean little.
+const MAX_PATH_BYTES: usize = 512;
 
-/// Sealed prefixes of directories.
+/// Sealed keys of paths.
 #[derive(Default)]
 pub struct NameCache {
-    directories: RwLock<HashMap<(Space, String), Bytes>>,
+    known: RwLock<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    spaces: HashMap<Space, HashMap<Box<str>, Bytes>>,
+    paths: usize,
 }
 
 impl NameCache {
     /// The sealed key of `path` in `space`.
     pub fn key(&self, barrier: &Barrier, space: Space, path: &str) -> Result<Bytes, Error> {
-        let trimmed = path.trim_end_matches('/');
-        let Some((directory, name)) = trimmed.rsplit_once('/') else {
-            let mut key = space.prefix();
-            layout::push_path(barrier, &mut key, trimmed)?;
-            return Ok(key.into());
+        let path = path.trim_end_matches('/');
+        if let Some(known) = self.known.read().get(space, path) {
+            return Ok(known);
+        }
+        let (mut key, name) = match path.rsplit_once('/') {
+            // As deep as the path, which is bounded.
+            Some((directory, name)) => (self.key(barrier, space, directory)?.to_vec(), name),
+            None => (space.prefix(), path),
         };
-        let mut key = self.directory(barrier, space, directory)?.to_vec();
         layout::push_path(barrier, &mut key, name)?;
-        Ok(key.into())
+        let key = Bytes::from(key);
+        if path.len() <= MAX_PATH_BYTES {
+            self.known.write().insert(space, path, key.clone());
+        }
+        Ok(key)
+    }
+}
+
+impl Known {
+    fn get(&self, space: Space, path: &str) -> Option<Bytes> {
+        self.spaces.get(&space)?.get(path).cloned()
     }
 
-    fn directory(&self, barrier: &Barrier, space: Space, directory: &str) -> Result<Bytes, Error> {
-        let entry = (space, directory.to_owned());
-        if let Some(known) = self.directories.read().get(&entry) {
-            return Ok(known.clone());
-        }
-        let mut key = space.prefix();
-        layout::push_path(barrier, &mut key, directory)?;
-        let key = Bytes::from(key);
-        let mut directories = self.directories.write();
-        if directories.len() >= CAPACITY {
+    fn insert(&mut self, space: Space, path: &str, key: Bytes) {
+        if self.paths >= CAPACITY {
             // Starting over is rare and cheap next to keeping an order of use on every request.
-            directories.clear();
+            *self = Self::default();
         }
-        directories.insert(entry, key.clone());
-        Ok(key)
+        let before = self.spaces.entry(space).or_default().insert(path.into(), key);
+        self.paths += usize::from(before.is_none());
     }
 }

@@ -4,7 +4,7 @@ use zeroize::Zeroizing;
 
 use conclave_engine_api as api;
 use conclave_engine_api::{Page, Reader, Stored};
-use conclave_raft::Row;
+use conclave_raft::{Row, Walk};
 
 use crate::error::Error;
 use crate::store::Opened;
@@ -71,39 +71,47 @@ impl<'v> SpaceReader<'v> {
             self.opened.key(self.space, dir)?.to_vec()
         };
         let end = layout::after_prefix(&parent);
-        let mut from = parent.clone();
         let mut names = Vec::new();
-        while let Some((key, _)) = self.opened.view().rows().seek(&from, &end)? {
-            let rest = key.get(parent.len()..).unwrap_or_default();
-            if rest.is_empty() {
-                // The directory is a row itself.
-                from = parent.clone();
-                from.push(0);
-                continue;
+        let mut failed = None;
+        self.opened.view().rows().walk(&parent, &end, &mut |key| {
+            match self.child(&parent, key) {
+                Ok((name, next)) => {
+                    names.extend(name.filter(|name| name.as_str() > page.after.as_str()));
+                    if names.len() <= MAX_NAMES {
+                        return Ok(next);
+                    }
+                    failed = Some(Error::TooLarge(format!(
+                        "more than {MAX_NAMES} names in one list"
+                    )));
+                }
+                Err(error) => failed = Some(error),
             }
-            let (sealed, beneath) = layout::split_segment(rest)?;
-            let mut name = layout::open_segment(self.opened.barrier(), &parent, sealed)?;
-            let child = key.get(..key.len() - beneath.len()).unwrap_or_default();
-            if beneath.is_empty() {
-                from = child.to_vec();
-                from.push(0);
-            } else {
-                name.push('/');
-                from = layout::after_prefix(child);
-            }
-            if name.as_str() > page.after.as_str() {
-                names.push(name);
-            }
-            if names.len() > MAX_NAMES {
-                return Err(Error::TooLarge(format!(
-                    "more than {MAX_NAMES} names in one list"
-                )));
-            }
+            Ok(Walk::End)
+        })?;
+        if let Some(error) = failed {
+            return Err(error);
         }
         // Sealed names sort at random: order and limit come after opening.
         names.sort_unstable();
         names.truncate(page.limit.unwrap_or(usize::MAX));
         Ok(names)
+    }
+
+    /// The child of `parent` that `key` belongs to, as lists show it, and where the next one is looked for.
+    fn child(&self, parent: &[u8], key: &[u8]) -> Result<(Option<String>, Walk), Error> {
+        let rest = key.get(parent.len()..).unwrap_or_default();
+        if rest.is_empty() {
+            // The directory is a row itself.
+            return Ok((None, Walk::Next));
+        }
+        let (sealed, beneath) = layout::split_segment(rest)?;
+        let mut name = layout::open_segment(self.opened.barrier(), parent, sealed)?;
+        if beneath.is_empty() {
+            return Ok((Some(name), Walk::Next));
+        }
+        name.push('/');
+        let child = key.get(..key.len() - beneath.len()).unwrap_or_default();
+        Ok((Some(name), Walk::Skip(layout::after_prefix(child))))
     }
 }
 

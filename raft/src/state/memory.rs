@@ -18,7 +18,7 @@ use crate::state::register::RESERVED_TABLE;
 use crate::state::row::{
     decode_applied, decode_due, decode_row, due_prefix, encode_applied, encode_due, encode_row,
 };
-use crate::state::{Applied, DueEntry, Row, RowVisitor, Snapshot, Store, WriteSet};
+use crate::state::{Applied, DueEntry, KeyVisitor, Row, RowVisitor, Snapshot, Store, Walk, WriteSet};
 
 /// The one file of a checkpoint.
 const CHECKPOINT_FILE: &str = "state.bin";
@@ -131,9 +131,16 @@ impl Snapshot for Content {
         Ok(self.rows.get(key).cloned())
     }
 
-    fn seek(&self, from: &[u8], to: &[u8]) -> Result<Option<(Key, Row)>, Error> {
-        let first = self.rows.from(from).next().filter(|(key, _)| key.as_ref() < to);
-        Ok(first.map(|(key, row)| (key.clone(), row.clone())))
+    fn walk(&self, from: &[u8], to: &[u8], visit: &mut KeyVisitor<'_>) -> Result<(), Error> {
+        let mut keys = self.rows.from(from);
+        while let Some((key, _)) = keys.next().filter(|(key, _)| key.as_ref() < to) {
+            match visit(key)? {
+                Walk::Next => {}
+                Walk::Skip(next) => keys = self.rows.from(&next),
+                Walk::End => break,
+            }
+        }
+        Ok(())
     }
 
     fn scan(&self, from: &[u8], to: Option<&[u8]>, visit: &mut RowVisitor<'_>) -> Result<(), Error> {

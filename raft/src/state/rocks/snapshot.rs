@@ -12,7 +12,7 @@ use super::{APPLIED, Instance};
 use crate::command::{Key, Millis};
 use crate::error::Error;
 use crate::state::row::{decode_applied, decode_due, decode_row, due_prefix};
-use crate::state::{Applied, DueEntry, Row, RowVisitor, Snapshot};
+use crate::state::{Applied, DueEntry, KeyVisitor, Row, RowVisitor, Snapshot, Walk};
 
 /// A key and its value.
 type Item<'i> = (&'i [u8], &'i [u8]);
@@ -67,15 +67,16 @@ impl Snapshot for RocksSnapshot {
             .transpose()
     }
 
-    fn seek(&self, from: &[u8], to: &[u8]) -> Result<Option<(Key, Row)>, Error> {
-        let iterator = self.range(ROWS, from, Some(to))?;
-        let Some((key, value)) = current(&iterator)? else {
-            return Ok(None);
-        };
-        Ok(Some((
-            Bytes::copy_from_slice(key),
-            decode_row(&Bytes::copy_from_slice(value))?,
-        )))
+    fn walk(&self, from: &[u8], to: &[u8], visit: &mut KeyVisitor<'_>) -> Result<(), Error> {
+        let mut iterator = self.range(ROWS, from, Some(to))?;
+        while let Some((key, _)) = current(&iterator)? {
+            match visit(key)? {
+                Walk::Next => iterator.next(),
+                Walk::Skip(next) => iterator.seek(next),
+                Walk::End => break,
+            }
+        }
+        Ok(())
     }
 
     fn scan(&self, from: &[u8], to: Option<&[u8]>, visit: &mut RowVisitor<'_>) -> Result<(), Error> {
