@@ -24,8 +24,7 @@ pub(crate) use accept::after_accept_error;
 pub use accept::{Listener, listen};
 pub use body::Body;
 pub use forwarded::Forwarding;
-pub use json::JsonLimits;
-pub(crate) use json::parse as parse_json;
+pub use json::{JsonLimits, parse as parse_json};
 pub use proxy::Trust;
 pub use service::{Origin, Service, Source, Surroundings};
 
