@@ -1,5 +1,7 @@
 //! What the scenarios share: processes, questions to them, waiting, writers with a journal, randomness from a seed.
 
+#![allow(dead_code, unused_imports, reason = "each binary of scenarios uses its part")]
+
 mod api;
 mod binary;
 mod cluster;
@@ -15,7 +17,7 @@ pub use api::{Api, Lost, Outcome, Reply};
 pub use binary::conclave;
 pub use cluster::{Cluster, SHARES, THRESHOLD};
 pub use disk::{Disk, IN_LOG, IN_STATE, LOSE_ALL, LOSE_SOME, Slot};
-pub use journal::{Journal, Writers};
+pub use journal::Writers;
 pub use node::{AUDIT, Node};
 pub use seed::Seed;
 pub use tools::Tool;

@@ -225,10 +225,31 @@ impl Node {
         self.signal(Signal::CONT);
     }
 
+    /// Lets it read its files again.
+    pub fn hang_up(&self) {
+        self.signal(Signal::HUP);
+    }
+
     fn signal(&self, signal: Signal) {
         let process = self.process.as_ref();
         let process = process.unwrap_or_else(|| panic!("{} does not run", self.name));
         kill_process(Pid::from_child(process), signal).expect("a process that may be signalled");
+    }
+
+    /// Number of the process.
+    pub fn pid(&self) -> u32 {
+        let process = self.process.as_ref();
+        process
+            .unwrap_or_else(|| panic!("{} does not run", self.name))
+            .id()
+    }
+
+    /// Lets the process crash, and waits until it has.
+    pub fn crash(&mut self) {
+        self.signal(Signal::ABORT);
+        if let Some(mut process) = self.process.take() {
+            process.wait().expect("a process that ends");
+        }
     }
 
     /// Asks it to stop in order, and waits until it has.
