@@ -16,6 +16,7 @@ use crate::catalog::{CONFIG, EPOCH, MountRecord, Routed};
 use crate::core::Core;
 use crate::entropy::OsEntropy;
 use crate::error::Error;
+use crate::help;
 use crate::policy::CheckRequest;
 use crate::request::{Request, Verb};
 use crate::response::Response;
@@ -205,6 +206,9 @@ impl Attempt<'_> {
     ) -> Result<Decision, Error> {
         let readers = Readers::new(opened);
         let mut work = Work::new(&readers, &derived.catalog);
+        if self.request.verb == Verb::Help {
+            return self.help(work);
+        }
         let Some(routed) = derived.catalog.route(self.path) else {
             // Whether a mount exists is told only to those whose policies reach the path.
             self.authorise(caller, operation_of(self.request.verb), false)?;
@@ -224,6 +228,24 @@ impl Attempt<'_> {
             Some(table) => self.own_route(table, work, &routed, caller, now),
             None => self.engine_route(opened, work, &routed, caller, now),
         }
+    }
+
+    /// What a mount answers; every valid token may ask.
+    fn help(&mut self, work: Work<'_>) -> Result<Decision, Error> {
+        let directory = self.path.as_directory();
+        let routed = work.catalog.route(&directory);
+        if let Some(routed) = &routed {
+            self.trail.at(routed.mount);
+        }
+        self.trail.begin(Operation::Help)?;
+        let routed = routed.ok_or_else(|| Error::NoRoute(self.path.to_string()))?;
+        let kind = routed.mount.kind.as_str();
+        let answer = match (table_of(kind), self.core.engines.get(kind)) {
+            (Some(table), _) => help::of_table(kind, table, routed.rest)?,
+            (None, Some(engine)) => help::of_engine(kind, engine.routes(), routed.rest)?,
+            (None, None) => return Err(Error::Unsupported(format!("mount type {kind:?}"))),
+        };
+        Ok(Decision::Commit(Box::new((work.finish()?, answer))))
     }
 
     /// A path of core's own mounts.
@@ -378,6 +400,13 @@ impl Attempt<'_> {
         self.core.metrics.denied();
         Err(Error::denied())
     }
+}
+
+/// Every route that core answers itself and its mount, for whoever must go through all of them.
+pub fn own_routes() -> impl Iterator<Item = (&'static str, &'static Route)> {
+    let sys = sys::ROUTES.iter().map(|route| ("sys/", route));
+    let token = tokens::routes::ROUTES.iter().map(|route| ("auth/token/", route));
+    sys.chain(token)
 }
 
 /// The table of a mount that core serves itself.

@@ -135,7 +135,12 @@ impl<'q> Trail<'q> {
         }
         let head = Head {
             caller: self.caller.as_deref(),
-            token: self.request.token.as_deref().map(String::as_str),
+            token: self
+                .request
+                .token
+                .as_deref()
+                .map(String::as_str)
+                .filter(|token| !token.is_empty()),
             operation: self.operation,
             mount: self.mount.as_deref(),
             decided: self

@@ -12,10 +12,9 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -23,10 +22,9 @@ use tokio::sync::watch;
 use conclave_core::{Body, Error, Request, Rewrapped, Verb};
 use conclave_raft::local::LocalReplica;
 use conclave_raft::state::{Changes, Store};
-use conclave_raft::{
-    Change, Command, Millis, Op, Origin, Outcome, PeerCall, Replica, Row, View, replica::Status,
-};
+use conclave_raft::{Command, Op, Outcome, Replica, Row, View};
 use support::Node;
+use support::hooked::Hooked;
 use support::shared::node_on;
 
 const SEAL_TABLE: u8 = 0x10;
@@ -240,18 +238,47 @@ async fn propose(replica: &dyn Replica, op: Op) {
 async fn what_was_sealed_with_the_old_key_is_refused_and_sealed_again() {
     let (node, replica) = on_one_store().await;
     let rotator = unsealed_on(&node, &replica).await;
-    let late: Arc<Late> = Arc::new(Late::new(replica.clone()));
-    let writer = unsealed_on(&node, &(late.clone() as Arc<dyn Replica>)).await;
-    late.armed.store(1, Ordering::SeqCst);
+    let armed = Arc::new(AtomicBool::new(false));
+    let stale = Arc::new(AtomicUsize::new(0));
+    let (held, mut is_held) = watch::channel(false);
+    let (go, may_go) = watch::channel(false);
+    let late: Arc<dyn Replica> = Arc::new(Hooked {
+        inner: replica,
+        before: {
+            let armed = armed.clone();
+            Box::new(move |command| {
+                let holds = command.oldest_term > 0 && armed.swap(false, Ordering::SeqCst);
+                let mut may_go = may_go.clone();
+                if holds {
+                    held.send_replace(true);
+                }
+                Box::pin(async move {
+                    if holds {
+                        may_go.wait_for(|go| *go).await.unwrap();
+                    }
+                })
+            })
+        },
+        after: {
+            let stale = stale.clone();
+            Box::new(move |outcome| {
+                if matches!(outcome, Ok(Outcome::StaleKey { min_term: 2 })) {
+                    stale.fetch_add(1, Ordering::SeqCst);
+                }
+            })
+        },
+    });
+    let writer = unsealed_on(&node, &late).await;
+    armed.store(true, Ordering::SeqCst);
     let waits = tokio::spawn(async move {
         write(&writer, "late", "v").await;
         writer
     });
-    late.held.subscribe().wait_for(|held| *held).await.unwrap();
+    is_held.wait_for(|held| *held).await.unwrap();
     rotate(&rotator).await;
-    late.go.send_replace(true);
+    go.send_replace(true);
     let writer = waits.await.unwrap();
-    assert_eq!(late.stale.load(Ordering::SeqCst), 1, "the rotation came first");
+    assert_eq!(stale.load(Ordering::SeqCst), 1, "the rotation came first");
     assert_eq!(read(&writer, "late").await.unwrap(), "v");
     let written = node.store.snapshot().unwrap().applied().unwrap().0.revision;
     let sealed_last: Vec<u32> = rows(&node.store)
@@ -260,75 +287,6 @@ async fn what_was_sealed_with_the_old_key_is_refused_and_sealed_again() {
         .map(|row| row.term)
         .collect();
     assert!(!sealed_last.is_empty() && sealed_last.iter().all(|term| *term == 2));
-}
-
-/// Holds a proposal of sealed values back, as a slow network would.
-struct Late {
-    inner: Arc<dyn Replica>,
-    armed: AtomicUsize,
-    held: watch::Sender<bool>,
-    go: watch::Sender<bool>,
-    stale: AtomicU64,
-}
-
-impl Late {
-    fn new(inner: Arc<dyn Replica>) -> Self {
-        Self {
-            inner,
-            armed: AtomicUsize::new(0),
-            held: watch::channel(false).0,
-            go: watch::channel(false).0,
-            stale: AtomicU64::new(0),
-        }
-    }
-}
-
-impl Replica for Late {
-    fn node_id(&self) -> u64 {
-        self.inner.node_id()
-    }
-
-    fn next_origin(&self) -> Origin {
-        self.inner.next_origin()
-    }
-
-    fn view(&self) -> Result<Arc<View>, conclave_raft::Error> {
-        self.inner.view()
-    }
-
-    fn read(&self) -> BoxFuture<'_, Result<Arc<View>, conclave_raft::Error>> {
-        self.inner.read()
-    }
-
-    fn propose(&self, command: Command) -> BoxFuture<'_, Result<Outcome, conclave_raft::Error>> {
-        Box::pin(async move {
-            if command.oldest_term > 0 && self.armed.swap(0, Ordering::SeqCst) > 0 {
-                self.held.send_replace(true);
-                let _ = self.go.subscribe().wait_for(|go| *go).await;
-            }
-            let outcome = self.inner.propose(command).await;
-            if matches!(outcome, Ok(Outcome::StaleKey { min_term: 2 })) {
-                self.stale.fetch_add(1, Ordering::SeqCst);
-            }
-            outcome
-        })
-    }
-
-    fn now(&self) -> Millis {
-        self.inner.now()
-    }
-
-    fn status(&self) -> watch::Receiver<Status> {
-        self.inner.status()
-    }
-
-    fn call_peer(&self, node: u64, call: PeerCall) -> BoxFuture<'_, Result<Bytes, conclave_raft::Error>> {
-        self.inner.call_peer(node, call)
-    }
-
-    fn change(&self, change: Change) -> BoxFuture<'_, Result<(), conclave_raft::Error>> {
-        self.inner.change(change)
-    }
 }
 
 #[tokio::test]

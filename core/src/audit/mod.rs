@@ -5,6 +5,7 @@
 mod file;
 mod hashed;
 mod options;
+mod quoted;
 mod record;
 mod schema;
 

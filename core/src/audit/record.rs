@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use conclave_engine_api::{Millis, Operation};
 
 use crate::audit::hashed::{Hash, HashedMap, Hasher};
+use crate::audit::quoted::hide;
 use crate::audit::schema::Open;
 use crate::catalog::{Category, MountRecord};
 use crate::clocktext::rfc3339;
@@ -113,8 +114,10 @@ impl<'a> Record<'a> {
             response: self
                 .outcome
                 .map(|outcome| self.response_part(outcome.ok(), hasher)),
-            // Texts name fields and rules, never values.
-            error: self.outcome.and_then(Result::err).map(ToString::to_string),
+            error: self
+                .outcome
+                .and_then(Result::err)
+                .map(|error| hide(error.to_string(), self.request, hasher)),
         };
         let mut out = Vec::with_capacity(2048);
         // Nothing in it can fail to encode; what could would be an empty line, which readers skip.

@@ -1,0 +1,490 @@
+//! The audit trail: every exit is on record, nothing that is kept secret is in it, and without a device that takes the
+//! record nothing is done, or it is said what was.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use conclave_core::audit::Declared;
+use conclave_core::{Error, Settings, Verb};
+use conclave_raft::Replica;
+use conclave_raft::local::LocalReplica;
+use support::Node;
+use support::hooked::Hooked;
+use support::shared::node_on;
+
+/// A node with a device `main/` that its configuration declares, in a directory of its own.
+fn declared(directory: &Path, sync: bool) -> Settings {
+    let file = directory.join("declared.log");
+    let options = [
+        ("file_path", file.to_string_lossy().into_owned()),
+        ("sync", sync.to_string()),
+    ];
+    Settings {
+        audit_directories: vec![directory.to_owned()],
+        audit_devices: vec![Declared {
+            path: "main/".to_owned(),
+            description: "ours".to_owned(),
+            options: options.map(|(name, text)| (name.to_owned(), text)).into(),
+        }],
+        ..Settings::default()
+    }
+}
+
+fn records(file: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(file).unwrap();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+async fn enable(node: &Node, file: &Path) {
+    let data = json!({"type": "file", "options": {"file_path": file}});
+    node.call(Verb::Write, "sys/audit/api", data).await.unwrap();
+}
+
+/// Revision of the state.
+fn revision(node: &Node) -> u64 {
+    node.store.snapshot().unwrap().applied().unwrap().0.revision
+}
+
+#[tokio::test]
+async fn every_exit_has_one_request_and_one_response() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::unsealed_with(declared(dir.path(), false)).await;
+    let weak = node.token(json!({"policies": ["default"]})).await;
+    let once = node.token(json!({"policies": ["root"], "num_uses": 1})).await;
+    let secret = json!({"data": {"k": "v"}});
+    node.call(Verb::Write, "secret/data/a", secret.clone())
+        .await
+        .unwrap();
+    let wrong = json!({"data": {"k": "v"}, "options": {"cas": 7}});
+    let asked = [
+        (node.root.as_str(), Verb::Read, "secret/data/a", Value::Null, true),
+        (&node.root, Verb::Read, "secret/data/none", Value::Null, false),
+        (&node.root, Verb::Write, "secret/data/a", wrong, false),
+        (&node.root, Verb::Read, "nowhere/a", Value::Null, false),
+        (&node.root, Verb::Read, "sys/nothing", Value::Null, false),
+        (&node.root, Verb::Write, "sys/rotate", Value::Null, true),
+        (&weak, Verb::Read, "secret/data/a", Value::Null, false),
+        (&weak, Verb::Read, "nowhere/a", Value::Null, false),
+        ("bad", Verb::Read, "secret/data/a", Value::Null, false),
+        ("", Verb::Write, "secret/data/a", secret, false),
+        (&once, Verb::Read, "auth/token/lookup-self", Value::Null, true),
+        (&once, Verb::Read, "auth/token/lookup-self", Value::Null, false),
+    ];
+    let file = dir.path().join("declared.log");
+    for (token, verb, path, data, good) in asked {
+        let before = records(&file).len();
+        let answer = node.call_as(token, verb, path, data).await;
+        assert_eq!(answer.is_ok(), good, "{path}");
+        let log = records(&file);
+        let [request, response] = &log[before..] else {
+            panic!("{path}: {:?}", &log[before..])
+        };
+        assert_eq!(
+            (&request["type"], &response["type"]),
+            (&json!("request"), &json!("response"))
+        );
+        for record in [request, response] {
+            assert_eq!(record["request"]["path"], path);
+            assert_eq!(record["request"]["id"], request["request"]["id"]);
+            assert_eq!(record["auth"].get("client_token").is_some(), !token.is_empty());
+        }
+        let error = answer.err().map(|error| error.to_string());
+        assert_eq!(response.get("error").and_then(Value::as_str), error.as_deref());
+    }
+}
+
+#[tokio::test]
+async fn a_sealed_node_records_its_steps_without_values() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("declared.log");
+    let node = Node::unsealed_with(declared(dir.path(), false)).await;
+    let steps: Vec<_> = records(&file)
+        .into_iter()
+        .filter(|record| record["auth"]["token_type"] == "default")
+        .map(|record| {
+            let told = &record["response"]["data"];
+            assert!(record["request"].get("data").is_none(), "{record}");
+            (
+                record["request"]["path"].as_str().unwrap().to_owned(),
+                record["type"].as_str().unwrap().to_owned(),
+                (told["sealed"].clone(), told["progress"].clone()),
+            )
+        })
+        .collect();
+    let request = |path: &str| (path.to_owned(), "request".to_owned(), (Value::Null, Value::Null));
+    let response = |path: &str, sealed: bool, given: u64| {
+        (
+            path.to_owned(),
+            "response".to_owned(),
+            (json!(sealed), json!(given)),
+        )
+    };
+    assert_eq!(
+        steps,
+        [
+            request("sys/init"),
+            response("sys/init", true, 0),
+            request("sys/unseal"),
+            response("sys/unseal", true, 1),
+            request("sys/unseal"),
+            response("sys/unseal", false, 0),
+        ]
+    );
+    node.call(Verb::Write, "sys/seal", Value::Null).await.unwrap();
+    let log = records(&file);
+    let [.., request, response] = log.as_slice() else {
+        panic!("no records")
+    };
+    for record in [request, response] {
+        assert_eq!(record["request"]["path"], "sys/seal");
+        assert!(
+            record["auth"]["accessor"].is_string(),
+            "hashed by the keys it had"
+        );
+    }
+    let wrong = node
+        .plain(Verb::Write, "sys/unseal", json!({"key": "00ff"}))
+        .await
+        .unwrap_err();
+    let log = records(&file);
+    assert_eq!(log.last().unwrap()["error"], wrong.to_string());
+    // Nothing is answered by a sealed node, and so nothing is recorded.
+    let before = log.len();
+    assert!(node.call(Verb::Read, "secret/data/a", Value::Null).await.is_err());
+    assert_eq!(records(&file).len(), before);
+    for share in &node.shares {
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(!text.contains(share));
+    }
+    std::fs::remove_dir_all(dir.path()).unwrap();
+    let refused = node
+        .plain(Verb::Write, "sys/unseal", json!({"key": node.shares[0]}))
+        .await;
+    assert!(matches!(refused, Err(Error::AuditRefused)));
+    let status = node
+        .plain(Verb::Read, "sys/seal-status", Value::Null)
+        .await
+        .unwrap();
+    assert_eq!(status["progress"], 0, "nothing was done");
+}
+
+#[tokio::test]
+async fn declared_devices_are_listed_hash_alike_and_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("declared.log");
+    let node = Node::unsealed_with(declared(dir.path(), true)).await;
+    let listed = node.call(Verb::Read, "sys/audit", Value::Null).await.unwrap();
+    let main = &listed["data"]["main/"];
+    assert_eq!(
+        (&main["type"], &main["local"], &main["description"]),
+        (&json!("file"), &json!(true), &json!("ours"))
+    );
+    let gone = node
+        .call(Verb::Delete, "sys/audit/main", Value::Null)
+        .await
+        .unwrap_err();
+    assert!(gone.to_string().contains("configuration-managed"), "{gone}");
+    let data = json!({"type": "file", "options": {"file_path": dir.path().join("x.log")}});
+    let taken = node.call(Verb::Write, "sys/audit/main", data).await.unwrap_err();
+    assert!(taken.to_string().contains("path already in use"), "{taken}");
+
+    let hash = async |node: &Node, path: &str| {
+        let hashed = node
+            .call(Verb::Write, path, json!({"input": "findme-5544"}))
+            .await;
+        hashed.map(|hashed| hashed["data"]["hash"].as_str().unwrap().to_owned())
+    };
+    let first = hash(&node, "sys/audit-hash/main").await.unwrap();
+    assert!(hash(&node, "sys/audit-hash/none").await.is_err());
+    let secret = json!({"data": {"k": "findme-5544"}});
+    node.call(Verb::Write, "secret/data/a", secret).await.unwrap();
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.contains(&first) && !text.contains("findme-5544"));
+    node.call(Verb::Write, "sys/rotate", Value::Null).await.unwrap();
+    let node = node.restarted().await;
+    node.unseal().await;
+    assert_eq!(hash(&node, "sys/audit-hash/main").await.unwrap(), first);
+    // A second device, of the cluster's: one that fails does no harm while the other takes the record.
+    enable(&node, &dir.path().join("api.log")).await;
+    assert_ne!(hash(&node, "sys/audit-hash/api").await.unwrap(), first);
+    node.call(Verb::Delete, "sys/audit/api", Value::Null)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn without_a_device_that_takes_the_record_nothing_is_done() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::unsealed_with(Settings {
+        audit_directories: vec![dir.path().to_owned()],
+        ..Settings::default()
+    })
+    .await;
+    let health =
+        async || node.plain(Verb::Read, "sys/health", Value::Null).await.unwrap()["audit_devices"].clone();
+    assert_eq!(
+        health().await,
+        "none",
+        "requests pass unrecorded, and health says so"
+    );
+    enable(&node, &dir.path().join("a.log")).await;
+    let secret = json!({"data": {"k": "v"}});
+    node.call(Verb::Write, "secret/data/a", secret.clone())
+        .await
+        .unwrap();
+    assert_eq!(health().await, "enabled");
+    std::fs::remove_dir_all(dir.path()).unwrap();
+    let before = revision(&node);
+    for (verb, path) in [
+        (Verb::Write, "secret/data/a"),
+        (Verb::Read, "secret/data/a"),
+        (Verb::Write, "sys/rotate"),
+        (Verb::Delete, "secret/metadata/a"),
+    ] {
+        let refused = node.call(verb, path, secret.clone()).await;
+        assert!(matches!(refused, Err(Error::AuditRefused)), "{path}");
+    }
+    assert!(matches!(
+        node.call_as("bad", Verb::Read, "secret/data/a", Value::Null)
+            .await,
+        Err(Error::AuditRefused)
+    ));
+    assert_eq!(revision(&node), before);
+    std::fs::create_dir(dir.path()).unwrap();
+    node.call(Verb::Read, "secret/data/a", Value::Null)
+        .await
+        .expect("it works again by itself");
+}
+
+#[tokio::test]
+async fn a_committed_write_whose_response_cannot_be_recorded_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::unsealed_with(Settings {
+        audit_directories: vec![dir.path().to_owned()],
+        ..Settings::default()
+    })
+    .await;
+    enable(&node, &dir.path().join("a.log")).await;
+    let inner = Arc::new(LocalReplica::open(node.store.clone(), node.clock.clone()).unwrap());
+    let path: PathBuf = dir.path().to_owned();
+    let hooked: Arc<dyn Replica> = Arc::new(Hooked {
+        inner,
+        before: Box::new(move |_| {
+            let _ = std::fs::remove_dir_all(&path);
+            Box::pin(async {})
+        }),
+        after: Box::new(|_| {}),
+    });
+    let broken = node_on(&node, &hooked);
+    broken.core.resume().await.unwrap();
+    broken.unseal().await;
+    let before = revision(&node);
+    let data = json!({"data": {"k": "v"}});
+    let said = broken.call(Verb::Write, "secret/data/a", data).await;
+    assert!(matches!(said, Err(Error::CommittedUnaudited)), "{:?}", said.err());
+    assert!(revision(&node) > before);
+    std::fs::create_dir_all(dir.path()).unwrap();
+    let read = broken
+        .call(Verb::Read, "secret/data/a", Value::Null)
+        .await
+        .unwrap();
+    assert_eq!(read["data"]["data"]["k"], "v", "it was done");
+}
+
+/// Every field that any route reads, and then some.
+const FIELDS: &[&str] = &[
+    "accessor",
+    "accessors",
+    "allow_unused",
+    "bundle",
+    "ca",
+    "data",
+    "default_lease_ttl",
+    "description",
+    "display_name",
+    "encoded_token",
+    "explicit_max_ttl",
+    "from",
+    "id",
+    "increment",
+    "input",
+    "interval",
+    "join_token",
+    "key",
+    "keys",
+    "leader_api_addr",
+    "leader_ca_cert",
+    "lease_id",
+    "max_operations",
+    "meta",
+    "name",
+    "nonce",
+    "num_uses",
+    "options",
+    "otp",
+    "password",
+    "path",
+    "paths",
+    "period",
+    "pgp_key",
+    "pgp_keys",
+    "policies",
+    "policy",
+    "recovery_shares",
+    "renewable",
+    "rules",
+    "secret_shares",
+    "secret_threshold",
+    "server_id",
+    "sync",
+    "to",
+    "token",
+    "ttl",
+    "type",
+    "unknown",
+    "urls",
+    "uses",
+    "value",
+];
+
+#[tokio::test]
+async fn no_route_puts_what_it_is_given_into_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("declared.log");
+    let node = Node::unsealed_with(declared(dir.path(), false)).await;
+    let api = dir.path().join("api.log");
+    enable(&node, &api).await;
+    node.call(
+        Verb::Write,
+        "sys/mounts/v1",
+        json!({"type": "kv", "options": {"version": "1"}}),
+    )
+    .await
+    .unwrap();
+    let mut paths: Vec<(String, &'static [conclave_engine_api::Operation])> = Vec::new();
+    for (mount, route) in conclave_core::own_routes() {
+        // Sealing ends the test, and restores want a file.
+        if route.pattern == "seal" || route.pattern.contains("snapshot") {
+            continue;
+        }
+        let path: Vec<&str> = route
+            .pattern
+            .split('/')
+            .map(|part| {
+                if part.starts_with([':', '*']) {
+                    "some"
+                } else {
+                    part
+                }
+            })
+            .collect();
+        paths.push((format!("{mount}{}", path.join("/")), route.operations));
+    }
+    use conclave_engine_api::Operation::{Delete, List, Patch, Read, Update};
+    for mount in [
+        "secret/data/a",
+        "secret/metadata/a",
+        "secret/destroy/a",
+        "secret/config",
+        "v1/a",
+        "cubbyhole/a",
+    ] {
+        paths.push((mount.to_owned(), &[Read, Update, Patch, List, Delete]));
+    }
+    for step in [
+        "init",
+        "unseal",
+        "storage/raft/join",
+        "storage/raft/bootstrap/admit",
+    ] {
+        paths.push((format!("sys/{step}"), &[Update]));
+    }
+    assert!(paths.len() > 80, "{}", paths.len());
+    let mut given = 0u64;
+    for (path, operations) in &paths {
+        for operation in *operations {
+            let verb = match operation {
+                Read => Verb::Read,
+                Delete => Verb::Delete,
+                List => Verb::List,
+                Patch => Verb::Patch,
+                _ => Verb::Write,
+            };
+            for shape in 0..5 {
+                given += 1;
+                let data: Map<String, Value> = FIELDS
+                    .iter()
+                    .map(|name| {
+                        // Settings that are shown as they are.
+                        let shown = shape == 1 && SHOWN.contains(name);
+                        // Paths are on record, and this answer's members are paths.
+                        let answered = path.starts_with("sys/capabilities") && name.starts_with("path");
+                        let value = match (shown, answered) {
+                            (true, _) => json!(7),
+                            (_, true) => json!("secret/data/a"),
+                            _ => marked(shape, given),
+                        };
+                        ((*name).to_owned(), value)
+                    })
+                    .collect();
+                // Refused or done: what counts is what is written of it.
+                let _ = node.call(verb, path, Value::Object(data)).await;
+            }
+        }
+    }
+    let requests = records(&file)
+        .iter()
+        .filter(|record| record["type"] == "request")
+        .count();
+    assert!(requests as u64 >= given, "{requests} of {given} are on record");
+    for file in [&file, &api] {
+        let text = std::fs::read_to_string(file).unwrap();
+        for line in text.lines() {
+            assert!(
+                !line.contains(MARK) && !line.contains("987654321"),
+                "{}",
+                &line[..line.len().min(2000)]
+            );
+        }
+    }
+}
+
+/// Fields whose numbers are on record.
+const SHOWN: &[&str] = &[
+    "default_lease_ttl",
+    "max_operations",
+    "num_uses",
+    "renewable",
+    "secret_shares",
+    "secret_threshold",
+    "uses",
+];
+
+/// Begins every text that must not be seen.
+const MARK: &str = "m4rk-";
+
+fn marked(shape: usize, number: u64) -> Value {
+    let text = format!("{MARK}{number}");
+    let digits = 987_654_321_000 + number;
+    match shape {
+        0 => json!(text),
+        1 => json!(digits),
+        2 => json!([text, digits, {"k": text}]),
+        3 => json!({"k": text, "n": digits, "nested": {"version": digits, "list": [text]}}),
+        // What a route may take, so that it goes further.
+        _ => json!(format!("{digits}s")),
+    }
+}
