@@ -43,23 +43,27 @@ impl Core {
             Change::Promote { node } | Change::Remove { node } => self.keep_demoted(node, false).await?,
             Change::AddLearner { .. } | Change::Transfer { .. } => {}
         }
+        self.change_members(change).await
+    }
+
+    /// Makes a change on the leader, which is what this node has to be.
+    async fn change_as_leader(&self, replica: &dyn Replica, change: Change) -> Result<Asked, Error> {
         let removed = match change {
             Change::Remove { node } => Some(node),
             _ => None,
         };
-        self.change_members(change).await?;
-        match removed {
-            Some(node) => self.refuse_for_ever(node).await,
-            None => Ok(()),
+        let came = came_of(replica.change(change).await)?;
+        if let (Asked::Done, Some(node)) = (&came, removed) {
+            self.refuse_for_ever(replica, node).await?;
         }
+        Ok(came)
     }
 
     /// Takes a removed node out of the register: its key is refused from now on, whoever holds its disk.
-    async fn refuse_for_ever(&self, node: u64) -> Result<(), Error> {
-        let replica = self.seal.replica()?;
+    async fn refuse_for_ever(&self, replica: &dyn Replica, node: u64) -> Result<(), Error> {
         for _ in 0..TRIES {
             let forget = vec![Op::ForgetNode { node }];
-            match commit(replica.as_ref(), Proposal::new(Vec::new(), forget)).await {
+            match commit(replica, Proposal::new(Vec::new(), forget)).await {
                 Ok(_) => return Ok(()),
                 Err(CommitError::Retry) => {}
                 // Twice is as good as once.
@@ -110,7 +114,7 @@ impl Core {
             };
             let leader = leader.ok_or_else(|| Error::NoLeader("no leader is known".to_owned()))?;
             let came = if leader == replica.node_id() {
-                came_of(replica.change(change.clone()).await)?
+                self.change_as_leader(replica.as_ref(), change.clone()).await?
             } else {
                 let call = PeerCall {
                     kind: CHANGE,
@@ -129,7 +133,8 @@ impl Core {
     /// The leader's side of `change_members`.
     pub(crate) async fn receive_change(&self, payload: &[u8]) -> Result<Bytes, Error> {
         let change = decode(payload).ok_or_else(|| Error::invalid("a member's message does not decode"))?;
-        answer(came_of(self.seal.replica()?.change(change).await))
+        let replica = self.seal.replica()?;
+        answer(self.change_as_leader(replica.as_ref(), change).await)
     }
 
     /// Has the leader replicate to a registered node.

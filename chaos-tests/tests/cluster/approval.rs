@@ -25,9 +25,9 @@ async fn cluster_join_by_approval() {
     let third = asks_by_configuration(&mut cluster).await;
     approve(&cluster, 1, &third).await;
     joined(&cluster, 2).await;
-    cluster.voters(3).await;
     cluster.give_shares(&[2, 2, 2]).await;
     cluster.all_unsealed(&[0, 1, 2]).await;
+    cluster.voters(3).await;
     a_removed_key_is_refused(&mut cluster).await;
     cluster.assert_alive();
 }

@@ -114,7 +114,7 @@ async fn cluster_unseal_by_shares() {
         cluster.nodes[at].kill();
     }
     one_alone_serves_nothing(&mut cluster).await;
-    for at in 0..3 {
+    for at in cluster.running() {
         cluster.nodes[at].kill();
     }
     for at in 0..3 {
@@ -144,12 +144,7 @@ async fn one_alone_serves_nothing(cluster: &mut Cluster) {
     cluster.give_shares(&[0; THRESHOLD]).await;
     cluster.all_unsealed(&[0]).await;
     let api = cluster.api(0);
-    for (method, path) in [
-        ("GET", "sys/mounts"),
-        ("GET", "secret/data/none"),
-        ("GET", "auth/token/lookup-self"),
-        ("LIST", "secret/metadata/"),
-    ] {
+    for (method, path) in [("GET", "secret/data/none"), ("GET", "auth/token/lookup-self")] {
         let reply = api.call(method, path, None).await.expect("an answer");
         assert_eq!(reply.status, 503, "{method} {path}: {}", reply.text());
     }
