@@ -8,6 +8,7 @@ use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ED25519}
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use x509_parser::prelude::{FromDer, X509Certificate};
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::error::Error;
 
@@ -17,6 +18,12 @@ pub struct NodeKey {
     key: PrivatePkcs8KeyDer<'static>,
     certificate: CertificateDer<'static>,
     key_hash: [u8; 32],
+}
+
+impl Drop for NodeKey {
+    fn drop(&mut self) {
+        self.key.zeroize();
+    }
 }
 
 impl fmt::Debug for NodeKey {
@@ -42,9 +49,10 @@ impl NodeKey {
     /// # Errors
     /// `Error::Corrupt` when it is not an Ed25519 key in PKCS#8.
     pub fn from_pem(pem: &str) -> Result<Self, Error> {
-        let key = PrivatePkcs8KeyDer::from_pem_slice(pem.as_bytes()).map_err(|e| unreadable(&e))?;
-        let pair = KeyPair::from_pkcs8_der_and_sign_algo(&key, &PKCS_ED25519).map_err(|e| unreadable(&e))?;
-        Self::from_pair(&pair)
+        let mut key = PrivatePkcs8KeyDer::from_pem_slice(pem.as_bytes()).map_err(|e| unreadable(&e))?;
+        let pair = KeyPair::from_pkcs8_der_and_sign_algo(&key, &PKCS_ED25519).map_err(|e| unreadable(&e));
+        key.zeroize();
+        Self::from_pair(&pair?)
     }
 
     fn from_pair(pair: &KeyPair) -> Result<Self, Error> {
@@ -66,9 +74,9 @@ impl NodeKey {
     ///
     /// # Errors
     /// `Error::Stopped` when the cryptographic provider fails.
-    pub fn to_pem(&self) -> Result<String, Error> {
+    pub fn to_pem(&self) -> Result<Zeroizing<String>, Error> {
         let pair = KeyPair::from_pkcs8_der_and_sign_algo(&self.key, &PKCS_ED25519).map_err(|e| failed(&e))?;
-        Ok(pair.serialize_pem())
+        Ok(Zeroizing::new(pair.serialize_pem()))
     }
 
     /// SHA-256 of the public key's SubjectPublicKeyInfo.

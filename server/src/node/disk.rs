@@ -22,6 +22,8 @@ const KEY: &str = "node.key";
 const CLUSTER: &str = "cluster.json";
 /// There while an operator's `seal` of this node stands.
 const SEALED: &str = "sealed";
+/// What helps against damaged data.
+const ADVICE: &str = "wipe this node's data and rejoin it under a new id";
 /// Format of `cluster.json`.
 const FORMAT: u64 = 1;
 
@@ -102,10 +104,10 @@ impl DataDir {
                 )));
             }
             let pem = Zeroizing::new(fs::read_to_string(&path).map_err(Error::file("read", &path))?);
-            return Ok(NodeKey::from_pem(&pem)?);
+            return NodeKey::from_pem(&pem).map_err(|error| Error::Data(advised(&error)));
         }
         let key = NodeKey::generate()?;
-        self.write_durably(KEY, Zeroizing::new(key.to_pem()?).as_bytes())?;
+        self.write_durably(KEY, key.to_pem()?.as_bytes())?;
         Ok(key)
     }
 
@@ -117,7 +119,10 @@ impl DataDir {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::file("read", &path)(error)),
         };
-        let damaged = || Error::Data(format!("{}: damaged or of an unknown format", path.display()));
+        let damaged = || {
+            let path = path.display();
+            Error::Data(format!("{path}: of an unknown format, or damaged: then {ADVICE}"))
+        };
         let value: Value = serde_json::from_slice(&bytes).map_err(|_| damaged())?;
         if value.get("format").and_then(Value::as_u64) != Some(FORMAT) {
             return Err(damaged());
@@ -179,6 +184,15 @@ impl DataDir {
     fn sync(&self) -> Result<(), Error> {
         let dir = File::open(&self.path).and_then(|dir| dir.sync_all());
         dir.map_err(Error::file("sync", &self.path))
+    }
+}
+
+/// An error met at start, with what to do about it if data is damaged. What is left of it must not be guessed at: a node
+/// that forgot what it voted or acknowledged takes it from the whole cluster.
+pub fn advised(error: &conclave_raft::Error) -> String {
+    match error {
+        conclave_raft::Error::Corrupt { .. } => format!("{error}; {ADVICE}"),
+        other => other.to_string(),
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use conclave_core::{Core, JoinStep};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
 
 use crate::config::RetryJoin;
 
@@ -62,7 +63,7 @@ async fn ask(core: &Arc<Core>, member: &RetryJoin) -> Result<JoinStep, String> {
     if let Some(path) = &member.token_file {
         let file = path.display();
         let token = tokio::fs::read_to_string(path).await;
-        let token = token.map_err(|error| format!("{file}: {error}"))?;
+        let token = Zeroizing::new(token.map_err(|error| format!("{file}: {error}"))?);
         let token = token.trim();
         if token.is_empty() || token.len() > MAX_TOKEN_BYTES {
             return Err(format!("{file} holds no join token"));

@@ -13,6 +13,7 @@ use rcgen::{
 };
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use zeroize::Zeroizing;
 
 use conclave_raft::node::{Clock, SystemClock};
 
@@ -59,7 +60,7 @@ pub fn create_ca(dir: &Path) -> Result<Issued, Error> {
     dated(&mut params, CA_LIFE)?;
     let certificate = params.self_signed(&key).map_err(tls)?;
     make_dir(dir)?;
-    write(&issued.key, key.serialize_pem().as_bytes(), 0o600)?;
+    write(&issued.key, Zeroizing::new(key.serialize_pem()).as_bytes(), 0o600)?;
     write(&issued.certificate, certificate.pem().as_bytes(), 0o644)?;
     Ok(issued)
 }
@@ -77,7 +78,7 @@ pub fn create_cert(ca_dir: &Path, out: &Path, name: &str, sans: &[String]) -> Re
         )));
     }
     let ca_pem = read(&ca_dir.join("ca.pem"))?;
-    let ca_key = KeyPair::from_pem(&read(&ca_dir.join("ca-key.pem"))?).map_err(tls)?;
+    let ca_key = KeyPair::from_pem(&Zeroizing::new(read(&ca_dir.join("ca-key.pem"))?)).map_err(tls)?;
     let issuer = Issuer::from_ca_cert_pem(&ca_pem, ca_key).map_err(tls)?;
     let key = new_key()?;
     let mut names: Vec<String> = sans.to_vec();
@@ -99,7 +100,7 @@ pub fn create_cert(ca_dir: &Path, out: &Path, name: &str, sans: &[String]) -> Re
         certificate: out.join(format!("{name}.pem")),
         key: out.join(format!("{name}-key.pem")),
     };
-    write(&issued.key, key.serialize_pem().as_bytes(), 0o600)?;
+    write(&issued.key, Zeroizing::new(key.serialize_pem()).as_bytes(), 0o600)?;
     write(
         &issued.certificate,
         format!("{}{ca_pem}", certificate.pem()).as_bytes(),
