@@ -15,7 +15,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use server::Server;
+use server::{Product, Server};
 
 /// A home with a server, and the tool under the name `vault` too.
 struct Home {
@@ -29,7 +29,7 @@ impl Home {
         std::fs::create_dir(home.path().join("bin")).unwrap();
         std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_conclave"), home.path().join("bin/vault")).unwrap();
         Self {
-            server: Server::bao_dev(),
+            server: Server::dev(Product::Bao),
             home,
         }
     }

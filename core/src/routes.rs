@@ -178,7 +178,7 @@ fn same(answered: Operation, asked: Operation) -> bool {
 }
 
 /// Matches a path against a pattern. A trailing slash of the path (a list) does not count.
-fn matches(pattern: &'static str, path: &str) -> Option<Params> {
+pub fn matches(pattern: &'static str, path: &str) -> Option<Params> {
     let mut params = Vec::new();
     let mut rest = path.trim_end_matches('/');
     for part in pattern.split('/') {

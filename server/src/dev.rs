@@ -94,7 +94,7 @@ impl DevServer {
                     shares: 1,
                     threshold: 1,
                 },
-                options.root_token,
+                None,
             )
             .await?;
         let share = born
@@ -103,10 +103,14 @@ impl DevServer {
             .map(|share| hex::encode(share.expose()))
             .unwrap_or_default();
         core.give_share(&share).await?;
-        mount(core, options.kv, &born.root_token).await?;
+        let root_token = match options.root_token {
+            Some(wanted) => chosen_root(core, &born.root_token, wanted).await?,
+            None => born.root_token,
+        };
+        mount(core, options.kv, &root_token).await?;
         Ok(Self {
             api_addr: format!("{scheme}://{bound}"),
-            root_token: born.root_token,
+            root_token,
             unseal_key: zeroize::Zeroizing::new(share),
             ca_cert,
             _certificates: temporary,
@@ -136,6 +140,23 @@ impl DevServer {
             *self.root_token,
         )
     }
+}
+
+/// A root token of the user's choice, made by the cluster's own as anybody would.
+async fn chosen_root(
+    core: &Arc<Core>,
+    born: &zeroize::Zeroizing<String>,
+    wanted: String,
+) -> Result<zeroize::Zeroizing<String>, Error> {
+    let mut create = Request::new(Verb::Write, "auth/token/create");
+    create.token = Some(born.clone());
+    let data = json!({"id": wanted, "policies": ["root"], "no_parent": true, "no_default_policy": true});
+    create.data = data.as_object().cloned().unwrap_or_default();
+    core.handle(create).await?;
+    let mut revoke = Request::new(Verb::Write, "auth/token/revoke-self");
+    revoke.token = Some(born.clone());
+    core.handle(revoke).await?;
+    Ok(zeroize::Zeroizing::new(wanted))
 }
 
 async fn mount(core: &Arc<Core>, kv: DevKv, root_token: &zeroize::Zeroizing<String>) -> Result<(), Error> {

@@ -261,7 +261,7 @@ fn seal_status(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
         "sys/namespaces/{}/seal-status",
         super::sanitize(args.arg(0))
     ));
-    print_seal(cx, &found.context("Error checking seal status")?)
+    print_seal(cx, &found.context("Error reading seal status")?)
 }
 
 fn print_seal(cx: &mut Cx, found: &Fields) -> Result<Exit, Fail> {

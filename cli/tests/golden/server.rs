@@ -2,7 +2,7 @@
 
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -21,9 +21,27 @@ pub struct Server {
     pub authority: Option<PathBuf>,
 }
 
+/// Whose server it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Product {
+    /// OpenBao's, the original.
+    Bao,
+    /// Ours.
+    Conclave,
+}
+
+impl Product {
+    fn program(self) -> &'static str {
+        match self {
+            Self::Bao => "bao",
+            Self::Conclave => env!("CARGO_BIN_EXE_conclave"),
+        }
+    }
+}
+
 impl Server {
-    /// A development server of OpenBao: unsealed, in memory, `secret/` with versions.
-    pub fn bao_dev() -> Self {
+    /// A development server: unsealed, in memory, `secret/` with versions.
+    pub fn dev(product: Product) -> Self {
         let listen = format!("127.0.0.1:{}", free_port());
         let listen_flag = format!("-dev-listen-address={listen}");
         let args = [
@@ -33,65 +51,52 @@ impl Server {
             "-dev-no-store-token",
             listen_flag.as_str(),
         ];
-        Self::start(tempfile::tempdir().unwrap(), "bao", &args, &listen, None)
+        Self::start(tempfile::tempdir().unwrap(), product, &args, &listen, None)
     }
 
     /// A server that is not initialised yet, with TLS and Raft storage.
-    pub fn bao_raft() -> Self {
+    pub fn raft(product: Product) -> Self {
         let home = tempfile::tempdir().unwrap();
         let (listen, cluster) = (
             format!("127.0.0.1:{}", free_port()),
             format!("127.0.0.1:{}", free_port()),
         );
         let path = |name: &str| home.path().join(name);
-        std::fs::create_dir(path("data")).unwrap();
+        make_private_dir(&path("data"));
         let (ca, certificate, key) = authority("test authority");
         std::fs::write(path("ca.pem"), ca).unwrap();
         std::fs::write(path("server.pem"), certificate).unwrap();
         std::fs::write(path("server.key"), key).unwrap();
         let config = format!(
-            "storage \"raft\" {{ path = \"data\" node_id = \"n1\" }}\napi_addr = \"https://{listen}\"\ncluster_addr = \
-             \"https://{cluster}\"\nlistener \"tcp\" {{ address = \"{listen}\" cluster_address = \"{cluster}\" \
-             tls_cert_file = \"server.pem\" tls_key_file = \"server.key\" }}\n"
+            "storage \"raft\" {{\n path = \"{0}/data\"\n node_id = \"n1\"\n}}\napi_addr = \"https://{listen}\"\ncluster_addr = \
+             \"https://{cluster}\"\nlistener \"tcp\" {{\n address = \"{listen}\"\n cluster_address = \"{cluster}\"\n \
+             tls_cert_file = \"{0}/server.pem\"\n tls_key_file = \"{0}/server.key\"\n}}\n",
+            home.path().display()
         );
-        std::fs::write(path("config.hcl"), config).unwrap();
+        // Several tests run at once; the original has no such listener.
+        let no_operations = match product {
+            Product::Bao => "",
+            Product::Conclave => "operations_address = \"\"\n",
+        };
+        std::fs::write(path("config.hcl"), config + no_operations).unwrap();
         let authority = path("ca.pem");
         Self::start(
             home,
-            "bao",
+            product,
             &["server", "-config=config.hcl"],
             &listen,
             Some(authority),
         )
     }
 
-    /// A development server of ours.
-    pub fn conclave_dev() -> Self {
-        let listen = format!("127.0.0.1:{}", free_port());
-        let listen_flag = format!("-dev-listen-address={listen}");
-        let args = [
-            "server",
-            "-dev",
-            "-dev-root-token-id=root",
-            "-dev-no-store-token",
-            listen_flag.as_str(),
-        ];
-        Self::start(
-            tempfile::tempdir().unwrap(),
-            env!("CARGO_BIN_EXE_conclave"),
-            &args,
-            &listen,
-            None,
-        )
-    }
-
     fn start(
         home: tempfile::TempDir,
-        program: &str,
+        product: Product,
         args: &[&str],
         listen: &str,
         authority: Option<PathBuf>,
     ) -> Self {
+        let program = product.program();
         let log = std::fs::File::create(home.path().join("server.log")).unwrap();
         let child = Command::new(program)
             .args(args)
@@ -189,4 +194,10 @@ pub fn free_port() -> u16 {
         .local_addr()
         .unwrap()
         .port()
+}
+
+/// A directory for this user alone: our server takes no other for its data.
+fn make_private_dir(path: &Path) {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().mode(0o700).create(path).unwrap();
 }

@@ -50,7 +50,7 @@ pub fn hash(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     let input = call.fields().required("input")?;
     let hash =
         call.core.audit.current().hash(&path, &input).ok_or_else(|| {
-            Error::invalid(format!("unknown audit backend {:?}", path.trim_end_matches('/')))
+            Error::invalid(format!("unknown audit backend {path:?}"))
         })?;
     Ok(Answer::at_top_level(Map::from_iter([(
         "hash".to_owned(),

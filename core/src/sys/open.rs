@@ -162,7 +162,6 @@ pub(super) fn seal_status(core: &Arc<Core>) -> Result<Map<String, Value>, Error>
         "progress": given,
         "nonce": nonce.map(uuid_text).unwrap_or_default(),
         "version": core.settings.vault_version,
-        "build_date": core.settings.build_date,
         "commit_date": core.settings.build_date,
         "conclave_version": core.settings.conclave_version,
         "migration": false,

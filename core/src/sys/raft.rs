@@ -19,7 +19,8 @@ const IN_MEMORY: &str = "inmem";
 
 /// `sys/leader`.
 pub fn leader(core: &Arc<Core>) -> Result<Map<String, Value>, Error> {
-    let status = status(core)?;
+    // What clients of the original take for "not unsealed yet" rather than for a failure.
+    let status = status(core).map_err(|_| Error::Sealed)?;
     // A development server is one node without a disk: there is nobody to hand over to.
     if core.settings.storage_type == IN_MEMORY && status.members.len() < 2 {
         return Ok(object(json!({
@@ -70,12 +71,16 @@ pub fn ha_status(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     let status = status(call.core)?;
     let now = call.env.now();
     let nodes = status.members.iter().map(|member| {
-        let contact = member.last_contact_ms.map(|ago| rfc3339(now.saturating_sub(ago)));
+        let is_leader = Some(member.id) == status.leader;
+        let contact = member
+            .last_contact_ms
+            .filter(|_| !is_leader)
+            .map(|ago| rfc3339(now.saturating_sub(ago)));
         json!({
             "hostname": member.record.name,
             "api_address": member.record.api_addr,
             "cluster_address": cluster_url(&member.record),
-            "active_node": Some(member.id) == status.leader,
+            "active_node": is_leader,
             "last_echo": contact,
             "version": call.core.settings.vault_version,
             "upgrade_version": call.core.settings.vault_version,

@@ -283,7 +283,8 @@ fn limits(call: &Call<'_, '_>) -> (Millis, Millis) {
     match call.work.catalog.mounts(Category::Auth).get("token/") {
         Some(mount) => {
             let mount = mount.to_mount(default, max);
-            (mount.default_lease_ttl, mount.max_lease_ttl)
+            let longest = mount.max_lease_ttl.min(max);
+            (mount.default_lease_ttl.min(longest), longest)
         }
         None => (default, max),
     }
@@ -357,9 +358,13 @@ fn found_by_id(call: &mut Call<'_, '_>, id: &str) -> Result<Found, Error> {
     tokens::by_id(call.work, id, call.env.now())?.ok_or_else(Error::unauthenticated)
 }
 
-fn found_by_accessor(call: &mut Call<'_, '_>) -> Result<Found, Error> {
+fn accessor_in(call: &Call<'_, '_>) -> Result<String, Error> {
     let accessor = call.fields().required("accessor");
-    let accessor = accessor.map_err(|_| Error::listed("missing accessor"))?;
+    accessor.map_err(|_| Error::listed("missing accessor"))
+}
+
+fn found_by_accessor(call: &mut Call<'_, '_>) -> Result<Found, Error> {
+    let accessor = accessor_in(call)?;
     let found = tokens::by_accessor(call.work, &accessor, call.env.now())?;
     found.ok_or_else(|| Error::listed("invalid accessor"))
 }
@@ -473,9 +478,16 @@ fn revoke_self(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
 }
 
 fn revoke_accessor(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
-    let found = found_by_accessor(call)?;
-    tokens::revoke(call.work, &found)?;
-    Ok(Answer::empty())
+    let accessor = accessor_in(call)?;
+    let mut answer = Answer::empty();
+    match tokens::by_accessor(call.work, &accessor, call.env.now())? {
+        Some(found) => tokens::revoke(call.work, &found)?,
+        None => {
+            let warning = "No token found with this accessor".to_owned();
+            answer.reply.warnings.push(warning);
+        }
+    }
+    Ok(answer)
 }
 
 fn revoke_orphan(call: &mut Call<'_, '_>) -> Result<Answer, Error> {

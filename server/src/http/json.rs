@@ -47,6 +47,8 @@ pub fn parse(text: &[u8], limits: JsonLimits) -> Result<Map<String, Value>, Stri
         .and_then(|value| reader.end().map(|()| value));
     match value {
         Ok(Value::Object(object)) => Ok(object),
+        // What `write -f` sends.
+        Ok(Value::Null) => Ok(Map::new()),
         Ok(_) => Err("failed to decode JSON input: it must be an object".to_owned()),
         Err(error) => Err(format!("failed to decode JSON input: {error}")),
     }
@@ -189,7 +191,6 @@ mod tests {
             "[]",
             "\"hunter2\"",
             "1",
-            "null",
             "{\"a\":1} x",
             "{\"a\":1}{",
             "{\"a\":1,\"a\":2}",

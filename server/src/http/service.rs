@@ -112,6 +112,10 @@ impl Service {
             response.status(),
             started.elapsed(),
         );
+        if parts.method == Method::HEAD {
+            // HTTP/2 ends a stream on which the answer to a HEAD has a body; HTTP/1 leaves it away by itself.
+            response = response.map(|_| Body::empty());
+        }
         response.map(|body| body.holding(held))
     }
 
@@ -164,7 +168,9 @@ impl Service {
         let answer = self.ask(request, &settings.timeouts).await?;
         Ok(match answer {
             Ok(response) => encode::response(response, &health).await,
-            Err(core::Error::NotFound { warnings }) if is_patch && warnings.is_empty() => encode::nothing_to_patch(),
+            Err(core::Error::NotFound { warnings }) if is_patch && warnings.is_empty() => {
+                encode::nothing_to_patch()
+            }
             Err(error) => encode::failure(Failure::from(error)),
         })
     }

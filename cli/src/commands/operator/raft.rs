@@ -553,9 +553,7 @@ fn state_prose(state: &Json) -> String {
 fn get_config(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     at_most(args, 0)?;
     let api = cx.api(args)?;
-    let secret = api
-        .read("sys/storage/raft/autopilot/configuration")
-        .context("Error reading autopilot configuration")?;
+    let secret = api.read("sys/storage/raft/autopilot/configuration")?;
     let Some(config) = secret.and_then(|s| s.data) else {
         return Ok(Exit::OK);
     };
@@ -605,7 +603,6 @@ fn set_config(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
         }
     }
     api.write("sys/storage/raft/autopilot/configuration", body)
-        .and_then(conclave_client::http::Answer::ok)
-        .context("Error modifying autopilot configuration")?;
+        .and_then(conclave_client::http::Answer::ok)?;
     Ok(Exit::OK)
 }

@@ -1,0 +1,294 @@
+//! The wire: every request of `requests.txt` is sent by curl to a bao server and to a conclave server, and both must
+//! answer with the same status, the same members of the same types, and the same texts of errors and warnings.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+#[path = "../golden/mask.rs"]
+mod mask;
+mod request;
+#[path = "../golden/server.rs"]
+#[allow(dead_code)]
+mod server;
+
+use std::collections::BTreeMap;
+
+use request::{Answer, Request, Side};
+use serde_json::Value;
+use server::{Product, Server};
+
+/// How our answer may differ on purpose.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Differs {
+    /// In the texts of errors and warnings.
+    Text,
+    /// In the status of a failure too.
+    Status,
+    /// In everything: we do what the original does not, or the other way round.
+    Answer,
+    /// Not built: 501, and the text says so.
+    Unbuilt,
+}
+
+use Differs::{Status, Text, Unbuilt};
+
+/// Deliberate differences: a part of the line between `^` and `$`, what differs, and why.
+const DIFFERENT: &[(&str, Differs, &str)] = &[
+    ("\"zz\"", Text, "errors name the field, not the value"),
+    (
+        "{\"secret_shares\":$",
+        Text,
+        "where JSON is wrong is said in our words",
+    ),
+    ("{\"data\":$", Text, "where JSON is wrong is said in our words"),
+    ("[1]$", Text, "where JSON is wrong is said in our words"),
+    (
+        "^PUT sys/unseal {\"key\":\"00\"}",
+        Status,
+        "a node that belongs to no cluster says so",
+    ),
+    (
+        "^GET nosuch/path",
+        Text,
+        "a node that belongs to no cluster says so",
+    ),
+    (
+        "^PUT sys/unseal {\"key\":\"00ff\"}",
+        Text,
+        "a share of no cluster is named as such",
+    ),
+    ("sealedcode=zz", Text, "a wrong parameter is named"),
+    ("list=true&scan=true", Text, "a wrong parameter is named"),
+    ("^POST sys/leader", Text, "why a method is not answered is said"),
+    (
+        "^GET sys/leader",
+        Differs::Answer,
+        "a sealed node says who leads, for it replicates; since when a leader leads is not kept",
+    ),
+    (
+        "^GET sys/mounts$",
+        Differs::Answer,
+        "a node that belongs to no cluster says so",
+    ),
+    (
+        "^GET sys/host-info",
+        Differs::Answer,
+        "a host says less of itself",
+    ),
+    (
+        "^PATCH",
+        Status,
+        "a PATCH without content type is 415 like one with a wrong one",
+    ),
+    ("\"version\":\"3\"", Text, "an unknown version is named"),
+    (
+        "^POST sys/remount {\"from\":\"kv1\"",
+        Text,
+        "a move is done when its request is answered",
+    ),
+    (
+        "{\"policy\":\"path {\"}",
+        Text,
+        "where a policy ends too early is counted in our way",
+    ),
+    (
+        "{\"policy\":\"nosuch",
+        Text,
+        "an unknown key of a policy has its line",
+    ),
+    (
+        "^POST sys/capabilities {\"paths\":[\"a\"]}",
+        Status,
+        "a wrong request is 400, never 500",
+    ),
+    ("sys/leases/count", Unbuilt, "leases of engines"),
+    ("sys/leases/tidy", Unbuilt, "there is nothing to tidy"),
+    ("\"max_versions\":-1", Differs::Answer, "max_versions is bounded"),
+    ("^POST sys/audit/nosuch", Status, "devices can be enabled by API"),
+    (
+        "^POST sys/rotate/root/init {\"secret_shares\":1,\"secret_threshold\":2}",
+        Text,
+        "the original prints a Go format error",
+    ),
+    (
+        "^POST sys/rotate/root/update {\"key\":\"$K1\",\"nonce\":\"bad\"}",
+        Text,
+        "a wrong nonce does not earn the right one",
+    ),
+    (
+        "^POST sys/rotate/root/update {\"nonce\":\"$N\"}",
+        Text,
+        "how a share is malformed is said",
+    ),
+    (
+        "^GET sys/rotate/root/verify",
+        Text,
+        "a rotation is carried on by the node on which it began",
+    ),
+    (
+        "^POST sys/rotate/root {}",
+        Unbuilt,
+        "a root key split among people is rotated by them",
+    ),
+    (
+        "sys/rekey/init",
+        Differs::Answer,
+        "with a token, the old paths answer",
+    ),
+    (
+        "^POST sys/generate-root-token/update {\"key\":\"zz\"",
+        Status,
+        "a wrong request is 400, never 500",
+    ),
+    (
+        "^POST sys/generate-root-token/update {\"key\":\"$K1\",\"nonce\":\"bad\"}",
+        Status,
+        "a wrong nonce does not earn the right one",
+    ),
+    (
+        "^POST sys/storage/raft/remove-peer {\"server_id\":\"nosuch\"}",
+        Differs::Answer,
+        "removing an unknown member is an error that names it",
+    ),
+    (
+        "{\"server_id\":\"nosuch\"}",
+        Status,
+        "a wrong request is 400, never 500",
+    ),
+    (
+        "^POST sys/storage/raft/join",
+        Differs::Answer,
+        "a node that belongs to a cluster cannot join another",
+    ),
+    ("sys/storage/raft/autopilot", Unbuilt, "autopilot"),
+    (
+        "^POST sys/storage/raft/snapshot {}",
+        Status,
+        "a wrong request is 400, never 500",
+    ),
+];
+
+/// Members that only our answers have.
+const OURS: &[&str] = &[
+    "audit_devices",
+    "backup",
+    "conclave_version",
+    "encoded_root_token",
+    "encoded_token",
+    "id",
+    "nonce",
+    "performance_standby",
+    "performance_standby_last_remote_wal",
+    "pgp_fingerprint",
+    "pgp_fingerprints",
+    "progress",
+    "redundancy_zone",
+    "server_time",
+    "verification_nonce",
+    "verification_required",
+    "zone",
+];
+
+#[test]
+fn requests_are_answered_alike() {
+    let servers = [Product::Bao, Product::Conclave].map(Server::raft);
+    let mut sides = servers.each_ref().map(Side::new);
+    let mut wrong = Vec::new();
+    let mut needless: BTreeMap<&str, bool> = DIFFERENT.iter().map(|(part, ..)| (*part, true)).collect();
+    let requests = Request::parse_all(include_str!("requests.txt"));
+    for request in &requests {
+        if request.waits {
+            sides.iter_mut().for_each(|side| side.wait(request));
+            continue;
+        }
+        let [expected, got] = sides.each_mut().map(|side| side.send(request));
+        let marked = format!("^{}$", request.line);
+        let differs = DIFFERENT.iter().find(|(part, ..)| marked.contains(part));
+        let found = compare(&expected, &got);
+        if let (Some((part, ..)), true) = (differs, found.is_some()) {
+            needless.insert(part, false);
+        }
+        let excused = match differs.map(|(_, differs, _)| *differs) {
+            None => found.is_none(),
+            Some(Text) => expected.status == got.status && is_shaped(&expected, &got),
+            Some(Status) => expected.status >= 400 && got.status >= 400,
+            Some(Differs::Answer) => true,
+            Some(Unbuilt) => got.status == 501 && got.texts("errors").contains("unsupported: "),
+        };
+        if !excused {
+            let what = found.unwrap_or_default();
+            wrong.push(format!(
+                "{}\n  {what}\n  bao:  {expected}\n  ours: {got}",
+                request.line
+            ));
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} of {} requests are answered differently:\n\n{}",
+        wrong.len(),
+        requests.len(),
+        wrong.join("\n\n")
+    );
+    needless.retain(|_, needless| *needless);
+    assert!(
+        needless.is_empty(),
+        "exceptions that no request needs: {needless:?}"
+    );
+}
+
+/// The first difference between two answers.
+fn compare(expected: &Answer, got: &Answer) -> Option<String> {
+    if expected.status != got.status {
+        return Some(format!("status {} became {}", expected.status, got.status));
+    }
+    for list in ["errors", "warnings"] {
+        if expected.texts(list) != got.texts(list) {
+            return Some(format!(
+                "{list}: {} became {}",
+                expected.texts(list),
+                got.texts(list)
+            ));
+        }
+    }
+    shapes("", &expected.body, &got.body)
+}
+
+fn is_shaped(expected: &Answer, got: &Answer) -> bool {
+    let is_error = |answer: &Answer| answer.body.get("errors").is_some();
+    is_error(expected) && is_error(got) || shapes("", &expected.body, &got.body).is_none()
+}
+
+/// The first member that one has and the other has not, or has with another type.
+fn shapes(place: &str, expected: &Value, got: &Value) -> Option<String> {
+    match (expected, got) {
+        (Value::Object(expected), Value::Object(got)) => {
+            let extra = got.iter().find(|(name, value)| {
+                let repeated = got.get("data").and_then(|data| data.get(name.as_str()));
+                !expected.contains_key(*name) && !OURS.contains(&name.as_str()) && repeated != Some(value)
+            });
+            if let Some((name, _)) = extra {
+                return Some(format!("{place}/{name} is new"));
+            }
+            expected.iter().find_map(|(name, value)| {
+                let place = format!("{place}/{name}");
+                match got.get(name) {
+                    None => Some(format!("{place} is missing")),
+                    Some(_) if matches!(name.as_str(), "errors" | "warnings") => None,
+                    Some(other) => shapes(&place, value, other),
+                }
+            })
+        }
+        (Value::Array(expected), Value::Array(got)) => match (expected.first(), got.first()) {
+            (Some(expected), Some(got)) => shapes(&format!("{place}/0"), expected, got),
+            (None, None) => None,
+            _ => Some(format!("{place} has items on one side only")),
+        },
+        _ if std::mem::discriminant(expected) == std::mem::discriminant(got) => None,
+        _ => Some(format!("{place} is of another type")),
+    }
+}

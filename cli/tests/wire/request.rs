@@ -1,0 +1,197 @@
+//! Requests: `[~] [token=T] [type=T] METHOD path [body] [> NAME=/pointer/into/the/answer]`. `~` repeats until it succeeds,
+//! `$NAME` stands for what was kept. Without `token=` the root token is shown, once there is one.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::mask::mask;
+use super::server::Server;
+
+/// How long a request may be repeated until it succeeds.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One line.
+pub struct Request {
+    /// As it was written.
+    pub line: String,
+    /// Whether to repeat it until it succeeds, and compare nothing.
+    pub waits: bool,
+    token: Option<String>,
+    content_type: Option<String>,
+    method: String,
+    path: String,
+    body: String,
+    keep: Vec<(String, String)>,
+}
+
+impl Request {
+    /// Reads a script.
+    pub fn parse_all(script: &str) -> Vec<Self> {
+        let lines = script
+            .lines()
+            .filter(|line| !line.is_empty() && !line.starts_with('#'));
+        lines.map(Self::parse).collect()
+    }
+
+    fn parse(line: &str) -> Self {
+        let mut parts = line.split(" > ");
+        let mut rest = parts.next().unwrap();
+        let keep = parts.map(|part| part.split_once('=').unwrap());
+        let keep = keep
+            .map(|(name, pointer)| (name.to_owned(), pointer.to_owned()))
+            .collect();
+        let waits = rest.starts_with("~ ");
+        rest = rest.trim_start_matches("~ ");
+        let mut option = |name: &str| {
+            let (value, after) = rest.strip_prefix(name)?.split_once(' ').unwrap();
+            rest = after;
+            Some(value.to_owned())
+        };
+        let token = option("token=");
+        let content_type = option("type=");
+        let (method, rest) = rest.split_once(' ').unwrap();
+        let (path, body) = rest.split_once(' ').unwrap_or((rest, ""));
+        Self {
+            line: line.to_owned(),
+            waits,
+            token,
+            content_type,
+            method: method.to_owned(),
+            path: path.to_owned(),
+            body: body.to_owned(),
+            keep,
+        }
+    }
+}
+
+/// What a server answered.
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// The body; null if there is none.
+    pub body: Value,
+}
+
+impl Answer {
+    /// The texts of a list, masked, with the product's name taken out.
+    pub fn texts(&self, list: &str) -> String {
+        let texts = self.body.get(list).cloned().unwrap_or_default();
+        let texts = mask(&texts.to_string());
+        let texts = texts
+            .replace("OpenBao", "<product>")
+            .replace("Conclave", "<product>");
+        texts.replace("'bao ", "'conclave ")
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let body: String = self.body.to_string().chars().take(1500).collect();
+        write!(f, "{} {body}", self.status)
+    }
+}
+
+/// A server, and what was kept of its answers.
+pub struct Side {
+    address: String,
+    authority: String,
+    kept: BTreeMap<String, String>,
+}
+
+impl Side {
+    pub fn new(server: &Server) -> Self {
+        Self {
+            address: server.address.clone(),
+            authority: server.authority.as_ref().unwrap().display().to_string(),
+            kept: BTreeMap::new(),
+        }
+    }
+
+    /// Sends a request by curl.
+    pub fn send(&mut self, request: &Request) -> Answer {
+        let mut command = Command::new("curl");
+        command.args(["--silent", "--show-error", "--cacert", &self.authority]);
+        command.args(["--write-out", "\n%{http_code}", "--request", &request.method]);
+        if request.method == "HEAD" {
+            command.args(["--head", "--output", "/dev/null"]);
+        }
+        let token = match &request.token {
+            Some(token) => self.fill(token),
+            None => self.kept.get("$ROOT").cloned().unwrap_or_default(),
+        };
+        if !token.is_empty() {
+            command.args(["--header", &format!("X-Vault-Token: {token}")]);
+        }
+        if let Some(kind) = &request.content_type {
+            command.args(["--header", &format!("Content-Type: {kind}")]);
+        } else if request.method == "PATCH" {
+            command.args(["--header", "Content-Type:"]);
+        }
+        if !request.body.is_empty() {
+            command.args(["--data-binary", "@-"]);
+        }
+        command.arg(format!("{}/v1/{}", self.address, self.fill(&request.path)));
+        let mut curl = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let body = self.fill(&request.body);
+        curl.stdin.take().unwrap().write_all(body.as_bytes()).unwrap();
+        let output = curl.wait_with_output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        let (body, status) = text
+            .rsplit_once('\n')
+            .unwrap_or_else(|| panic!("{}: {complaint}", request.line));
+        let body = match body.trim() {
+            "" => Value::Null,
+            body => serde_json::from_str(body).unwrap_or_else(|e| panic!("{}: {e} in {body}", request.line)),
+        };
+        let answer = Answer {
+            status: status.parse().unwrap(),
+            body,
+        };
+        assert_ne!(answer.status, 0, "{}: {complaint}", request.line);
+        self.keep(request, &answer);
+        answer
+    }
+
+    /// Repeats a request until it succeeds.
+    pub fn wait(&mut self, request: &Request) {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let answer = self.send(request);
+            if answer.status < 300 {
+                return;
+            }
+            assert!(Instant::now() < end, "{}: {answer}", request.line);
+        }
+    }
+
+    fn keep(&mut self, request: &Request, answer: &Answer) {
+        for (name, pointer) in &request.keep {
+            let found = answer.body.pointer(pointer);
+            let found = found.unwrap_or_else(|| panic!("{}: no {pointer} in {answer}", request.line));
+            self.kept
+                .insert(format!("${name}"), found.as_str().unwrap().to_owned());
+        }
+    }
+
+    /// Longer names first: `$TA` is not `$T` and an A.
+    fn fill(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        let mut kept: Vec<_> = self.kept.iter().collect();
+        kept.sort_by_key(|(name, _)| std::cmp::Reverse(name.len()));
+        for (name, value) in kept {
+            text = text.replace(name, value);
+        }
+        text
+    }
+}
