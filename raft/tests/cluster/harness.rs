@@ -358,7 +358,7 @@ impl Cluster {
         let mut members = Vec::new();
         for id in 1..=size {
             let key = NodeKey::generate().unwrap();
-            let pem = key.to_pem().unwrap();
+            let pem = key.to_pem().unwrap().to_string();
             let address = free_address().await;
             let record = NodeRecord {
                 key_hash: key.key_hash(),
