@@ -13,10 +13,11 @@
 #[allow(dead_code, unused_imports)]
 mod harness;
 
+mod balancer;
 mod dev;
 mod hosts;
 mod local;
 mod package;
 mod shell;
-mod stop;
+mod signals;
 mod throwaway;
