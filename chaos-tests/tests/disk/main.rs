@@ -11,12 +11,8 @@
 
 mod damage;
 mod faults;
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "the scenarios of `cluster` use the rest of it"
-)]
 #[path = "../cluster/harness/mod.rs"]
 mod harness;
 mod power;
+mod shim;
 mod tmpfs;

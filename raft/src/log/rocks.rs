@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use rocksdb::{
-    DB, DBCompressionType, DBRecoveryMode, Direction, IteratorMode, Options, ReadOptions, WriteBatch,
+    DB, DBCompressionType, DBRecoveryMode, Direction, ErrorKind, IteratorMode, Options, ReadOptions, WriteBatch,
 };
 
 use crate::error::Error;
@@ -241,5 +241,8 @@ fn index_of(key: &[u8]) -> Option<u64> {
 }
 
 fn storage(error: rocksdb::Error) -> Error {
-    Error::Storage(format!("Raft log: {error}"))
+    match error.kind() {
+        ErrorKind::Corruption => refuse(&error.into_string()),
+        _ => Error::Storage(format!("Raft log: {error}")),
+    }
 }

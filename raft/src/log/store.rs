@@ -218,11 +218,11 @@ fn missing(index: u64) -> Error {
     refuse(&format!("entry {index} is missing"))
 }
 
-/// What an operator is told about a log that cannot be trusted.
+/// A log that cannot be trusted.
 pub(crate) fn refuse(detail: &str) -> Error {
     Error::Corrupt {
         what: "Raft log",
-        detail: format!("{detail}; wipe this node's data and rejoin it under a new id"),
+        detail: detail.to_owned(),
     }
 }
 

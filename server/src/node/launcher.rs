@@ -18,6 +18,7 @@ use conclave_raft::state::{MemoryStore, RocksStore, Store};
 use conclave_raft::{NodeRecord, PeerHandler, Replica};
 
 use crate::error::Error;
+use crate::node::disk::advised;
 use crate::node::{DataDir, NodeSettings, ask};
 use crate::temporary::Temporary;
 
@@ -136,9 +137,7 @@ impl NodeLauncher {
             timings: self.settings.timings,
             snapshots: SnapshotPolicy::default(),
         };
-        let (log, state) = self
-            .stores()
-            .map_err(|error| CoreError::internal(error.to_string()))?;
+        let (log, state) = self.stores().map_err(damaged)?;
         let clock = Arc::new(SystemClock);
         let parts = Parts {
             log,
@@ -159,12 +158,13 @@ impl NodeLauncher {
         });
         let replica = started
             .await
-            .map_err(|error| CoreError::internal(error.to_string()))??;
+            .map_err(|error| CoreError::internal(error.to_string()))?
+            .map_err(damaged)?;
         *self.running.lock() = Some(replica.clone());
         Ok(Arc::new(replica))
     }
 
-    fn stores(&self) -> Result<Stores, Error> {
+    fn stores(&self) -> Result<Stores, conclave_raft::Error> {
         if self.in_memory {
             return Ok((Arc::new(MemoryLog::default()), Arc::new(MemoryStore::default())));
         }
@@ -262,6 +262,14 @@ impl Launcher for NodeLauncher {
 
     fn scratch(&self) -> PathBuf {
         self.scratch.clone()
+    }
+}
+
+/// What keeps a node from starting, with what to do about it.
+fn damaged(error: conclave_raft::Error) -> CoreError {
+    match error {
+        conclave_raft::Error::Corrupt { .. } => CoreError::internal(advised(&error)),
+        other => other.into(),
     }
 }
 
