@@ -10,6 +10,7 @@
 )]
 
 mod approval;
+mod audit;
 mod canary;
 mod cas;
 mod clients;
@@ -23,6 +24,7 @@ mod members;
 mod minority;
 mod pause;
 mod restarts;
+mod rotation;
 mod sdk;
 mod seal;
 mod snapshot;
