@@ -1,39 +1,107 @@
-//! Marked secrets and names go in; then nothing that the nodes ever wrote or tell about themselves may hold a mark.
+//! Marked secrets and names go in; then nothing that the nodes ever wrote, told each other or tell about themselves may
+//! hold a mark, nor the memory of a node that is sealed.
 
+mod memory;
 mod scanner;
+mod tap;
 
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::harness::{AUDIT, Cluster};
+use crate::harness::{AUDIT, Cluster, Tool};
 use scanner::{Finding, Scanner};
+use tap::Tap;
 
 /// What an operator keeps to know who did what: audit records tell paths and names of policies, and hide values.
 const AUDIT_FILE: &str = "audit.log";
 
+/// Bytes that nodes must have told each other, for the search to mean anything.
+const ENOUGH_FRAMES: usize = 100_000;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cluster_canary() {
-    let mut cluster = Cluster::formed().await;
+    let mut cluster = Cluster::prepared(3);
+    let tap = Tap::before(&cluster).await;
+    for node in &mut cluster.nodes {
+        node.start().await;
+    }
+    cluster.form().await;
     let audit = cluster.files().join(AUDIT);
     std::fs::create_dir(&audit).expect("a folder for audit files");
     let device = json!({"type": "file", "options": {"file_path": audit.join(AUDIT_FILE)}});
     cluster.api(0).must("POST", "sys/audit/file", device).await;
     let marks = plant(&mut cluster).await;
-    while_running(&cluster, &Scanner::new(&marks.all())).await;
+    let scanner = Scanner::new(&marks.all());
+    while_running(&cluster, &scanner).await;
+    an_operators_snapshot_is_clean(&cluster, &scanner).await;
     // A restart, so that logs of start and recovery and a flushed store are looked at too.
     for at in 0..3 {
         cluster.nodes[at].stop().await;
         cluster.nodes[at].start().await;
     }
+    memory_of_sealed_nodes_is_clean(&cluster, &scanner).await;
     cluster.give_shares(&[0, 1, 2]).await;
     cluster.all_unsealed(&[0, 1, 2]).await;
-    while_running(&cluster, &Scanner::new(&marks.all())).await;
-    for at in 0..3 {
+    while_running(&cluster, &scanner).await;
+    cluster.nodes[0].crash();
+    for at in [1, 2] {
         cluster.nodes[at].stop().await;
     }
-    on_disk(&cluster, &Scanner::new(&marks.all()));
+    on_disk(&cluster, &scanner);
+    frames_are_clean(&tap, &scanner);
     audit_tells_paths_alone(&audit.join(AUDIT_FILE), &marks);
+}
+
+/// What nodes told each other, without TLS around it.
+fn frames_are_clean(tap: &Tap, scanner: &Scanner) {
+    let bytes = folder_is_clean(tap.folder(), scanner);
+    eprintln!("{bytes} bytes on {} connections between nodes", tap.connections());
+    assert!(
+        bytes > ENOUGH_FRAMES && tap.connections() >= 6,
+        "nodes told each other {bytes} bytes on {} connections: nothing was looked at",
+        tap.connections()
+    );
+}
+
+/// A snapshot that an operator saves, unpacked.
+async fn an_operators_snapshot_is_clean(cluster: &Cluster, scanner: &Scanner) {
+    let (file, folder) = (
+        cluster.files().join("saved.snap"),
+        cluster.files().join("unpacked"),
+    );
+    std::fs::create_dir(&folder).expect("a folder");
+    let tool = Tool::conclave(cluster, &[0, 1, 2]);
+    tool.must(&[
+        "operator",
+        "raft",
+        "snapshot",
+        "save",
+        &file.display().to_string(),
+    ])
+    .await;
+    let unpacked = std::process::Command::new("tar")
+        .arg("-xzf")
+        .arg(&file)
+        .arg("-C")
+        .arg(&folder)
+        .status();
+    assert!(
+        unpacked.is_ok_and(|status| status.success()),
+        "a snapshot is a compressed archive"
+    );
+    let bytes = folder_is_clean(&folder, scanner);
+    assert!(bytes > 10_000, "only {bytes} bytes were looked at");
+}
+
+/// Nodes that were started and given no shares: they replicate and know nothing.
+async fn memory_of_sealed_nodes_is_clean(cluster: &Cluster, scanner: &Scanner) {
+    for node in &cluster.nodes {
+        assert!(node.is_sealed().await);
+        let (bytes, found) = memory::scan(node.pid(), scanner);
+        assert!(bytes > 1 << 20, "only {bytes} bytes of memory were looked at");
+        assert_eq!(found, [], "memory of {}, which is sealed", node.name);
+    }
 }
 
 /// What must not be found.
@@ -153,23 +221,31 @@ async fn while_running(cluster: &Cluster, scanner: &Scanner) {
 }
 
 fn on_disk(cluster: &Cluster, scanner: &Scanner) {
+    let bytes: usize = cluster
+        .nodes
+        .iter()
+        .map(|node| folder_is_clean(node.folder(), scanner))
+        .sum();
+    assert!(bytes > 100_000, "only {bytes} bytes were looked at");
+}
+
+/// How many bytes were looked at.
+fn folder_is_clean(folder: &Path, scanner: &Scanner) -> usize {
     let mut bytes = 0;
     let mut found: Vec<(PathBuf, Vec<Finding>)> = Vec::new();
-    for node in &cluster.nodes {
-        for file in files(node.folder()) {
-            // A running database replaces files meanwhile.
-            let Ok(content) = std::fs::read(&file) else {
-                continue;
-            };
-            bytes += content.len();
-            let hits = scanner.scan(&content);
-            if !hits.is_empty() {
-                found.push((file, hits));
-            }
+    for file in files(folder) {
+        // A running database replaces files meanwhile.
+        let Ok(content) = std::fs::read(&file) else {
+            continue;
+        };
+        bytes += content.len();
+        let hits = scanner.scan(&content);
+        if !hits.is_empty() {
+            found.push((file, hits));
         }
     }
-    assert!(bytes > 100_000, "only {bytes} bytes were looked at");
     assert!(found.is_empty(), "marks were found: {found:#?}");
+    bytes
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {
