@@ -67,8 +67,8 @@ prepare() {
 
 # Runs a line as root of the machine with its own environment: nothing of this one's shell, caches or folders.
 inside() {
-    chroot "$MACHINE" /usr/bin/env -i HOME=/root USER=root TERM=dumb LANG=C.UTF-8 \
-        PATH=/root/.cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+    chroot "$MACHINE" /usr/bin/env -i HOME=/builder USER=root TERM=dumb LANG=C.UTF-8 \
+        PATH=/builder/.cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
         bash -ec "$1"
 }
 
@@ -114,10 +114,10 @@ copy_into() {
 step_rust() {
     local sysroot tool
     sysroot=$(cd "$ROOT" && rustc --print sysroot) || die "rustc is missing: https://rustup.rs"
-    mkdir -p "$MACHINE/opt/rust" "$MACHINE/root/.cargo/bin"
+    mkdir -p "$MACHINE/opt/rust" "$MACHINE/builder/.cargo/bin"
     cp -a --update "$sysroot/." "$MACHINE/opt/rust/"
     for tool in "$MACHINE"/opt/rust/bin/*; do
-        ln -sfn "/opt/rust/bin/$(basename "$tool")" "$MACHINE/root/.cargo/bin/"
+        ln -sfn "/opt/rust/bin/$(basename "$tool")" "$MACHINE/builder/.cargo/bin/"
     done
     registry
     inside 'rustc --version && cargo --version && cargo clippy --version && cargo fmt --version'
@@ -128,7 +128,7 @@ registry() {
     local config
     for config in "${CARGO_HOME:-$HOME/.cargo}"/config{.toml,}; do
         [[ -f $config ]] || continue
-        awk '/^\[/ { keep = /^\[(source|registries|registry|http|net)[].]/ } keep' "$config" >"$MACHINE/root/.cargo/config.toml"
+        awk '/^\[/ { keep = /^\[(source|registries|registry|http|net)[].]/ } keep' "$config" >"$MACHINE/builder/.cargo/config.toml"
         return
     done
 }
@@ -138,9 +138,9 @@ step_clone() {
     # shellcheck disable=SC2016  # the machine's shell expands these, here and below
     local fetch='git init --quiet ~/conclave && cd ~/conclave && git fetch --quiet ~/bundle HEAD && git checkout --quiet FETCH_HEAD
         rm ~/bundle; git log -1 --format="    at %h"; test -z "$(git status --porcelain)"'
-    rm -rf "$MACHINE/root/conclave" "$FRESH/bundle"
+    rm -rf "$MACHINE/builder/conclave" "$FRESH/bundle"
     git -c safe.directory="$ROOT" -C "$ROOT" bundle create --quiet "$FRESH/bundle" HEAD
-    install -m 644 "$FRESH/bundle" "$MACHINE/root/bundle"
+    install -m 644 "$FRESH/bundle" "$MACHINE/builder/bundle"
     inside "$fetch"
 }
 

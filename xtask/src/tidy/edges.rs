@@ -112,6 +112,12 @@ const TABLE: &[Edges] = &[
         never: &[],
     },
     Edges {
+        name: "conclave-chaos-sim",
+        ship: &[],
+        test: &["conclave-raft"],
+        never: &[],
+    },
+    Edges {
         name: "conclave-chaos-shim",
         ship: &[],
         test: &[],

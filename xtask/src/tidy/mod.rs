@@ -1,6 +1,7 @@
 //! The rules of the tree: each is one file here with a test that shows it fail. This file only lists and runs them.
 
 mod dependencies;
+mod documents;
 mod edges;
 mod examples;
 mod file_size;
@@ -12,6 +13,7 @@ mod sleeps;
 mod source;
 mod tree;
 mod unsafe_code;
+mod unused;
 mod words;
 
 pub use tree::Error;
@@ -24,6 +26,7 @@ type Rule = fn(&Tree) -> Vec<Finding>;
 const RULES: &[(&str, Rule)] = &[
     ("edges", edges::check),
     ("dependencies", dependencies::check),
+    ("unused-dependencies", unused::check),
     ("lints", lints::check),
     ("rustflags", rustflags::check),
     ("module-docs", module_docs::check),
@@ -33,6 +36,7 @@ const RULES: &[(&str, Rule)] = &[
     ("sleeps", sleeps::check),
     ("examples", examples::check),
     ("words", words::check),
+    ("documents", documents::check),
 ];
 
 /// A place that breaks a rule.
