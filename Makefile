@@ -1,7 +1,7 @@
 # Everything a person types. The work is in deploy/ (clusters), .ci/ (tests) and Cargo; this only names it.
 
 .DEFAULT_GOAL := help
-.PHONY: help up down env clean-dev test fmt lint bench check-state check-growth chaos-mutants fresh-check dist install
+.PHONY: sim help up down env clean-dev test fmt lint bench check-state check-growth chaos-mutants fresh-check dist install
 
 # A compiler cache is used when there is one. The same words for every target: another value would build RocksDB again.
 ifneq ($(shell command -v ccache 2>/dev/null),)
@@ -16,8 +16,9 @@ endif
 # Base port of the test cluster; empty: the one it was made with, else 8200.
 export PORT
 
-# Length of check-state.
+# Length of check-state, and part of the full load that check-growth makes.
 MINUTES ?= 10
+SCALE ?= 1
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -28,10 +29,12 @@ help:
 	@echo "make down       stop it, keep its data"
 	@echo "make clean-dev  stop it, remove its data"
 	@echo "make test       everything CI runs, with the seconds of each step"
+	@echo "make sim        clusters on a simulated network, disk and clock (SEEDS=5000, FIRST=1, JOBS=2)"
 	@echo "make fmt        format the sources"
 	@echo "make lint       clippy and tidy"
 	@echo "make bench      measure against bao"
 	@echo "make check-state    clients under kills, checked (MINUTES=10, SEED= repeats a run)"
+	@echo "make check-growth   disk space after 200,000 puts and 100,000 expired tokens (SCALE=1)"
 	@echo "make chaos-mutants  proves that the checks find the bugs they are for"
 	@echo "make fresh-check    make up and make test on a fresh Debian, hours (COMMAND=smoke: some steps of it)"
 	@echo "make dist       a Debian package in dist/"
@@ -51,6 +54,9 @@ clean-dev:
 
 test:
 	@.ci/test
+
+sim:
+	cargo test --locked -p conclave-chaos-sim --test simulation nothing_goes_wrong -- --nocapture
 
 fmt:
 	cargo fmt --all
@@ -75,8 +81,10 @@ fresh-check:
 	@deploy/fresh-check.sh $(COMMAND)
 
 check-growth:
-	@echo "error: \`make $@\` does not exist yet" >&2
-	@exit 1
+	cargo build --release --locked -p conclave-cli
+	CONCLAVE_BIN="$$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/release/conclave" \
+		CONCLAVE_CHAOS_SCALE=$(SCALE) cargo nextest run \
+		--locked -p conclave-chaos-tests --profile long --no-capture -E 'test(cluster_growth)'
 
 dist:
 	@deploy/package.sh
