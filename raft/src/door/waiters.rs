@@ -2,7 +2,7 @@
 //! one term: then it is answered when this node applies it, or known to be lost once an entry of a later term is
 //! applied, since terms in a log never fall (Raft paper, section 5.3).
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -34,7 +34,8 @@ struct Inner {
     /// Term of the last applied entry.
     applied_term: u64,
     bytes: usize,
-    waiting: HashMap<u64, Waiter>,
+    /// By sequence, so that what frees or drops many does so in the order they were made.
+    waiting: BTreeMap<u64, Waiter>,
 }
 
 struct Waiter {
@@ -205,15 +206,11 @@ impl Inner {
     }
 
     fn fenced_below(&self, term: u64) -> Vec<u64> {
-        let mut found: Vec<u64> = self
-            .waiting
+        self.waiting
             .iter()
             .filter(|(_, waiter)| waiter.sent.is_some_and(|sent| sent < term))
             .map(|(sequence, _)| *sequence)
-            .collect();
-        // In the order they were made, which is the order they are sent again.
-        found.sort_unstable();
-        found
+            .collect()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Connections to peers, one per kind of traffic, so that a snapshot or a full replication stream cannot delay a proof
 //! of leadership. This file must not know what is sent.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ pub(crate) const START: &str = "conclave-start";
 pub(crate) const SET_BACK: &str = "rolled-back or cloned disk: rejoin under a new id";
 
 /// A kind of traffic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lane {
     /// The replication stream.
     Append,
@@ -49,7 +49,8 @@ pub struct Lanes {
     fatal: Fatal,
     /// A connection that has been silent this long is probed, and closed if it stays silent as long again.
     silence: Duration,
-    open: Mutex<HashMap<(u64, Lane), (NodeRecord, Channel)>>,
+    /// Ordered, so that they also close in order.
+    open: Mutex<BTreeMap<(u64, Lane), (NodeRecord, Channel)>>,
 }
 
 impl Lanes {
@@ -60,7 +61,7 @@ impl Lanes {
             peers,
             fatal,
             silence,
-            open: Mutex::new(HashMap::new()),
+            open: Mutex::default(),
         }
     }
 

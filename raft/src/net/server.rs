@@ -16,8 +16,10 @@ use openraft::storage::Snapshot;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_util::sync::CancellationToken;
+use tonic::codegen::http;
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status, Streaming};
+use tower::util::MapResponseLayer;
 
 use crate::codec::{MAX_BATCH_COMMANDS, decode_command};
 use crate::door::desk::{self, Item, Raft, Reply, ReplyTo};
@@ -81,9 +83,18 @@ pub async fn serve(
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(MAX_STREAMS)
+        .layer(MapResponseLayer::new(without_date))
         .add_service(service)
         .serve_with_incoming(incoming)
         .await
+}
+
+/// The HTTP layer dates answers that have no date. Nodes tell the time by another clock, and nothing that one sends may
+/// depend on the machine's.
+fn without_date<B>(mut answer: http::Response<B>) -> http::Response<B> {
+    let headers = answer.headers_mut();
+    headers.insert(http::header::DATE, http::HeaderValue::from_static(""));
+    answer
 }
 
 struct Service {
