@@ -69,6 +69,11 @@ impl SealStatus {
         if let Some(version) = self.seal.get("conclave_version") {
             out.push("conclave_version", version.clone());
         }
+        for name in ["fingerprint", "join_address", "join_status"] {
+            if let Some(value) = self.seal.get(name) {
+                out.push(name, value.clone());
+            }
+        }
         if let Some(leader) = &self.leader {
             out.push(
                 "ha_enabled",
@@ -105,6 +110,16 @@ impl SealStatus {
         if self.is_sealed() {
             out.push(format!("Unseal Progress | {}/{}", text("progress"), text("t")));
             out.push(format!("Unseal Nonce | {}", text("nonce")));
+        }
+        for (title, name) in [
+            ("Fingerprint", "fingerprint"),
+            ("Joining", "join_address"),
+            ("Join Status", "join_status"),
+        ] {
+            let value = text(name);
+            if !value.is_empty() {
+                out.push(format!("{title} | {value}"));
+            }
         }
         if let Some(leader) = &self.leader {
             self.more_lines(&mut out, leader);

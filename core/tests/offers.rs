@@ -1,0 +1,488 @@
+//! Two members that may open each other, over one state and a wire that can be listened to: who gets the root key, and who
+//! does not, whatever is sent again.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+use serde_json::{Map, Value, json};
+use tokio::sync::watch;
+
+use conclave_core::{Body, Core, Error, Launcher, Membership, PeerUnseal, Request, Settings, Verb};
+use conclave_raft::local::{LocalReplica, ManualClock};
+use conclave_raft::net::{NodeKey, NodeSignature};
+use conclave_raft::{
+    Change, Command, Error as RaftError, Member, Millis, NodeRecord, Op, Origin, Outcome, PeerCall,
+    PeerHandler, Replica, Status, View,
+};
+
+const SHARE: u16 = 2;
+const OFFER: u16 = 7;
+const ASK: u16 = 8;
+/// Longer than anything that happens by itself; the clock is a paused one.
+const SETTLED: Duration = Duration::from_secs(30);
+
+/// What two members send each other.
+#[derive(Default)]
+struct Wire {
+    handlers: Mutex<BTreeMap<u64, Arc<dyn PeerHandler>>>,
+    /// Messages of these kinds are lost.
+    lost: Mutex<Vec<u16>>,
+    /// Everything that was sent, lost or not: receiver, kind, payload.
+    heard: Mutex<Vec<(u64, u16, Bytes)>>,
+}
+
+impl Wire {
+    async fn carry(&self, from: u64, to: u64, call: PeerCall) -> Result<Bytes, RaftError> {
+        self.heard.lock().push((to, call.kind, call.payload.clone()));
+        let handler = self.handlers.lock().get(&to).cloned();
+        let lost = self.lost.lock().contains(&call.kind);
+        match handler.filter(|_| !lost) {
+            Some(handler) => handler.handle(from, call).await,
+            None => Err(RaftError::Peer {
+                node: to,
+                detail: "lost".to_owned(),
+            }),
+        }
+    }
+
+    fn last(&self, kind: u16) -> Bytes {
+        let heard = self.heard.lock();
+        let found = heard.iter().rev().find(|(_, sent, _)| *sent == kind);
+        found.expect("such a message was sent").2.clone()
+    }
+
+    async fn say(&self, from: u64, to: u64, kind: u16, payload: Bytes) -> Result<Bytes, RaftError> {
+        self.carry(from, to, PeerCall { kind, payload }).await
+    }
+}
+
+/// One member's view of the state both share.
+struct Linked {
+    id: u64,
+    incarnation: u64,
+    state: Arc<LocalReplica>,
+    wire: Arc<Wire>,
+    status: watch::Sender<Status>,
+    sequence: AtomicU64,
+}
+
+impl Replica for Linked {
+    fn node_id(&self) -> u64 {
+        self.id
+    }
+    fn next_origin(&self) -> Origin {
+        Origin {
+            node: self.id,
+            incarnation: self.incarnation,
+            sequence: self.sequence.fetch_add(1, Ordering::Relaxed),
+        }
+    }
+    fn view(&self) -> Result<Arc<View>, RaftError> {
+        self.state.view()
+    }
+    fn read(&self) -> BoxFuture<'_, Result<Arc<View>, RaftError>> {
+        self.state.read()
+    }
+    fn propose(&self, command: Command) -> BoxFuture<'_, Result<Outcome, RaftError>> {
+        self.state.propose(command)
+    }
+    fn now(&self) -> Millis {
+        self.state.now()
+    }
+    fn status(&self) -> watch::Receiver<Status> {
+        self.status.subscribe()
+    }
+    fn call_peer(&self, node: u64, call: PeerCall) -> BoxFuture<'_, Result<Bytes, RaftError>> {
+        self.wire.carry(self.id, node, call).boxed()
+    }
+    fn change(&self, _: Change) -> BoxFuture<'_, Result<(), RaftError>> {
+        async { Err(RaftError::NoLeader) }.boxed()
+    }
+}
+
+/// What lies on a member's disk.
+struct Disk {
+    key: NodeKey,
+    marked: AtomicBool,
+}
+
+struct Start {
+    id: u64,
+    disk: Arc<Disk>,
+    replica: Arc<dyn Replica>,
+    wire: Arc<Wire>,
+}
+
+impl Start {
+    fn begin(&self, handler: Arc<dyn PeerHandler>) -> BoxFuture<'_, Result<Arc<dyn Replica>, Error>> {
+        self.wire.handlers.lock().insert(self.id, handler);
+        async { Ok(self.replica.clone()) }.boxed()
+    }
+}
+
+impl Launcher for Start {
+    fn record(&self) -> NodeRecord {
+        record(self.id, &self.disk)
+    }
+    fn sign(&self, message: &[u8]) -> Result<NodeSignature, Error> {
+        Ok(self.disk.key.sign(message)?)
+    }
+    fn seal_mark(&self) -> Result<bool, Error> {
+        Ok(self.disk.marked.load(Ordering::SeqCst))
+    }
+    fn set_seal_mark(&self, sealed: bool) -> Result<(), Error> {
+        self.disk.marked.store(sealed, Ordering::SeqCst);
+        Ok(())
+    }
+    fn membership(&self) -> Result<Option<Membership>, Error> {
+        Ok(Some(Membership {
+            node_id: self.id,
+            cluster_id: [7; 16],
+            members: Vec::new(),
+        }))
+    }
+    fn found(
+        &self,
+        _: [u8; 16],
+        handler: Arc<dyn PeerHandler>,
+    ) -> BoxFuture<'_, Result<Arc<dyn Replica>, Error>> {
+        self.begin(handler)
+    }
+    fn resume(
+        &self,
+        _: Membership,
+        handler: Arc<dyn PeerHandler>,
+    ) -> BoxFuture<'_, Result<Arc<dyn Replica>, Error>> {
+        self.begin(handler)
+    }
+    fn join(
+        &self,
+        _: Membership,
+        handler: Arc<dyn PeerHandler>,
+    ) -> BoxFuture<'_, Result<Arc<dyn Replica>, Error>> {
+        self.begin(handler)
+    }
+    fn ask(
+        &self,
+        _: &Map<String, Value>,
+        _: &str,
+        _: Map<String, Value>,
+    ) -> BoxFuture<'_, Result<Map<String, Value>, Error>> {
+        async { Err(Error::Unsupported("asking".into())) }.boxed()
+    }
+    fn scratch(&self) -> std::path::PathBuf {
+        std::env::temp_dir()
+    }
+}
+
+fn record(id: u64, disk: &Disk) -> NodeRecord {
+    NodeRecord {
+        key_hash: disk.key.key_hash(),
+        name: format!("n{id}"),
+        ..NodeRecord::default()
+    }
+}
+
+/// Two members; the first was given shares, the second is sealed.
+struct Pair {
+    state: Arc<LocalReplica>,
+    wire: Arc<Wire>,
+    disks: [Arc<Disk>; 2],
+    starts: [u64; 2],
+    settings: [PeerUnseal; 2],
+    cores: Vec<Arc<Core>>,
+    shares: Vec<String>,
+    root: String,
+}
+
+impl Pair {
+    /// The second misses the shares that are handed on, and has what `lost` lets through.
+    async fn born(settings: [PeerUnseal; 2], lost: &[u16]) -> Self {
+        let clock = Arc::new(ManualClock::new(1_767_225_600_000));
+        let disk = || {
+            Arc::new(Disk {
+                key: NodeKey::generate().unwrap(),
+                marked: AtomicBool::new(false),
+            })
+        };
+        let mut pair = Self {
+            state: Arc::new(LocalReplica::in_memory(clock).unwrap()),
+            wire: Arc::default(),
+            disks: [disk(), disk()],
+            starts: [0, 0],
+            settings,
+            cores: Vec::new(),
+            shares: Vec::new(),
+            root: String::new(),
+        };
+        for (at, disk) in pair.disks.iter().enumerate() {
+            let node = record(at as u64 + 1, disk);
+            pair.commit(Op::RegisterNode { node }).await;
+        }
+        let first = pair.start(0).await;
+        let born = ask(
+            &first,
+            "",
+            "sys/init",
+            json!({"secret_shares": 2, "secret_threshold": 2}),
+        )
+        .await
+        .unwrap();
+        pair.shares = born["keys"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|key| key.as_str().unwrap().to_owned())
+            .collect();
+        pair.root = born["root_token"].as_str().unwrap().to_owned();
+        let second = pair.start(1).await;
+        pair.cores = vec![first, second];
+        pair.wire.lost.lock().extend([SHARE].iter().chain(lost));
+        pair.give_shares().await;
+        pair
+    }
+
+    async fn commit(&self, op: Op) {
+        let command = Command {
+            origin: self.state.next_origin(),
+            oldest_term: 0,
+            now_used: self.state.now(),
+            expect: Vec::new(),
+            ops: vec![op],
+        };
+        let outcome = self.state.propose(command).await.unwrap();
+        assert!(matches!(outcome, Outcome::Applied { .. }), "{outcome:?}");
+    }
+
+    /// Starts a member once more and registers the start.
+    async fn start(&mut self, at: usize) -> Arc<Core> {
+        let core = self.start_unregistered(at).await;
+        self.register(at).await;
+        core
+    }
+
+    async fn register(&self, at: usize) {
+        self.commit(Op::BeginIncarnation {
+            node: at as u64 + 1,
+            incarnation: self.starts[at],
+            instance: [u8::try_from(self.starts[at]).unwrap(); 16],
+            last_log_index: 0,
+        })
+        .await;
+    }
+
+    async fn start_unregistered(&mut self, at: usize) -> Arc<Core> {
+        self.starts[at] += 1;
+        let members = self.disks.iter().enumerate().map(|(at, disk)| Member {
+            id: at as u64 + 1,
+            record: record(at as u64 + 1, disk),
+            voter: true,
+            matched_index: None,
+            last_contact_ms: None,
+        });
+        let status = Status {
+            leader: Some(9),
+            members: members.collect(),
+            ..Status::default()
+        };
+        let id = at as u64 + 1;
+        let replica = Arc::new(Linked {
+            id,
+            incarnation: self.starts[at],
+            state: self.state.clone(),
+            wire: self.wire.clone(),
+            status: watch::channel(status).0,
+            sequence: AtomicU64::new(0),
+        });
+        let launcher = Arc::new(Start {
+            id,
+            disk: self.disks[at].clone(),
+            replica,
+            wire: self.wire.clone(),
+        });
+        let settings = Settings {
+            peer_unseal: self.settings[at],
+            ..Settings::default()
+        };
+        let core = Core::new(
+            settings,
+            conclave_engines::secret_engines(),
+            launcher,
+            &prometheus::Registry::new(),
+        );
+        let core = core.unwrap();
+        core.resume().await.unwrap();
+        core
+    }
+
+    async fn give_shares(&self) {
+        for share in &self.shares {
+            ask(&self.cores[0], "", "sys/unseal", json!({"key": share}))
+                .await
+                .unwrap();
+        }
+        tokio::time::sleep(SETTLED).await;
+        assert!(!is_sealed(&self.cores[0]).await);
+    }
+
+    async fn seal(&self, at: usize, body: Value) {
+        ask(&self.cores[at], &self.root, "sys/seal", body).await.unwrap();
+    }
+}
+
+async fn ask(core: &Arc<Core>, token: &str, path: &str, body: Value) -> Result<Map<String, Value>, Error> {
+    let mut request = Request::new(Verb::Write, path);
+    request.data = body.as_object().cloned().unwrap();
+    if !token.is_empty() {
+        request.token = Some(token.to_owned().into());
+    }
+    Ok(match core.handle(request).await?.body {
+        Body::Plain(plain) => plain,
+        _ => Map::new(),
+    })
+}
+
+async fn is_sealed(core: &Arc<Core>) -> bool {
+    let answer = core
+        .handle(Request::new(Verb::Read, "sys/seal-status"))
+        .await
+        .unwrap();
+    let Body::Plain(status) = answer.body else {
+        panic!("no status")
+    };
+    status["sealed"] == true
+}
+
+use PeerUnseal::{Always, Ceremony, Off};
+
+#[tokio::test(start_paused = true)]
+async fn a_ceremony_opens_starts_that_were_registered_before_its_last_share() {
+    let mut pair = Pair::born([Ceremony, Ceremony], &[]).await;
+    assert!(
+        !is_sealed(&pair.cores[1]).await,
+        "it missed the shares and was reached"
+    );
+
+    pair.cores[1] = pair.start(1).await;
+    tokio::time::sleep(SETTLED).await;
+    assert!(is_sealed(&pair.cores[1]).await, "nobody asks, nobody offers");
+    let refused = pair.wire.say(2, 1, ASK, pair.wire.last(OFFER)).await;
+    assert!(refused.is_err(), "an offer is no introduction");
+
+    // A start that is not registered is not the member the register knows.
+    pair.cores[1] = pair.start_unregistered(1).await;
+    pair.give_shares().await;
+    assert!(is_sealed(&pair.cores[1]).await);
+    pair.register(1).await;
+    tokio::time::sleep(SETTLED).await;
+    assert!(is_sealed(&pair.cores[1]).await, "registered after the last share");
+    pair.give_shares().await;
+    assert!(!is_sealed(&pair.cores[1]).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_stricter_of_two_settings_counts() {
+    for settings in [[Off, Always], [Always, Off], [Off, Off]] {
+        let pair = Pair::born(settings, &[]).await;
+        assert!(is_sealed(&pair.cores[1]).await, "{settings:?}");
+        assert!(
+            !pair.wire.heard.lock().iter().any(|(_, kind, _)| *kind == OFFER),
+            "{settings:?}"
+        );
+    }
+    let mut pair = Pair::born([Always, Ceremony], &[]).await;
+    pair.cores[1] = pair.start(1).await;
+    tokio::time::sleep(SETTLED).await;
+    assert!(is_sealed(&pair.cores[1]).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn under_always_a_restarted_member_is_opened_unless_an_operator_sealed_it() {
+    let mut pair = Pair::born([Always, Always], &[]).await;
+    pair.cores[1] = pair.start(1).await;
+    tokio::time::sleep(SETTLED).await;
+    assert!(!is_sealed(&pair.cores[1]).await);
+
+    let asked = pair.wire.last(ASK);
+    pair.seal(1, json!({})).await;
+    for _ in 0..2 {
+        tokio::time::sleep(SETTLED).await;
+        assert!(is_sealed(&pair.cores[1]).await, "only shares open it");
+        pair.cores[1] = pair.start(1).await;
+    }
+    let offered = pair.wire.say(2, 1, ASK, asked).await;
+    assert!(offered.is_err(), "of an earlier start: {offered:?}");
+
+    // The shares themselves reach it now, and lift the mark.
+    pair.wire.lost.lock().clear();
+    pair.give_shares().await;
+    assert!(!is_sealed(&pair.cores[1]).await);
+    pair.cores[1] = pair.start(1).await;
+    tokio::time::sleep(SETTLED).await;
+    assert!(!is_sealed(&pair.cores[1]).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_offer_is_for_one_start_and_for_one_epoch() {
+    let mut pair = Pair::born([Ceremony, Ceremony], &[OFFER]).await;
+    let held_back = pair.wire.last(OFFER);
+    assert!(is_sealed(&pair.cores[1]).await);
+    pair.wire.lost.lock().clear();
+
+    let altered = [
+        &held_back[..held_back.len() - 1],
+        &[!held_back[held_back.len() - 1]],
+    ]
+    .concat();
+    assert!(pair.wire.say(1, 2, OFFER, altered.into()).await.is_err());
+    assert!(
+        pair.wire.say(3, 2, OFFER, held_back.clone()).await.is_err(),
+        "of another member"
+    );
+
+    pair.seal(0, json!({"cluster": true})).await;
+    let late = pair.wire.say(1, 2, OFFER, held_back.clone()).await;
+    assert!(
+        late.unwrap_err().to_string().contains("sealed after"),
+        "made before the cluster was sealed"
+    );
+    assert!(is_sealed(&pair.cores[0]).await && is_sealed(&pair.cores[1]).await);
+
+    pair.wire.lost.lock().extend([SHARE, OFFER]);
+    pair.give_shares().await;
+    let fresh = pair.wire.last(OFFER);
+    assert_ne!(fresh, held_back);
+    pair.wire.lost.lock().clear();
+    pair.cores[1] = pair.start(1).await;
+    assert!(
+        pair.wire.say(1, 2, OFFER, fresh).await.is_err(),
+        "made for an earlier start"
+    );
+    assert!(is_sealed(&pair.cores[1]).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_are_dropped_where_the_seal_of_the_cluster_is_heard_of() {
+    let pair = Pair::born([Ceremony, Ceremony], &[]).await;
+    assert!(!is_sealed(&pair.cores[1]).await);
+    pair.seal(0, json!({"cluster": true})).await;
+    // The other has not looked yet: a request finds out, and is not served.
+    let read = ask(&pair.cores[1], &pair.root, "sys/mounts/x", json!({"type": "kv"})).await;
+    assert!(matches!(read, Err(Error::Sealed)), "{read:?}");
+    assert!(is_sealed(&pair.cores[1]).await);
+    tokio::time::sleep(SETTLED).await;
+    assert!(is_sealed(&pair.cores[0]).await && is_sealed(&pair.cores[1]).await);
+}
