@@ -25,6 +25,7 @@ const BOUNDED: &str = "size, depth and number of values of a body are bounded";
 const SIZED: &str = "snapshots are made by size and age of the log";
 const PROMOTED: &str = "learners are promoted as soon as they have caught up";
 const CHECKSUMMED: &str = "every entry carries a checksum";
+const NO_SOCKET: &str = "there is no listener on a Unix socket";
 const AGENT: &str = "this is a server";
 
 /// Keys at the top level. Blocks are among them.
@@ -63,6 +64,7 @@ pub const TOP: &[(&str, Fate)] = &[
     ),
     ("allow_unauthenticated_workflows", Ignored(NOT_YET)),
     ("cache_size", Ignored(NO_CACHE)),
+    ("cloud", Ignored("nothing is reported to anybody")),
     (
         "cluster_cipher_suites",
         Ignored("nodes speak TLS 1.3 to each other"),
@@ -122,11 +124,13 @@ pub const TOP: &[(&str, Fate)] = &[
     ("log_rotate_bytes", Ignored(SUPERVISED)),
     ("log_rotate_duration", Ignored(SUPERVISED)),
     ("log_rotate_max_files", Ignored(SUPERVISED)),
+    ("observations", Ignored(NOT_YET)),
     ("plugin", Refused(COMPILED_IN)),
     ("plugin_auto_download", Ignored(COMPILED_IN)),
     ("plugin_auto_register", Ignored(COMPILED_IN)),
     ("plugin_directory", Refused(COMPILED_IN)),
     ("plugin_download_behavior", Ignored(COMPILED_IN)),
+    ("plugin_download_max_size", Ignored(COMPILED_IN)),
     ("plugin_file_permissions", Ignored(COMPILED_IN)),
     ("plugin_file_uid", Ignored(COMPILED_IN)),
     ("plugin_tmpdir", Ignored(COMPILED_IN)),
@@ -145,6 +149,14 @@ pub const TOP: &[(&str, Fate)] = &[
     (
         "unsafe_allow_api_audit_creation",
         Ignored("audit files are made over the API inside audit_directories only"),
+    ),
+    (
+        "unsafe_cross_namespace_identity",
+        Ignored("this build has the root namespace only"),
+    ),
+    (
+        "unsafe_relative_paths",
+        Refused("a path means what it says: none with `..` is taken"),
     ),
     (
         "user_lockout",
@@ -208,6 +220,7 @@ pub const LISTENER: &[(&str, Fate)] = &[
     ("max_json_depth", Ignored("bodies nest at most 128 levels")),
     ("max_json_object_entry_count", Ignored(BOUNDED)),
     ("max_json_string_value_length", Ignored(BOUNDED)),
+    ("max_json_token", Ignored(BOUNDED)),
     (
         "max_request_json_strings",
         Ignored("a body holds at most 100,000 values and keys"),
@@ -221,6 +234,9 @@ pub const LISTENER: &[(&str, Fate)] = &[
     ("redact_version", Refused(NOT_YET)),
     ("require_request_header", Refused(AGENT)),
     ("role", Refused(AGENT)),
+    ("socket_group", Refused(NO_SOCKET)),
+    ("socket_mode", Refused(NO_SOCKET)),
+    ("socket_user", Refused(NO_SOCKET)),
     ("tls_acme_ca_directory", Refused(NOT_YET)),
     ("tls_acme_ca_root", Refused(NOT_YET)),
     ("tls_acme_cache_path", Refused(NOT_YET)),
@@ -240,6 +256,8 @@ pub const LISTENER: &[(&str, Fate)] = &[
         "tls_prefer_server_cipher_suites",
         Ignored("the server's order always counts"),
     ),
+    ("x_forwarded_for_client_cert_header", Refused(NOT_YET)),
+    ("x_forwarded_for_client_cert_header_decoders", Refused(NOT_YET)),
 ];
 
 /// Keys of `audit "file" "name"`.
@@ -353,6 +371,7 @@ pub const TELEMETRY: &[(&str, Fate)] = &[
     ),
     ("metrics_prefix", Ignored("every number begins with conclave_")),
     ("num_lease_metrics_buckets", Ignored(PULLED)),
+    ("opentelemetry_disable", Ignored(PULLED)),
     ("prefix_filter", Ignored(PULLED)),
     (
         "prometheus_retention_time",

@@ -288,4 +288,6 @@ fn merge_into<T>(slot: &mut Option<T>, value: Option<T>) {
 }
 
 #[cfg(test)]
+mod reference;
+#[cfg(test)]
 mod tests;
