@@ -8,6 +8,7 @@ mod file_size;
 mod ignored_tests;
 mod lints;
 mod module_docs;
+mod named_tests;
 mod rustflags;
 mod sleeps;
 mod source;
@@ -37,6 +38,7 @@ const RULES: &[(&str, Rule)] = &[
     ("examples", examples::check),
     ("words", words::check),
     ("documents", documents::check),
+    ("named-tests", named_tests::check),
 ];
 
 /// A place that breaks a rule.
