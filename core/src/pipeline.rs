@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use conclave_engine_api::{Env, Operation, Outcome, Status, Txn};
-use conclave_raft::{Condition, Replica};
+use conclave_raft::{Condition, Replica, View};
 
 use crate::answer;
 use crate::answered::{self, Known};
@@ -95,11 +95,7 @@ enum Decision {
 
 impl Attempt<'_> {
     async fn run(&mut self, session: &Arc<Session>, replica: &dyn Replica) -> Result<Answered, Error> {
-        let writes = !matches!(
-            self.request.verb,
-            Verb::Read | Verb::List | Verb::Scan | Verb::Help
-        );
-        let mut turn = if writes {
+        let mut turn = if is_write(self.request.verb) {
             self.core.latches.wait_if_held(self.path.as_str()).await
         } else {
             None
@@ -125,14 +121,7 @@ impl Attempt<'_> {
     }
 
     async fn once(&mut self, session: &Arc<Session>, replica: &dyn Replica) -> Result<Answered, CommitError> {
-        let view = replica.read().await.map_err(Error::from)?;
-        let (opened, derived) = session.view(view)?;
-        self.trail.follow(&derived)?;
-        let now = replica.now();
-        let caller = self.authenticate(session, &opened, &derived, now)?;
-        self.trail.by(&caller);
-        self.pay_use(&opened, &caller, replica).await?;
-        match self.decide(&opened, &derived, &caller, now)? {
+        match self.decide_proven(session, replica).await? {
             Decision::Act(act) => {
                 let Handler::Act(handler) = act.1.handler else {
                     return Err(Error::internal("not an act").into());
@@ -157,6 +146,63 @@ impl Attempt<'_> {
                 Ok((answer, Some(revision)))
             }
         }
+    }
+
+    /// Decides, on a view that is proven to be current unless the commit itself will prove it: a change expects all that it
+    /// rests on, so a write to an engine begins on what this node knows and spares the round to the leader. What turns out
+    /// to change nothing (a refusal, an error) needs the proof after all, and another look if anything had changed.
+    async fn decide_proven(
+        &mut self,
+        session: &Arc<Session>,
+        replica: &dyn Replica,
+    ) -> Result<Decision, CommitError> {
+        let mut proven = !self.is_write_to_engine();
+        let mut view = match proven {
+            true => replica.read().await,
+            false => replica.view(),
+        }
+        .map_err(Error::from)?;
+        loop {
+            let revision = view.applied().revision;
+            let decided = self.decide_on(session, replica, view).await;
+            let settled = match &decided {
+                Ok(Decision::Commit(commitment)) => !commitment.0.is_empty(),
+                Err(CommitError::Retry | CommitError::Refused) => true,
+                Ok(Decision::Act(_)) | Err(CommitError::Failed(_)) => false,
+            };
+            if proven || settled {
+                return decided;
+            }
+            view = replica.read().await.map_err(Error::from)?;
+            proven = true;
+            if view.applied().revision == revision {
+                return decided;
+            }
+        }
+    }
+
+    /// Core's own mounts list rows in order to write, which expectations do not cover.
+    fn is_write_to_engine(&self) -> bool {
+        let path = self.path.as_str();
+        is_write(self.request.verb) && !path.starts_with("sys/") && !path.starts_with("auth/")
+    }
+
+    async fn decide_on(
+        &mut self,
+        session: &Arc<Session>,
+        replica: &dyn Replica,
+        view: Arc<View>,
+    ) -> Result<Decision, CommitError> {
+        let (opened, derived) = session.view(view)?;
+        self.trail.follow(&derived).await?;
+        if let Some(routed) = derived.catalog.route(self.path) {
+            self.trail.at(routed.mount);
+        }
+        let now = replica.now();
+        let caller = self.authenticate(session, &opened, &derived, now)?;
+        self.trail.by(&caller);
+        self.pay_use(&opened, &caller, replica).await?;
+        Ok(self.decide(&opened, &derived, &caller, now)?)
     }
 
     fn authenticate(
@@ -215,7 +261,6 @@ impl Attempt<'_> {
             self.trail.begin(operation_of(self.request.verb))?;
             return Err(Error::NoRoute(self.path.to_string()));
         };
-        self.trail.at(routed.mount);
         work.draft.expect(
             tokens::TOKENS,
             &caller.name,
@@ -260,7 +305,10 @@ impl Attempt<'_> {
         let operation = operation_of(self.request.verb);
         let found = find(table, routed.rest, operation);
         let bounds = match found.as_ref().map(|(route, _)| route.access) {
-            Ok(Access::Caller) => Bounds::new(&caller.acl, None, None),
+            Ok(Access::Caller) => {
+                self.trail.decided(true, &[]);
+                Bounds::new(&caller.acl, None, None)
+            }
             access => self.authorise(caller, operation, matches!(access, Ok(Access::Sudo)))?,
         };
         self.trail.begin(operation)?;
@@ -416,6 +464,10 @@ fn table_of(kind: &str) -> Option<&'static [Route]> {
         "token" => Some(tokens::routes::ROUTES),
         _ => None,
     }
+}
+
+fn is_write(verb: Verb) -> bool {
+    matches!(verb, Verb::Write | Verb::Patch | Verb::Delete)
 }
 
 fn operation_of(verb: Verb) -> Operation {

@@ -2,7 +2,7 @@
 //! carries the epoch it was derived from and serves only views that hold that epoch.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -22,6 +22,8 @@ pub struct Derived {
     pub epoch: u64,
     /// Mounts, policies, audit devices.
     pub catalog: Catalog,
+    /// A revision at which the epoch was seen to be this.
+    held_at: AtomicU64,
     barrier: Barrier,
     /// Revision of the keyring row. Its generation would not do: a restore takes it back, and it counts up again.
     keyring: u64,
@@ -108,9 +110,15 @@ impl Session {
 
     /// Opens a view with the keys and the catalog that belong to it.
     pub fn view(&self, view: Arc<View>) -> Result<(Opened, Arc<Derived>), Error> {
-        let epoch = view.rows().get(&self.epoch_key)?.map_or(0, |row| row.revision);
         let known = self.derived.load_full();
+        // Rows change with the revision only, so one look serves all views of it.
+        let revision = view.applied().revision;
+        let mut epoch = known.epoch;
+        if known.held_at.load(Ordering::Relaxed) != revision {
+            epoch = view.rows().get(&self.epoch_key)?.map_or(0, |row| row.revision);
+        }
         if known.epoch == epoch {
+            known.held_at.store(revision, Ordering::Relaxed);
             return Ok((
                 Opened::new(view, known.barrier.clone(), self.names.clone()),
                 known,
@@ -186,6 +194,7 @@ fn derive(opened: &Opened, epoch_key: &[u8]) -> Result<Derived, Error> {
     Ok(Derived {
         epoch,
         catalog: Catalog::load(opened)?,
+        held_at: AtomicU64::new(opened.view().applied().revision),
         barrier: opened.barrier().clone(),
         keyring: rows::keyring_revision(opened.view())?,
     })

@@ -54,10 +54,20 @@ impl<'q> Trail<'q> {
         }
     }
 
-    /// The devices are those of this view, unless an earlier try saw another: both records go to the same ones.
-    pub fn follow(&mut self, derived: &Derived) -> Result<(), Error> {
-        if self.devices.is_none() {
-            self.devices = Some(self.core.audit.follow(derived)?);
+    /// The devices are those of the view that was seen first, unless a later try sees a further one, of which this node had
+    /// not heard yet: then both records go to these.
+    pub async fn follow(&mut self, derived: &Derived) -> Result<(), Error> {
+        let devices = self.core.audit.follow(derived)?;
+        if self
+            .devices
+            .as_ref()
+            .is_some_and(|before| before.covers(&devices))
+        {
+            return Ok(());
+        }
+        if let Some(before) = self.devices.replace(devices) {
+            self.begun = false;
+            before.settle(std::mem::take(&mut self.taken)).await?;
         }
         Ok(())
     }

@@ -261,6 +261,12 @@ impl DeviceSet {
         if kept { Ok(()) } else { Err(Error::AuditRefused) }
     }
 
+    /// Whether every device of `other` is one of these.
+    pub fn covers(&self, other: &Self) -> bool {
+        let has = |file| self.devices.iter().any(|device| Arc::ptr_eq(&device.file, file));
+        other.devices.iter().all(|device| has(&device.file))
+    }
+
     /// The keyed hash of `text` as the device at `path` writes it; `None` without such a device.
     pub fn hash(&self, path: &str, text: &str) -> Option<String> {
         let device = self.devices.iter().find(|device| device.path == path)?;

@@ -71,7 +71,7 @@ async fn run(
     let (session, replica) = (core.seal.session()?, core.seal.replica()?);
     let derived = session.view(replica.read().await?)?.1;
     let mut trail = Trail::new(core, request, path, operation);
-    trail.follow(&derived)?;
+    trail.follow(&derived).await?;
     trail.begin(operation)?;
     if operation.is_write() {
         trail.changed();

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use parking_lot::RwLock;
@@ -33,6 +34,8 @@ pub struct Caller {
     key: Bytes,
     revision: u64,
     epoch: u64,
+    /// A revision of the whole state at which the row was seen to be this one.
+    held_at: AtomicU64,
 }
 
 /// Callers by the HMAC of their token.
@@ -88,6 +91,7 @@ impl Callers {
             generation: row.generation,
             revision: row.revision,
             epoch,
+            held_at: AtomicU64::new(opened.view().applied().revision),
         });
         let mut known = self.known.write();
         if known.len() >= CAPACITY {
@@ -103,8 +107,17 @@ impl Caller {
         if self.epoch != epoch || self.acl.valid_until().is_some_and(|until| until <= now) {
             return Ok(false);
         }
+        // Rows change with the revision only, so one look serves all views of it.
+        let revision = opened.view().applied().revision;
+        if self.held_at.load(Ordering::Relaxed) == revision {
+            return Ok(true);
+        }
         let row = opened.view().rows().get(&self.key)?;
-        Ok(row.is_some_and(|row| row.revision == self.revision))
+        let current = row.is_some_and(|row| row.revision == self.revision);
+        if current {
+            self.held_at.store(revision, Ordering::Relaxed);
+        }
+        Ok(current)
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use crate::log::types::{LogEntry, LogPayload};
 
 /// Bytes of payload kept.
-const CAPACITY: usize = 8 << 20;
+const CAPACITY: usize = 4 << 20;
 /// What an entry weighs besides its payload.
 const OVERHEAD: usize = 64;
 

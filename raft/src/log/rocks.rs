@@ -20,7 +20,7 @@ use crate::log::{Loaded, LogBackend, Slot};
 /// How often the high-water mark follows the log; each time costs one more sync.
 const MARK_INTERVAL: Duration = Duration::from_secs(1);
 /// Memtable of the log; the write-ahead log grows to about this before it is replaced.
-const WRITE_BUFFER: usize = 8 << 20;
+const WRITE_BUFFER: usize = 4 << 20;
 
 /// Whether a sync reaches the disk. The mutant writes all the same: only a loss of power tells them apart.
 const DURABLY: bool = !cfg!(feature = "mutant-skip-fsync");

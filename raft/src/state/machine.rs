@@ -14,7 +14,7 @@ use crate::state::retained::Retained;
 use crate::state::{Applied, Store, Views};
 
 /// Bytes the cache of row headers may take.
-const CACHE_BYTES: usize = 32 << 20;
+const CACHE_BYTES: usize = 12 << 20;
 
 /// The state machine over one store.
 pub struct Machine {

@@ -20,11 +20,11 @@ pub(super) const CHANGES: &str = "changes";
 pub(super) const META: &str = "default";
 
 /// Blocks of all families kept in memory, in bytes.
-const BLOCK_CACHE: usize = 32 << 20;
+const BLOCK_CACHE: usize = 16 << 20;
 /// A memtable of rows, in bytes.
-const ROWS_BUFFER: usize = 16 << 20;
+const ROWS_BUFFER: usize = 8 << 20;
 /// A memtable of any other family, in bytes.
-const OTHER_BUFFER: usize = 4 << 20;
+const OTHER_BUFFER: usize = 2 << 20;
 /// Write-ahead log above which memtables are flushed, in bytes.
 const MAX_WAL: u64 = 128 << 20;
 /// Values above this many bytes go to blob files, so that compaction does not copy them again and again.
