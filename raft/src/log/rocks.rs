@@ -9,12 +9,15 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use rocksdb::{
-    DB, DBCompressionType, DBRecoveryMode, Direction, ErrorKind, IteratorMode, Options, ReadOptions, WriteBatch,
+    DB, DBCompressionType, DBRecoveryMode, Direction, ErrorKind, IteratorMode, Options, ReadOptions,
+    WriteBatch,
 };
 
 use crate::error::Error;
+use crate::log::format::{decode_log_id, decode_vote};
 use crate::log::mark::Mark;
 use crate::log::store::refuse;
+use crate::log::types::position;
 use crate::log::{Loaded, LogBackend, Slot};
 
 /// How often the high-water mark follows the log; each time costs one more sync.
@@ -40,6 +43,8 @@ struct Marked {
     mark: Mark,
     /// Position of the log's end as appended.
     end: u64,
+    /// Term of the vote as saved.
+    term: u64,
     /// Counts cuts: a sync that began before a cut must not raise the mark after it.
     cuts: u64,
     /// When the mark last followed the log since this start.
@@ -50,7 +55,7 @@ impl RocksLog {
     /// Opens the log in `dir`, which is made if missing.
     ///
     /// # Errors
-    /// `Error::Corrupt` when the log ends before its high-water mark, `Error::Storage` when RocksDB refuses.
+    /// `Error::Corrupt` when the log ends before its high-water mark or holds an older vote than it had, `Error::Storage` when RocksDB refuses.
     pub fn open(dir: &Path) -> Result<Self, Error> {
         std::fs::create_dir_all(dir).map_err(|e| Error::Storage(format!("{}: {e}", dir.display())))?;
         let db = DB::open(&options(), dir.join("db")).map_err(storage)?;
@@ -60,33 +65,29 @@ impl RocksLog {
             marked: Mutex::new(Marked {
                 mark,
                 end: 0,
+                term: 0,
                 cuts: 0,
                 written: None,
             }),
         };
-        let end = log.end()?;
+        let loaded = log.load()?;
+        let (end, term) = (end_of(&loaded)?, term_of(loaded.vote.as_ref())?);
         let mut marked = log.marked.lock();
+        if term < marked.mark.term() {
+            return Err(refuse(&format!(
+                "a vote in term {} was durable, one in term {term} is left",
+                marked.mark.term()
+            )));
+        }
         if end < marked.mark.position() {
             return Err(refuse(&format!(
                 "{} entries were durable, {end} are left",
                 marked.mark.position()
             )));
         }
-        marked.end = end;
+        (marked.end, marked.term) = (end, term);
         drop(marked);
         Ok(log)
-    }
-
-    /// Position after the last entry or the purge mark, whichever is later.
-    fn end(&self) -> Result<u64, Error> {
-        let loaded = self.load()?;
-        let purged = loaded
-            .purged
-            .as_ref()
-            .map(crate::log::format::decode_log_id)
-            .transpose()?;
-        let purged = crate::log::types::position(purged.as_ref());
-        Ok(purged.max(loaded.last.map_or(0, |last| last + 1)))
     }
 
     fn put(&self, batch: WriteBatch) -> Result<(), Error> {
@@ -133,7 +134,8 @@ impl LogBackend for RocksLog {
         let mut marked = self.marked.lock();
         marked.cuts += 1;
         if marked.mark.position() > from {
-            marked.mark.set(from)?;
+            let term = marked.mark.term();
+            marked.mark.set(from, term)?;
         }
         let mut batch = WriteBatch::default();
         for index in from..marked.end {
@@ -164,7 +166,11 @@ impl LogBackend for RocksLog {
             Slot::Vote => VOTE,
             Slot::Committed => COMMITTED,
         };
-        self.db.put(key, value).map_err(storage)
+        self.db.put(key, value).map_err(storage)?;
+        if slot == Slot::Vote {
+            self.marked.lock().term = term_of(Some(value))?;
+        }
+        Ok(())
     }
 
     fn read(&self, from: u64, to: u64) -> Result<Vec<(u64, Bytes)>, Error> {
@@ -185,17 +191,21 @@ impl LogBackend for RocksLog {
     }
 
     fn sync(&self) -> Result<(), Error> {
-        let (end, cuts, due) = {
+        let (end, term, cuts, due) = {
             let marked = self.marked.lock();
-            let due = marked.written.is_none_or(|at| at.elapsed() >= MARK_INTERVAL);
-            (marked.end, marked.cuts, due)
+            // A vote is rare and must never be forgotten: the mark follows it at once.
+            let late = marked.written.is_none_or(|at| at.elapsed() >= MARK_INTERVAL);
+            let due = late || marked.term > marked.mark.term();
+            (marked.end, marked.term, marked.cuts, due)
         };
         self.db.flush_wal(DURABLY).map_err(storage)?;
         if due {
             let mut marked = self.marked.lock();
-            if marked.cuts == cuts && end > marked.mark.position() {
-                marked.mark.set(end)?;
-            }
+            let position = match marked.cuts == cuts {
+                true => end.max(marked.mark.position()),
+                false => marked.mark.position(),
+            };
+            marked.mark.set(position, term)?;
             marked.written = Some(Instant::now());
         }
         Ok(())
@@ -204,6 +214,19 @@ impl LogBackend for RocksLog {
     fn volatile(&self) -> bool {
         false
     }
+}
+
+/// Position after the last entry or the purge mark, whichever is later.
+fn end_of(loaded: &Loaded) -> Result<u64, Error> {
+    let purged = loaded.purged.as_ref().map(decode_log_id).transpose()?;
+    let purged = position(purged.as_ref());
+    Ok(purged.max(loaded.last.map_or(0, |last| last + 1)))
+}
+
+/// Term of an encoded vote, 0 without one.
+fn term_of(vote: Option<&Bytes>) -> Result<u64, Error> {
+    let vote = vote.map(decode_vote).transpose()?;
+    Ok(vote.map_or(0, |vote| vote.leader_id.term))
 }
 
 fn options() -> Options {

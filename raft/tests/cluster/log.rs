@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use conclave_raft::Error;
-use conclave_raft::log::types::{LogEntry, LogPayload, Payload, TypeConfig, log_id};
+use conclave_raft::log::types::{LogEntry, LogPayload, Payload, TypeConfig, log_id, vote};
 use conclave_raft::log::{LogStore, RocksLog};
 use conclave_raft::node::{Offload, Threads};
 use openraft::storage::{IOFlushed, RaftLogReader, RaftLogStorage};
@@ -94,10 +94,33 @@ async fn a_log_that_lost_its_middle_is_refused() {
         .err()
         .expect("a log with a hole is refused")
         .to_string();
-    assert!(
-        refused.starts_with("corrupt Raft log: "),
-        "{refused}"
+    assert!(refused.starts_with("corrupt Raft log: "), "{refused}");
+}
+
+#[tokio::test]
+async fn a_log_that_lost_a_vote_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = dir.path().join("log");
+    let mut log = open(&home).unwrap();
+    append(&mut log, 0..10).await;
+    log.save_vote(&vote(5, 2, false)).await.unwrap();
+    let crashed = dir.path().join("crashed");
+    copy(&home, &crashed);
+    assert_eq!(
+        open(&crashed).unwrap().read_vote().await.unwrap(),
+        Some(vote(5, 2, false))
     );
+
+    // The vote's record is the last one: alone it would look like a torn end.
+    let damaged = dir.path().join("damaged");
+    copy(&home, &damaged);
+    let path = wal(&damaged);
+    let mut bytes = fs::read(&path).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 0xff;
+    fs::write(&path, bytes).unwrap();
+    let refused = open(&damaged).err().expect("a vote was given").to_string();
+    assert!(refused.contains("a vote in term 5 was durable"), "{refused}");
 }
 
 #[tokio::test]
