@@ -341,8 +341,18 @@ impl Node for Service {
 }
 
 fn now_if_leading(host: &Host) -> u64 {
-    let leads = host.leadership.borrow().leader == Some(host.peers.node());
-    if leads { host.clock.now() } else { 0 }
+    let seen = *host.leadership.borrow();
+    if leads(host, seen.term) {
+        host.clock.now()
+    } else {
+        0
+    }
+}
+
+/// Whether this start of this node leads in `term`. A node that led and was restarted does not lead that term again.
+fn leads(host: &Host, term: u64) -> bool {
+    let seen = *host.leadership.borrow();
+    seen.term == term && seen.leader == Some(host.peers.node())
 }
 
 /// One door stream of another node.
@@ -380,6 +390,11 @@ impl Visitor {
         }
         match request {
             Request::Hello(hello) => {
+                // Who does not lead that term cannot say which frames were taken in it: perhaps it did lead, took some,
+                // and was restarted since. Its answer would be that none was, and the commands would be sent again.
+                if !leads(&self.host, hello.term) {
+                    return None;
+                }
                 let sessions = &self.host.sessions;
                 let (id, accepted) = sessions.open(self.node, hello.incarnation, hello.term);
                 *session = Some(id);

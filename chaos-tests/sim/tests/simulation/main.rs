@@ -20,6 +20,7 @@ mod net;
 mod node;
 mod plan;
 mod run;
+mod scenarios;
 mod seeds;
 mod trace;
 mod wire;

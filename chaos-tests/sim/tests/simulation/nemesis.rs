@@ -1,10 +1,12 @@
 //! What goes wrong, and when it ends.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use conclave_raft::Change;
+use conclave_raft::state::registered_node;
 
 use crate::node::{Node, Order};
 use crate::plan::Fault;
@@ -23,12 +25,19 @@ enum End {
 
 /// Orders given in the middle of faults are not waited for longer than this.
 const PATIENCE: Duration = Duration::from_secs(4);
+/// What is waited for where nothing else is wrong.
+const ENOUGH: Duration = Duration::from_secs(30);
 /// Most machines in a run.
 const MAX_NODES: usize = 8;
 
 impl Driver {
-    /// Lets things go wrong for a while, then puts everything right again.
+    /// Lets things go wrong for a while.
     pub fn torment(&mut self, time: Duration) {
+        self.world.working.store(true, Ordering::Relaxed);
+        if self.world.plan.sealed {
+            self.world.fired("all sealed");
+            self.seal_all();
+        }
         let end = self.world.now() + time;
         let mut ends: Vec<(Duration, End)> = Vec::new();
         while self.world.now() < end && self.world.is_sound() {
@@ -47,7 +56,6 @@ impl Driver {
                 ends.extend(begun.into_iter().map(|end| (now + lasting, end)));
             }
         }
-        self.heal();
     }
 
     /// Makes something go wrong; how it ends.
@@ -70,6 +78,8 @@ impl Driver {
             Fault::Replace => self.replace(),
             Fault::Unwilling => self.unwilling(),
             Fault::LongAbsence => self.long_absence(),
+            Fault::DarkPeriod => self.dark_period(),
+            Fault::SetBack => self.set_back(),
         };
         ends.unwrap_or_default()
     }
@@ -310,6 +320,66 @@ impl Driver {
         None
     }
 
+    /// Everything is off for long; then all come back.
+    fn dark_period(&mut self) -> Option<Vec<End>> {
+        let all = self.present();
+        for node in &all {
+            self.cut_power(node);
+        }
+        let most = self.dice.pick(&[600_000, 86_400_000, 35_000_000_000])?;
+        let dark = i64::try_from(self.dice.below(most)).ok()?;
+        self.world.note(format_args!("dark for {dark} ms"));
+        for node in &self.nodes {
+            node.clock.pass_dark(dark);
+        }
+        for node in &all {
+            self.start(node);
+        }
+        self.fired(Fault::DarkPeriod);
+        None
+    }
+
+    /// A machine comes back with the disk it had some starts before, and must not count for anything.
+    fn set_back(&mut self) -> Option<Vec<End>> {
+        if self.nodes.len() >= MAX_NODES {
+            return None;
+        }
+        let node = self.any_running()?;
+        self.kill(&node);
+        let (log, copy) = (node.log.saved(), node.dir.with_extension("copy"));
+        std::fs::remove_dir_all(&copy).ok();
+        copy_folder(&node.dir, &copy);
+        node.state.save(&copy.join("state"));
+        self.start(&node);
+        let registered = self.wait(ENOUGH, |run| {
+            let leader = run.leader().map(|leader| leader.state.view());
+            let found = leader.and_then(|view| registered_node(&view, node.id).unwrap());
+            found.is_some_and(|found| found.incarnation == node.starts())
+        });
+        let work = self.dice.millis(10, 2_000);
+        self.pass(work);
+        if !registered {
+            return None;
+        }
+        self.kill(&node);
+        std::fs::remove_dir_all(&node.dir).unwrap();
+        copy_folder(&copy, &node.dir);
+        node.log.set_back(log);
+        node.state.set_back(&copy.join("state"));
+        node.set_back.store(true, Ordering::Relaxed);
+        self.start(&node);
+        if !self.wait(ENOUGH, |run| run.gone.contains(&node.id)) && self.world.is_sound() {
+            self.world.found(format!(
+                "node {} does not notice that its disk was set back",
+                node.id
+            ));
+        }
+        self.fired(Fault::SetBack);
+        self.tell_leader(&Order::Change(Change::Remove { node: node.id }), ENOUGH);
+        self.join(ENOUGH);
+        None
+    }
+
     fn end(&mut self, end: &End) {
         self.world.note(format_args!("ends {end:?}"));
         match end {
@@ -351,7 +421,7 @@ impl Driver {
     }
 
     /// Everything is put right.
-    fn heal(&mut self) {
+    pub fn heal(&mut self) {
         let all: Vec<u64> = self.nodes.iter().map(|node| node.id).collect();
         for (at, one) in all.iter().enumerate() {
             for other in &all[at + 1..] {
@@ -365,10 +435,32 @@ impl Driver {
             make_willing(&node);
             self.start(&node);
         }
+        if self.world.plan.sealed {
+            self.seal_all();
+        }
+    }
+
+    fn seal_all(&mut self) {
+        for node in self.present() {
+            node.handler.unwilling.store(true, Ordering::Relaxed);
+            node.order(Order::Eligible(false));
+        }
     }
 }
 
 fn make_willing(node: &Node) {
     node.handler.unwilling.store(false, Ordering::Relaxed);
     node.order(Order::Eligible(true));
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for found in std::fs::read_dir(from).unwrap() {
+        let path = found.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        match path.is_dir() {
+            true => copy_folder(&path, &target),
+            false => drop(std::fs::copy(&path, &target).unwrap()),
+        }
+    }
 }

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::clock::SimClock;
 use crate::disk::{Disk, SimLog, SimStore};
+use crate::history::Action;
 use crate::net::{PORT, SimTransport};
 use crate::wire::Wires;
 use crate::workload::Client;
@@ -37,7 +38,9 @@ pub struct Node {
     pub running: Mutex<Option<Running>>,
     /// Its streams, from its start on.
     pub wires: Mutex<Option<Arc<Wires>>>,
-    dir: PathBuf,
+    pub dir: PathBuf,
+    /// Its disk was set back: it must find out.
+    pub set_back: AtomicBool,
     starts: AtomicU64,
 }
 
@@ -54,6 +57,7 @@ pub enum Order {
     Register(NodeRecord),
     Change(Change),
     Snapshot,
+    Write(Action),
     Eligible(bool),
     Stop,
 }
@@ -105,12 +109,14 @@ impl Node {
         let disk = Arc::new(Disk::new(dice.fork(1)));
         let log = Arc::new(SimLog::new(Arc::clone(world), id, Arc::clone(&disk)));
         let copies = dir.clone();
+        let clock = Arc::new(SimClock::new(Arc::clone(world), drift));
+        world.clocks.lock().push(Arc::clone(&clock));
         Self {
             id,
             host: record.name.clone(),
             record,
             state: Arc::new(SimStore::new(Arc::clone(world), id, Arc::clone(&log), copies)),
-            clock: Arc::new(SimClock::new(Arc::clone(world), drift)),
+            clock,
             disk,
             log,
             handler: Arc::default(),
@@ -119,6 +125,7 @@ impl Node {
             running: Mutex::new(None),
             wires: Mutex::new(None),
             dir,
+            set_back: AtomicBool::new(false),
             starts: AtomicU64::new(0),
         }
     }
@@ -126,6 +133,10 @@ impl Node {
     pub fn status(&self) -> Option<Status> {
         let running = self.running.lock();
         running.as_ref().map(|running| running.status.borrow().clone())
+    }
+
+    pub fn starts(&self) -> u64 {
+        self.starts.load(Ordering::Relaxed)
     }
 
     pub fn is_running(&self) -> bool {
@@ -159,23 +170,20 @@ impl Node {
                 return Ok(());
             }
         };
+        // As the layers above do when they start sealed.
+        replica.set_eligible(self.handler.willing_to_lead());
         let (orders, mut inbox) = mpsc::unbounded_channel();
         *self.running.lock() = Some(Running {
             status: replica.status(),
             orders,
         });
         for number in 0..world.plan.clients {
-            let client = Client {
-                world: Arc::clone(&world),
-                replica: replica.clone(),
-                dice: world.plan.dice().fork(self.id << 32 | start << 8 | number),
-            };
-            tokio::spawn(client.run());
+            tokio::spawn(self.client(&replica, &world, number + 1).run());
         }
         while let Some((order, reply)) = inbox.recv().await {
             let (node, replica, world) = (Arc::clone(&self), replica.clone(), Arc::clone(&world));
             tokio::spawn(async move {
-                let done = node.obey(&replica, order.clone()).await;
+                let done = node.obey(&replica, &world, order.clone()).await;
                 world.note(format_args!("n{} {order:?}: {done:?}", node.id));
                 *reply.lock() = Some(done);
             });
@@ -212,11 +220,26 @@ impl Node {
         RaftReplica::start(config, parts).await
     }
 
-    async fn obey(&self, replica: &RaftReplica, order: Order) -> Result<u64, String> {
+    fn client(&self, replica: &RaftReplica, world: &Arc<World>, number: u64) -> Client {
+        Client {
+            world: Arc::clone(world),
+            replica: replica.clone(),
+            dice: world
+                .plan
+                .dice()
+                .fork(self.id << 32 | self.starts() << 8 | number),
+        }
+    }
+
+    async fn obey(&self, replica: &RaftReplica, world: &Arc<World>, order: Order) -> Result<u64, String> {
         let told = match order {
             Order::Found => replica.initialize(self.record.clone()).await.map(|()| self.id),
             Order::Register(record) => register(replica, record).await,
             Order::Change(change) => replica.change(change).await.map(|()| 0),
+            Order::Write(action) => {
+                self.client(replica, world, 0).write(action).await;
+                Ok(0)
+            }
             Order::Snapshot => replica.snapshot().await.map(|()| 0),
             Order::Eligible(eligible) => {
                 replica.set_eligible(eligible);

@@ -41,6 +41,10 @@ pub enum Fault {
     Replace,
     /// A node neither wants to lead nor stands for election, as a sealed one.
     Unwilling,
+    /// All machines are off for hours or months.
+    DarkPeriod,
+    /// A disk is put back to what it was earlier. Alone in a run: two such disks of three are beyond what Raft bears.
+    SetBack,
     /// A node is away until its log is compacted under it.
     LongAbsence,
 }
@@ -63,6 +67,8 @@ pub const FAULTS: &[Fault] = &[
     Fault::Replace,
     Fault::Unwilling,
     Fault::LongAbsence,
+    Fault::DarkPeriod,
+    Fault::SetBack,
 ];
 
 impl Fault {
@@ -85,6 +91,8 @@ impl Fault {
             Self::Replace => "member replaced",
             Self::Unwilling => "unwilling node",
             Self::LongAbsence => "long absence",
+            Self::DarkPeriod => "dark period",
+            Self::SetBack => "disk set back",
         }
     }
 }
@@ -101,6 +109,7 @@ pub const EFFECTS: &[&str] = &[
     "leader elected",
     "unknown outcome",
     "conflict",
+    "all sealed",
 ];
 
 /// A bug put back in, to prove that some invariant notices.
@@ -151,6 +160,8 @@ pub struct Plan {
     pub pause: u64,
     /// Registers that clients work on.
     pub keys: u64,
+    /// Whether no node ever wants to lead, as when all are sealed.
+    pub sealed: bool,
     /// Kinds of faults of this run.
     pub faults: Vec<Fault>,
     /// Longest pause between two faults, in milliseconds.
@@ -183,10 +194,14 @@ impl Plan {
         let entries = dice.between(30, 300);
         let fewest = dice.between(1, 3);
         let mut faults = FAULTS.to_vec();
+        faults.retain(|fault| *fault != Fault::SetBack);
         dice.shuffle(&mut faults);
         // Some runs meet one kind of trouble over and over, some a little of everything.
         faults.truncate(usize::try_from(dice.between(fewest, 8)).unwrap());
         faults.sort();
+        if dice.percent(4) {
+            faults = vec![Fault::SetBack];
+        }
         Self {
             seed,
             mutant,
@@ -205,6 +220,7 @@ impl Plan {
             clients: dice.between(1, 2),
             pause: dice.between(60, 400),
             keys: dice.between(1, 6),
+            sealed: dice.percent(8),
             faults,
             calm: dice.between(300, 3_000),
             drift: dice.below(200),

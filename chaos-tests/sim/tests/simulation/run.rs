@@ -36,6 +36,8 @@ pub struct Report {
     pub acknowledged: u64,
     pub compared: u64,
     pub simulated: Duration,
+    /// How long it took until every member served, once all was put right.
+    pub healed_in: Duration,
     pub hash: u64,
     pub lines: u64,
     pub trace: String,
@@ -44,13 +46,26 @@ pub struct Report {
 /// Runs a plan on a thread of its own, so that nothing a thread remembers can matter.
 pub fn run(plan: Plan) -> Report {
     let run = std::thread::Builder::new().name(format!("seed-{}", plan.seed));
-    run.spawn(move || run_here(plan)).unwrap().join().unwrap()
+    let torment: Script = Box::new(|run: &mut Driver| run.torment(run.world.plan.work));
+    run.spawn(move || run_here(plan, torment))
+        .unwrap()
+        .join()
+        .unwrap()
 }
 
-fn run_here(plan: Plan) -> Report {
+/// Forms a cluster, does what the script says, and heals and judges it as any other.
+pub fn run_script(plan: Plan, script: impl FnOnce(&mut Driver) + Send + 'static) -> Report {
+    std::thread::spawn(move || run_here(plan, Box::new(script)))
+        .join()
+        .unwrap()
+}
+
+type Script = Box<dyn FnOnce(&mut Driver) + Send>;
+
+fn run_here(plan: Plan, script: Script) -> Report {
     let seed = plan.seed;
     let world = World::new(plan);
-    let driven = catch_unwind(AssertUnwindSafe(|| Driver::new(Arc::clone(&world)).drive()));
+    let driven = catch_unwind(AssertUnwindSafe(|| Driver::new(Arc::clone(&world)).drive(script)));
     if let Err(panic) = driven {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
@@ -71,6 +86,7 @@ fn run_here(plan: Plan) -> Report {
         acknowledged: ended.filter(|(_, answer)| acknowledged(answer)).count() as u64,
         compared: world.invariants.lock().state.compared(),
         simulated: world.now(),
+        healed_in: *world.healed_in.lock(),
         hash: trace.hash(),
         lines: trace.lines(),
         trace: trace.text().to_owned(),
@@ -115,14 +131,15 @@ impl Driver {
         }
     }
 
-    fn drive(mut self) {
+    fn drive(mut self, script: Script) {
         let plan = self.world.plan.clone();
         self.world.note(format_args!("{plan:?}"));
         if !self.form(plan.size) {
             return self.world.found("harness: the cluster does not form".to_owned());
         }
+        script(&mut self);
+        self.heal();
         self.world.working.store(true, Ordering::Relaxed);
-        self.torment(plan.work);
         self.world.note(format_args!("healed"));
         if !self.serves() || !self.settles() {
             return;
@@ -168,7 +185,10 @@ impl Driver {
             return;
         };
         self.world.note(format_args!("n{} must stop: {reason}", node.id));
-        let expected = node.disk.fails.load(Ordering::Relaxed) && reason.contains("EIO");
+        if node.set_back.load(Ordering::Relaxed) && reason.contains("rejoin under a new id") {
+            self.gone.push(node.id);
+        }
+        let expected = reason.contains("EIO");
         if !expected && !self.gone.contains(&node.id) {
             self.world
                 .found(format!("node {} stopped itself: {reason}", node.id));
@@ -342,6 +362,7 @@ impl Driver {
                 kinds == [true, true]
             })
         });
+        *self.world.healed_in.lock() = self.world.now() + HEALING - end;
         if !served {
             self.stuck("not every member serves");
         }

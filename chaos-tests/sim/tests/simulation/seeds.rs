@@ -40,6 +40,8 @@ struct Sum {
     compared: u64,
     simulated: Duration,
     faults: BTreeMap<&'static str, u64>,
+    /// The run that took longest to heal, in milliseconds.
+    slowest: (u128, u64),
     failed: Vec<u64>,
 }
 
@@ -50,6 +52,8 @@ impl Sum {
         self.acknowledged += report.acknowledged;
         self.compared += report.compared;
         self.simulated += report.simulated;
+        let healed_in = report.healed_in.as_millis();
+        self.slowest = self.slowest.max((healed_in, report.seed));
         for (fault, times) in &report.faults {
             *self.faults.entry(fault).or_default() += times;
         }
@@ -124,6 +128,7 @@ fn nothing_goes_wrong_whatever_goes_wrong() {
         sum.simulated.as_secs(),
         started.elapsed().as_secs()
     );
+    println!("slowest to heal: {} ms, seed {}", sum.slowest.0, sum.slowest.1);
     let wanted = FAULTS
         .iter()
         .map(|fault| fault.name())

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::clock::SimClock;
 use crate::history::History;
 use crate::invariants::Invariants;
 use crate::plan::{Mutant, Plan};
@@ -27,6 +28,9 @@ pub struct World {
     pub history: Mutex<History>,
     pub invariants: Mutex<Invariants>,
     findings: Mutex<Vec<String>>,
+    pub healed_in: Mutex<Duration>,
+    /// The clocks of all machines.
+    pub clocks: Mutex<Vec<Arc<SimClock>>>,
     /// How often each fault was effective.
     faults: Mutex<BTreeMap<&'static str, u64>>,
 }
@@ -42,6 +46,8 @@ impl World {
             history: Mutex::default(),
             invariants: Mutex::default(),
             findings: Mutex::default(),
+            healed_in: Mutex::default(),
+            clocks: Mutex::default(),
             faults: Mutex::default(),
         })
     }
@@ -94,6 +100,13 @@ impl World {
 
     pub fn is_sound(&self) -> bool {
         self.findings.lock().is_empty()
+    }
+
+    /// How many wall clocks lately showed about `time`.
+    pub fn clocks_that_showed(&self, time: u64) -> usize {
+        let clocks = self.clocks.lock();
+        let showed = |clock: &&Arc<SimClock>| clock.showed(time, Duration::from_secs(20), 60_000);
+        clocks.iter().filter(showed).count()
     }
 
     /// A fault had an effect.

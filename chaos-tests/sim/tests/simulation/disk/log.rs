@@ -32,8 +32,9 @@ struct Inner {
     answered: usize,
 }
 
+/// What a log holds at one moment.
 #[derive(Default, Clone)]
-struct Content {
+pub struct Content {
     entries: BTreeMap<u64, Bytes>,
     vote: Option<Bytes>,
     committed: Option<Bytes>,
@@ -85,11 +86,30 @@ impl SimLog {
         inner.durable = inner.live.clone();
     }
 
+    /// All it holds.
+    pub fn saved(&self) -> Content {
+        self.inner.lock().live.clone()
+    }
+
+    /// Holds what was saved, and nothing that came after.
+    pub fn set_back(&self, to: Content) {
+        let mut inner = self.inner.lock();
+        inner.pending.clear();
+        inner.answered = 0;
+        inner.durable = to.clone();
+        inner.live = to;
+    }
+
     /// Terms of all entries, by index.
     pub fn terms(&self) -> BTreeMap<u64, u64> {
         let inner = self.inner.lock();
         let entries = inner.live.entries.iter();
         entries.map(|(index, entry)| (*index, term_of(entry))).collect()
+    }
+
+    /// Index of the last entry.
+    pub fn last(&self) -> Option<u64> {
+        self.inner.lock().live.entries.keys().next_back().copied()
     }
 
     pub fn term_at(&self, index: u64) -> Option<u64> {

@@ -68,6 +68,21 @@ impl SimStore {
         lost
     }
 
+    /// Writes all it holds into a folder.
+    pub fn save(&self, dir: &Path) {
+        self.live().checkpoint(dir).unwrap();
+    }
+
+    /// Holds what was saved, and nothing that came after.
+    pub fn set_back(&self, dir: &Path) {
+        let mut inner = self.inner.lock();
+        inner.live.install(dir).unwrap();
+        inner.durable.install(dir).unwrap();
+        inner.pending.clear();
+        let time = inner.live.applied().unwrap().0.cluster_time;
+        self.world.check(|all| all.clock.reset(self.node, time));
+    }
+
     /// The newest state, for the driver.
     pub fn view(&self) -> View {
         let snapshot = self.live().snapshot().unwrap();
@@ -103,8 +118,9 @@ impl SimStore {
             .check(|all| all.completeness.applied(self.node, applied, &terms));
         self.world
             .check(|all| all.state.applied(self.node, applied, digest));
+        let showed = self.world.clocks_that_showed(applied.cluster_time);
         self.world
-            .check(|all| all.clock.applied(self.node, applied.cluster_time));
+            .check(|all| all.clock.applied(self.node, before, applied, showed));
     }
 }
 
@@ -156,7 +172,6 @@ impl Store for SimStore {
     }
 
     fn install(&self, dir: &Path) -> Result<(), Error> {
-        let before = self.live().applied()?.0;
         {
             let mut inner = self.inner.lock();
             inner.live.install(dir)?;
@@ -164,7 +179,6 @@ impl Store for SimStore {
             inner.pending.clear();
         }
         self.world.fired("snapshot installed");
-        let _ = before;
         // The log may lack what the snapshot covers: nothing is said of its entries.
         let after = self.live().applied()?.0;
         self.look(after);

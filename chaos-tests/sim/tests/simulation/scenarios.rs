@@ -1,0 +1,80 @@
+//! Courses of events that once went wrong, step by step: seeds mean something else whenever a plan is drawn in another way.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::history::{Action, Answer};
+use crate::node::{Node, Order};
+use crate::plan::Plan;
+use crate::run::{Driver, Report, run_script};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A calm cluster of three that is led by its first node, which the others do not want to replace.
+fn calm() -> Plan {
+    Plan {
+        size: 3,
+        sealed: false,
+        clients: 1,
+        keys: 1,
+        faults: Vec::new(),
+        drift: 0,
+        ..Plan::new(1, None)
+    }
+}
+
+fn sound(report: &Report) {
+    assert_eq!(report.findings, [""; 0], "{}", report.trace);
+}
+
+/// The others, none of which stands for election.
+fn others(run: &mut Driver) -> (Arc<Node>, Arc<Node>, Arc<Node>) {
+    let nodes = run.present();
+    for node in &nodes[1..] {
+        run.tell(node, Order::Eligible(false), LIMIT).unwrap();
+    }
+    (
+        Arc::clone(&nodes[0]),
+        Arc::clone(&nodes[1]),
+        Arc::clone(&nodes[2]),
+    )
+}
+
+#[test]
+fn a_leader_that_restarts_in_its_term_does_not_deny_what_it_took() {
+    let mut plan = calm();
+    // Over before anybody else leads.
+    plan.timings.retry = Duration::from_millis(300);
+    let report = run_script(plan, |run| {
+        let (leader, origin, third) = others(run);
+        let before = leader.state.view().applied().revision;
+        let written = origin.order(Order::Write(Action::Insert));
+        // The entry is in the leader's log and on its way to the third node; its origin hears no more of it.
+        let last = leader.log.last();
+        assert!(run.wait(LIMIT, |_| leader.log.last() > last));
+        for node in [&leader, &third] {
+            run.sim.partition(origin.host.as_str(), node.host.as_str());
+        }
+        let committed = |run: &Driver| {
+            run.node(1)
+                .is_some_and(|n| n.state.view().applied().revision > before)
+        };
+        assert!(run.wait(LIMIT, committed));
+        // Nobody hurries to lead, so that the term stays what it was.
+        leader.handler.unwilling.store(true, Ordering::Relaxed);
+        run.crash(&leader);
+        run.start(&leader);
+        for node in [&leader, &third] {
+            run.sim.release(origin.host.as_str(), node.host.as_str());
+        }
+        assert!(run.wait(LIMIT, |_| written.lock().is_some()));
+        let history = run.world.history.lock();
+        let told = history.operations[&1].ended.clone();
+        assert!(
+            matches!(told, Some((_, Answer::Applied(_) | Answer::Unknown))),
+            "it is written, and its client was told {told:?}"
+        );
+    });
+    sound(&report);
+}
