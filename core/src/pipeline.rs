@@ -138,8 +138,10 @@ impl Attempt<'_> {
                     self.core.has_room()?;
                 }
                 let closed = proposal.closed().to_vec();
+                let proposed = Instant::now();
                 let revision = commit(replica, proposal).await?.revision;
                 if changes {
+                    self.core.metrics.committed(proposed.elapsed());
                     self.trail.changed();
                 }
                 self.core.close_tokens(session, replica, closed).await;

@@ -35,6 +35,13 @@ pub struct Trail<'q> {
     decided: Option<(bool, Vec<String>)>,
 }
 
+/// What is recorded.
+enum Stage<'a> {
+    Asked,
+    Refused(&'a Error),
+    Ended(Result<&'a Answer, &'a Error>),
+}
+
 impl<'q> Trail<'q> {
     /// Nothing is recorded yet.
     pub fn new(core: &'q Arc<Core>, request: &'q Request, path: &'q CanonPath, operation: Operation) -> Self {
@@ -96,7 +103,7 @@ impl<'q> Trail<'q> {
             return Ok(());
         }
         self.operation = operation;
-        self.record(None)?;
+        self.record(Stage::Asked)?;
         self.begun = true;
         Ok(())
     }
@@ -129,8 +136,11 @@ impl<'q> Trail<'q> {
 
     async fn end_records(&mut self, outcome: Result<&Answer, &Error>) -> Result<(), Error> {
         // A request that failed before its record was due (a denial) is recorded now.
-        self.begin(self.operation)?;
-        self.record(Some(outcome))?;
+        match outcome {
+            Err(error) if !self.begun => self.record(Stage::Refused(error))?,
+            _ => self.begin(self.operation)?,
+        }
+        self.record(Stage::Ended(outcome))?;
         let taken = std::mem::take(&mut self.taken);
         match &self.devices {
             Some(devices) => devices.settle(taken).await,
@@ -138,7 +148,7 @@ impl<'q> Trail<'q> {
         }
     }
 
-    fn record(&mut self, outcome: Option<Result<&Answer, &Error>>) -> Result<(), Error> {
+    fn record(&mut self, stage: Stage<'_>) -> Result<(), Error> {
         let devices = self.devices.get_or_insert_with(|| self.core.audit.current());
         if devices.is_empty() {
             return Ok(());
@@ -165,9 +175,10 @@ impl<'q> Trail<'q> {
                 self.request.remote,
             )
         };
-        let record = match outcome {
-            None => Record::request(head, &self.request.data),
-            Some(outcome) => Record::response(head, &self.request.data, outcome),
+        let record = match stage {
+            Stage::Asked => Record::request(head, &self.request.data),
+            Stage::Refused(error) => Record::refused(head, &self.request.data, error),
+            Stage::Ended(outcome) => Record::response(head, &self.request.data, outcome),
         };
         devices.write(&record, &mut self.taken)
     }

@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 
+use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
@@ -67,6 +68,7 @@ pub struct Record<'a> {
     kind: &'static str,
     request: &'a Map<String, Value>,
     outcome: Option<Result<&'a Answer, &'a Error>>,
+    error: Option<&'a Error>,
     told: Option<&'a Map<String, Value>>,
 }
 
@@ -78,7 +80,16 @@ impl<'a> Record<'a> {
             kind: "request",
             request: data,
             outcome: None,
+            error: None,
             told: None,
+        }
+    }
+
+    /// The same for one that was refused before anything ran.
+    pub fn refused(head: Head<'a>, data: &'a Map<String, Value>, error: &'a Error) -> Self {
+        Self {
+            error: Some(error),
+            ..Self::request(head, data)
         }
     }
 
@@ -91,6 +102,10 @@ impl<'a> Record<'a> {
         Self {
             kind: "response",
             outcome: Some(outcome),
+            // That nothing is there is an answer.
+            error: outcome
+                .err()
+                .filter(|error| !matches!(error, Error::NotFound { .. })),
             ..Self::request(head, data)
         }
     }
@@ -115,8 +130,7 @@ impl<'a> Record<'a> {
                 .outcome
                 .map(|outcome| self.response_part(outcome.ok(), hasher)),
             error: self
-                .outcome
-                .and_then(Result::err)
+                .error
                 .map(|error| hide(error.to_string(), self.request, hasher)),
         };
         let mut out = Vec::with_capacity(2048);
@@ -185,7 +199,10 @@ impl<'a> Record<'a> {
             data: match (self.told, data) {
                 (Some(told), _) => Some(Data::Told(told)),
                 (None, Some((data, hasher))) => Some(Data::Hashed(HashedMap::new(hasher, data, self.open()))),
-                (None, None) => None,
+                (None, None) => self.error.zip(hasher).map(|(error, hasher)| {
+                    let error = hasher.hash(error.to_string().as_bytes());
+                    Data::Failed(Failed { error })
+                }),
             },
             warnings: warnings.unwrap_or_default(),
         }
@@ -325,6 +342,12 @@ struct ResponsePart<'a> {
 enum Data<'a> {
     Told(&'a Map<String, Value>),
     Hashed(HashedMap<'a>),
+    Failed(Failed),
+}
+
+#[derive(Serialize)]
+struct Failed {
+    error: Hash,
 }
 
 /// A token handed out: who it is for and how long is shown, what it is is not.
@@ -332,33 +355,23 @@ struct Handed<'a>(&'a Map<String, Value>, &'a Hasher);
 
 impl Serialize for Handed<'_> {
     fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
-        const TEXTS: [&str; 5] = [
-            "policies",
-            "token_policies",
-            "identity_policies",
-            "token_type",
-            "display_name",
-        ];
-        const NUMBERS: [&str; 4] = ["renewable", "orphan", "num_uses", "lease_duration"];
-        out.collect_map(self.0.iter().map(|(name, value)| {
-            let shown = match value {
-                Value::Bool(_) | Value::Number(_) => NUMBERS.contains(&name.as_str()),
-                _ => TEXTS.contains(&name.as_str()),
-            };
-            (name, Member(value, self.1, shown))
-        }))
-    }
-}
-
-struct Member<'a>(&'a Value, &'a Hasher, bool);
-
-impl Serialize for Member<'_> {
-    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
-        if self.2 {
-            self.0.serialize(out)
-        } else {
-            self.1.value(self.0).serialize(out)
+        const SHOWN: [&str; 4] = ["policies", "token_policies", "identity_policies", "token_type"];
+        let Self(auth, hasher) = self;
+        let mut map = out.serialize_map(None)?;
+        for name in ["client_token", "accessor"] {
+            if let Some(value) = auth.get(name) {
+                map.serialize_entry(name, &hasher.value(value))?;
+            }
         }
+        for name in SHOWN {
+            if let Some(value) = auth.get(name) {
+                map.serialize_entry(name, value)?;
+            }
+        }
+        if let Some(life) = auth.get("lease_duration").filter(|life| life.is_number()) {
+            map.serialize_entry("token_ttl", life)?;
+        }
+        map.end()
     }
 }
 
