@@ -1,10 +1,17 @@
 //! The numbers core counts. Labels come from closed sets: never a path, a token, a name or an address.
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use std::time::Duration;
+
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 use conclave_raft::Status;
 
 use crate::error::Error;
+
+/// Bounds of commit times: a disk that syncs in a fraction of a millisecond up to an election.
+const COMMIT_SECONDS: [f64; 10] = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0];
+/// Bounds of how late things end: one round of the job up to a cluster that was down for hours.
+const LAG_SECONDS: [f64; 8] = [0.1, 0.5, 1.0, 2.0, 5.0, 30.0, 300.0, 3600.0];
 
 /// Numbers of one node.
 pub struct Metrics {
@@ -13,7 +20,10 @@ pub struct Metrics {
     denied: IntCounter,
     secret_reads: IntCounterVec,
     conflicts: IntCounter,
+    commits: Histogram,
     expired: IntCounter,
+    expiry_lag: Histogram,
+    snapshot_saved: IntGauge,
     rewrapped: IntCounter,
     key_term: IntGauge,
     old_keys: IntGauge,
@@ -49,13 +59,16 @@ impl Metrics {
     pub fn new(registry: &Registry) -> Result<Self, Error> {
         let metrics = Self::unregistered().map_err(|error| Error::internal(error.to_string()))?;
         let raft = &metrics.raft;
-        let all: [Box<dyn prometheus::core::Collector>; 20] = [
+        let all: [Box<dyn prometheus::core::Collector>; 23] = [
             Box::new(metrics.in_flight.clone()),
             Box::new(metrics.authentications.clone()),
             Box::new(metrics.denied.clone()),
             Box::new(metrics.secret_reads.clone()),
             Box::new(metrics.conflicts.clone()),
+            Box::new(metrics.commits.clone()),
             Box::new(metrics.expired.clone()),
+            Box::new(metrics.expiry_lag.clone()),
+            Box::new(metrics.snapshot_saved.clone()),
             Box::new(metrics.rewrapped.clone()),
             Box::new(metrics.key_term.clone()),
             Box::new(metrics.old_keys.clone()),
@@ -103,6 +116,24 @@ impl Metrics {
             conflicts: IntCounter::new(
                 "conclave_commit_conflicts_total",
                 "Attempts that had to be run again.",
+            )?,
+            commits: Histogram::with_opts(
+                HistogramOpts::new(
+                    "conclave_raft_commit_duration_seconds",
+                    "From a request's proposal to its result, as this node applied it.",
+                )
+                .buckets(COMMIT_SECONDS.to_vec()),
+            )?,
+            expiry_lag: Histogram::with_opts(
+                HistogramOpts::new(
+                    "conclave_lease_expiry_lag_seconds",
+                    "On the leader: from the deadline of what ended to its removal.",
+                )
+                .buckets(LAG_SECONDS.to_vec()),
+            )?,
+            snapshot_saved: IntGauge::new(
+                "conclave_snapshot_last_success_timestamp_seconds",
+                "When this node last wrote a snapshot for an operator, on the cluster's clock; 0 until then.",
             )?,
             expired: IntCounter::new(
                 "conclave_expired_total",
@@ -160,6 +191,22 @@ impl Metrics {
     /// An attempt conflicted.
     pub fn conflict(&self) {
         self.conflicts.inc();
+    }
+
+    /// A proposal has its result, this long after it was made.
+    pub fn committed(&self, took: Duration) {
+        self.commits.observe(took.as_secs_f64());
+    }
+
+    /// Something ended this long, in milliseconds, after its deadline.
+    pub fn expired_late(&self, lag: u64) {
+        self.expiry_lag.observe(Duration::from_millis(lag).as_secs_f64());
+    }
+
+    /// A snapshot was written whole at this time, in milliseconds.
+    pub fn snapshot_saved(&self, now: u64) {
+        self.snapshot_saved
+            .set(i64::try_from(now / 1000).unwrap_or(i64::MAX));
     }
 
     /// Rows were removed because their time had come.

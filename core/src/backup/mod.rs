@@ -72,7 +72,7 @@ impl Core {
         let (opened, _) = session.view(replica.read().await?)?;
         let mut meta = self.describe(&opened)?;
         let path = self.scratch_file()?;
-        off_thread(move || {
+        let spool = off_thread(move || {
             let view = opened.view();
             let measured = file::Measured::of(view)?;
             measured.describe(&mut meta);
@@ -83,7 +83,9 @@ impl Core {
             file::write(view, opened.barrier(), &meta, measured, out)?;
             Ok(spool)
         })
-        .await
+        .await?;
+        self.metrics.snapshot_saved(replica.now());
+        Ok(spool)
     }
 
     /// Puts the snapshot in `path` in the place of the cluster's state. Everything is checked before anything changes.

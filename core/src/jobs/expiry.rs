@@ -46,6 +46,9 @@ impl Core {
         let due = view.rows().due(EXPIRY_QUEUE, now, BATCH)?;
         let ended = self.end_all(&session, replica.as_ref(), &due).await?;
         self.metrics.expired(ended);
+        for (deadline, _) in due.iter().take(ended) {
+            self.metrics.expired_late(now.saturating_sub(*deadline));
+        }
         // What ended may have left more that is due: children of a token, the next batch.
         Ok(if ended > 0 { Round::Full } else { Round::Drained })
     }
