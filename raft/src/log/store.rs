@@ -104,6 +104,46 @@ impl LogStore {
         self.shared.backend.sync()
     }
 
+    /// Lets go of a log that ends before what is applied. An entry that a quorum of others has synced is applied here
+    /// before it is synced here, so a power loss can take it from the log and leave it in the state; what then stands
+    /// in its place is older and was never committed.
+    ///
+    /// # Errors
+    /// `Error::Storage` when the disk fails.
+    pub fn catch_up(&self, applied: Option<LogId>) -> Result<(), Error> {
+        let Some(applied) = applied.filter(|applied| self.last() < Some(*applied)) else {
+            return Ok(());
+        };
+        tracing::warn!(%applied, "the log ends before the applied state: it goes on behind it");
+        self.cut_after(Some(applied))?;
+        self.cut(applied)
+    }
+
+    /// Removes all entries after `last`.
+    fn cut_after(&self, last: Option<LogId>) -> Result<(), Error> {
+        let from = last.map_or(0, |id| id.index + 1);
+        self.shared.backend.truncate(from)?;
+        let mut state = self.shared.state.write();
+        state.cache.truncate(from);
+        state.sizes.truncate(from);
+        // Cutting beyond the end cuts nothing.
+        state.last = state.last.min(last).max(state.purged);
+        Ok(())
+    }
+
+    /// Removes all entries up to `through`.
+    fn cut(&self, through: LogId) -> Result<(), Error> {
+        let bytes = format::encode_log_id(&through);
+        self.shared.backend.purge(through.index, &bytes)?;
+        let mut state = self.shared.state.write();
+        state.cache.purge(through.index);
+        state.sizes.purge(through.index);
+        state.purged = Some(through);
+        // A snapshot may reach beyond the log: then the log continues after it.
+        state.last = state.last.max(Some(through));
+        Ok(())
+    }
+
     /// Up to which entry the log was removed because a snapshot covers it.
     pub fn purged(&self) -> Option<LogId> {
         self.shared.state.read().purged
@@ -336,27 +376,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> Result<(), io::Error> {
-        let from = last_log_id.map_or(0, |id| id.index + 1);
-        self.shared.backend.truncate(from).map_err(failed)?;
-        let mut state = self.shared.state.write();
-        state.cache.truncate(from);
-        state.sizes.truncate(from);
-        // Cutting beyond the end cuts nothing.
-        state.last = state.last.min(last_log_id).max(state.purged);
-        Ok(())
+        self.cut_after(last_log_id).map_err(failed)
     }
 
     async fn purge(&mut self, log_id: LogId) -> Result<(), io::Error> {
-        let bytes = format::encode_log_id(&log_id);
-        self.shared.backend.purge(log_id.index, &bytes).map_err(failed)?;
-        let mut state = self.shared.state.write();
-        state.cache.purge(log_id.index);
-        state.sizes.purge(log_id.index);
-        state.purged = Some(log_id);
-        // A snapshot may reach beyond the log: then the log continues after it.
-        if state.last < Some(log_id) {
-            state.last = Some(log_id);
-        }
-        Ok(())
+        self.cut(log_id).map_err(failed)
     }
 }

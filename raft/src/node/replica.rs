@@ -28,7 +28,7 @@ use crate::node::identity::Identity;
 use crate::node::machine::StateMachine;
 use crate::node::offload::Offload;
 use crate::node::runtime::{seed_of, with_seed};
-use crate::node::snapshots::Snapshots;
+use crate::node::snapshots::{Snapshots, applied_log_id};
 use crate::node::{observe, tend};
 use crate::replica::{Change, PeerCall, PeerHandler, Replica, Status};
 use crate::state::{Applied, Store, View, Views};
@@ -104,7 +104,6 @@ impl RaftReplica {
         let identity = Identity::begin(dir, config.cluster_id, config.node_id)?;
         let snapshots = Arc::new(Snapshots::open(dir.join("snapshots"))?);
         let log = LogStore::open(Arc::clone(&parts.log), Arc::clone(&parts.fatal), &parts.offload)?;
-        snapshots.discard_before(log.purged());
 
         let (freed, freed_out) = mpsc::unbounded_channel();
         let waiters = Arc::new(Waiters::new(config.node_id, identity.incarnation, freed));
@@ -117,6 +116,9 @@ impl RaftReplica {
             Arc::clone(&parts.fatal),
             Arc::clone(&parts.offload),
         )?;
+        log.catch_up(applied_log_id(&machine.applied().borrow()))?;
+        // A log that goes on behind all snapshots needs a new one: openraft makes it where there is none.
+        snapshots.discard_before(log.purged());
         let (peers, network) = open_network(&config, &parts, identity.incarnation, &clock);
         // What is applied now was durable before: a later start with less has lost something.
         let reached = machine.applied().borrow().index;

@@ -174,8 +174,29 @@ impl Driver {
         Some(all.iter().map(|node| End::Start(node.id)).collect())
     }
 
-    /// The machine is dark: nobody is told, and what was not synced is gone.
+    /// The machine is dark: nobody is told, and some of what was not synced is gone.
     fn cut_power(&mut self, node: &Arc<Node>) {
+        self.darken(node);
+        let (log, state) = (node.log.unsynced(), node.state.unsynced());
+        let kept = (self.dice.index(log + 1), self.dice.index(state + 1));
+        node.log.lose_power(kept.0);
+        node.state.lose_power(kept.1);
+        self.world.note(format_args!(
+            "n{} loses power and {} and {} writes",
+            node.id,
+            log - kept.0,
+            state - kept.1
+        ));
+        if kept.0 < log {
+            self.world.fired("unsynced log lost");
+        }
+        if kept.1 < state {
+            self.world.fired("unsynced state lost");
+        }
+    }
+
+    /// Ends a process without a word to anybody.
+    pub fn darken(&mut self, node: &Arc<Node>) {
         let others: Vec<_> = self
             .nodes
             .iter()
@@ -188,18 +209,6 @@ impl Driver {
         self.crash(node);
         for other in &others {
             self.sim.repair(node.host.as_str(), other.host.as_str());
-        }
-        let lost = (
-            node.log.lose_power(&mut self.dice),
-            node.state.lose_power(&mut self.dice),
-        );
-        self.world
-            .note(format_args!("n{} loses power and {lost:?} writes", node.id));
-        if lost.0 > 0 {
-            self.world.fired("unsynced log lost");
-        }
-        if lost.1 > 0 {
-            self.world.fired("unsynced state lost");
         }
     }
 

@@ -63,7 +63,7 @@ fn a_leader_that_restarts_in_its_term_does_not_deny_what_it_took() {
         assert!(run.wait(LIMIT, committed));
         // Nobody hurries to lead, so that the term stays what it was.
         leader.handler.unwilling.store(true, Ordering::Relaxed);
-        run.crash(&leader);
+        run.darken(&leader);
         run.start(&leader);
         for node in [&leader, &third] {
             run.sim.release(origin.host.as_str(), node.host.as_str());
@@ -75,6 +75,32 @@ fn a_leader_that_restarts_in_its_term_does_not_deny_what_it_took() {
             matches!(told, Some((_, Answer::Applied(_) | Answer::Unknown))),
             "it is written, and its client was told {told:?}"
         );
+    });
+    sound(&report);
+}
+
+#[test]
+fn a_log_that_ends_before_the_state_goes_on_behind_it() {
+    let report = run_script(calm(), |run| {
+        let (leader, follower, _) = others(run);
+        run.tell(&follower, Order::Snapshot, LIMIT).unwrap();
+        run.pass(Duration::from_secs(1));
+        // The others commit what this one has not synced, and it applies it.
+        follower.disk.slow_down(20_000);
+        let before = follower.state.view().applied().revision;
+        for _ in 0..20 {
+            run.tell(&leader, Order::Write(Action::Insert), LIMIT).unwrap();
+        }
+        let applied = |run: &Driver| {
+            let follower = run.node(2).unwrap();
+            follower.state.view().applied().revision >= before + 20
+        };
+        assert!(run.wait(LIMIT, applied));
+        run.darken(&follower);
+        assert!(follower.log.unsynced() > 0);
+        follower.log.lose_power(0);
+        follower.state.lose_power(follower.state.unsynced());
+        follower.disk.heal();
     });
     sound(&report);
 }

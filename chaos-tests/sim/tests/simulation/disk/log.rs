@@ -10,7 +10,6 @@ use conclave_raft::Error;
 use conclave_raft::log::{Loaded, LogBackend, Slot};
 use parking_lot::Mutex;
 
-use crate::dice::Dice;
 use crate::disk::Disk;
 use crate::plan::Mutant;
 use crate::world::World;
@@ -64,18 +63,20 @@ impl SimLog {
         }
     }
 
-    /// The power fails: some of what was not synced is gone. Returns how much.
-    pub fn lose_power(&self, dice: &mut Dice) -> usize {
+    /// Writes that are not synced.
+    pub fn unsynced(&self) -> usize {
+        self.inner.lock().pending.len()
+    }
+
+    /// The power fails: of what was not synced only the first `kept` writes are there.
+    pub fn lose_power(&self, kept: usize) {
         let mut inner = self.inner.lock();
         let pending = std::mem::take(&mut inner.pending);
-        let kept = dice.index(pending.len() + 1);
-        let lost = pending.len() - kept;
         for write in pending.into_iter().take(kept) {
             inner.durable.apply(&write);
         }
         inner.live = inner.durable.clone();
         inner.answered = 0;
-        lost
     }
 
     /// A process opens it: recovery makes durable what it found, as RocksDB's does.

@@ -10,7 +10,6 @@ use conclave_raft::state::{MemoryStore, Row, Snapshot, Store, View, WriteSet, di
 use conclave_raft::{Applied, Error};
 use parking_lot::Mutex;
 
-use crate::dice::Dice;
 use crate::disk::SimLog;
 use crate::plan::Mutant;
 use crate::world::World;
@@ -47,12 +46,15 @@ impl SimStore {
         }
     }
 
-    /// The power fails: some of what was not flushed is gone. Returns how much.
-    pub fn lose_power(&self, dice: &mut Dice) -> usize {
+    /// Writes that are not flushed.
+    pub fn unsynced(&self) -> usize {
+        self.inner.lock().pending.len()
+    }
+
+    /// The power fails: of what was not flushed only the first `kept` writes are there.
+    pub fn lose_power(&self, kept: usize) {
         let mut inner = self.inner.lock();
         let pending = std::mem::take(&mut inner.pending);
-        let kept = dice.index(pending.len() + 1);
-        let lost = pending.len() - kept;
         for set in pending.into_iter().take(kept) {
             inner.durable.write(set).unwrap();
         }
@@ -65,7 +67,6 @@ impl SimStore {
         let applied = inner.live.applied().unwrap().0;
         self.world
             .check(|all| all.clock.reset(self.node, applied.cluster_time));
-        lost
     }
 
     /// Writes all it holds into a folder.
