@@ -61,7 +61,7 @@ fn answer(kind: &str, entries: Vec<Entry>, path: &str) -> Result<Answer, Error> 
     if !found {
         return Err(Error::UnsupportedPath);
     }
-    let help = json!({"help": text, "see_also": Value::Null});
+    let help = json!({"help": text, "see_also": Value::Null, "openapi": Value::Null});
     let raw = RawBody {
         status: 200,
         content_type: "application/json",

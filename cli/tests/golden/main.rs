@@ -10,6 +10,7 @@
 
 mod mask;
 mod script;
+#[allow(dead_code)]
 mod server;
 mod square;
 

@@ -56,6 +56,11 @@ impl Server {
 
     /// A server that is not initialised yet, with TLS and Raft storage.
     pub fn raft(product: Product) -> Self {
+        Self::raft_with(product, "")
+    }
+
+    /// The same, with more lines in its configuration.
+    pub fn raft_with(product: Product, more: &str) -> Self {
         let home = tempfile::tempdir().unwrap();
         let (listen, cluster) = (
             format!("127.0.0.1:{}", free_port()),
@@ -78,7 +83,7 @@ impl Server {
             Product::Bao => "",
             Product::Conclave => "operations_address = \"\"\n",
         };
-        std::fs::write(path("config.hcl"), config + no_operations).unwrap();
+        std::fs::write(path("config.hcl"), config + no_operations + more).unwrap();
         let authority = path("ca.pem");
         Self::start(
             home,

@@ -16,6 +16,8 @@ use super::status::Refusal;
 
 /// Bodies up to this size are bounded by the number of connections; above, memory is shared out in pieces of it.
 pub const SMALL_BYTES: usize = 64 * 1024;
+/// Most that is read of a body that nobody wants.
+const MAX_UNWANTED_BYTES: usize = 1024 * 1024;
 /// Largest upload: nothing longer could be restored.
 const MAX_UPLOAD_BYTES: u64 = conclave_core::backup::MAX_FILE;
 
@@ -35,7 +37,7 @@ impl std::ops::Deref for Received {
 
 /// Reads the whole body.
 pub async fn whole(
-    mut body: Incoming,
+    body: &mut Incoming,
     settings: &Settings,
     memory: &Arc<Semaphore>,
 ) -> Result<Received, Refusal> {
@@ -56,7 +58,7 @@ pub async fn whole(
         received.bytes.reserve_exact(length);
     }
     let all = async {
-        while let Some(piece) = piece(&mut body, settings).await? {
+        while let Some(piece) = piece(body, settings).await? {
             let length = received.bytes.len().saturating_add(piece.len());
             if length as u64 > settings.max_body {
                 return Err(Refusal::BodyTooLarge);
@@ -93,7 +95,7 @@ impl Received {
 }
 
 /// Writes the body into a new file that only we may read.
-pub async fn into_file(mut body: Incoming, settings: &Settings, path: &Path) -> Result<(), Refusal> {
+pub async fn into_file(body: &mut Incoming, settings: &Settings, path: &Path) -> Result<(), Refusal> {
     if body.size_hint().lower() > MAX_UPLOAD_BYTES {
         return Err(Refusal::BodyTooLarge);
     }
@@ -105,7 +107,7 @@ pub async fn into_file(mut body: Incoming, settings: &Settings, path: &Path) -> 
         .open(path)
         .await?;
     let mut length = 0u64;
-    while let Some(piece) = piece(&mut body, settings).await? {
+    while let Some(piece) = piece(body, settings).await? {
         length = length.saturating_add(piece.len() as u64);
         if length > MAX_UPLOAD_BYTES {
             return Err(Refusal::BodyTooLarge);
@@ -114,6 +116,22 @@ pub async fn into_file(mut body: Incoming, settings: &Settings, path: &Path) -> 
     }
     file.flush().await?;
     Ok(())
+}
+
+/// Reads what is left of a body that nobody wants, up to a bound. Over HTTP/2 clients take an answer that comes before
+/// their body is read for a broken stream.
+pub async fn rest(mut body: Incoming, settings: &Settings) {
+    let mut left = MAX_UNWANTED_BYTES;
+    let read = async {
+        while let Ok(Some(piece)) = piece(&mut body, settings).await {
+            left = left.saturating_sub(piece.len());
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    // Whether it ended in time makes no difference to the answer.
+    let _ = timeout(settings.timeouts.body, read).await;
 }
 
 async fn piece(body: &mut Incoming, settings: &Settings) -> Result<Option<Bytes>, Refusal> {

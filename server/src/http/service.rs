@@ -89,11 +89,15 @@ impl Service {
     ) -> Response<Body> {
         let started = Instant::now();
         let (parts, body) = request.into_parts();
+        let mut body = Some(body);
         let result = if watch.ambiguous() {
             Err(Refusal::Ambiguous("the length of the request is stated twice"))
         } else {
-            self.route(&parts, body, origin, settings).await
+            self.route(&parts, &mut body, origin, settings).await
         };
+        if let Some(body) = body.filter(|_| parts.version == Version::HTTP_2) {
+            receive::rest(body, settings).await;
+        }
         let mut response = result.unwrap_or_else(|refusal| encode::failure(Failure::from(refusal)));
         encode::common(response.headers_mut(), origin.tls);
         if let Some(namespace) = parts.headers.get("x-vault-namespace") {
@@ -122,7 +126,7 @@ impl Service {
     async fn route(
         &self,
         parts: &Parts,
-        body: Incoming,
+        body: &mut Option<Incoming>,
         origin: Origin,
         settings: &Settings,
     ) -> Result<Response<Body>, Refusal> {
@@ -134,6 +138,7 @@ impl Service {
             .as_ref()
             .filter(|_| is_grpc(&parts.headers))
         {
+            let body = body.take().ok_or(Refusal::Broken)?;
             return grpc(routes.clone(), parts, body, source).await;
         }
         match path.strip_prefix("/v1/") {
@@ -148,11 +153,12 @@ impl Service {
         &self,
         parts: &Parts,
         path: &str,
-        body: Incoming,
+        body: &mut Option<Incoming>,
         source: IpAddr,
         settings: &Settings,
     ) -> Result<Response<Body>, Refusal> {
         let head = decode::head(parts, path, source)?;
+        let body = body.as_mut().ok_or(Refusal::Broken)?;
         if head.request.verb == Verb::Write && UPLOADS.contains(&path) {
             return self.upload(head.request, body, settings).await;
         }
@@ -204,7 +210,7 @@ impl Service {
     async fn upload(
         &self,
         mut request: core::Request,
-        body: Incoming,
+        body: &mut Incoming,
         settings: &Settings,
     ) -> Result<Response<Body>, Refusal> {
         let _turn = self.uploads.try_acquire().map_err(|_| Refusal::Busy)?;
