@@ -152,6 +152,18 @@ impl ClusterClock {
         self.clock.monotonic()
     }
 
+    /// The wall clock was wrong when this node began to lead and is known to be right now: a leader begins anew from it,
+    /// never behind what was applied.
+    pub fn correct(&self) {
+        let start = self.clock.wall().max(self.floor.load(Ordering::Relaxed));
+        let at = self.clock.monotonic();
+        let mut anchor = self.anchor.lock();
+        if let Some(anchor) = anchor.as_mut().filter(|anchor| anchor.leading.is_some()) {
+            anchor.cluster = Duration::from_millis(start);
+            anchor.at = at;
+        }
+    }
+
     /// Moves a leader's clock a little towards the wall clock.
     pub fn slew(&self) {
         let wall = Duration::from_millis(self.clock.wall());
@@ -215,6 +227,19 @@ mod tests {
         );
         clock.lead(1);
         assert_eq!(clock.now(), 1_002_010, "the same term does not anchor again");
+    }
+
+    #[test]
+    fn a_leader_that_began_with_a_wrong_clock_is_corrected_but_not_behind_the_cluster() {
+        let (hand, clock) = at(9_000_000);
+        clock.applied(5_000);
+        clock.lead(1);
+        hand.wall.store(6_000, Ordering::SeqCst);
+        clock.correct();
+        assert_eq!(clock.now(), 6_000);
+        hand.wall.store(1_000, Ordering::SeqCst);
+        clock.correct();
+        assert_eq!(clock.now(), 5_000);
     }
 
     #[test]

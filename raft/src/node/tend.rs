@@ -192,6 +192,17 @@ async fn advance_clock(node: &Node, status: &Status) {
         }
         return;
     }
+    // Agreed is the time that the wall clock shows, which need not be what this leader began with.
+    let shown = node.clock.now();
+    if shown.abs_diff(wall) > CLOCK_AGREEMENT {
+        tracing::error!(
+            shown,
+            wall,
+            "this leader began with a wrong clock: it takes the time on which most members agree"
+        );
+        node.clock.correct();
+        return;
+    }
     if let Err(error) = node.propose(vec![Op::AdvanceClock]).await {
         tracing::debug!(%error, "the clock was not advanced");
     }

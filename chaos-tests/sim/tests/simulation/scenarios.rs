@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use conclave_raft::Change;
+
 use crate::history::{Action, Answer};
 use crate::node::{Node, Order};
 use crate::plan::Plan;
@@ -101,6 +103,25 @@ fn a_log_that_ends_before_the_state_goes_on_behind_it() {
         follower.log.lose_power(0);
         follower.state.lose_power(follower.state.unsynced());
         follower.disk.heal();
+    });
+    sound(&report);
+}
+
+#[test]
+fn the_cluster_does_not_leap_to_a_time_that_only_its_leader_once_had() {
+    let report = run_script(calm(), |run| {
+        let nodes = run.present();
+        let hand = |run: &mut Driver, to: u64| {
+            let change = Order::Change(Change::Transfer { to: Some(to) });
+            run.tell_leader(&change, LIMIT).unwrap();
+            assert!(run.wait(LIMIT, |run| run.leader().is_some_and(|leader| leader.id == to)));
+        };
+        hand(run, 2);
+        // It takes over with a wrong clock, which is put right at once.
+        nodes[0].clock.set_offset(3_600_000);
+        hand(run, 1);
+        nodes[0].clock.set_offset(0);
+        run.pass(Duration::from_secs(30));
     });
     sound(&report);
 }
