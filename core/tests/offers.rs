@@ -334,7 +334,7 @@ impl Pair {
                 .await
                 .unwrap();
         }
-        tokio::time::sleep(SETTLED).await;
+        settled().await;
         assert!(!is_sealed(&self.cores[0]).await);
     }
 
@@ -366,6 +366,12 @@ async fn is_sealed(core: &Arc<Core>) -> bool {
     status["sealed"] == true
 }
 
+/// Lets everything happen that happens by itself.
+async fn settled() {
+    // why: the clock is a paused one, which jumps there once nobody has anything left to do
+    tokio::time::sleep(SETTLED).await;
+}
+
 use PeerUnseal::{Always, Ceremony, Off};
 
 #[tokio::test(start_paused = true)]
@@ -377,7 +383,7 @@ async fn a_ceremony_opens_starts_that_were_registered_before_its_last_share() {
     );
 
     pair.cores[1] = pair.start(1).await;
-    tokio::time::sleep(SETTLED).await;
+    settled().await;
     assert!(is_sealed(&pair.cores[1]).await, "nobody asks, nobody offers");
     let refused = pair.wire.say(2, 1, ASK, pair.wire.last(OFFER)).await;
     assert!(refused.is_err(), "an offer is no introduction");
@@ -387,7 +393,7 @@ async fn a_ceremony_opens_starts_that_were_registered_before_its_last_share() {
     pair.give_shares().await;
     assert!(is_sealed(&pair.cores[1]).await);
     pair.register(1).await;
-    tokio::time::sleep(SETTLED).await;
+    settled().await;
     assert!(is_sealed(&pair.cores[1]).await, "registered after the last share");
     pair.give_shares().await;
     assert!(!is_sealed(&pair.cores[1]).await);
@@ -405,7 +411,7 @@ async fn the_stricter_of_two_settings_counts() {
     }
     let mut pair = Pair::born([Always, Ceremony], &[]).await;
     pair.cores[1] = pair.start(1).await;
-    tokio::time::sleep(SETTLED).await;
+    settled().await;
     assert!(is_sealed(&pair.cores[1]).await);
 }
 
@@ -413,13 +419,13 @@ async fn the_stricter_of_two_settings_counts() {
 async fn under_always_a_restarted_member_is_opened_unless_an_operator_sealed_it() {
     let mut pair = Pair::born([Always, Always], &[]).await;
     pair.cores[1] = pair.start(1).await;
-    tokio::time::sleep(SETTLED).await;
+    settled().await;
     assert!(!is_sealed(&pair.cores[1]).await);
 
     let asked = pair.wire.last(ASK);
     pair.seal(1, json!({})).await;
     for _ in 0..2 {
-        tokio::time::sleep(SETTLED).await;
+        settled().await;
         assert!(is_sealed(&pair.cores[1]).await, "only shares open it");
         pair.cores[1] = pair.start(1).await;
     }
@@ -431,7 +437,7 @@ async fn under_always_a_restarted_member_is_opened_unless_an_operator_sealed_it(
     pair.give_shares().await;
     assert!(!is_sealed(&pair.cores[1]).await);
     pair.cores[1] = pair.start(1).await;
-    tokio::time::sleep(SETTLED).await;
+    settled().await;
     assert!(!is_sealed(&pair.cores[1]).await);
 }
 
@@ -483,6 +489,6 @@ async fn keys_are_dropped_where_the_seal_of_the_cluster_is_heard_of() {
     let read = ask(&pair.cores[1], &pair.root, "sys/mounts/x", json!({"type": "kv"})).await;
     assert!(matches!(read, Err(Error::Sealed)), "{read:?}");
     assert!(is_sealed(&pair.cores[1]).await);
-    tokio::time::sleep(SETTLED).await;
+    settled().await;
     assert!(is_sealed(&pair.cores[0]).await && is_sealed(&pair.cores[1]).await);
 }
