@@ -6,7 +6,7 @@ use tokio::net::TcpStream;
 
 use crate::support::{body, read_all, status};
 
-async fn ask(dev: &DevServer, method: &str, path: &str, token: &str, body: &str) -> String {
+pub async fn ask(dev: &DevServer, method: &str, path: &str, token: &str, body: &str) -> String {
     let mut stream = TcpStream::connect(dev.server.addresses[0]).await.unwrap();
     let request = format!(
         "{method} /v1/{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Vault-Token: {token}\r\nContent-Length: {}\r\n\r\n{body}",
@@ -60,6 +60,28 @@ async fn a_development_server_is_ready_for_secrets() {
         "{numbers}"
     );
     assert!(!numbers.contains("cellar"), "no path is a label");
+    // What every dashboard begins with.
+    for name in [
+        "conclave_build_info",
+        "conclave_unseal_progress",
+        "conclave_raft_is_leader",
+        "conclave_raft_term",
+        "conclave_raft_last_log_index",
+        "conclave_raft_applied_index",
+        "conclave_raft_voters",
+        "conclave_raft_replication_lag_entries",
+        "conclave_raft_commit_duration_seconds",
+        "conclave_http_request_duration_seconds",
+        "conclave_requests_in_flight",
+        "conclave_lease_expiry_lag_seconds",
+        "conclave_auth_attempts_total",
+        "conclave_denied_requests_total",
+        "conclave_secret_reads_total",
+        "conclave_snapshot_last_success_timestamp_seconds",
+        "conclave_audit_devices",
+    ] {
+        assert!(numbers.contains(&format!("# TYPE {name} ")), "{name}: {numbers}");
+    }
     assert_eq!(
         status(&ask(&dev, "GET", "sys/metrics?format=prometheus", "wrong", "").await),
         403

@@ -11,5 +11,7 @@ mod bad_input;
 mod connections;
 mod dev;
 mod envelope;
+#[cfg(feature = "example-engine")]
+mod example;
 mod http2_abuse;
 mod support;
