@@ -1,10 +1,23 @@
 #!/usr/bin/env python3
 """Compares a three-node Conclave with a three-node OpenBao on this machine: TLS, file audit and fsync on both sides, rounds
-in turn, medians and their ratio. Usage: compare.py --conclave BIN --load BIN [--bao BIN] [--rounds 5] [--seconds 4]."""
+in turn, medians and their ratio; then how often each process syncs while it writes, memory, and the time from kill -9 of the
+leader to the first acknowledged write. Usage: compare.py --conclave BIN --load BIN [--bao BIN] [--rounds 5] [--seconds 4]."""
 
-import argparse, json, os, shutil, signal, ssl, statistics, subprocess, sys, tempfile, time, urllib.request
+import argparse, json, os, re, shutil, signal, ssl, statistics, subprocess, sys, tempfile, time, urllib.request
 
 ZONES = ["a", "b", "c"]
+# Work, connections, node, protocol. The other side speaks HTTP only.
+ROWS = [
+    ("put", 16, "leader", "http"),
+    ("put", 64, "leader", "http"),
+    ("get", 64, "leader", "http"),
+    ("get", 64, "follower", "http"),
+    ("mixed", 64, "leader", "http"),
+    ("token", 16, "leader", "http"),
+    ("put", 64, "leader", "grpc"),
+    ("get", 64, "leader", "grpc"),
+]
+TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def call(url, ca, method="GET", token=None, body=None):
@@ -51,9 +64,11 @@ class Cluster:
         listener = f'listener "tcp" {{ address = "127.0.0.1:{port}" cluster_address = "127.0.0.1:{port + 1}" tls_cert_file = "{self.tls}/node.pem" tls_key_file = "{self.tls}/node-key.pem" }}\n'
         top = f'api_addr = "https://127.0.0.1:{port}"\ncluster_addr = "https://127.0.0.1:{port + 1}"\n'
         if self.name == "bao":
-            join = "" if node == 0 else f'retry_join {{ leader_api_addr = "{self.api(0)}" leader_ca_cert_file = "{self.ca}" }}'
-            storage = f'storage "raft" {{ path = "{data}" node_id = "node{node}" {join} }}\n'
-            extra = f'audit "file" "file" {{ options = {{ file_path = "{self.root}/audit{node}.log" }} }}\n'
+            others = [] if node == 0 else [other for other in range(3) if other != node]
+            join = "".join(f'retry_join {{ leader_api_addr = "{self.api(other)}" leader_ca_cert_file = "{self.ca}" }}\n' for other in others)
+            storage = f'storage "raft" {{ path = "{data}" node_id = "node{node}"\n{join} }}\n'
+            # The same on all nodes: one that disagrees with the leader's refuses to become active.
+            extra = f'audit "file" "file" {{ options = {{ file_path = "{self.root}/audit.log" }} }}\n'
         else:
             storage = f'storage "raft" {{ path = "{data}" node_id = "node{node}" }}\n'
             extra = f'zone = "{ZONES[node]}"\noperations_address = "127.0.0.1:{port + 2}"\naudit_directories = ["{self.root}"]\nlog_level = "warn"\n'
@@ -111,10 +126,39 @@ class Cluster:
         raise SystemExit("error: no leader")
 
     def resident_mib(self):
+        """Of each node."""
         def rss(pid):
             with open(f"/proc/{pid}/status") as file:
                 return next(int(line.split()[1]) // 1024 for line in file if line.startswith("VmRSS"))
-        return max(rss(process.pid) for process in self.processes)
+        return [rss(process.pid) for process in self.processes]
+
+    def cpu_seconds(self):
+        """User and system time of all nodes together."""
+        def spent(pid):
+            with open(f"/proc/{pid}/stat") as file:
+                fields = file.read().rsplit(")", 1)[1].split()
+            return (int(fields[11]) + int(fields[12])) / TICKS
+        return sum(spent(process.pid) for process in self.processes)
+
+    def syncs_per_second(self, work):
+        """How often each process syncs while `work` runs, and what `work` returned."""
+        logs = [os.path.join(self.root, f"strace{node}") for node in range(3)]
+        traced = ["strace", "-f", "-c", "-e", "trace=fsync,fdatasync,sync_file_range", "-p"]
+        tracers = [subprocess.Popen([*traced, str(process.pid), "-o", log], stderr=subprocess.DEVNULL) for process, log in zip(self.processes, logs)]
+        time.sleep(1)
+        began = time.monotonic()
+        result = work()
+        for tracer in tracers:
+            tracer.send_signal(signal.SIGINT)
+        seconds = time.monotonic() - began
+        for tracer in tracers:
+            tracer.wait()
+
+        def calls(log):
+            with open(log) as file:
+                rows = [line.split() for line in file if re.search(r" f(data)?sync$", line)]
+            return sum(int(row[3]) for row in rows)
+        return [calls(log) / seconds for log in logs], result
 
     def failover_seconds(self):
         """From kill -9 of the leader to the first acknowledged write through either of the others."""
@@ -128,7 +172,7 @@ class Cluster:
         began = time.monotonic()
         self.processes[leader].kill()
         self.processes[leader].wait()
-        until(f"a write to {self.name}", written)
+        until(f"a write to {self.name}", written, 120)
         seconds = time.monotonic() - began
         self.start_node(leader, os.path.join(self.root, f"node{leader}.hcl"))
         until("a restarted node's answer", lambda: call(f"{self.api(leader)}/v1/sys/seal-status", self.ca))
@@ -148,12 +192,73 @@ class Cluster:
             process.wait()
 
 
-def load(options, cluster, work, connections, node):
-    command = [options.load, work, "--address", cluster.api(node), "--ca-cert", cluster.ca, "--connections", str(connections), "--seconds", str(options.seconds)]
+def load(options, cluster, row, seconds=None, prepared=True):
+    """Runs the load generator; adds what a request cost all nodes together in microseconds of processor time."""
+    work, connections, where, protocol = row
+    leader = cluster.leader()
+    node = leader if where == "leader" else (leader + 1) % 3
+    command = [options.load, work, "--address", cluster.api(node), "--ca-cert", cluster.ca, "--connections", str(connections), "--protocol", protocol]
+    command += ["--seconds", str(seconds or options.seconds)] + (["--prepared"] if prepared else [])
+    before = cluster.cpu_seconds()
     done = subprocess.run(command, env={**os.environ, "LOAD_TOKEN": cluster.token}, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"error: {cluster.name} {work}: {done.stderr.strip()}")
-    return json.loads(done.stdout)
+    result = json.loads(done.stdout)
+    # The warm-up of one second is in the processor time, so it has to be in the number of requests too.
+    requests = result["requests"] * (1 + 1 / (seconds or options.seconds))
+    result["cpu_us"] = (cluster.cpu_seconds() - before) * 1e6 / max(requests, 1)
+    return result
+
+
+def title(row):
+    return f"{row[0]} x{row[1]} {row[2]}" + ("" if row[3] == "http" else f" {row[3]}")
+
+
+def rounds(options, clusters):
+    """All results by cluster and row."""
+    speaks = lambda cluster, row: row[3] == "http" or cluster.name == "conclave"
+    seen = {(c.name, row): [] for c in clusters for row in ROWS if speaks(c, row)}
+    for number in range(options.rounds):
+        for row in ROWS:
+            # Who goes first alternates, so that a machine that warms up or slows down favours neither.
+            for cluster in clusters if number % 2 == 0 else reversed(clusters):
+                if not speaks(cluster, row):
+                    continue
+                result = load(options, cluster, row)
+                seen[(cluster.name, row)].append(result)
+                print(f"round {number + 1} {cluster.name:9} {title(row)}: {result['per_second']:.0f}/s, errors {result['errors']}", file=sys.stderr)
+    return seen
+
+
+def report(seen, invalid):
+    head = ["work", "bao/s", "conclave/s", "ratio", "bao p99 ms", "conclave p99 ms", "bao cpu us", "conclave cpu us", "errors"]
+    print("{:26} {:>9} {:>11} {:>6} {:>11} {:>16} {:>11} {:>16} {:>7}".format(*head))
+    for row in ROWS:
+        def median(name, key):
+            results = seen.get((name, row))
+            return statistics.median(result[key] for result in results) if results else None
+        shown = lambda value, digits: "-" if value is None else f"{value:.{digits}f}"
+        theirs, ours = median("bao", "per_second"), median("conclave", "per_second")
+        ratio = None if theirs is None else ours / max(theirs, 1)
+        errors = sum(result["errors"] for (_, other), results in seen.items() if other == row for result in results)
+        mark = " INVALID: " + " and ".join(invalid) + " did not sync" if invalid and row[0] != "get" else ""
+        cells = [shown(theirs, 0), shown(ours, 0), shown(ratio, 1)]
+        cells += [shown(median(name, key), digits) for key, digits in (("p99_ms", 1), ("cpu_us", 0)) for name in ("bao", "conclave")]
+        print("{:26} {:>9} {:>11} {:>6} {:>11} {:>16} {:>11} {:>16} {:>7}".format(title(row), *cells, errors) + mark)
+
+
+def count_syncs(options, clusters):
+    """Prints how often each process syncs under writes; names the clusters of which fewer than two processes do."""
+    if shutil.which("strace") is None:
+        print("syncs per second: not counted, strace is not installed")
+        return []
+    invalid = []
+    for cluster in clusters:
+        rates, result = cluster.syncs_per_second(lambda: load(options, cluster, ROWS[1], seconds=3))
+        if sum(rate > 1 for rate in rates) < 2:
+            invalid.append(cluster.name)
+        print(f"fsync and fdatasync per second and process, {cluster.name}, at {result['per_second']:.0f} writes/s (traced, so slower): {[round(rate) for rate in rates]}")
+    return invalid
 
 
 def main():
@@ -163,36 +268,31 @@ def main():
     parser.add_argument("--bao", default=shutil.which("bao"))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=4)
-    parser.add_argument("--failovers", type=int, default=5)
+    parser.add_argument("--failovers", type=int, default=10)
+    parser.add_argument("--bao-failovers", type=int, default=3)
     options = parser.parse_args()
+    if options.bao is None:
+        raise SystemExit("error: no bao on PATH: name one with --bao")
     root = tempfile.mkdtemp(prefix="conclave-bench-")
     tls = os.path.join(root, "tls")
     subprocess.run([options.conclave, "operator", "tls", "create-ca", "-dir", tls], check=True, capture_output=True)
     subprocess.run([options.conclave, "operator", "tls", "create-cert", "-ca-dir", tls, "-out", tls, "-name", "node", "-san", "127.0.0.1"], check=True, capture_output=True)
     clusters = [Cluster("bao", options.bao, root, tls, 21200), Cluster("conclave", options.conclave, root, tls, 22200)]
-    rows = [("put", 16, "leader"), ("put", 64, "leader"), ("get", 64, "leader"), ("get", 64, "follower"), ("token", 16, "leader")]
-    seen = {(c.name, *row): [] for c in clusters for row in rows}
     try:
         for cluster in clusters:
             cluster.start()
-        for number in range(options.rounds):
-            for row in rows:
-                # Who goes first alternates, so that a machine that warms up or slows down favours neither.
-                for cluster in clusters if number % 2 == 0 else reversed(clusters):
-                    leader = cluster.leader()
-                    result = load(options, cluster, row[0], row[1], leader if row[2] == "leader" else (leader + 1) % 3)
-                    seen[(cluster.name, *row)].append(result)
-                    print(f"round {number + 1} {cluster.name:9} {row[0]} x{row[1]} {row[2]}: {result['per_second']:.0f}/s, errors {result['errors']}", file=sys.stderr)
-        print(f"{'work':24} {'bao/s':>9} {'conclave/s':>11} {'ratio':>6} {'bao p99 ms':>11} {'conclave p99 ms':>16} {'errors':>7}")
-        for row in rows:
-            median = lambda name, key: statistics.median(result[key] for result in seen[(name, *row)])
-            theirs, ours = median("bao", "per_second"), median("conclave", "per_second")
-            errors = sum(result["errors"] for c in clusters for result in seen[(c.name, *row)])
-            print(f"{row[0] + ' x' + str(row[1]) + ' ' + row[2]:24} {theirs:9.0f} {ours:11.0f} {ours / max(theirs, 1):6.1f} {median('bao', 'p99_ms'):11.1f} {median('conclave', 'p99_ms'):16.1f} {errors:7}")
-        print("resident MiB, largest node: " + ", ".join(f"{c.name} {c.resident_mib()}" for c in clusters))
-        ours = clusters[1]
-        times = [ours.failover_seconds() for _ in range(options.failovers)]
-        print(f"kill -9 of the leader to the first write, {ours.name}: median {statistics.median(times):.1f} s, all {[round(t, 1) for t in times]}")
+            load(options, cluster, ("get", 16, "leader", "http"), seconds=1, prepared=False)
+        print("resident MiB of each node before the load: " + ", ".join(f"{c.name} {c.resident_mib()}" for c in clusters))
+        seen = rounds(options, clusters)
+        resident = {c.name: c.resident_mib() for c in clusters}
+        invalid = count_syncs(options, clusters)
+        report(seen, invalid)
+        ratio = max(resident["conclave"]) / max(resident["bao"])
+        print("resident MiB of each node after the load: " + ", ".join(f"{name} {nodes}" for name, nodes in resident.items()) + f", largest to largest {ratio:.2f}")
+        for cluster, times in zip(clusters, (options.bao_failovers, options.failovers)):
+            seconds = [cluster.failover_seconds() for _ in range(times)]
+            if seconds:
+                print(f"kill -9 of the leader to the first write, {cluster.name}: median {statistics.median(seconds):.1f} s, all {[round(t, 1) for t in seconds]}")
     finally:
         for cluster in clusters:
             cluster.stop()

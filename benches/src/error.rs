@@ -12,11 +12,6 @@ pub enum Error {
     #[error("connection: {0}")]
     Connection(String),
     /// The server refused what the run needs.
-    #[error("the server answered {status} to {what}")]
-    Refused {
-        /// HTTP status.
-        status: u16,
-        /// What was asked.
-        what: String,
-    },
+    #[error("the server refused {0}")]
+    Refused(String),
 }

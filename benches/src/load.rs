@@ -1,17 +1,15 @@
-//! The run itself: prepare, warm up, count, report.
+//! The run itself: prepare, warm up, count, report. Knows connections by what they do, not by what they speak.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use hdrhistogram::Histogram;
-use http::Method;
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::connection::{Connection, Target};
 use crate::error::Error;
-use crate::{Options, Work};
+use crate::target::Target;
+use crate::{Options, Protocol, Work, grpc, http1};
 
 /// What one connection saw.
 struct Seen {
@@ -19,10 +17,20 @@ struct Seen {
     errors: u64,
 }
 
+/// One connection of either kind.
+enum Connection {
+    Http(http1::Connection),
+    Grpc(Box<grpc::Connection>),
+}
+
 /// Runs the load and returns its report as one line of JSON.
 pub async fn run(options: &Options) -> Result<String, Error> {
-    let target = Target::new(&options.address, options.ca_cert.as_deref())?;
-    if options.work != Work::Put && options.work != Work::Token {
+    let alpn: &[&[u8]] = match options.protocol {
+        Protocol::Http => &[],
+        Protocol::Grpc => &[grpc::ALPN],
+    };
+    let target = Target::new(&options.address, options.ca_cert.as_deref(), alpn)?;
+    if !options.prepared && matches!(options.work, Work::Get | Work::Mixed) {
         prepare(&target, options).await?;
     }
     let begin = Instant::now() + options.uncounted();
@@ -52,17 +60,10 @@ fn new_histogram() -> Result<Histogram<u64>, Error> {
 
 /// Writes every key once, so that reads find something.
 async fn prepare(target: &Target, options: &Options) -> Result<(), Error> {
-    let mut connection = target.connect().await?;
+    let mut connection = Connection::open(target, options).await?;
     for key in 0..options.keys {
-        let path = data_path(options, key);
-        let status = connection
-            .send(&Method::POST, &path, &options.token, body(options, key))
-            .await?;
-        if status != 200 {
-            return Err(Error::Refused {
-                status,
-                what: "a first write".to_owned(),
-            });
+        if !connection.put(options, key, key).await? {
+            return Err(Error::Refused(format!("the first write of key {key}")));
         }
     }
     Ok(())
@@ -75,7 +76,7 @@ async fn drive(
     begin: Instant,
     end: Instant,
 ) -> Result<Seen, Error> {
-    let mut connection = target.connect().await?;
+    let mut connection = Connection::open(target, options).await?;
     let mut seen = Seen {
         latencies: new_histogram()?,
         errors: 0,
@@ -87,48 +88,48 @@ async fn drive(
         if started >= end {
             return Ok(seen);
         }
-        let status = once(&mut connection, options, turn).await?;
+        let done = connection.once(options, turn).await?;
         turn += 1;
         if started >= begin {
             let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
             seen.latencies.saturating_record(micros);
-            seen.errors += u64::from(!matches!(status, 200 | 204));
+            seen.errors += u64::from(!done);
         }
     }
 }
 
-async fn once(connection: &mut Connection, options: &Options, turn: usize) -> Result<u16, Error> {
-    let key = turn % options.keys.max(1);
-    let put = match options.work {
-        Work::Put => true,
-        Work::Get => false,
-        Work::Mixed => turn.is_multiple_of(10),
-        Work::Token => {
-            let body = Bytes::from_static(br#"{"ttl":"1h","policies":["default"]}"#);
-            return connection
-                .send(&Method::POST, "/v1/auth/token/create", &options.token, body)
-                .await;
-        }
-    };
-    let path = data_path(options, key);
-    if put {
-        connection
-            .send(&Method::POST, &path, &options.token, body(options, turn))
-            .await
-    } else {
-        connection
-            .send(&Method::GET, &path, &options.token, Bytes::new())
-            .await
+impl Connection {
+    async fn open(target: &Target, options: &Options) -> Result<Self, Error> {
+        Ok(match options.protocol {
+            Protocol::Http => Self::Http(http1::Connection::open(target).await?),
+            Protocol::Grpc => Self::Grpc(Box::new(grpc::Connection::open(target, options).await?)),
+        })
     }
-}
 
-fn data_path(options: &Options, key: usize) -> String {
-    format!("/v1/{}/data/load/key-{key}", options.mount)
-}
+    /// One request of the wanted kind; whether the server did what was asked.
+    async fn once(&mut self, options: &Options, turn: usize) -> Result<bool, Error> {
+        let key = turn % options.keys.max(1);
+        match options.work {
+            Work::Put => self.put(options, key, turn).await,
+            Work::Mixed if turn.is_multiple_of(10) => self.put(options, key, turn).await,
+            Work::Get | Work::Mixed => match self {
+                Self::Http(connection) => connection.get(options, key).await,
+                Self::Grpc(connection) => connection.get(options, key).await,
+            },
+            Work::Token => match self {
+                Self::Http(connection) => connection.token(options).await,
+                Self::Grpc(connection) => connection.token().await,
+            },
+        }
+    }
 
-fn body(options: &Options, seed: usize) -> Bytes {
-    let value = format!("{seed:0>width$}", width = options.value_bytes);
-    Bytes::from(json!({"data": {"value": value}}).to_string())
+    async fn put(&mut self, options: &Options, key: usize, seed: usize) -> Result<bool, Error> {
+        let value = format!("{seed:0>width$}", width = options.value_bytes);
+        match self {
+            Self::Http(connection) => connection.put(options, key, &value).await,
+            Self::Grpc(connection) => connection.put(options, key, &value).await,
+        }
+    }
 }
 
 fn report(options: &Options, latencies: &Histogram<u64>, errors: u64) -> String {
@@ -136,12 +137,15 @@ fn report(options: &Options, latencies: &Histogram<u64>, errors: u64) -> String 
     let rate = latencies.len() as f64 / options.counted().as_secs_f64();
     json!({
         "work": format!("{:?}", options.work).to_lowercase(),
+        "protocol": format!("{:?}", options.protocol).to_lowercase(),
         "connections": options.connections,
         "requests": latencies.len(),
         "errors": errors,
         "per_second": rate.round(),
         "p50_ms": milliseconds(0.5),
+        "p90_ms": milliseconds(0.9),
         "p99_ms": milliseconds(0.99),
+        "p999_ms": milliseconds(0.999),
         "max_ms": milliseconds(1.0),
     })
     .to_string()

@@ -1,9 +1,11 @@
-//! `conclave-load`: a load generator for anything that speaks Vault's HTTP API. A fixed number of connections, each with one
-//! request at a time; prints one JSON line: rate, errors, latencies.
+//! `conclave-load`: a load generator for anything that speaks Vault's HTTP API, and for Conclave's gRPC API. A fixed number
+//! of connections, each with one request at a time; prints one JSON line: rate, errors, latencies (HDR histogram).
 
-mod connection;
 mod error;
+mod grpc;
+mod http1;
 mod load;
+mod target;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,6 +27,15 @@ pub enum Work {
     Token,
 }
 
+/// What is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Protocol {
+    /// Vault's API over HTTP/1.1.
+    Http,
+    /// Conclave's own over HTTP/2.
+    Grpc,
+}
+
 /// What is to be done, where, for how long.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "conclave-load", version, about)]
@@ -32,6 +43,9 @@ pub struct Options {
     /// What each connection does.
     #[arg(value_enum)]
     pub work: Work,
+    /// What is spoken.
+    #[arg(long, value_enum, default_value_t = Protocol::Http)]
+    pub protocol: Protocol,
     /// URL of the server: `https://host:port`. Only loopback addresses are accepted.
     #[arg(long)]
     pub address: String,
@@ -56,6 +70,9 @@ pub struct Options {
     /// Number of different secrets.
     #[arg(long, default_value_t = 1000)]
     pub keys: usize,
+    /// The secrets exist already, from a run before: nothing is written first.
+    #[arg(long)]
+    pub prepared: bool,
     /// Bytes of each secret's value.
     #[arg(long, default_value_t = 256)]
     pub value_bytes: usize,
