@@ -293,7 +293,11 @@ impl Driver {
             return None;
         }
         self.gone.push(old.id);
-        self.kill(&old);
+        // A node that is not told, and still serves its clients, must do so in vain.
+        match self.dice.percent(50) {
+            true => self.kill(&old),
+            false => self.world.fired("removed and still running"),
+        }
         self.fired(Fault::Replace);
         self.world.fired("membership changed");
         None
@@ -341,6 +345,7 @@ impl Driver {
         for node in &self.nodes {
             node.clock.pass_dark(dark);
         }
+        self.dark += dark;
         for node in &all {
             self.start(node);
         }
@@ -359,11 +364,12 @@ impl Driver {
         std::fs::remove_dir_all(&copy).ok();
         copy_folder(&node.dir, &copy);
         node.state.save(&copy.join("state"));
+        let next = node.starts() + 1;
         self.start(&node);
         let registered = self.wait(ENOUGH, |run| {
             let leader = run.leader().map(|leader| leader.state.view());
             let found = leader.and_then(|view| registered_node(&view, node.id).unwrap());
-            found.is_some_and(|found| found.incarnation == node.starts())
+            found.is_some_and(|found| found.incarnation == next)
         });
         let work = self.dice.millis(10, 2_000);
         self.pass(work);
@@ -431,6 +437,7 @@ impl Driver {
 
     /// Everything is put right.
     pub fn heal(&mut self) {
+        self.healed = true;
         let all: Vec<u64> = self.nodes.iter().map(|node| node.id).collect();
         for (at, one) in all.iter().enumerate() {
             for other in &all[at + 1..] {

@@ -110,6 +110,7 @@ pub const EFFECTS: &[&str] = &[
     "unknown outcome",
     "conflict",
     "all sealed",
+    "removed and still running",
 ];
 
 /// A bug put back in, to prove that some invariant notices.
@@ -119,6 +120,8 @@ pub enum Mutant {
     SkipSync,
     /// A sync of the log answers before it is done.
     EarlyAck,
+    /// A vote does not survive a loss of power.
+    ForgottenVote,
     /// Reads are answered from whatever the node has.
     StaleRead,
     /// Expectations do not reach the log.
@@ -132,6 +135,7 @@ pub enum Mutant {
 pub const MUTANTS: &[(Mutant, &str)] = &[
     (Mutant::SkipSync, "skip-sync"),
     (Mutant::EarlyAck, "early-ack"),
+    (Mutant::ForgottenVote, "forgotten-vote"),
     (Mutant::StaleRead, "stale-read"),
     (Mutant::LostExpectation, "lost-expectation"),
     (Mutant::DivergentApply, "divergent-apply"),
@@ -199,7 +203,7 @@ impl Plan {
         // Some runs meet one kind of trouble over and over, some a little of everything.
         faults.truncate(usize::try_from(dice.between(fewest, 8)).unwrap());
         faults.sort();
-        if dice.percent(4) {
+        if dice.percent(6) {
             faults = vec![Fault::SetBack];
         }
         Self {
@@ -213,7 +217,7 @@ impl Plan {
             snapshots: SnapshotPolicy {
                 entries,
                 bytes: 1 << 20,
-                keep: dice.between(1, entries / 2),
+                keep: dice.between(1, entries / 4),
                 ..SnapshotPolicy::default()
             },
             work: dice.millis(5_000, 14_000),

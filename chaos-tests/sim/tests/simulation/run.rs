@@ -65,8 +65,11 @@ type Script = Box<dyn FnOnce(&mut Driver) + Send>;
 fn run_here(plan: Plan, script: Script) -> Report {
     let seed = plan.seed;
     let world = World::new(plan);
-    let driven = catch_unwind(AssertUnwindSafe(|| Driver::new(Arc::clone(&world)).drive(script)));
+    let mut driver = Driver::new(Arc::clone(&world));
+    let driven = catch_unwind(AssertUnwindSafe(|| driver.drive(script)));
     if let Err(panic) = driven {
+        // A runtime in which a task has panicked does not always come to an end.
+        std::mem::forget(driver);
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
         world.found(format!("panic: {}", text.unwrap_or_default()));
@@ -101,6 +104,10 @@ pub struct Driver {
     pub nodes: Vec<Arc<Node>>,
     /// Machines that left the cluster for good.
     pub gone: Vec<u64>,
+    /// Time that passed in the dark so far, in milliseconds.
+    pub dark: i64,
+    /// Whether everything is put right.
+    pub healed: bool,
     dir: tempfile::TempDir,
     shown: BTreeMap<u64, (u64, Option<u64>, bool)>,
 }
@@ -125,19 +132,21 @@ impl Driver {
             dice: plan.dice().fork(1),
             nodes: Vec::new(),
             gone: Vec::new(),
+            dark: 0,
+            healed: false,
             dir: scratch(),
             shown: BTreeMap::new(),
             world,
         }
     }
 
-    fn drive(mut self, script: Script) {
+    fn drive(&mut self, script: Script) {
         let plan = self.world.plan.clone();
         self.world.note(format_args!("{plan:?}"));
         if !self.form(plan.size) {
             return self.world.found("harness: the cluster does not form".to_owned());
         }
-        script(&mut self);
+        script(self);
         self.heal();
         self.world.working.store(true, Ordering::Relaxed);
         self.world.note(format_args!("healed"));
@@ -194,6 +203,9 @@ impl Driver {
                 .found(format!("node {} stopped itself: {reason}", node.id));
         }
         self.kill(node);
+        if self.healed && expected {
+            self.start(node);
+        }
     }
 
     /// Ends a process at once; its machine stays.
@@ -322,6 +334,7 @@ impl Driver {
             .collect();
         let dir = self.dir.path().join(id.to_string());
         let node = Arc::new(Node::new(&self.world, id, record, dir, contacts));
+        node.clock.pass_dark(self.dark);
         self.nodes.push(Arc::clone(&node));
         let world = Arc::clone(&self.world);
         self.sim.host(node.host.clone(), move || {

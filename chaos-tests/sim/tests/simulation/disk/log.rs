@@ -75,6 +75,9 @@ impl SimLog {
         for write in pending.into_iter().take(kept) {
             inner.durable.apply(&write);
         }
+        if self.world.is(Mutant::ForgottenVote) {
+            inner.durable.vote = None;
+        }
         inner.live = inner.durable.clone();
         inner.answered = 0;
     }
