@@ -19,7 +19,8 @@ pub fn mask(text: &str) -> String {
 
 /// Lines whose value is random or counts what happened meanwhile.
 fn mask_line(line: &str) -> String {
-    const STARTS: [&str; 27] = [
+    const STARTS: [&str; 28] = [
+        "\"index\":",
         "Cluster Name ",
         "\"cluster_name\":",
         "cluster_name: ",

@@ -164,9 +164,34 @@ const SERVER: &[(&str, Answer, &str)] = &[
         "a sole member says that nobody can take over",
     ),
     (
-        "operator raft",
+        "admin:^operator raft",
         Better,
         "a development server is a cluster of one",
+    ),
+    (
+        "operator raft remove-peer nosuch",
+        Better,
+        "removing an unknown member is an error that names it",
+    ),
+    (
+        "operator raft list-peers -format=json",
+        Better,
+        "a member has a number and a zone too",
+    ),
+    (
+        "operator raft promote n1",
+        Better,
+        "promoting a voter changes nothing and is no error",
+    ),
+    (
+        "operator raft snapshot restore FILE",
+        Better,
+        "a wrong request is 400, never 500",
+    ),
+    (
+        "operator raft join https",
+        Better,
+        "a node that belongs to a cluster cannot join another",
     ),
     (
         "operator unseal -reset",
