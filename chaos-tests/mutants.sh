@@ -19,15 +19,17 @@ MINUTES=${MINUTES:-1}
 
 target=$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/conclave-mutants.XXXXXX")
-# Nobody must find a mutant where the binary is looked for.
-clean() { cargo build --quiet --locked -p conclave-cli; }
-trap 'clean; rm -rf "$scratch"' EXIT
+# Nobody must find a mutant where the binary is looked for: the good one is put back at once, without a build.
+cargo build --quiet --locked -p conclave-cli
+cp "$target/debug/conclave" "$scratch/good"
+put_back() { cp "$scratch/good" "$target/debug/.conclave" && mv "$target/debug/.conclave" "$target/debug/conclave"; }
+trap 'put_back; rm -rf "$scratch"' EXIT
 
 build() {
     local mutant=$1
     cargo build --quiet --locked -p conclave-cli --features "$mutant"
-    cp "$target/debug/conclave" "$scratch/$mutant"
-    clean
+    mv "$target/debug/conclave" "$scratch/$mutant"
+    put_back
     if ! "$scratch/$mutant" version | grep -q "BROKEN ON PURPOSE: $mutant"; then
         echo "error: $mutant was built and does not say so" >&2
         exit 1
