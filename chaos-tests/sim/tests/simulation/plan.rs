@@ -203,7 +203,7 @@ impl Plan {
         // Some runs meet one kind of trouble over and over, some a little of everything.
         faults.truncate(usize::try_from(dice.between(fewest, 8)).unwrap());
         faults.sort();
-        if dice.percent(6) {
+        if seed % 20 == 10 {
             faults = vec![Fault::SetBack];
         }
         Self {

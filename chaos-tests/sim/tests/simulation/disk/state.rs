@@ -120,9 +120,28 @@ impl SimStore {
         self.world
             .check(|all| all.state.applied(self.node, applied, digest));
         let showed = self.world.clocks_that_showed(applied.cluster_time);
+        let voters = fewest_voters(&self.live().applied().unwrap().1);
         self.world
-            .check(|all| all.clock.applied(self.node, before, applied, showed));
+            .check(|all| all.clock.applied(self.node, before, applied, (showed, voters)));
     }
+}
+
+/// Voters of the smaller of the configurations that have a say: `format u16 | flag u8 | (term u64 | index u64)? | count u32
+/// | (count u32 | node u64*)* | ...`.
+fn fewest_voters(membership: &Bytes) -> usize {
+    let number = |at: usize| {
+        let bytes = membership.get(at..at + 4)?;
+        usize::try_from(u32::from_be_bytes(bytes.try_into().unwrap())).ok()
+    };
+    let mut at = if membership.get(2) == Some(&1) { 19 } else { 3 };
+    let mut fewest = usize::MAX;
+    for _ in 0..number(at).unwrap_or(0) {
+        at += 4;
+        let voters = number(at).unwrap_or(0);
+        fewest = fewest.min(voters);
+        at += voters * 8;
+    }
+    fewest
 }
 
 impl Store for SimStore {

@@ -15,13 +15,13 @@ pub struct ClusterTime {
 }
 
 impl ClusterTime {
-    /// `node` moved on from `before` to `after`, whose time `showed` clocks showed lately.
+    /// `node` moved on from `before` to `after`. So many clocks showed its time lately, and there are so many voters.
     pub fn applied(
         &mut self,
         node: u64,
         before: Applied,
         after: Applied,
-        showed: usize,
+        (showed, voters): (usize, usize),
     ) -> Result<(), String> {
         let time = after.cluster_time;
         let known = self.shown.insert(node, time).unwrap_or(0);
@@ -32,7 +32,7 @@ impl ClusterTime {
         }
         let one_entry = after.index == before.index + 1 && before.cluster_time != 0;
         let step = time - before.cluster_time.min(time);
-        if one_entry && step > MAX_STEP && showed < WITNESSES {
+        if one_entry && step > MAX_STEP && showed < WITNESSES.min(voters) {
             return Err(format!(
                 "cluster time: it leapt by {step} ms to {time}, which {showed} of the members' clocks showed lately"
             ));
