@@ -199,13 +199,24 @@ impl<'a> Record<'a> {
             data: match (self.told, data) {
                 (Some(told), _) => Some(Data::Told(told)),
                 (None, Some((data, hasher))) => Some(Data::Hashed(HashedMap::new(hasher, data, self.open()))),
-                (None, None) => self.error.zip(hasher).map(|(error, hasher)| {
+                (None, None) => self.said().zip(hasher).map(|(error, hasher)| {
                     let error = hasher.hash(error.to_string().as_bytes());
                     Data::Failed(Failed { error })
                 }),
             },
             warnings: warnings.unwrap_or_default(),
         }
+    }
+
+    /// An error that a handler answered with: that there is no handler is not answered by any.
+    fn said(&self) -> Option<&Error> {
+        let nobody = |error: &&Error| {
+            matches!(
+                error,
+                Error::UnsupportedPath | Error::UnsupportedOperation | Error::NoRoute(_)
+            )
+        };
+        self.error.filter(|error| !nobody(error))
     }
 
     fn open(&self) -> Open {

@@ -48,10 +48,12 @@ fn describe(
 pub fn hash(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     let path = format!("{}/", call.params.get("path"));
     let input = call.fields().required("input")?;
-    let hash =
-        call.core.audit.current().hash(&path, &input).ok_or_else(|| {
-            Error::invalid(format!("unknown audit backend {path:?}"))
-        })?;
+    let hash = call
+        .core
+        .audit
+        .current()
+        .hash(&path, &input)
+        .ok_or_else(|| Error::invalid(format!("unknown audit backend {path:?}")))?;
     Ok(Answer::at_top_level(Map::from_iter([(
         "hash".to_owned(),
         json!(hash),

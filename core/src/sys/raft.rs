@@ -87,9 +87,10 @@ pub fn ha_status(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
             "redundancy_zone": member.record.zone,
         })
     });
-    Ok(Answer::at_top_level(object(
-        json!({"nodes": nodes.collect::<Vec<_>>()}),
-    )))
+    Ok(Answer::at_top_level(object(json!({
+        "nodes": nodes.collect::<Vec<_>>(),
+        "audit_devices": if call.core.audit.is_empty() { "none" } else { "enabled" },
+    }))))
 }
 
 /// `sys/storage/raft/configuration`, what `raft list-peers` shows.
