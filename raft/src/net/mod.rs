@@ -48,7 +48,7 @@ pub(crate) const CONNECTION_WINDOW: u32 = 8 << 20;
 /// Makes byte streams between nodes and says who is at the other end.
 pub trait Transport: Send + Sync + 'static {
     /// Opens a stream to the node at `peer.cluster_addr`. With authentication, fails unless the node proves to hold
-    /// the key with `peer.key_hash`.
+    /// the key with `peer.key_hash`. Ends by itself in bounded time: nobody above gives up on it.
     fn connect(&self, peer: &NodeRecord) -> BoxFuture<'static, io::Result<Box<dyn Io>>>;
     /// Streams that other nodes open. Called once.
     ///
