@@ -38,7 +38,7 @@ help:
 	@echo "make chaos-mutants  proves that the checks find the bugs they are for"
 	@echo "make fresh-check    make up and make test on a fresh Debian, hours (COMMAND=smoke: some steps of it)"
 	@echo "make dist       a Debian package in dist/"
-	@echo "make install    binary and systemd unit below PREFIX (/usr/local)"
+	@echo "make install    binary, manual, completions and systemd unit below PREFIX (/usr/local)"
 
 up:
 	@deploy/local/up.sh
@@ -92,5 +92,11 @@ dist:
 install:
 	cargo build --release --locked -p conclave-cli
 	install -D -m 755 "$${CARGO_TARGET_DIR:-target}/release/conclave" "$(DESTDIR)$(PREFIX)/bin/conclave"
+	install -d "$(DESTDIR)$(PREFIX)/share/man/man1"
+	"$${CARGO_TARGET_DIR:-target}/release/conclave" man "$(DESTDIR)$(PREFIX)/share/man/man1"
+	install -d "$(DESTDIR)$(PREFIX)/share/bash-completion/completions" "$(DESTDIR)$(PREFIX)/share/zsh/site-functions" "$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d"
+	"$${CARGO_TARGET_DIR:-target}/release/conclave" completion bash > "$(DESTDIR)$(PREFIX)/share/bash-completion/completions/conclave"
+	"$${CARGO_TARGET_DIR:-target}/release/conclave" completion zsh > "$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_conclave"
+	"$${CARGO_TARGET_DIR:-target}/release/conclave" completion fish > "$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/conclave.fish"
 	install -d "$(DESTDIR)$(PREFIX)/lib/systemd/system"
 	sed 's|/usr/local/bin|$(PREFIX)/bin|' deploy/systemd/conclave.service > "$(DESTDIR)$(PREFIX)/lib/systemd/system/conclave.service"

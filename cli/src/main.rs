@@ -3,6 +3,7 @@
 mod app;
 mod base64;
 mod commands;
+mod complete;
 mod entropy;
 mod env;
 mod exit;
@@ -26,16 +27,21 @@ fn main() -> ExitCode {
         .map(|w| w.to_string_lossy().into_owned())
         .collect();
     let env = env::Env::of_process();
+    let candidates = complete::candidates(&env);
     let terminals = (std::io::stdout().is_terminal(), std::io::stderr().is_terminal());
     let color = env.plain("NO_COLOR").is_none()
         && env.get("CLI_NO_COLOR").is_none()
         && env.plain("TERM").is_none_or(|term| term != "dumb");
-    let ui = ui::Ui::new(
+    let mut ui = ui::Ui::new(
         Box::new(std::io::stdout()),
         Box::new(std::io::stderr()),
         terminals,
         color,
     );
+    if let Some(candidates) = candidates {
+        candidates.iter().for_each(|candidate| ui.line(candidate));
+        return ExitCode::SUCCESS;
+    }
     let stdin_is_terminal = std::io::stdin().is_terminal();
     let mut cx = session::Cx::new(ui, env, Box::new(std::io::stdin()), stdin_is_terminal);
     ExitCode::from(app::run(&mut cx, &words).0)

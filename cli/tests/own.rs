@@ -125,6 +125,8 @@ fn whoami_tree_completion_and_manual() {
     );
     assert_eq!(text(&home.run("whoami -field=policies")), "[root]");
     assert!(text(&home.run("completion bash")).contains("_conclave()"));
+    let asked = [("COMP_LINE", "vault kv metadata p"), ("COMP_POINT", "19")];
+    assert_eq!(text(&home.run_with("kv", &asked)), "patch\nput\n");
     assert!(text(&home.run("man")).contains(".TH conclave 1"));
     assert!(complaint(&home.run("completion tcsh")).contains("Unknown shell"));
     assert!(complaint(&home.run("monitor")).starts_with("unsupported"));
