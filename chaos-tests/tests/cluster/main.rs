@@ -18,6 +18,7 @@ mod dark;
 mod expiry;
 mod forms;
 mod growth;
+mod grpcio;
 mod harness;
 mod kill;
 mod members;
