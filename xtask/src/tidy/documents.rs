@@ -7,6 +7,9 @@ use super::Finding;
 use super::tree::{File, Tree};
 
 const MAKEFILE: &str = "Makefile";
+/// Documents in this folder are found through its index.
+const FOLDER: &str = "docs/";
+const INDEX: &str = "docs/README.md";
 const COMMANDS: &str = "cli/src/commands/";
 /// Names under which the command line is called.
 const TOOLS: [&str; 2] = ["conclave", "vault"];
@@ -31,7 +34,28 @@ pub fn check(tree: &Tree) -> Vec<Finding> {
             found.extend(wrong.map(|what| Finding::new(&document.path, line.number, what)));
         }
     }
+    found.extend(unlisted(tree));
     found
+}
+
+/// Documents that the index does not name.
+fn unlisted(tree: &Tree) -> Vec<Finding> {
+    let index = tree.files.iter().find(|file| file.path == INDEX);
+    let listed: BTreeSet<&str> = index
+        .map_or("", |file| file.text.as_str())
+        .lines()
+        .flat_map(links)
+        .collect();
+    let documents = tree
+        .files
+        .iter()
+        .filter_map(|file| Some((file, file.path.strip_prefix(FOLDER)?)));
+    documents
+        .filter(|(file, name)| {
+            name.ends_with(".md") && !name.contains('/') && file.path != INDEX && !listed.contains(name)
+        })
+        .map(|(file, _)| Finding::new(&file.path, 0, format!("is not in {INDEX}")))
+        .collect()
 }
 
 /// A line of a document: all of it unless it is code, and the code in it.
@@ -214,6 +238,7 @@ mod tests {
         let tree = Tree::of(&[
             ("docs/a.md", document),
             ("docs/b.md", "# Some *title* here\n"),
+            ("docs/README.md", "[a](a.md), [b](b.md)\n"),
             ("deploy/x.cfg", ""),
             (
                 MAKEFILE,
@@ -237,6 +262,18 @@ mod tests {
                     ```\nmake down   # and\neval \"$(make -s up)\"\nconclave operator raft join https://x\nvault status; conclave kv put secret/a b=c\n\
                     conclave operator -h\nfor n in 1; do conclave status -address=$n; done\n[not](a-link)\n```\nthe `conclave` tool\n";
         assert_eq!(found(good), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_document_that_nobody_finds_is_named() {
+        let tree = Tree::of(&[
+            ("docs/README.md", "[a](a.md)\n"),
+            ("docs/a.md", ""),
+            ("docs/b.md", ""),
+            ("docs/adr/c.md", ""),
+        ]);
+        let found: Vec<String> = check(&tree).into_iter().map(|finding| finding.path).collect();
+        assert_eq!(found, ["docs/b.md"]);
     }
 
     #[test]
