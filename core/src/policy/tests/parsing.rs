@@ -48,22 +48,25 @@ fn accepted() {
 
 /// Text, and what follows "failed to parse policy: ".
 const REFUSED: &[(&str, &str)] = &[
-    ("foo = 1", "invalid key \"foo\" on line 1"),
+    (
+        "foo = 1",
+        "1 error occurred:\n\t* invalid key \"foo\" on line 1\n\n",
+    ),
     (
         "path \"a\" {\n policy = \"read\" foo = 1 }",
-        "path \"a\": invalid key \"foo\" on line 2",
+        "path \"a\": 1 error occurred:\n\t* invalid key \"foo\" on line 2\n\n",
     ),
     (
         "path \"a\" { capabilities = [\"bogus\"] }",
-        "path \"a\": invalid capability \"bogus\"",
+        "path \"a\": path \"a\": invalid capability \"bogus\"",
     ),
     (
         "path \"a\" { capabilities = [\"READ\"] }",
-        "path \"a\": invalid capability \"READ\"",
+        "path \"a\": path \"a\": invalid capability \"READ\"",
     ),
     (
         "path \"a\" { capabilities = [\"root\"] }",
-        "path \"a\": invalid capability \"root\"",
+        "path \"a\": path \"a\": invalid capability \"root\"",
     ),
     (
         "path \"a\" { capabilities = \"read\" }",
