@@ -285,7 +285,7 @@ async fn revoked_means_dead_at_once() {
             json!({"accessor": accessor}),
         )
         .await;
-    assert!(matches!(gone, Err(Error::Invalid(_))));
+    assert!(matches!(gone, Err(Error::Listed(_))));
 }
 
 #[tokio::test]

@@ -110,7 +110,8 @@ impl v1::sys_server::Sys for Service {
         let mut answer = self.read(open(call).0, "sys/leader").await?;
         let mut fields = answer.fields()?;
         let message = v1::LeaderResponse {
-            is_self: fields.flag("is_self"),
+            // A development server is no cluster: it leads itself, and has no indexes to tell of.
+            is_self: fields.flag("is_self") || !fields.flag("ha_enabled"),
             leader_address: fields.text("leader_address"),
             leader_cluster_address: fields.text("leader_cluster_address"),
             committed_index: fields.number("raft_committed_index"),
