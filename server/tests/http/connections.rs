@@ -1,12 +1,15 @@
 //! What a client can get wrong about a connection: too slow, too many, the wrong protocol; and how connections end.
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::support::{PATIENCE, Server, body, exchange, get, read_all, read_one, send, start, status};
 use bytes::Bytes;
 use conclave_server::Networks;
 use conclave_server::http::{Forwarding, Settings, Timeouts, Trust};
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::Frame;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::crypto::aws_lc_rs;
 use rustls_pki_types::pem::PemObject;
@@ -282,6 +285,48 @@ async fn http2_works_without_tls_by_prior_knowledge() {
         .body(Full::<Bytes>::default())
         .unwrap();
     assert_eq!(client.send_request(request).await.unwrap().status(), 204);
+}
+
+/// Clients take an answer that comes before their body is read for a broken stream.
+#[tokio::test]
+async fn http2_refusals_come_after_the_body_and_answers_to_head_have_none() {
+    let server = start(Settings::default(), false).await;
+    let io = TokioIo::new(connect(&server).await);
+    let (mut client, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let sent = Arc::new(AtomicBool::new(false));
+    let done = Arc::clone(&sent);
+    let pieces = futures::stream::unfold(0, move |number| {
+        let done = Arc::clone(&done);
+        async move {
+            // why: without a pause the body is sent before any answer could come.
+            tokio::time::sleep(SHORT).await;
+            done.store(number == 3, Ordering::SeqCst);
+            let piece = Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"{}")));
+            (number < 3).then_some((piece, number + 1))
+        }
+    });
+    let request = http::Request::patch("http://localhost/v1/echo")
+        .body(StreamBody::new(pieces).boxed_unsync())
+        .unwrap();
+    assert_eq!(client.send_request(request).await.unwrap().status(), 415);
+    assert!(sent.load(Ordering::SeqCst), "the refusal overtook the body");
+    let request = http::Request::head("http://localhost/v1/sys/health")
+        .body(Full::<Bytes>::default().boxed_unsync())
+        .unwrap();
+    let response = client.send_request(request).await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert!(
+        response
+            .into_body()
+            .collect()
+            .await
+            .unwrap()
+            .to_bytes()
+            .is_empty()
+    );
 }
 
 #[tokio::test]
