@@ -18,31 +18,35 @@ const MAX_TOKEN_BYTES: usize = 1024;
 
 /// Asks until the node belongs to a cluster or `stop`.
 pub async fn until_admitted(core: Arc<Core>, members: Vec<RetryJoin>, stop: CancellationToken) {
-    let mut said = String::new();
+    let mut said = vec![String::new(); members.len()];
     loop {
-        for member in &members {
+        for (member, said) in members.iter().zip(&mut said) {
             if matches!(core.is_initialized(), Ok(true)) {
                 return;
             }
             let step = ask(&core, member).await;
-            let step = step.and_then(|step| match step {
-                JoinStep::Joined => Ok(()),
-                JoinStep::Waiting => Err(format!(
-                    "it waits for approval: on a member, run conclave operator raft approve {}",
-                    core.fingerprint()
-                )),
-            });
-            match step {
-                Ok(()) => {
+            let (waits, reason) = match step {
+                Ok(JoinStep::Joined) => {
                     tracing::info!("this node was admitted to its cluster");
                     return;
                 }
-                // The same reason every two seconds helps nobody.
-                Err(reason) if reason == said => {}
-                Err(reason) => {
-                    tracing::warn!(reason, "not admitted to a cluster yet");
-                    said = reason;
+                Ok(JoinStep::Waiting) => {
+                    let fingerprint = core.fingerprint();
+                    let reason = format!(
+                        "it waits for approval: on a member, run conclave operator raft approve {fingerprint}"
+                    );
+                    (true, reason)
                 }
+                Err(reason) => (false, reason),
+            };
+            // The same reason every two seconds helps nobody.
+            if reason != *said {
+                tracing::warn!(reason, "not admitted to a cluster yet");
+                *said = reason;
+            }
+            if waits {
+                // One member that lists this node is enough, and its status says so.
+                break;
             }
         }
         tokio::select! {
