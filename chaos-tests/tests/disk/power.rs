@@ -16,6 +16,10 @@ const FEW: u64 = 40;
 const PUTS: usize = 24;
 /// Clients of that life.
 const CLIENTS: usize = 4;
+/// Newcomers that lose power.
+const JOINS: usize = 5;
+/// Store writes of a start and a join, and some more.
+const JOIN_WRITES: usize = 150;
 /// Store writes within which a node under writers loses power.
 const WITHIN: usize = 150;
 
@@ -103,6 +107,88 @@ async fn cluster_power_of_three() {
     }
     cluster.digests_agree().await;
     cluster.assert_alive();
+}
+
+/// A newcomer loses power anywhere between its first start and its first vote: it goes on with the join it remembers, or asks
+/// again, and ends as a voter that holds everything.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cluster_power_while_joining() {
+    let mut cluster = Cluster::prepared(1);
+    cluster.nodes[0].start().await;
+    cluster.form().await;
+    let written = json!({"data": {"before": "the join"}});
+    cluster.api(0).must("POST", "secret/data/old", written).await;
+    let step = JOIN_WRITES / JOINS;
+    for round in 0..JOINS {
+        let point = (round * step + cluster.seed.below(step) + 1) as u64;
+        let loss = [LOSE_ALL, LOSE_SOME][cluster.seed.below(2)];
+        let seed = cluster.seed.next();
+        let joiner = cluster.add(&format!("joiner{round}"), "b");
+        cluster.nodes[joiner].put_on_disk();
+        cluster.nodes[joiner].disk().lose_power(point, loss, seed);
+        cluster.nodes[joiner].begin();
+        joins_as_far_as_it_gets(&mut cluster, joiner).await;
+        end_of_life(&mut cluster.nodes[joiner]).await;
+        cluster.nodes[joiner].disk().is_well_again();
+
+        cluster.nodes[joiner].start().await;
+        eprintln!("lost at {point}");
+        joins_as_far_as_it_gets(&mut cluster, joiner).await;
+        cluster.give_shares(&[joiner; crate::harness::THRESHOLD]).await;
+        cluster.all_unsealed(&[joiner]).await;
+        cluster.voters(2).await;
+        cluster.digests_agree().await;
+        let seen = cluster.api(joiner).get("secret/data/old").await;
+        assert_eq!(seen.body["data"]["data"]["before"], "the join", "{}", seen.text());
+        leaves(&cluster, joiner).await;
+        cluster.nodes[joiner].kill();
+    }
+}
+
+async fn leaves(cluster: &Cluster, at: usize) {
+    let name = json!({"server_id": cluster.nodes[at].name});
+    let leader = cluster.api(0);
+    leader.must("POST", "sys/storage/raft/remove-peer", name).await;
+    eventually("one member is left", SOON, async || {
+        let servers = cluster.servers(0).await?;
+        if servers.len() == 1 {
+            Ok(())
+        } else {
+            Err(format!("{servers:?}"))
+        }
+    })
+    .await;
+}
+
+/// Lets a newcomer join, until it has, or has lost power.
+async fn joins_as_far_as_it_gets(cluster: &mut Cluster, joiner: usize) {
+    let api = cluster.nodes[joiner].api.clone();
+    let wish = json!({"ttl": "5m", "uses": 1});
+    let given = cluster
+        .api(0)
+        .must("POST", "sys/storage/raft/join-token", wish)
+        .await;
+    let target = json!({
+        "leader_api_addr": cluster.nodes[0].url,
+        "leader_ca_cert": std::fs::read_to_string(cluster.ca()).expect("the authority"),
+        "join_token": given["join_token"],
+    });
+    let node = &mut cluster.nodes[joiner];
+    eventually("it has joined or is gone", SOON, async || {
+        if node.has_ended().is_some() {
+            return Ok(());
+        }
+        // It may remember a join, and hear of the cluster any moment.
+        let status = api.call("GET", "sys/seal-status", None).await;
+        if status.is_ok_and(|status| status.body["initialized"] == true) {
+            return Ok(());
+        }
+        let joined = api
+            .call("POST", "sys/storage/raft/join", Some(target.clone()))
+            .await;
+        Err::<(), _>(joined.map(|reply| reply.text()))
+    })
+    .await;
 }
 
 /// The checks above can fail: a disk that answers syncs and does nothing loses acknowledged writes, and they notice.
