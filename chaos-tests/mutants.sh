@@ -22,7 +22,13 @@ scratch=$(mktemp -d "${TMPDIR:-/tmp}/conclave-mutants.XXXXXX")
 # Nobody must find a mutant where the binary is looked for: the good one is put back at once, without a build.
 cargo build --quiet --locked -p conclave-cli
 cp "$target/debug/conclave" "$scratch/good"
-put_back() { cp "$scratch/good" "$target/debug/.conclave" && mv "$target/debug/.conclave" "$target/debug/conclave"; }
+put_back() {
+    # Not over what somebody has built meanwhile.
+    if [[ -e $target/debug/conclave ]] && ! "$target/debug/conclave" version | grep -q "BROKEN ON PURPOSE"; then
+        return
+    fi
+    cp "$scratch/good" "$target/debug/.conclave" && mv "$target/debug/.conclave" "$target/debug/conclave"
+}
 trap 'put_back; rm -rf "$scratch"' EXIT
 
 build() {
