@@ -10,7 +10,6 @@
 )]
 
 #[path = "../cluster/harness/mod.rs"]
-#[allow(dead_code, unused_imports)]
 mod harness;
 
 mod balancer;
