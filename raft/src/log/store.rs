@@ -383,3 +383,41 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         self.cut(log_id).map_err(failed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::MemoryLog;
+    use crate::log::types::{LogPayload, log_id};
+    use crate::node::offload::Threads;
+
+    fn open(backend: &Arc<MemoryLog>) -> LogStore {
+        let offload: Arc<dyn Offload> = Arc::new(Threads);
+        let backend: Arc<dyn LogBackend> = Arc::<MemoryLog>::clone(backend);
+        LogStore::open(backend, Arc::new(|reason: &str| panic!("{reason}")), &offload).unwrap()
+    }
+
+    #[test]
+    fn an_older_tail_gives_way_to_what_is_applied() {
+        let backend = Arc::new(MemoryLog::default());
+        let entry = |index| LogEntry {
+            log_id: log_id(1, index),
+            payload: LogPayload::Blank,
+        };
+        let entries = (0..10).map(|index| (index, format::encode_entry(&entry(index)).unwrap()));
+        backend.append(&entries.collect::<Vec<_>>()).unwrap();
+        let log = open(&backend);
+        log.catch_up(None).unwrap();
+        log.catch_up(Some(log_id(1, 7))).unwrap();
+        assert_eq!(
+            (log.last(), log.purged()),
+            (Some(log_id(1, 9)), None),
+            "nothing is missing"
+        );
+        let applied = Some(log_id(2, 5));
+        log.catch_up(applied).unwrap();
+        assert_eq!((log.last(), log.purged()), (applied, applied));
+        let again = open(&backend);
+        assert_eq!((again.last(), again.purged()), (applied, applied));
+    }
+}
