@@ -68,7 +68,7 @@ pub fn refusal(mount: &str, path: &str) -> Error {
             path.strip_prefix(above).is_some_and(|rest| rest.starts_with('/'))
         })
     };
-    if known.iter().any(|known| covers(known)) {
+    if known.iter().any(covers) {
         return Error::Unsupported(format!("{path} is not built"));
     }
     Error::UnsupportedPath
