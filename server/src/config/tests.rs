@@ -105,6 +105,15 @@ fn mistakes_are_named_with_their_place() {
             "enable_unauthenticated_access = [\"everything\"]",
             "\"everything\" is not known",
         ),
+    ] {
+        let error = read_text(text).unwrap_err().to_string();
+        assert!(error.contains(expected), "{text}: {error}");
+    }
+}
+
+#[test]
+fn mistakes_in_audit_devices_and_what_is_missing_are_named() {
+    for (text, expected) in [
         (
             "audit \"syslog\" \"a\" {}",
             "audit \"syslog\" is not supported: this build has audit \"file\"",
