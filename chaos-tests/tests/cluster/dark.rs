@@ -34,7 +34,10 @@ async fn cluster_dark_for_400_days() {
     cluster.all_unsealed(&[0, 1, 2]).await;
     let api = cluster.api(cluster.running()[1]);
     journal.is_found_by(&api).await;
-    #[allow(clippy::disallowed_methods, reason = "the test's own clock, which nobody shifted")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the test's own clock, which nobody shifted"
+    )]
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock");
     let shifted = now.as_secs() + u64::from(DAYS - 1) * 86_400;
     eventually("the cluster's clock follows", SOON, async || {
