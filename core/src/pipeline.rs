@@ -96,7 +96,7 @@ enum Decision {
 impl Attempt<'_> {
     async fn run(&mut self, session: &Arc<Session>, replica: &dyn Replica) -> Result<Answered, Error> {
         let mut turn = if is_write(self.request.verb) {
-            self.core.latches.wait_if_held(self.path.as_str()).await
+            self.core.latches.wait_if_fought(self.path.as_str()).await
         } else {
             None
         };
@@ -345,7 +345,7 @@ impl Attempt<'_> {
                 let mut entropy = OsEntropy;
                 let mut answer = handler(&mut Call {
                     work: &mut work,
-                    env: Env::new(now, &mut entropy),
+                    env: Env::new(now, &mut entropy).with_workshop(&self.core.workshop),
                     core: self.core,
                     caller,
                     operation,
@@ -383,6 +383,7 @@ impl Attempt<'_> {
             data: &self.request.data,
             mount: &mount,
             caller: &caller.name,
+            remote: self.request.remote,
         };
         if let (Some(engine), true) = (&engine, request.operation == Operation::Update) {
             // An engine that cannot tell says so itself when it handles the request.
@@ -403,9 +404,8 @@ impl Attempt<'_> {
             Known::New(unanswered) => unanswered,
         };
         let mut entropy = OsEntropy;
-        let Outcome::Reply(mut reply) =
-            engine.handle(&mut txn, &request, &mut Env::new(now, &mut entropy))?
-        else {
+        let mut env = Env::new(now, &mut entropy).with_workshop(&self.core.workshop);
+        let Outcome::Reply(mut reply) = engine.handle(&mut txn, &request, &mut env)? else {
             return Err(Error::Unsupported("this outcome of an engine".to_owned()));
         };
         if reply.lease.is_some() {

@@ -1,13 +1,14 @@
-//! What a secrets engine implements. Engines are synchronous and pure: a request, a transaction and an environment
+//! What a secrets engine or an auth method implements. Engines are synchronous and pure: a request, a transaction and an environment
 //! go in, an outcome comes out. They must not know how state is stored or who calls.
 
 use crate::env::Env;
 use crate::error::Error;
+use crate::login::{Class, LoggedIn, Renewal};
 use crate::outcome::Outcome;
 use crate::request::{Mount, Operation, Request};
 use crate::txn::Txn;
 
-/// A secrets engine. One value serves all mounts of its kind; what differs between mounts is in `Request::mount`.
+/// A secrets engine or an auth method. One value serves all mounts of its kind; what differs between mounts is in `Request::mount`.
 pub trait Engine: Send + Sync + 'static {
     /// The mount type, as in `secrets enable TYPE`.
     fn kind(&self) -> &'static str;
@@ -50,6 +51,38 @@ pub trait Engine: Send + Sync + 'static {
     fn forget_caller(&self, txn: &mut Txn<'_>, mount: &Mount, caller: &str) -> Result<bool, Error> {
         let _ = (txn, mount, caller);
         Ok(true)
+    }
+
+    /// Whether it keeps secrets or lets people in.
+    fn class(&self) -> Class {
+        Class::Secret
+    }
+
+    /// Patterns of `routes` that are answered without a token: logins. Only those of an auth method count.
+    fn logins(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Whom a login is for, in the one spelling under which failures are counted, before anything is verified. `None`:
+    /// this login cannot be locked out.
+    fn alias(&self, txn: &mut Txn<'_>, request: &Request<'_>) -> Result<Option<String>, Error> {
+        let _ = (txn, request);
+        Ok(None)
+    }
+
+    /// A token that a login of this method made is to be renewed: whether its owner is still known, and what life it would
+    /// be given now. An error refuses the renewal; the token lives on as it is.
+    fn renew(
+        &self,
+        txn: &mut Txn<'_>,
+        mount: &Mount,
+        token: &LoggedIn<'_>,
+        env: &mut Env<'_>,
+    ) -> Result<Renewal, Error> {
+        let _ = (txn, mount, token, env);
+        Err(Error::Unsupported(
+            "renewing tokens of this auth method".to_owned(),
+        ))
     }
 
     /// Whether `path` (relative to the mount) needs the `sudo` capability.

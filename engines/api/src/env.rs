@@ -3,6 +3,9 @@
 
 use std::fmt::Write as _;
 
+use crate::error::Error;
+use crate::heavy::{Answers, Heavy};
+
 /// Milliseconds since the Unix epoch, on the cluster's clock.
 pub type Millis = u64;
 
@@ -12,16 +15,69 @@ pub trait Entropy: Send {
     fn fill(&mut self, out: &mut [u8]);
 }
 
-/// Time and randomness for one request.
+/// Where arithmetic that takes milliseconds is done, so that it holds up nobody who only waits.
+pub trait Workshop: Sync {
+    /// Does `work` before it returns.
+    fn run(&self, work: &mut dyn FnMut());
+}
+
+/// Time and randomness for one request, and a place for heavy work.
 pub struct Env<'a> {
     now: Millis,
     entropy: &'a mut dyn Entropy,
+    workshop: Option<&'a dyn Workshop>,
+    computed: Option<&'a Answers>,
 }
 
 impl<'a> Env<'a> {
     /// An environment whose clock stands at `now`.
     pub fn new(now: Millis, entropy: &'a mut dyn Entropy) -> Self {
-        Self { now, entropy }
+        Self {
+            now,
+            entropy,
+            workshop: None,
+            computed: None,
+        }
+    }
+
+    /// The same environment with a place for heavy work; without one, heavy work is done on the spot.
+    #[must_use]
+    pub fn with_workshop(self, workshop: &'a dyn Workshop) -> Self {
+        Self {
+            workshop: Some(workshop),
+            ..self
+        }
+    }
+
+    /// Does arithmetic that takes milliseconds (RSA, password hashes) and gives what came of it.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if the workshop did not do it.
+    pub fn heavy<T>(&self, work: impl FnOnce() -> T) -> Result<T, Error> {
+        let Some(workshop) = self.workshop else {
+            return Ok(work());
+        };
+        let (mut work, mut done) = (Some(work), None);
+        workshop.run(&mut || done = work.take().map(|work| work()));
+        done.ok_or_else(|| Error::internal("heavy work was not done"))
+    }
+
+    /// The same environment with what was computed for the request so far.
+    #[must_use]
+    pub fn knowing(self, computed: &'a Answers) -> Self {
+        Self {
+            computed: Some(computed),
+            ..self
+        }
+    }
+
+    /// The answer to a question that takes so long that others queue up behind it (hashing a password), or the question
+    /// back: the engine then returns it as `Outcome::Heavy`, lets go of its view, and is asked again.
+    pub fn compute(&self, heavy: Heavy) -> Result<&'a [u8], Heavy> {
+        match self.computed.and_then(|computed| computed.get(&heavy.name)) {
+            Some(answer) => Ok(answer.as_slice()),
+            None => Err(heavy),
+        }
     }
 
     /// The cluster's time. It does not move during a request.

@@ -10,6 +10,9 @@ pub enum Error {
     /// The request is wrong; the text says how (HTTP 400).
     #[error("{0}")]
     Invalid(String),
+    /// A login whose credentials are wrong (HTTP 400). The text must be the same for names that exist and for others.
+    #[error("{0}")]
+    BadCredentials(String),
     /// The caller may not do this (HTTP 403).
     #[error("permission denied")]
     Denied,

@@ -5,7 +5,9 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use crate::error::Error;
+use crate::heavy::Heavy;
 use crate::lease::LeaseSpec;
+use crate::login::Login;
 
 /// What a handled request led to.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,6 +15,10 @@ use crate::lease::LeaseSpec;
 pub enum Outcome {
     /// An answer; the transaction is committed if it changed anything.
     Reply(Reply),
+    /// Who asked is let in: a token is made in the same command as the transaction. Only for the paths in `logins`.
+    Login(Box<Login>),
+    /// This must be computed first; nothing is committed, and the engine is asked again with the answer in its `Env`.
+    Heavy(Heavy),
 }
 
 impl Outcome {
@@ -49,6 +55,8 @@ pub enum Status {
     Accepted,
     /// Not there, yet with a body: a deleted KV version (HTTP 404 with data).
     NotFoundWithBody,
+    /// Done in part, as the data says: a batch with items that failed (this HTTP status, with data).
+    InPart(u16),
 }
 
 /// An answer. `data: None` and no warnings means "done, nothing to say".

@@ -2,6 +2,7 @@
 //! caller is present only as an opaque scope.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde_json::{Map, Value};
 
@@ -63,6 +64,8 @@ pub struct Request<'a> {
     /// Opaque text that stands for the caller's token for as long as it lives: what a cubbyhole hangs on. Empty for
     /// callers without a token.
     pub caller: &'a str,
+    /// Where the request came from, after trusted proxies.
+    pub remote: Option<IpAddr>,
 }
 
 impl<'a> Request<'a> {

@@ -2,6 +2,7 @@
 //! request against them with a clock that moves only when told to.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
@@ -9,6 +10,8 @@ use zeroize::Zeroizing;
 use crate::engine::Engine;
 use crate::env::{Entropy, Env, Millis};
 use crate::error::Error;
+use crate::heavy::Answers;
+use crate::login::{LoggedIn, Login, Renewal};
 use crate::outcome::{Outcome, Reply};
 use crate::request::{Mount, Operation, Request};
 use crate::txn::{Changes, Page, Reader, Stored, Txn, Write};
@@ -143,6 +146,8 @@ pub struct Harness<'e> {
     pub rows: MemoryReader,
     /// The clock.
     pub now: Millis,
+    /// Where requests come from.
+    pub remote: Option<IpAddr>,
     entropy: SeededEntropy,
 }
 
@@ -161,12 +166,13 @@ impl<'e> Harness<'e> {
             mount,
             rows: MemoryReader::default(),
             now: 1_767_225_600_000,
+            remote: Some(IpAddr::from([127, 0, 0, 1])),
             entropy: SeededEntropy::new(42),
         }
     }
 
     /// Runs one request as `caller`; its changes are applied if it succeeds. `Update` becomes `Create` when the engine
-    /// says that nothing exists yet.
+    /// says that nothing exists yet. A login answers with an empty reply: `ask` tells more.
     pub fn call_as(
         &mut self,
         caller: &str,
@@ -174,23 +180,58 @@ impl<'e> Harness<'e> {
         path: &str,
         data: Value,
     ) -> Result<Reply, Error> {
-        let data = data.as_object().cloned().unwrap_or_default();
-        let mut txn = Txn::new(&self.rows);
-        let mut request = Request {
-            operation,
-            path,
-            data: &data,
-            mount: &self.mount,
-            caller,
-        };
-        if operation == Operation::Update && self.engine.exists(&mut txn, &request)? == Some(false) {
-            request.operation = Operation::Create;
+        match self.ask(caller, operation, path, data)? {
+            Outcome::Reply(reply) => Ok(reply),
+            Outcome::Login(_) | Outcome::Heavy(_) => Ok(Reply::empty()),
         }
+    }
+
+    /// As `call_as`, with the whole outcome. Heavy arithmetic is done on the spot.
+    pub fn ask(
+        &mut self,
+        caller: &str,
+        operation: Operation,
+        path: &str,
+        data: Value,
+    ) -> Result<Outcome, Error> {
+        let data = data.as_object().cloned().unwrap_or_default();
+        let mut computed = Answers::default();
+        loop {
+            let mut txn = Txn::new(&self.rows);
+            let mut request = Request {
+                operation,
+                path,
+                data: &data,
+                mount: &self.mount,
+                caller,
+                remote: self.remote,
+            };
+            if operation == Operation::Update && self.engine.exists(&mut txn, &request)? == Some(false) {
+                request.operation = Operation::Create;
+            }
+            let mut env = Env::new(self.now, &mut self.entropy).knowing(&computed);
+            match self.engine.handle(&mut txn, &request, &mut env)? {
+                Outcome::Heavy(heavy) => {
+                    computed.insert(heavy.name.clone(), (heavy.run)());
+                }
+                outcome => {
+                    let changes = txn.into_changes();
+                    self.rows.apply(changes);
+                    return Ok(outcome);
+                }
+            }
+        }
+    }
+
+    /// Asks the engine to renew a token that one of its logins made.
+    pub fn renew(&mut self, login: &Login, policies: &[String]) -> Result<Renewal, Error> {
+        let mut txn = Txn::new(&self.rows);
         let mut env = Env::new(self.now, &mut self.entropy);
-        let Outcome::Reply(reply) = self.engine.handle(&mut txn, &request, &mut env)?;
-        let changes = txn.into_changes();
-        self.rows.apply(changes);
-        Ok(reply)
+        let token = LoggedIn {
+            internal: &login.internal,
+            policies,
+        };
+        self.engine.renew(&mut txn, &self.mount, &token, &mut env)
     }
 
     /// As `call_as` for one fixed caller.
