@@ -4,7 +4,7 @@
 use chacha20poly1305::{AeadInOut, KeyInit, XChaCha20Poly1305};
 use zeroize::Zeroizing;
 
-use crate::{Entropy, Error, Key32, MAX_PLAINTEXT_BYTES, SecretBytes};
+use crate::{Entropy, Error, Key32, MAX_PLAINTEXT_BYTES, SecretBytes, mutant};
 
 /// Random 192-bit nonces: 2^80 values under one key stay below a collision chance of 2^-32, so no counter has
 /// to survive a crash or a rolled-back disk.
@@ -38,6 +38,9 @@ impl Cipher {
         }
         let mut nonce = [0; NONCE_LEN];
         entropy.fill(&mut nonce);
+        if mutant::is("nonce-reuse") {
+            nonce[1..].fill(0);
+        }
         let total = head.len() + OVERHEAD + plaintext.len();
         let mut out = Zeroizing::new(Vec::with_capacity(total + associated_len(head, bound)));
         out.extend_from_slice(head);

@@ -11,6 +11,7 @@ use crate::aead::Cipher;
 use crate::derive::{self, Label};
 use crate::envelope::{self, Envelope};
 use crate::mac::MacKey;
+use crate::mutant;
 use crate::{BarrierId, Entropy, Error, Keyring, NameSuite, SecretBytes};
 
 /// The ring of the cluster itself.
@@ -63,10 +64,10 @@ impl Barrier {
         Ok(Self(Arc::new(Opened {
             id,
             rings,
-            #[cfg(feature = "mutant-plain-names")]
-            names: Box::new(crate::mutant::PlainNames),
-            #[cfg(not(feature = "mutant-plain-names"))]
-            names: Box::new(keyring.name_key().clone()),
+            names: match mutant::is("plain-names") {
+                true => Box::new(mutant::PlainNames),
+                false => Box::new(keyring.name_key().clone()),
+            },
             token: MacKey::new(keyring.token_key())?,
             audit: MacKey::new(keyring.audit_key())?,
             lease: MacKey::new(keyring.lease_key())?,

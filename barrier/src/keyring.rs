@@ -234,7 +234,6 @@ impl Keyring {
         Ok(removed)
     }
 
-    #[cfg_attr(feature = "mutant-plain-names", expect(dead_code))]
     pub(crate) fn name_key(&self) -> &NameKey {
         &self.name_key
     }

@@ -7,7 +7,7 @@
 //!
 //! [`SealConfig`] covers the first two steps, [`Keyring`] the third, and [`Barrier`] is an opened keyring at work.
 
-#[cfg(all(not(debug_assertions), feature = "mutant-plain-names"))]
+#[cfg(all(not(debug_assertions), feature = "mutants"))]
 compile_error!("a mutant reintroduces a bug on purpose: debug builds only");
 
 mod aead;
@@ -22,7 +22,6 @@ mod hpke;
 mod id;
 mod keyring;
 mod mac;
-#[cfg(feature = "mutant-plain-names")]
 mod mutant;
 mod names;
 mod offer;

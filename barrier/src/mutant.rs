@@ -1,9 +1,22 @@
-//! A name suite that seals nothing: the bug that a search for names on disk and between nodes must find. Debug builds
-//! with the feature `mutant-plain-names` alone have it.
+//! Bugs that a build with the feature `mutants` has on purpose, one at a time, to prove that a test notices them. In every
+//! other build there is none, and no release can hold one.
 
 use crate::{Error, NAME_OVERHEAD, NameSuite, SecretBytes};
 
-/// Names in the clear, of the length that sealed ones have.
+/// Whether this process has the bug of this name.
+#[cfg(feature = "mutants")]
+pub fn is(name: &str) -> bool {
+    static ACTIVE: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    ACTIVE.get_or_init(|| std::env::var("CONCLAVE_MUTANT").unwrap_or_default()) == name
+}
+
+/// Whether this process has the bug of this name: never.
+#[cfg(not(feature = "mutants"))]
+pub const fn is(_name: &str) -> bool {
+    false
+}
+
+/// Names in the clear, of the length that sealed ones have: what a search on disk and between nodes must find.
 pub struct PlainNames;
 
 impl NameSuite for PlainNames {

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 
 use conclave_barrier::{Barrier, BarrierId, CLUSTER_RING, Keyring, RootKey};
-use conclave_raft::View;
+use conclave_raft::{View, mutant};
 
 use crate::catalog::{CONFIG, Catalog, EPOCH};
 use crate::error::Error;
@@ -127,11 +127,13 @@ impl Session {
         let barrier = self.current_barrier(&view, epoch, &known)?;
         let opened = Opened::new(view, barrier, self.names.clone());
         let fresh = Arc::new(derive(&opened, &self.epoch_key)?);
+        // The mutant: whoever meets a new epoch first is still served by the old one.
+        let stale = mutant::is("late-catalog").then(|| known.clone());
         // An older view must not displace what newer ones use.
         if fresh.epoch > self.derived.load().epoch {
             self.derived.store(fresh.clone());
         }
-        Ok((opened, fresh))
+        Ok((opened, stale.unwrap_or(fresh)))
     }
 
     /// The barrier that the view's keyring makes, following a rotation of the keyring or of the root key.

@@ -97,7 +97,7 @@ fn print_token(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
 
 fn version(cx: &mut Cx, _: &Args) -> Result<Exit, Fail> {
     let mut line = format!("Conclave v{} ({TOOL})", env!("CARGO_PKG_VERSION"));
-    for mutant in conclave_server::mutants::MUTANTS {
+    if let Some(mutant) = conclave_server::mutants::active() {
         line.push_str(&format!(" BROKEN ON PURPOSE: {mutant}"));
     }
     cx.ui.line(&line);

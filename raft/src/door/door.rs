@@ -14,6 +14,7 @@ use crate::door::Waiters;
 use crate::door::desk::{Item, Reply, ReplyTo, Request};
 use crate::door::link::{Frame, Links};
 use crate::error::Error;
+use crate::mutant;
 use crate::state::{Applied, View, Views};
 
 /// Frames of a link that the leader has not yet put into its log; more wait here.
@@ -174,6 +175,10 @@ impl Door {
         self.leadership = leadership;
         self.pause_until = Instant::now();
         self.closed_in_a_row = 0;
+        // The mutant: what the old leader took counts as lost as soon as another leads.
+        if mutant::is("replayed-proposal") {
+            self.waiters.applied(leadership.term, Vec::new());
+        }
         // What was sent under the old term is settled by this node's own apply; a read can simply be asked again.
         self.drop_link();
     }

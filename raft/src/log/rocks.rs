@@ -19,14 +19,12 @@ use crate::log::mark::Mark;
 use crate::log::store::refuse;
 use crate::log::types::position;
 use crate::log::{Loaded, LogBackend, Slot};
+use crate::mutant;
 
 /// How often the high-water mark follows the log; each time costs one more sync.
 const MARK_INTERVAL: Duration = Duration::from_secs(1);
 /// Memtable of the log; the write-ahead log grows to about this before it is replaced.
 const WRITE_BUFFER: usize = 4 << 20;
-
-/// Whether a sync reaches the disk. The mutant writes all the same: only a loss of power tells them apart.
-const DURABLY: bool = !cfg!(feature = "mutant-skip-fsync");
 
 const ENTRY: u8 = b'e';
 const VOTE: &[u8] = b"mv";
@@ -198,7 +196,9 @@ impl LogBackend for RocksLog {
             let due = late || marked.term > marked.mark.term();
             (marked.end, marked.term, marked.cuts, due)
         };
-        self.db.flush_wal(DURABLY).map_err(storage)?;
+        // The mutant writes all the same: only a loss of power tells them apart.
+        let durably = !mutant::is("skip-fsync");
+        self.db.flush_wal(durably).map_err(storage)?;
         if due {
             let mut marked = self.marked.lock();
             let position = match marked.cuts == cuts {

@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 
 use crate::command::NodeRecord;
 use crate::log::format::MAX_NODES;
+use crate::mutant;
 use crate::net::PeerIdentity;
 
 /// The live directory of members.
@@ -86,7 +87,7 @@ impl Peers {
         known.is_some_and(|known| {
             start.incarnation < known.incarnation
                 || (start.incarnation == known.incarnation && start.instance != known.instance)
-        })
+        }) && !mutant::is("cloned-disk")
     }
 
     /// Replaces the directory; true if it changed.
@@ -135,7 +136,7 @@ impl Peers {
     /// Whether someone with this identity may speak as `node`.
     pub fn may_speak_as(&self, node: u64, identity: PeerIdentity) -> bool {
         match (self.get(node), identity.key_hash) {
-            (Some(record), Some(key_hash)) => record.key_hash == key_hash,
+            (Some(record), Some(key_hash)) => record.key_hash == key_hash || mutant::is("unchecked-sender"),
             (Some(_), None) => true,
             (None, _) => false,
         }

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use crate::command::Millis;
+use crate::mutant;
 
 /// The clocks of one machine.
 pub trait Clock: Send + Sync + 'static {
@@ -79,8 +80,11 @@ impl ClusterClock {
     pub fn now(&self) -> Millis {
         let anchor = *self.anchor.lock();
         let shown = match anchor {
-            Some(anchor) => millis(anchor.now(self.clock.monotonic())),
-            None => self.clock.wall(),
+            // The mutant: a follower believes its own clock.
+            Some(anchor) if anchor.leading.is_some() || !mutant::is("follower-clock") => {
+                millis(anchor.now(self.clock.monotonic()))
+            }
+            _ => self.clock.wall(),
         };
         shown.max(self.floor.load(Ordering::Relaxed))
     }

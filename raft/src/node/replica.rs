@@ -21,6 +21,7 @@ use crate::door::door::{self, Ask, Leadership, Read};
 use crate::door::sessions::Sessions;
 use crate::error::Error;
 use crate::log::{Fatal, LogBackend, LogStore};
+use crate::mutant;
 use crate::net::{self, Host, Lanes, Network, Peers, Start, Transport};
 use crate::node::clock::{Clock, ClusterClock};
 use crate::node::config::Config;
@@ -431,10 +432,10 @@ impl Replica for RaftReplica {
     }
 
     fn read(&self) -> BoxFuture<'_, Result<Arc<View>, Error>> {
-        // The mutant that a check of histories must catch: what this node knows, though others may know more.
-        #[cfg(feature = "mutant-stale-read")]
-        return Box::pin(std::future::ready(self.node.views.latest()));
-        #[cfg(not(feature = "mutant-stale-read"))]
+        // The mutant: what this node knows, though others may know more.
+        if mutant::is("stale-read") {
+            return Box::pin(std::future::ready(self.node.views.latest()));
+        }
         Box::pin(self.node.read())
     }
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::codec::{Batch, decode_command};
 use crate::command::{Command, Condition, Expect, Key, Millis, Op, Origin, Outcome};
 use crate::error::Error;
+use crate::mutant;
 use crate::state::adopt::outlives_adoption;
 use crate::state::cache::{Cache, Head};
 use crate::state::changes::encode_changes;
@@ -137,7 +138,7 @@ impl<'a> OpenBatch<'a> {
             return Ok(Outcome::StaleClock { cluster_time });
         }
         let min_term = self.applied.min_term;
-        if command.oldest_term != 0 && command.oldest_term < min_term {
+        if command.oldest_term != 0 && command.oldest_term < min_term && !mutant::is("old-term") {
             return Ok(Outcome::StaleKey { min_term });
         }
         for (number, expect) in (0..).zip(&command.expect) {
@@ -162,11 +163,10 @@ impl<'a> OpenBatch<'a> {
             (Condition::Absent, head) => head.is_none(),
             (_, None) => false,
             (Condition::Present, Some(_)) => true,
-            // The mutant that a check of histories must catch: of a row that moved meanwhile, the last write wins.
-            #[cfg(feature = "mutant-lost-expectation")]
-            (Condition::Revision(_), Some(_)) => true,
-            #[cfg(not(feature = "mutant-lost-expectation"))]
-            (Condition::Revision(revision), Some(head)) => head.revision == revision,
+            // The mutant: of a row that moved meanwhile, the last write wins.
+            (Condition::Revision(revision), Some(head)) => {
+                head.revision == revision || mutant::is("lost-expectation")
+            }
             (Condition::Generation(generation), Some(head)) => head.generation == generation,
         })
     }

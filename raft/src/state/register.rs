@@ -7,6 +7,7 @@ use crate::codec::wire::Reader;
 use crate::codec::{get_node_record, put_node_record};
 use crate::command::{Key, NodeRecord};
 use crate::error::Error;
+use crate::mutant;
 use crate::state::staged::{Halt, Staged, denied};
 use crate::state::{ChangeOp, Row, Snapshot, View};
 
@@ -104,7 +105,11 @@ impl Staged<'_, '_> {
                 "the register holds {MAX_NODES} nodes and takes no more"
             )));
         }
-        let id = tally.next_id;
+        // The mutant: the ids of those who left are given again.
+        let id = match mutant::is("reused-id") {
+            true => u64::from(tally.nodes) + 1,
+            false => tally.next_id,
+        };
         self.put_node(&RegisteredNode {
             id,
             record: record.clone(),
@@ -131,13 +136,13 @@ impl Staged<'_, '_> {
             // The same start proposed again, after an answer that was lost.
             return Ok(());
         }
-        if incarnation <= node.incarnation {
+        if incarnation <= node.incarnation && !mutant::is("cloned-disk") {
             return Err(denied(format!(
                 "node {id} began incarnation {incarnation} after {}: its disk was rolled back or cloned",
                 node.incarnation
             )));
         }
-        if last_log_index < node.last_log_index {
+        if last_log_index < node.last_log_index && !mutant::is("cloned-disk") {
             return Err(denied(format!(
                 "the log of node {id} ends at {last_log_index}, before {} which it once held: its disk was rolled back",
                 node.last_log_index

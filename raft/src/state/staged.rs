@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::codec::CLUSTER_VERSION;
 use crate::command::{Key, Millis, Op, Outcome};
 use crate::error::Error;
+use crate::mutant;
 use crate::state::adopt::outlives_adoption;
 use crate::state::apply::OpenBatch;
 use crate::state::cache::Head;
@@ -149,12 +150,14 @@ impl<'b, 'a> Staged<'b, 'a> {
                 value,
             } => {
                 let kept = if *new_generation { None } else { self.head(key)? };
+                // The mutant: what one node writes another does not.
+                let wrong = u64::from(mutant::is("divergent-apply") && mutant::sometimes());
                 let row = Row {
                     kind: *kind,
                     revision,
                     generation: kept.map_or(revision, |head| head.generation),
                     term: *term,
-                    deadline: *deadline,
+                    deadline: deadline.saturating_add(wrong),
                     value: value.clone(),
                 };
                 self.stage(ChangeOp::Put, key, row);

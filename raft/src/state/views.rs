@@ -8,6 +8,7 @@ use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 
 use crate::error::Error;
+use crate::mutant;
 use crate::state::{Store, View};
 
 /// A cheap handle to the newest applied state.
@@ -69,6 +70,10 @@ impl Views {
 
     /// Tells readers that the store has changed, and lets go of the old snapshot.
     pub(crate) fn publish(&self) {
+        // The mutant: a later write publishes this one as well.
+        if mutant::is("late-view") && mutant::sometimes() {
+            return;
+        }
         self.shared.written.fetch_add(1, Ordering::Release);
         self.shared.cached.store(None);
     }
