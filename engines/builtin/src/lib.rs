@@ -1,11 +1,13 @@
-//! Conclave's own secrets engines, and the registry that names each of them once. They see nothing but the contract of
+//! Conclave's own secrets engines and auth methods, and the registry that names each of them once. They see nothing but the contract of
 //! `conclave-engine-api`: no storage, Raft, transport or policy.
 
+mod auth;
 #[cfg(feature = "example-engine")]
 #[path = "../examples/hello/engine.rs"]
 mod example;
 mod record;
 mod secret;
+mod wiped;
 
 use std::sync::Arc;
 
@@ -16,8 +18,25 @@ pub fn secret_engines() -> Vec<Arc<dyn Engine>> {
     let engines: &[Arc<dyn Engine>] = &[
         Arc::new(secret::kv::Kv),
         Arc::new(secret::cubbyhole::Cubbyhole),
+        Arc::new(secret::transit::Transit),
         #[cfg(feature = "example-engine")]
         example::engine(),
     ];
     engines.to_vec()
+}
+
+/// Every auth method that can be mounted, one line each.
+pub fn auth_methods() -> Vec<Arc<dyn Engine>> {
+    let methods: [Arc<dyn Engine>; 2] = [
+        Arc::new(auth::approle::Approle),
+        Arc::new(auth::userpass::Userpass),
+    ];
+    methods.to_vec()
+}
+
+/// Both: what a node is made with.
+pub fn engines() -> Vec<Arc<dyn Engine>> {
+    let mut engines = secret_engines();
+    engines.extend(auth_methods());
+    engines
 }

@@ -45,6 +45,7 @@ fn touched(
         data: data.as_object().unwrap(),
         mount: &harness.mount,
         caller: "caller",
+        remote: None,
     };
     engine
         .handle(&mut txn, &request, &mut Env::new(harness.now, &mut entropy))

@@ -5,6 +5,8 @@
 //! @ mount kv version=2       the first directive
 //! @ advance 1h               moves the clock
 //! @ caller other             who asks from here on; `-` for nobody
+//! @ from 10.1.2.3            where requests come from
+//! @ renew a,b                renews a token of the last login that has these policies
 //! > POST data/a {"data":{}}  a request: method, path with query, body
 //! 200 {..}                   the answer, written by the run
 //! ```
@@ -16,11 +18,11 @@ use std::sync::Arc;
 
 use conclave_engine_api::outcome::Status;
 use conclave_engine_api::testkit::Harness;
-use conclave_engine_api::{Engine, Error, Operation, Reply, parse_duration};
+use conclave_engine_api::{Engine, Error, Login, Operation, Outcome, Reply, parse_duration};
 use serde_json::{Map, Value, json};
 
 pub fn engine(kind: &str) -> Arc<dyn Engine> {
-    let engines = conclave_engines::secret_engines();
+    let engines = conclave_engines::engines();
     let found = engines.into_iter().find(|engine| engine.kind() == kind);
     found.unwrap_or_else(|| panic!("no engine {kind}"))
 }
@@ -45,15 +47,29 @@ pub fn run(script: &str) -> String {
     }
     engine.check_mount(&harness.mount).unwrap();
     let mut caller = "caller".to_owned();
+    let mut last = None;
     for line in lines {
         if let Some(request) = line.strip_prefix("> ") {
-            writeln!(out, "{line}\n{}", request_line(&mut harness, &caller, request)).unwrap();
+            writeln!(
+                out,
+                "{line}\n{}",
+                request_line(&mut harness, &caller, &mut last, request)
+            )
+            .unwrap();
         } else if let Some(directive) = line.strip_prefix("@ ") {
             writeln!(out, "{line}").unwrap();
             match directive.split_once(' ').unwrap() {
                 ("advance", by) => harness.advance(parse_duration(by).unwrap()).unwrap(),
                 ("caller", "-") => caller.clear(),
                 ("caller", name) => name.clone_into(&mut caller),
+                ("from", address) => harness.remote = Some(address.parse().unwrap()),
+                ("renew", policies) => {
+                    let policies: Vec<String> = policies.split(',').map(str::to_owned).collect();
+                    match harness.renew(last.as_ref().expect("a login"), &policies) {
+                        Ok(renewal) => writeln!(out, "{renewal:?}").unwrap(),
+                        Err(error) => writeln!(out, "refused: {error}").unwrap(),
+                    }
+                }
                 other => panic!("unknown directive {other:?}"),
             }
         } else if line.is_empty() || line.starts_with('#') {
@@ -63,7 +79,7 @@ pub fn run(script: &str) -> String {
     out
 }
 
-fn request_line(harness: &mut Harness<'_>, caller: &str, line: &str) -> String {
+fn request_line(harness: &mut Harness<'_>, caller: &str, last: &mut Option<Login>, line: &str) -> String {
     let (method, rest) = line.split_once(' ').unwrap();
     let (target, body) = rest.split_once(' ').unwrap_or((rest, ""));
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
@@ -87,7 +103,31 @@ fn request_line(harness: &mut Harness<'_>, caller: &str, line: &str) -> String {
         other => panic!("unknown method {other}"),
     };
     let path = path.trim_start_matches('/');
-    render(harness.call_as(caller, operation, path, Value::Object(data)))
+    match harness.ask(caller, operation, path, Value::Object(data)) {
+        Ok(Outcome::Login(login)) => {
+            let text = rendered_login(&login);
+            *last = Some(*login);
+            text
+        }
+        Ok(Outcome::Reply(reply)) => render(Ok(reply)),
+        Ok(other) => panic!("{other:?}"),
+        Err(error) => render(Err(error)),
+    }
+}
+
+/// What a login says of who it was; settings that are as they are by default are left out.
+fn rendered_login(login: &Login) -> String {
+    let mut token = Map::new();
+    login.token.describe(&mut token);
+    token
+        .retain(|_, value| !matches!(value, Value::Bool(false)) && *value != json!(0) && *value != json!([]));
+    let shown = json!({
+        "alias": login.alias,
+        "display_name": login.display_name,
+        "metadata": login.metadata,
+        "token": token,
+    });
+    format!("login {shown}")
 }
 
 /// An answer as a transport would give it: status, then the parts of the envelope that are there.
@@ -119,6 +159,7 @@ fn success(reply: Reply) -> (u16, Option<Value>) {
     let status = match reply.status {
         Status::NotFoundWithBody => 404,
         Status::Accepted => 202,
+        Status::InPart(status) => status,
         Status::Done if body.is_empty() => return (204, None),
         Status::Done => 200,
     };
@@ -127,7 +168,7 @@ fn success(reply: Reply) -> (u16, Option<Value>) {
 
 fn failure(error: &Error) -> (u16, Option<Value>) {
     let status = match error {
-        Error::Invalid(_) => 400,
+        Error::Invalid(_) | Error::BadCredentials(_) => 400,
         Error::Denied => 403,
         Error::NotFound { .. } => return (404, Some(json!({"errors": []}))),
         Error::UnsupportedPath => 404,

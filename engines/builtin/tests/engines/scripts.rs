@@ -16,6 +16,10 @@ macro_rules! script {
 }
 
 script!(
+    approle_login,
+    approle_roles,
+    approle_secret_ids,
+    approle_settings,
     cubbyhole,
     kv1,
     kv2_config,
@@ -29,4 +33,6 @@ script!(
     kv2_trimming,
     kv2_versions,
     kv2_wrong_paths,
+    userpass_login,
+    userpass_users,
 );

@@ -1,0 +1,218 @@
+//! ECDSA over the NIST curves: keys, signatures in both forms, and the encodings of both. A private key is the scalar, a
+//! public key the uncompressed point (SEC 1), both of fixed length.
+
+use aws_lc_rs::digest::{Algorithm, Digest, SHA256, SHA384, SHA512};
+use aws_lc_rs::signature::{
+    self, EcdsaKeyPair, EcdsaSigningAlgorithm, EcdsaVerificationAlgorithm, KeyPair as _, UnparsedPublicKey,
+};
+use conclave_engine_api::{Env, Error};
+use zeroize::Zeroizing;
+
+use super::der::{self, BIT_STRING, INTEGER, OCTET_STRING, OID, SEQUENCE};
+
+/// `id-ecPublicKey` (RFC 5480).
+const EC_PUBLIC_KEY: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
+/// How often a scalar is drawn before the source of randomness is called broken. One draw fails for P-256 with a chance
+/// of 2^-32, for the other curves with a smaller one.
+const DRAWS: usize = 8;
+
+/// A curve.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Curve {
+    P256,
+    P384,
+    P521,
+}
+
+/// A fresh key.
+pub(super) struct Fresh {
+    pub(super) scalar: Zeroizing<Vec<u8>>,
+    pub(super) point: Vec<u8>,
+}
+
+impl Curve {
+    /// The name that Go gives it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::P256 => "P-256",
+            Self::P384 => "P-384",
+            Self::P521 => "P-521",
+        }
+    }
+
+    /// Bytes of a scalar and of a coordinate.
+    pub(super) fn len(self) -> usize {
+        match self {
+            Self::P256 => 32,
+            Self::P384 => 48,
+            Self::P521 => 66,
+        }
+    }
+
+    fn oid(self) -> &'static [u8] {
+        match self {
+            Self::P256 => &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07],
+            Self::P384 => &[0x2b, 0x81, 0x04, 0x00, 0x22],
+            Self::P521 => &[0x2b, 0x81, 0x04, 0x00, 0x23],
+        }
+    }
+
+    fn signing(self) -> &'static EcdsaSigningAlgorithm {
+        match self {
+            Self::P256 => &signature::ECDSA_P256_SHA256_FIXED_SIGNING,
+            Self::P384 => &signature::ECDSA_P384_SHA384_FIXED_SIGNING,
+            Self::P521 => &signature::ECDSA_P521_SHA512_FIXED_SIGNING,
+        }
+    }
+
+    fn verifying(self) -> &'static EcdsaVerificationAlgorithm {
+        match self {
+            Self::P256 => &signature::ECDSA_P256_SHA256_FIXED,
+            Self::P384 => &signature::ECDSA_P384_SHA384_FIXED,
+            Self::P521 => &signature::ECDSA_P521_SHA512_FIXED,
+        }
+    }
+
+    fn hash(self) -> &'static Algorithm {
+        match self {
+            Self::P256 => &SHA256,
+            Self::P384 => &SHA384,
+            Self::P521 => &SHA512,
+        }
+    }
+
+    /// Draws a key.
+    pub(super) fn generate(self, env: &mut Env<'_>) -> Result<Fresh, Error> {
+        for _ in 0..DRAWS {
+            let mut scalar = Zeroizing::new(vec![0; self.len()]);
+            env.fill(&mut scalar);
+            if let (Self::P521, Some(first)) = (self, scalar.first_mut()) {
+                *first &= 1;
+            }
+            if let Some(point) = self.point_of(&scalar) {
+                return Ok(Fresh { scalar, point });
+            }
+        }
+        Err(Error::internal("no scalar of the curve could be drawn"))
+    }
+
+    /// The public point of a scalar; `None` if it is zero or not below the order.
+    pub(super) fn point_of(self, scalar: &[u8]) -> Option<Vec<u8>> {
+        let der = der::element(
+            SEQUENCE,
+            &[
+                &der::element(INTEGER, &[&[1]]),
+                &der::element(OCTET_STRING, &[scalar]),
+                &der::element(0xa0, &[&der::element(OID, &[self.oid()])]),
+            ],
+        );
+        let pair = EcdsaKeyPair::from_private_key_der(self.signing(), &der).ok()?;
+        Some(pair.public_key().as_ref().to_vec())
+    }
+
+    /// Signs a hash of any length: `r` and `s`, each of the curve's length.
+    pub(super) fn sign(self, scalar: &[u8], point: &[u8], hash: &[u8]) -> Result<Vec<u8>, Error> {
+        let pair = EcdsaKeyPair::from_private_key_and_public_key(self.signing(), scalar, point)
+            .map_err(|_| Error::internal("a stored key is no key of its curve"))?;
+        let signature = pair.sign_digest(&self.number_of(hash)?);
+        let signature = signature.map_err(|_| Error::internal("the signature could not be made"))?;
+        Ok(signature.as_ref().to_vec())
+    }
+
+    /// Whether `signature` (`r` and `s` of the curve's length) is one of `hash`.
+    pub(super) fn verify(self, point: &[u8], hash: &[u8], signature: &[u8]) -> Result<bool, Error> {
+        let key = UnparsedPublicKey::new(self.verifying(), point);
+        Ok(key.verify_digest(&self.number_of(hash)?, signature).is_ok())
+    }
+
+    /// A hash as the number that is signed (FIPS 186-5, section 6.4.1): its leftmost bits if it is longer than the order,
+    /// itself if it is shorter, which zeros in front do not change.
+    fn number_of(self, hash: &[u8]) -> Result<Digest, Error> {
+        let wanted = self.hash().output_len();
+        let mut number = vec![0; wanted.saturating_sub(hash.len())];
+        if self == Self::P521 && hash.len() > wanted {
+            return Err(Error::Unsupported(format!(
+                "input for a key on P-521 that is longer than {wanted} bytes after hashing"
+            )));
+        }
+        number.extend(hash.iter().take(wanted));
+        Digest::import_less_safe(&number, self.hash()).map_err(|_| Error::internal("a hash has no length"))
+    }
+
+    /// `r` and `s` as ASN.1 has them (RFC 3279).
+    pub(super) fn to_asn1(self, signature: &[u8]) -> Vec<u8> {
+        let (r, s) = signature.split_at_checked(self.len()).unwrap_or_default();
+        der::element(SEQUENCE, &[&der::integer(r), &der::integer(s)]).to_vec()
+    }
+
+    /// From ASN.1 to `r` and `s` of the curve's length. `Ok(None)`: well formed, yet no signature of this curve.
+    pub(super) fn from_asn1(self, bytes: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        let invalid = || Error::invalid("supplied signature is invalid");
+        let mut outer = der::Reader::new(bytes);
+        let mut inner = der::Reader::new(outer.next(SEQUENCE).ok_or_else(invalid)?);
+        let (r, s) = (inner.positive(), inner.positive());
+        let (r, s) = r.zip(s).ok_or_else(invalid)?;
+        if !inner.is_empty() {
+            return Err(invalid());
+        }
+        if !outer.is_empty() {
+            return Err(Error::invalid("supplied signature contains extra data"));
+        }
+        Ok(self.padded(r).zip(self.padded(s)).map(|(r, s)| [r, s].concat()))
+    }
+
+    /// Big-endian bytes with zeros in front up to the curve's length.
+    pub(super) fn padded(self, bytes: &[u8]) -> Option<Vec<u8>> {
+        let zeros = self.len().checked_sub(bytes.len())?;
+        let mut out = vec![0; zeros];
+        out.extend_from_slice(bytes);
+        Some(out)
+    }
+
+    /// The public key as a `SubjectPublicKeyInfo` (RFC 5480).
+    pub(super) fn public_der(self, point: &[u8]) -> Zeroizing<Vec<u8>> {
+        der::element(
+            SEQUENCE,
+            &[&self.algorithm(), &der::element(BIT_STRING, &[&[0], point])],
+        )
+    }
+
+    /// The private key as an `ECPrivateKey` (RFC 5915).
+    pub(super) fn sec1_der(self, scalar: &[u8], point: &[u8]) -> Zeroizing<Vec<u8>> {
+        let curve = der::element(0xa0, &[&der::element(OID, &[self.oid()])]);
+        private(scalar, point, &curve)
+    }
+
+    /// The private key as a `PrivateKeyInfo` (RFC 5208).
+    pub(super) fn pkcs8_der(self, scalar: &[u8], point: &[u8]) -> Zeroizing<Vec<u8>> {
+        let key = private(scalar, point, &[]);
+        der::element(
+            SEQUENCE,
+            &[
+                &der::element(INTEGER, &[&[0]]),
+                &self.algorithm(),
+                &der::element(OCTET_STRING, &[&key]),
+            ],
+        )
+    }
+
+    fn algorithm(self) -> Zeroizing<Vec<u8>> {
+        der::element(
+            SEQUENCE,
+            &[&der::element(OID, &[EC_PUBLIC_KEY]), &der::element(OID, &[self.oid()])],
+        )
+    }
+}
+
+fn private(scalar: &[u8], point: &[u8], curve: &[u8]) -> Zeroizing<Vec<u8>> {
+    let public = der::element(BIT_STRING, &[&[0], point]);
+    der::element(
+        SEQUENCE,
+        &[
+            &der::element(INTEGER, &[&[1]]),
+            &der::element(OCTET_STRING, &[scalar]),
+            curve,
+            &der::element(0xa1, &[&public]),
+        ],
+    )
+}
