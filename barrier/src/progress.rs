@@ -54,6 +54,12 @@ impl ShareProgress {
         }
     }
 
+    /// Whether this share was given already.
+    #[must_use]
+    pub fn holds(&self, share: &[u8]) -> bool {
+        self.shares.values().any(|held| held.matches(share))
+    }
+
     /// Opens the seal with the shares given.
     ///
     /// # Errors

@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
+use conclave_core::audit::Declared;
 use conclave_core::{Body, Core, Error, Launcher, Membership, PeerUnseal, Request, Settings, Verb};
 use conclave_raft::local::{LocalReplica, ManualClock};
 use conclave_raft::net::{NodeKey, NodeSignature};
@@ -206,6 +207,8 @@ struct Pair {
     cores: Vec<Arc<Core>>,
     shares: Vec<String>,
     root: String,
+    /// Where the second, and only it, keeps audit records.
+    audit: tempfile::TempDir,
 }
 
 impl Pair {
@@ -227,6 +230,7 @@ impl Pair {
             cores: Vec::new(),
             shares: Vec::new(),
             root: String::new(),
+            audit: tempfile::tempdir().unwrap(),
         };
         for (at, disk) in pair.disks.iter().enumerate() {
             let node = record(at as u64 + 1, disk);
@@ -313,8 +317,16 @@ impl Pair {
             replica,
             wire: self.wire.clone(),
         });
+        let file = self.audit.path().join("records").to_string_lossy().into_owned();
+        let device = Declared {
+            path: "own/".to_owned(),
+            description: String::new(),
+            options: [("file_path".to_owned(), file)].into(),
+        };
         let settings = Settings {
             peer_unseal: self.settings[at],
+            audit_directories: vec![self.audit.path().to_owned()],
+            audit_devices: Vec::from_iter((at == 1).then_some(device)),
             ..Settings::default()
         };
         let core = Core::new(
@@ -336,6 +348,13 @@ impl Pair {
         }
         settled().await;
         assert!(!is_sealed(&self.cores[0]).await);
+    }
+
+    /// What the second recorded about one path.
+    fn recorded(&self, path: &str) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.audit.path().join("records")).unwrap_or_default();
+        let records = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        records.filter(|record| record["request"]["path"] == path).collect()
     }
 
     async fn seal(&self, at: usize, body: Value) {
@@ -491,4 +510,44 @@ async fn keys_are_dropped_where_the_seal_of_the_cluster_is_heard_of() {
     assert!(is_sealed(&pair.cores[1]).await);
     settled().await;
     assert!(is_sealed(&pair.cores[0]).await && is_sealed(&pair.cores[1]).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_records_each_share_handed_on_that_it_counts() {
+    let pair = Pair::born([Off, Off], &[]).await;
+    assert!(is_sealed(&pair.cores[1]).await);
+    const PATH: &str = "sys/unseal/share/from-node/1";
+    assert_eq!(pair.recorded(PATH), [] as [Value; 0], "they were lost");
+
+    // Without a device that takes the record no share counts.
+    std::fs::remove_file(pair.audit.path().join("records")).ok();
+    let away = pair.audit.path().with_extension("away");
+    std::fs::rename(pair.audit.path(), &away).unwrap();
+    pair.wire.lost.lock().clear();
+    pair.give_shares().await;
+    assert!(is_sealed(&pair.cores[1]).await);
+    std::fs::rename(&away, pair.audit.path()).unwrap();
+
+    // All shares of a ceremony are handed on with each that is given: each is recorded once.
+    pair.give_shares().await;
+    assert!(!is_sealed(&pair.cores[1]).await);
+    let records = pair.recorded(PATH);
+    let told: Vec<(&Value, &Value)> = records
+        .iter()
+        .map(|record| (&record["type"], &record["response"]["data"]["progress"]))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (&json!("request"), &Value::Null),
+            (&json!("response"), &json!(1)),
+            (&json!("request"), &Value::Null),
+            (&json!("response"), &json!(0)),
+        ],
+        "{records:?}"
+    );
+    assert_eq!(records[3]["response"]["data"]["sealed"], false);
+    assert!(records.iter().all(|record| record["request"].get("data").is_none()));
+    let text = json!(records).to_string();
+    assert!(pair.shares.iter().all(|share| !text.contains(share.as_str())));
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
+use serde_json::{Map, Value};
 
 use conclave_barrier::{Entropy as _, Error as BarrierError, SealConfig, SecretBytes};
 use conclave_raft::View;
@@ -93,6 +94,15 @@ impl Core {
     pub(crate) fn seal_config(&self) -> Result<SealConfig, Error> {
         let replica = self.seal.replica()?;
         rows::seal_config(replica.view()?.as_ref())?.ok_or(Error::NotInitialized)
+    }
+
+    /// How far things are, as audit records of steps tell it in the clear.
+    pub(crate) fn unseal_told(&self) -> Map<String, Value> {
+        let (given, _) = self.share_progress();
+        let told = [("sealed", self.seal.is_sealed().into()), ("progress", given.into())];
+        told.into_iter()
+            .map(|(name, value): (_, Value)| (name.to_owned(), value))
+            .collect()
     }
 
     /// Shares given and the ceremony's name.

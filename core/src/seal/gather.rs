@@ -122,6 +122,12 @@ impl Gathering {
         Ok(())
     }
 
+    /// Whether a member's share of this ceremony would change anything.
+    pub fn wants(&self, share: &SecretBytes, nonce: Nonce) -> bool {
+        let held = |progress: &ShareProgress| progress.holds(share.expose());
+        !self.over.contains(&nonce) && !self.progress.as_ref().is_some_and(held)
+    }
+
     /// Forgets the ceremony under way and drops what still comes of it. Returns its names.
     pub fn end(&mut self) -> Vec<Nonce> {
         let mut names = std::mem::take(&mut self.also);

@@ -142,10 +142,16 @@ impl Core {
         self.ceremonies.forget();
         self.audit.forget_keys();
         replica.set_eligible(false);
+        self.seal.seals.send_modify(|times| *times += 1);
         tracing::info!(node = replica.node_id(), "sealed");
     }
 
     /// Without another unsealed member there is nobody to take it: then this node stays as caretaker.
+    /// Counts how often this node was sealed: connections end then, whose buffers hold what went through them.
+    pub fn seals(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.seal.seals()
+    }
+
     async fn hand_leadership_over(&self, replica: &dyn Replica) {
         if replica.status().borrow().is_leader
             && let Err(error) = replica.change(Change::Transfer { to: None }).await

@@ -17,6 +17,7 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use conclave_barrier::{Entropy as _, Recipient};
 use conclave_engine_api::Millis;
@@ -45,6 +46,8 @@ pub struct Seal {
     boot: OnceLock<[u8; 16]>,
     /// Whether an operator sealed this node: then shares alone open it.
     marked: AtomicBool,
+    /// How often the keys were dropped.
+    seals: watch::Sender<u64>,
     /// Opening and sealing, one at a time.
     turning: Mutex<()>,
     /// Founding, joining and resuming, one at a time.
@@ -90,6 +93,11 @@ impl Seal {
     /// The cluster's time; 0 before there is a cluster.
     pub fn now(&self) -> Millis {
         self.replica.load().as_ref().map_or(0, |held| held.0.now())
+    }
+
+    /// Counts how often this node was sealed, for those who must then forget what they hold.
+    pub(crate) fn seals(&self) -> watch::Receiver<u64> {
+        self.seals.subscribe()
     }
 
     fn set_replica(&self, replica: Arc<dyn Replica>) {

@@ -11,14 +11,16 @@ use conclave_barrier::{SecretBytes, ShareProgress, seal_to};
 use conclave_raft::{PeerCall, PeerHandler};
 
 use crate::core::Core;
+use crate::divergence::{HOLD, TELL};
 use crate::entropy::OsEntropy;
 use crate::error::Error;
 use crate::members::CHANGE;
 use crate::seal::gather::{Held, Nonce, Origin};
 use crate::seal::introduction::Received;
 use crate::sys::WAITING;
+use crate::trail::Step;
 
-// 1 and 3 were a greeting and an offer that no build speaks any more; 4 is `CHANGE`, 9 `WAITING`.
+// 1 and 3 were a greeting and an offer that no build speaks any more; 4 is `CHANGE`, 9 `WAITING`, 10 `HOLD`, 11 `TELL`.
 const SHARE: u16 = 2;
 const RESET: u16 = 5;
 const GREET: u16 = 6;
@@ -63,6 +65,8 @@ impl PeerHandler for Peers {
                 RESET => core.receive_reset(&call.payload),
                 CHANGE => core.receive_change(&call.payload).await,
                 WAITING => core.tell_waiting(),
+                HOLD => core.receive_hold(&call.payload),
+                TELL => core.receive_tell(&call.payload),
                 kind => Err(Error::Unsupported(format!("message {kind} of a member"))),
             };
             answered.map_err(|error| refused(from, &error.to_string()))
@@ -92,10 +96,28 @@ impl Core {
             .expose()
             .split_first_chunk::<{ ShareProgress::NONCE_LEN }>()
             .ok_or_else(|| Error::invalid("a share from a member is too short"))?;
-        let config = self.newest_seal_config().await?;
-        self.count_share(&config, SecretBytes::copy_of(share), Origin::Member(*name))
-            .await?;
+        self.take_share(from, SecretBytes::copy_of(share), *name).await?;
         Ok(Bytes::new())
+    }
+
+    /// Counts a share that a member handed on, and leaves a record of it: nobody asked this node for it. A share that
+    /// changes nothing leaves none, for members hand on all they have whenever one is given.
+    async fn take_share(self: &Arc<Self>, from: u64, share: SecretBytes, name: Nonce) -> Result<(), Error> {
+        let wanted = self.seal.gathering.lock().wants(&share, name);
+        let path = format!("sys/unseal/share/from-node/{from}");
+        let step = match wanted {
+            true => Some(Step::begin(self, &path, None)?),
+            false => None,
+        };
+        let counted = match self.newest_seal_config().await {
+            Ok(config) => self.count_share(&config, share, Origin::Member(name)).await,
+            Err(error) => Err(error),
+        };
+        let counted = counted.map(|_| ());
+        match step {
+            Some(step) => step.end(counted, &self.unseal_told()).await,
+            None => counted,
+        }
     }
 
     fn receive_reset(&self, names: &[u8]) -> Result<Bytes, Error> {

@@ -85,11 +85,9 @@ async fn recorded(
         "init" => init(core, &request.data).await.map(plain),
         "unseal" => unseal(core, &request.data).await.map(plain),
         "storage/raft/join" => join::join(core, &request.data).await.map(plain),
-        _ => admit::admit(core, &request.data).await,
+        _ => admit::admit(core, &request.data, request.remote).await,
     };
-    let (given, _) = core.share_progress();
-    let told = object(json!({"sealed": core.seal.is_sealed(), "progress": given}));
-    step.end(outcome, &told).await
+    step.end(outcome, &core.unseal_told()).await
 }
 
 pub(crate) fn object(value: Value) -> Map<String, Value> {
@@ -233,6 +231,10 @@ fn health(core: &Arc<Core>) -> Result<Body, Error> {
     }
     if core.room.is_low() {
         health.insert("disk_low".to_owned(), json!(true));
+    }
+    let diverged = core.diverged_members();
+    if !diverged.is_empty() {
+        health.insert("diverged_nodes".to_owned(), json!(diverged));
     }
     if core.seal.now() > 0 {
         health.insert("server_time".to_owned(), json!(rfc3339(core.seal.now())));
