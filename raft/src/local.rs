@@ -14,7 +14,7 @@ use crate::command::{Command, Millis, Op, Origin, Outcome};
 use crate::error::Error;
 use crate::replica::{Change, Member, PeerCall, Replica, Status};
 use crate::state::{
-    Applied, Entry, MAX_STEP, Machine, MemoryStore, Payload, Store, View, Views, registered_node,
+    Applied, Entry, MAX_STEP, Machine, Marks, MemoryStore, Payload, Store, View, Views, registered_node,
 };
 
 /// Where time comes from.
@@ -63,6 +63,7 @@ const TERM: u64 = 1;
 pub struct LocalReplica {
     machine: Mutex<Machine>,
     views: Views,
+    marks: Marks,
     clock: Arc<dyn Clock>,
     incarnation: u64,
     sequence: AtomicU64,
@@ -81,6 +82,7 @@ impl LocalReplica {
         let applied = machine.applied();
         let replica = Self {
             views: machine.views(),
+            marks: machine.marks(),
             machine: Mutex::new(machine),
             clock,
             // Every proposal takes an index, so a store in which anything was proposed gives a greater one.
@@ -193,6 +195,18 @@ impl Replica for LocalReplica {
 
     fn status(&self) -> watch::Receiver<Status> {
         self.status.subscribe()
+    }
+
+    fn mark(&self, origin: Origin) -> Result<(), Error> {
+        self.marks.want(origin)
+    }
+
+    fn marked(&self, origin: Origin) -> Result<Option<Arc<View>>, Error> {
+        self.marks.view(origin)
+    }
+
+    fn forget_mark(&self, origin: Origin) {
+        self.marks.forget(origin);
     }
 
     fn call_peer(&self, node: u64, _call: PeerCall) -> BoxFuture<'_, Result<Bytes, Error>> {

@@ -34,6 +34,27 @@ pub trait Replica: Send + Sync + 'static {
     fn call_peer(&self, node: u64, call: PeerCall) -> BoxFuture<'_, Result<Bytes, Error>>;
     /// Changes the membership or hands over leadership. Only on the leader; elsewhere `Error::NotLeader`.
     fn change(&self, change: Change) -> BoxFuture<'_, Result<(), Error>>;
+    /// Keeps this node's state as it stands right behind the command of this origin, which is yet to be proposed, until
+    /// `forget_mark`. All nodes find the same rows there, or have diverged.
+    ///
+    /// # Errors
+    /// `Error::Limit` when too many are kept.
+    fn mark(&self, origin: Origin) -> Result<(), Error> {
+        let _ = origin;
+        Err(Error::Limit("views kept behind commands"))
+    }
+    /// The state behind the marked command; `None` while it is not applied here.
+    ///
+    /// # Errors
+    /// `Error::NotCommitted` if it was not marked, or this node jumped over it by a snapshot.
+    fn marked(&self, origin: Origin) -> Result<Option<Arc<View>>, Error> {
+        let _ = origin;
+        Err(Error::NotCommitted)
+    }
+    /// Lets the marked state go.
+    fn forget_mark(&self, origin: Origin) {
+        let _ = origin;
+    }
     /// Whether this node should stand for election. A sealed node stands only when no leader is seen for long.
     fn set_eligible(&self, eligible: bool) {
         let _ = eligible;

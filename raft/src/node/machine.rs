@@ -20,7 +20,7 @@ use crate::log::types::{LogEntry, LogId, LogPayload, StoredMembers, TypeConfig, 
 use crate::node::clock::ClusterClock;
 use crate::node::offload::{Offload, offload};
 use crate::node::snapshots::{Checkpoint, Meta, Snapshots, applied_log_id};
-use crate::state::{Applied, Entry, Machine, Payload, Store, Views};
+use crate::state::{Applied, Entry, Machine, Marks, Payload, Store, Views};
 
 /// Most entries in one write of the state store.
 const MAX_SLICE: usize = 1024;
@@ -39,6 +39,7 @@ struct Shared {
     machine: Mutex<Machine>,
     store: Arc<dyn Store>,
     views: Views,
+    marks: Marks,
     snapshots: Arc<Snapshots>,
     waiters: Arc<Waiters>,
     clock: Arc<ClusterClock>,
@@ -68,6 +69,7 @@ impl StateMachine {
         Ok(Self {
             shared: Arc::new(Shared {
                 views: machine.views(),
+                marks: machine.marks(),
                 machine: Mutex::new(machine),
                 store,
                 snapshots,
@@ -107,6 +109,11 @@ impl StateMachine {
     /// Views of the applied state.
     pub fn views(&self) -> Views {
         self.shared.views.clone()
+    }
+
+    /// Where views behind single commands are asked for.
+    pub fn marks(&self) -> &Marks {
+        &self.shared.marks
     }
 
     /// How far this node has applied; `index` counts positions.

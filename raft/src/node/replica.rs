@@ -468,6 +468,18 @@ impl Replica for RaftReplica {
         Box::pin(async move { changing.await.map_err(stopped)? })
     }
 
+    fn mark(&self, origin: Origin) -> Result<(), Error> {
+        self.node.machine.marks().want(origin)
+    }
+
+    fn marked(&self, origin: Origin) -> Result<Option<Arc<View>>, Error> {
+        self.node.machine.marks().view(origin)
+    }
+
+    fn forget_mark(&self, origin: Origin) {
+        self.node.machine.marks().forget(origin);
+    }
+
     fn set_eligible(&self, eligible: bool) {
         self.elect(eligible);
     }

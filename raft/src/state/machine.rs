@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::state::apply::OpenBatch;
 use crate::state::cache::Cache;
 use crate::state::retained::Retained;
-use crate::state::{Applied, Store, Views};
+use crate::state::{Applied, Marks, Store, Views};
 
 /// Bytes the cache of row headers may take.
 const CACHE_BYTES: usize = 12 << 20;
@@ -20,6 +20,7 @@ const CACHE_BYTES: usize = 12 << 20;
 pub struct Machine {
     store: Arc<dyn Store>,
     views: Views,
+    marks: Marks,
     cache: Cache,
     stats: Stats,
     retained: Retained,
@@ -81,6 +82,7 @@ impl Machine {
             retained,
             views: Views::new(Arc::clone(&store)),
             store,
+            marks: Marks::default(),
             cache: Cache::new(CACHE_BYTES),
             stats: Stats::default(),
             applied,
@@ -89,17 +91,30 @@ impl Machine {
         })
     }
 
-    /// Applies entries in one atomic write and returns what became of each, in order.
+    /// Applies entries and returns what became of each, in order: in one atomic write, or in as many as there are places at
+    /// which a view is wanted.
     ///
     /// # Errors
-    /// An entry that does not decode, an unknown format, a gap in the log or a failing store: nothing of the slice is
+    /// An entry that does not decode, an unknown format, a gap in the log or a failing store: nothing of the write is
     /// applied and the node must stop.
     pub fn apply(&mut self, entries: &[Entry]) -> Result<Vec<Applying>, Error> {
+        let mut results = Vec::with_capacity(entries.len());
+        let mut rest = entries;
+        while !rest.is_empty() {
+            let (count, wanted) = self.marks.cut(rest)?;
+            let (slice, later) = rest.split_at(count);
+            results.append(&mut self.write(slice)?);
+            if !wanted.is_empty() {
+                self.marks.reached(&wanted, &self.views.latest()?);
+            }
+            rest = later;
+        }
+        Ok(results)
+    }
+
+    fn write(&mut self, entries: &[Entry]) -> Result<Vec<Applying>, Error> {
         if self.failed {
             return Err(Error::Stopped("a write of the applied state failed".to_owned()));
-        }
-        if entries.is_empty() {
-            return Ok(Vec::new());
         }
         let mut fresh = self.is_fresh();
         let mut batch = OpenBatch::new(
@@ -173,6 +188,7 @@ impl Machine {
         self.applied = applied;
         self.membership = membership;
         self.failed = false;
+        self.marks.miss_all();
         self.views.publish();
         Ok(())
     }
@@ -180,6 +196,11 @@ impl Machine {
     /// What applying has cost since this machine was opened.
     pub fn stats(&self) -> Stats {
         self.stats
+    }
+
+    /// Where views behind single commands are asked for.
+    pub fn marks(&self) -> Marks {
+        self.marks.clone()
     }
 
     /// A handle for readers.

@@ -11,6 +11,7 @@ mod counter;
 mod cow;
 mod digest;
 mod machine;
+mod marks;
 mod memory;
 mod register;
 mod retained;
@@ -30,6 +31,7 @@ pub use clock::{MAX_SKEW, MAX_STEP};
 pub use counter::counter_value;
 pub use digest::digest;
 pub use machine::{Applying, Entry, Machine, Payload, Stats};
+pub use marks::Marks;
 pub use memory::MemoryStore;
 pub use register::{
     RESERVED_TABLE, RegisteredNode, find_node, is_forgotten, registered_node, registered_nodes,

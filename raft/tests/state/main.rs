@@ -15,6 +15,7 @@ mod codec;
 mod disk;
 mod local;
 mod log;
+mod marks;
 mod model;
 mod rig;
 mod rows;
