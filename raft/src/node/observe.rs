@@ -26,13 +26,24 @@ pub async fn run(node: Arc<Node>) {
     loop {
         cores.mark_unchanged();
         let mut metrics = node.raft.load_full().metrics();
+        let mut looked: Option<Metrics> = None;
         loop {
-            let seen = metrics.borrow_and_update().clone();
-            look(&node, &seen);
+            // Under writes the log moves all the time and nothing else does: members are looked at with the next tick.
+            let moved = looked
+                .as_ref()
+                .filter(|before| is_only_further(before, &metrics.borrow_and_update()));
+            match moved {
+                Some(_) => advance(&node, &metrics.borrow_and_update()),
+                None => {
+                    let seen = metrics.borrow_and_update().clone();
+                    look(&node, &seen);
+                    looked = Some(seen);
+                }
+            }
             tokio::select! {
                 changed = metrics.changed() => if changed.is_err() { break },
                 _ = applied.changed() => {}
-                _ = tick.tick() => {}
+                _ = tick.tick() => looked = None,
             }
         }
         if node.closing.load(Ordering::Acquire) {
@@ -45,6 +56,44 @@ pub async fn run(node: Arc<Node>) {
             return;
         }
     }
+}
+
+/// Whether leadership, members and health are what they were.
+fn is_only_further(before: &Metrics, now: &Metrics) -> bool {
+    before.running_state.is_ok()
+        && now.running_state.is_ok()
+        && before.current_term == now.current_term
+        && before.current_leader == now.current_leader
+        && before.state == now.state
+        && before.membership_config.log_id() == now.membership_config.log_id()
+}
+
+/// Takes over how far the log is, and nothing else.
+fn advance(node: &Node, metrics: &Metrics) {
+    let applied = *node.applied.borrow();
+    node.status.send_if_modified(|status| {
+        let before = (
+            status.last_log_index,
+            status.committed_index,
+            status.applied_index,
+            status.revision,
+        );
+        status.last_log_index = last_log_index(metrics);
+        status.committed_index = position(metrics.local_committed.as_ref());
+        status.applied_index = applied.index;
+        status.revision = applied.revision;
+        before
+            != (
+                status.last_log_index,
+                status.committed_index,
+                status.applied_index,
+                status.revision,
+            )
+    });
+}
+
+fn last_log_index(metrics: &Metrics) -> u64 {
+    metrics.last_log_index.map_or(0, |index| index + 1)
 }
 
 fn look(node: &Node, metrics: &Metrics) {
@@ -112,7 +161,7 @@ fn status(node: &Node, metrics: &Metrics, leadership: Leadership) -> Status {
         term: leadership.term,
         leader: leadership.leader.filter(|_| led),
         is_leader: has_quorum,
-        last_log_index: metrics.last_log_index.map_or(0, |index| index + 1),
+        last_log_index: last_log_index(metrics),
         committed_index: position(metrics.local_committed.as_ref()),
         applied_index: applied.index,
         revision: applied.revision,

@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, InfoLogger,
-    LogLevel, Options,
+    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType,
+    DBRecoveryMode, InfoLogger, LogLevel, Options,
 };
 
 use crate::error::Error;
@@ -116,6 +116,10 @@ fn family_options(cache: &Cache, write_buffer: usize, bloom: bool) -> Options {
     table.set_block_cache(cache);
     table.set_cache_index_and_filter_blocks(true);
     table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    // In pieces of a block's size: the index of a large file is larger than a shard of this cache, would never stay in it,
+    // and would be read whole for every row.
+    table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+    table.set_partition_filters(bloom);
     if bloom {
         table.set_bloom_filter(BLOOM_BITS, false);
     }
