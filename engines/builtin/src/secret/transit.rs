@@ -115,9 +115,9 @@ fn handle_key(
         (["trim"], Create | Update) => keys::trim(txn, name, request),
         (["soft-delete"], Delete) => keys::set_soft_deleted(txn, name, true),
         (["soft-delete-restore"], Create | Update) => keys::set_soft_deleted(txn, name, false),
-        (["import" | "import_version" | "csr" | "set-certificate"], Create | Update) => Err(
-            Error::Unsupported(format!("transit's {}", action.concat())),
-        ),
+        (["import" | "import_version" | "csr" | "set-certificate"], Create | Update) => {
+            Err(Error::Unsupported(format!("transit's {}", action.concat())))
+        }
         (["config" | "rotate" | "trim" | "soft-delete" | "soft-delete-restore"] | [], _) => {
             Err(Error::UnsupportedOperation)
         }
@@ -132,7 +132,9 @@ fn use_key(
     request: &Request<'_>,
     env: &mut Env<'_>,
 ) -> Result<Outcome, Error> {
-    let uses = ["encrypt", "decrypt", "rewrap", "datakey", "sign", "verify", "hmac", "random", "hash"];
+    let uses = [
+        "encrypt", "decrypt", "rewrap", "datakey", "sign", "verify", "hmac", "random", "hash",
+    ];
     if !segments.first().is_some_and(|first| uses.contains(first)) {
         return Err(Error::UnsupportedPath);
     }
@@ -172,7 +174,9 @@ fn is_name(name: &str) -> bool {
     bytes.len() <= MAX_NAME_BYTES
         && bytes.first().is_some_and(|first| word(*first))
         && bytes.last().is_some_and(|last| word(*last))
-        && bytes.iter().all(|byte| word(*byte) || matches!(byte, b'-' | b'.'))
+        && bytes
+            .iter()
+            .all(|byte| word(*byte) || matches!(byte, b'-' | b'.'))
 }
 
 const WRITE: &[Operation] = &[Update];
@@ -187,32 +191,84 @@ const fn route(pattern: &'static str, operations: &'static [Operation], summary:
 
 const ROUTES: &[Route] = &[
     route("keys", &[List], "List keys."),
-    route("keys/:name", &[Read, Update, Delete], "Make, show and delete a key."),
+    route(
+        "keys/:name",
+        &[Read, Update, Delete],
+        "Make, show and delete a key.",
+    ),
     route("keys/:name/config", WRITE, "Change the settings of a key."),
     route("keys/:name/rotate", WRITE, "Add a version to a key."),
     route("keys/:name/trim", WRITE, "Remove old versions of a key for ever."),
     route("keys/:name/soft-delete", &[Delete], "Stop all use of a key."),
-    route("keys/:name/soft-delete-restore", WRITE, "Allow a key to be used again."),
-    route("encrypt/:name", &[Create, Update], "Encrypt, making the key if there is none."),
+    route(
+        "keys/:name/soft-delete-restore",
+        WRITE,
+        "Allow a key to be used again.",
+    ),
+    route(
+        "encrypt/:name",
+        &[Create, Update],
+        "Encrypt, making the key if there is none.",
+    ),
     route("decrypt/:name", WRITE, "Decrypt."),
-    route("rewrap/:name", WRITE, "Encrypt a ciphertext anew under another version."),
-    route("datakey/:how/:name", WRITE, "Make a fresh key, encrypted by this one."),
+    route(
+        "rewrap/:name",
+        WRITE,
+        "Encrypt a ciphertext anew under another version.",
+    ),
+    route(
+        "datakey/:how/:name",
+        WRITE,
+        "Make a fresh key, encrypted by this one.",
+    ),
     route("sign/:name", WRITE, "Sign."),
     route("sign/:name/:algorithm", WRITE, "Sign with this hash algorithm."),
     route("verify/:name", WRITE, "Verify a signature or a keyed hash."),
-    route("verify/:name/:algorithm", WRITE, "Verify with this hash algorithm."),
+    route(
+        "verify/:name/:algorithm",
+        WRITE,
+        "Verify with this hash algorithm.",
+    ),
     route("hmac/:name", WRITE, "Make a keyed hash."),
-    route("hmac/:name/:algorithm", WRITE, "Make a keyed hash with this hash algorithm."),
+    route(
+        "hmac/:name/:algorithm",
+        WRITE,
+        "Make a keyed hash with this hash algorithm.",
+    ),
     route("random", WRITE, "Draw random bytes."),
-    route("random/:bytes", WRITE, "Draw this many random bytes, or from this source."),
-    route("random/:source/:bytes", WRITE, "Draw this many random bytes from this source."),
+    route(
+        "random/:bytes",
+        WRITE,
+        "Draw this many random bytes, or from this source.",
+    ),
+    route(
+        "random/:source/:bytes",
+        WRITE,
+        "Draw this many random bytes from this source.",
+    ),
     route("hash", WRITE, "Hash."),
     route("hash/:algorithm", WRITE, "Hash with this algorithm."),
-    route("export/:part/:name", &[Read], "Show key material of all versions."),
-    route("export/:part/:name/:version", &[Read], "Show key material of one version."),
-    route("backup/:name", &[Read], "Show a whole key, to be restored elsewhere."),
+    route(
+        "export/:part/:name",
+        &[Read],
+        "Show key material of all versions.",
+    ),
+    route(
+        "export/:part/:name/:version",
+        &[Read],
+        "Show key material of one version.",
+    ),
+    route(
+        "backup/:name",
+        &[Read],
+        "Show a whole key, to be restored elsewhere.",
+    ),
     route("restore", WRITE, "Restore a key."),
     route("restore/:name", WRITE, "Restore a key under another name."),
-    route("config/keys", &[Read, Update], "Settings for all keys of the mount."),
+    route(
+        "config/keys",
+        &[Read, Update],
+        "Settings for all keys of the mount.",
+    ),
     route("cache-config", &[Read, Update], "Accepted, without meaning here."),
 ];

@@ -13,3 +13,5 @@ mod kv_rows;
 mod kv_tune;
 mod script;
 mod scripts;
+mod transit;
+mod transit_backup;

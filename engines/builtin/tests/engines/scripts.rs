@@ -33,6 +33,9 @@ script!(
     kv2_trimming,
     kv2_versions,
     kv2_wrong_paths,
+    transit_crypt,
+    transit_keys,
+    transit_sign,
     userpass_login,
     userpass_users,
 );

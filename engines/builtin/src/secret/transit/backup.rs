@@ -135,7 +135,7 @@ fn read(document: &Value, name: &str) -> Result<(Policy, Vec<Version>), Error> {
             .and_then(|index| archived?.get(index));
         let found = of_policy.or(of_archive).and_then(Value::as_object);
         let found = found.ok_or_else(|| Error::invalid(format!("the backup lacks version {number}")))?;
-        versions.push(entry::read(read.kind, read.derived, found)?);
+        versions.push(entry::read(read.kind, found)?);
     }
     let made = versions.last().map_or(0, |version| version.created);
     read.rotated = u64::try_from(made).unwrap_or(0).saturating_mul(1000);
@@ -181,7 +181,8 @@ fn read_policy(from: &Object<'_>, name: &str) -> Result<Policy, Error> {
     if !in_order || policy.is_overfull() {
         return Err(Error::invalid("the versions in the backup make no sense"));
     }
-    if (policy.derived && !kind.derives()) || (policy.convergent && !(policy.derived && kind.is_symmetric())) {
+    if (policy.derived && !kind.derives()) || (policy.convergent && !(policy.derived && kind.is_symmetric()))
+    {
         return Err(Error::invalid("the settings in the backup make no sense"));
     }
     Ok(policy)

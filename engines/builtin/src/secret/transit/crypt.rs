@@ -219,15 +219,12 @@ pub(super) fn datakey(
     env: &mut Env<'_>,
 ) -> Result<Outcome, Error> {
     if !matches!(how, "plaintext" | "wrapped") {
-        return Err(Error::invalid(
-            "Invalid path, must be 'plaintext' or 'wrapped'",
-        ));
+        return Err(Error::invalid("Invalid path, must be 'plaintext' or 'wrapped'"));
     }
     let fields = request.fields();
     let context = fields.string("context")?.unwrap_or_default();
     let bound = Bound {
-        context: text::decode(&context)
-            .map_err(|_| Error::invalid("failed to base64-decode context"))?,
+        context: text::decode(&context).map_err(|_| Error::invalid("failed to base64-decode context"))?,
         ..Bound::default()
     };
     let mut keyring = load(txn, name)?;

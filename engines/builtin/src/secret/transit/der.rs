@@ -22,7 +22,7 @@ pub(super) fn element(tag: u8, parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
     out.push(tag);
     // Keys are far below 64 KiB.
     match u8::try_from(length) {
-        Ok(short @ 0..0x80) => out.push(short),
+        Ok(short @ 0..=0x7f) => out.push(short),
         Ok(byte) => out.extend_from_slice(&[0x81, byte]),
         Err(_) => {
             out.push(0x82);
@@ -56,12 +56,9 @@ impl<'a> Reader<'a> {
 
     /// The content of the next element if it has this tag and its length is written as short as can be.
     pub(super) fn next(&mut self, tag: u8) -> Option<&'a [u8]> {
-        let (head, rest) = self.0.split_at_checked(2)?;
-        let (&[found, first], true) = (head, true) else {
-            return None;
-        };
+        let (&[found, first], rest) = self.0.split_first_chunk::<2>()?;
         let (length, rest) = match first {
-            0..0x80 => (usize::from(first), rest),
+            0..=0x7f => (usize::from(first), rest),
             0x81 => {
                 let (length, rest) = rest.split_first()?;
                 (usize::from(*length), rest)

@@ -146,7 +146,7 @@ impl Curve {
     }
 
     /// From ASN.1 to `r` and `s` of the curve's length. `Ok(None)`: well formed, yet no signature of this curve.
-    pub(super) fn from_asn1(self, bytes: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+    pub(super) fn of_asn1(self, bytes: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         let invalid = || Error::invalid("supplied signature is invalid");
         let mut outer = der::Reader::new(bytes);
         let mut inner = der::Reader::new(outer.next(SEQUENCE).ok_or_else(invalid)?);
@@ -199,7 +199,10 @@ impl Curve {
     fn algorithm(self) -> Zeroizing<Vec<u8>> {
         der::element(
             SEQUENCE,
-            &[&der::element(OID, &[EC_PUBLIC_KEY]), &der::element(OID, &[self.oid()])],
+            &[
+                &der::element(OID, &[EC_PUBLIC_KEY]),
+                &der::element(OID, &[self.oid()]),
+            ],
         )
     }
 }

@@ -39,7 +39,10 @@ pub(super) fn verify(public: &[u8], message: &[u8], signature: &[u8]) -> bool {
 
 /// The public key as a `SubjectPublicKeyInfo` (RFC 8410).
 pub(super) fn public_der(public: &[u8]) -> Zeroizing<Vec<u8>> {
-    der::element(SEQUENCE, &[&algorithm(), &der::element(BIT_STRING, &[&[0], public])])
+    der::element(
+        SEQUENCE,
+        &[&algorithm(), &der::element(BIT_STRING, &[&[0], public])],
+    )
 }
 
 /// The private key as a `PrivateKeyInfo` (RFC 8410).

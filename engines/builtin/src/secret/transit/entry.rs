@@ -89,11 +89,11 @@ fn decimal(bytes: &[u8]) -> Result<Value, Error> {
 }
 
 /// A version out of a backup.
-pub(super) fn read(kind: Kind, derived: bool, from: &Map<String, Value>) -> Result<Version, Error> {
+pub(super) fn read(kind: Kind, from: &Map<String, Value>) -> Result<Version, Error> {
     let (key, public) = match kind.curve() {
         Some(_) => read_ec(kind, from)?,
         None if kind.is_rsa() => read_rsa(kind, from.get("rsa_key"))?,
-        None => read_plain(kind, derived, from)?,
+        None => read_plain(kind, from)?,
     };
     let hmac_key = match kind {
         Kind::Hmac => key.clone(),
@@ -116,7 +116,11 @@ pub(super) fn read(kind: Kind, derived: bool, from: &Map<String, Value>) -> Resu
         key: Secret::new(key),
         hmac_key: Secret::new(hmac_key),
         public,
-        time: from.get("time").and_then(Value::as_str).unwrap_or_default().to_owned(),
+        time: from
+            .get("time")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned(),
         created: from.get("creation_time").and_then(Value::as_i64).unwrap_or(0),
         convergent_version: from
             .get("convergent_version")
@@ -127,7 +131,7 @@ pub(super) fn read(kind: Kind, derived: bool, from: &Map<String, Value>) -> Resu
 
 type Material = (Zeroizing<Vec<u8>>, Vec<u8>);
 
-fn read_plain(kind: Kind, derived: bool, from: &Map<String, Value>) -> Result<Material, Error> {
+fn read_plain(kind: Kind, from: &Map<String, Value>) -> Result<Material, Error> {
     let key = bytes(from, "key")?;
     let fits = match kind {
         Kind::Ed25519 => ed::key_of(key.get(..ed::SEED_LEN).unwrap_or_default())
@@ -135,7 +139,7 @@ fn read_plain(kind: Kind, derived: bool, from: &Map<String, Value>) -> Result<Ma
         Kind::Hmac => (MIN_HMAC_BYTES..=MAX_HMAC_BYTES).contains(&key.len()),
         _ => key.len() == kind.symmetric_bytes(),
     };
-    if !fits && !(derived && kind == Kind::Ed25519 && !key.is_empty()) {
+    if !fits {
         return Err(wrong(kind));
     }
     let public = match kind {
@@ -177,7 +181,8 @@ fn read_rsa(kind: Kind, from: Option<&Value>) -> Result<Material, Error> {
         }
         let (dp, dq) = (&d % (&p - &one), &d % (&q - &one));
         let qinv = q.modinv(&p)?;
-        let numbers = [&n, &e, &d, &p, &q, &dp, &dq, &qinv].map(|number| Zeroizing::new(number.to_bytes_be()));
+        let numbers =
+            [&n, &e, &d, &p, &q, &dp, &dq, &qinv].map(|number| Zeroizing::new(number.to_bytes_be()));
         let mut inner = der::element(der::INTEGER, &[&[0]]);
         for number in &numbers {
             inner.extend_from_slice(&der::integer(number));

@@ -141,7 +141,8 @@ fn private(kind: Kind, version: &Version, format: Format) -> Result<Zeroizing<St
         return match format {
             Format::Raw => Err(unknown_format("rsa")),
             Format::Usual => {
-                let inner = rsa::pkcs1_der(key).ok_or_else(|| Error::internal("a stored key is no RSA key"))?;
+                let inner =
+                    rsa::pkcs1_der(key).ok_or_else(|| Error::internal("a stored key is no RSA key"))?;
                 Ok(der::pem("RSA PRIVATE KEY", inner))
             }
             Format::Pem => Ok(der::pem("PRIVATE KEY", key)),

@@ -123,7 +123,10 @@ mod tests {
     #[test]
     fn keyed_hashes_are_those_of_rfc_4231() {
         let first = Hash::Sha256.hmac(&[0x0b; 20], b"Hi There");
-        assert_eq!(hex(&first), "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7");
+        assert_eq!(
+            hex(&first),
+            "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7"
+        );
         let long = b"Test Using Larger Than Block-Size Key - Hash Key First";
         assert_eq!(
             hex(&Hash::Sha256.hmac(&[0xaa; 131], long)),
@@ -140,9 +143,18 @@ mod tests {
     fn every_name_has_its_algorithm() {
         for (name, empty) in [
             ("sha1", "da39a3ee5e6b4b0d3255bfef95601890afd80709"),
-            ("sha2-224", "d14a028c2a3a2bc9476102bb288234c415a2b01f828ea62ac5b3e42f"),
-            ("sha3-224", "6b4e03423667dbb73b6e15454f0eb1abd4597f9a1b078e3f5b5a6bc7"),
-            ("sha3-256", "a7ffc6f8bf1ed76651c14756a061d662f580ff4de43b49fa82d80a4b80f8434a"),
+            (
+                "sha2-224",
+                "d14a028c2a3a2bc9476102bb288234c415a2b01f828ea62ac5b3e42f",
+            ),
+            (
+                "sha3-224",
+                "6b4e03423667dbb73b6e15454f0eb1abd4597f9a1b078e3f5b5a6bc7",
+            ),
+            (
+                "sha3-256",
+                "a7ffc6f8bf1ed76651c14756a061d662f580ff4de43b49fa82d80a4b80f8434a",
+            ),
         ] {
             let hash = Hash::named(name).unwrap();
             assert_eq!(hex(&hash.digest(&[])), empty, "{name}");

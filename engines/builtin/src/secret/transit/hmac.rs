@@ -37,9 +37,7 @@ pub(super) fn make(
         }
         Ok(version) => version,
         Err(_) => {
-            return Err(Error::invalid(
-                "key version does not exist (cannot be negative)",
-            ));
+            return Err(Error::invalid("key version does not exist (cannot be negative)"));
         }
     };
     policy.check_usable()?;
@@ -62,7 +60,10 @@ fn make_one(keyring: &mut Keyring, txn: &mut Txn<'_>, number: u64, hash: Hash, i
     let input = decode_input(input)?;
     let key = &keyring.version(txn, number)?.hmac_key;
     let made = text::encode(&hash.hmac(key.expose(), &input));
-    Ok(Map::from_iter([("hmac".to_owned(), json!(prefixed(number, &made)))]))
+    Ok(Map::from_iter([(
+        "hmac".to_owned(),
+        json!(prefixed(number, &made)),
+    )]))
 }
 
 /// `POST verify/<name>[/<algorithm>]` with `hmac`.
@@ -101,9 +102,8 @@ fn verify_one(
         return Err(Error::invalid("invalid HMAC to verify: no prefix"));
     }
     let (version, encoded) = unprefixed("HMAC", shown)?;
-    let given = text::decode(encoded).map_err(|error| {
-        Error::invalid(format!("unable to decode verification HMAC as base64: {error}"))
-    })?;
+    let given = text::decode(encoded)
+        .map_err(|error| Error::invalid(format!("unable to decode verification HMAC as base64: {error}")))?;
     let number = keyring.version_that_made(version, "HMAC", TOO_OLD)?;
     keyring.policy.check_usable()?;
     let key = &keyring.version(txn, number)?.hmac_key;
@@ -112,8 +112,7 @@ fn verify_one(
 }
 
 fn decode_input(input: &str) -> Result<zeroize::Zeroizing<Vec<u8>>, Error> {
-    text::decode(input)
-        .map_err(|error| Error::invalid(format!("unable to decode input as base64: {error}")))
+    text::decode(input).map_err(|error| Error::invalid(format!("unable to decode input as base64: {error}")))
 }
 
 /// In the path, else `algorithm`, else SHA-256.

@@ -213,9 +213,7 @@ impl Policy {
     pub(super) fn slow_key(&self) -> Option<Heavy> {
         let bits = self.kind.rsa_bits()?;
         let name = format!("rsa {bits} {}/{}", self.name, self.latest);
-        Some(Heavy::new(name, move || {
-            rsa::generate(bits).unwrap_or_default()
-        }))
+        Some(Heavy::new(name, move || rsa::generate(bits).unwrap_or_default()))
     }
 
     /// Makes the next version. `made` is the RSA key, if it is one.

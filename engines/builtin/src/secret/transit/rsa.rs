@@ -89,7 +89,8 @@ pub(super) fn sign(key: &[u8], scheme: Scheme, hash: Hash, hashed: &[u8]) -> Res
     let failed = |_| Error::internal("the signature could not be made");
     let digest = Digest::import_less_safe(hashed, algorithm).map_err(failed)?;
     let mut signature = vec![0; pair.public_modulus_len()];
-    pair.sign_digest(encoding, &digest, &mut signature).map_err(failed)?;
+    pair.sign_digest(encoding, &digest, &mut signature)
+        .map_err(failed)?;
     Ok(signature)
 }
 
@@ -144,7 +145,8 @@ pub(super) fn encrypt(public: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, Error>
 pub(super) fn decrypt(key: &[u8], ciphertext: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
     let broken = |_| Error::internal("a stored key is no RSA key");
     let key = PrivateDecryptingKey::from_pkcs8(key).map_err(broken)?;
-    let key = OaepPrivateDecryptingKey::new(key).map_err(|_| Error::internal("a stored key is no RSA key"))?;
+    let key =
+        OaepPrivateDecryptingKey::new(key).map_err(|_| Error::internal("a stored key is no RSA key"))?;
     let mut out = Zeroizing::new(vec![0; key.min_output_size()]);
     let done = key.decrypt(&OAEP_SHA256_MGF1SHA256, ciphertext, &mut out, None);
     let length = done
@@ -160,7 +162,10 @@ pub(super) fn public_der(public: &[u8]) -> Zeroizing<Vec<u8>> {
         SEQUENCE,
         &[&der::element(OID, &[RSA_ENCRYPTION]), &der::element(NULL, &[])],
     );
-    der::element(SEQUENCE, &[&algorithm, &der::element(BIT_STRING, &[&[0], public])])
+    der::element(
+        SEQUENCE,
+        &[&algorithm, &der::element(BIT_STRING, &[&[0], public])],
+    )
 }
 
 /// The `RSAPrivateKey` (RFC 8017, appendix A.1.2) within a PKCS#8 key.
@@ -213,7 +218,9 @@ fn salt_bytes(salt: Salt, hash: Hash, longest: usize) -> Result<usize, Error> {
         Salt::Auto => Ok(longest),
         Salt::Hash => Ok(hash.output_len()),
         Salt::Bytes(bytes) if bytes <= longest => Ok(bytes),
-        Salt::Bytes(bytes) => Err(Error::invalid(format!("requested salt length {bytes} is invalid"))),
+        Salt::Bytes(bytes) => Err(Error::invalid(format!(
+            "requested salt length {bytes} is invalid"
+        ))),
     }
 }
 

@@ -117,7 +117,15 @@ pub(super) fn sign(
     let mut keyring = Keyring::new(policy);
     let mut done = Vec::with_capacity(batch.items.len());
     for item in &batch.items {
-        done.push(sign_one(&mut keyring, txn, env, &options, asked, item, batch.is_many()));
+        done.push(sign_one(
+            &mut keyring,
+            txn,
+            env,
+            &options,
+            asked,
+            item,
+            batch.is_many(),
+        ));
     }
     Ok(batch.answer(done, Some(("key_version", json!(0))))?.into())
 }
@@ -212,9 +220,7 @@ fn is_by_hmac(batch: &Batch<'_>) -> Result<bool, Error> {
             "provide one of 'signature' or 'hmac'"
         }
         (false, false, false, _) => "neither a 'signature' nor an 'hmac' were given to verify",
-        (_, true, true, _) => {
-            "elements of batch_input must all provide 'signature' or all provide 'hmac'"
-        }
+        (_, true, true, _) => "elements of batch_input must all provide 'signature' or all provide 'hmac'",
         (_, true, false, true) => "some elements of batch_input are missing 'signature'",
         (_, false, true, true) => "some elements of batch_input are missing 'hmac'",
         (_, false, false, _) => "no batch_input elements have 'signature' or 'hmac'",
@@ -246,9 +252,10 @@ fn verify_one(
     match (kind.curve(), kind) {
         (Some(curve), _) => {
             let fixed = match options.marshaling {
-                Marshaling::Asn1 => curve.from_asn1(&signature)?,
-                Marshaling::Jws => halves(&signature)
-                    .and_then(|(r, s)| Some([curve.padded(r)?, curve.padded(s)?].concat())),
+                Marshaling::Asn1 => curve.of_asn1(&signature)?,
+                Marshaling::Jws => {
+                    halves(&signature).and_then(|(r, s)| Some([curve.padded(r)?, curve.padded(s)?].concat()))
+                }
             };
             let Some(fixed) = fixed else {
                 return Ok(false);

@@ -1,7 +1,9 @@
 //! Authenticated encryption under a symmetric key or one derived from it, with a random nonce or, for convergent keys, one
 //! made of the plaintext. A sealed text is the nonce followed by ciphertext and tag.
 
-use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::aead::{
+    AES_128_GCM, AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey,
+};
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
 use chacha20poly1305::{AeadInOut as _, KeyInit as _, XChaCha20Poly1305};
 use conclave_engine_api::{Env, Error};
@@ -57,9 +59,8 @@ pub(super) fn seal(
         }
         None => {
             let nonce = <[u8; LONG_NONCE]>::try_from(out.as_slice()).map_err(|_| failed())?;
-            long(key)?
-                .encrypt_in_place(&nonce.into(), aad, &mut *body)
-                .map_err(|_| failed())?;
+            let tag = long(key)?.encrypt_inout_detached(&nonce.into(), aad, body.as_mut_slice().into());
+            body.extend_from_slice(&tag.map_err(|_| failed())?);
         }
     }
     out.extend_from_slice(&body);
@@ -88,9 +89,13 @@ pub(super) fn open(kind: Kind, key: &[u8], aad: &[u8], sealed: &[u8]) -> Result<
         }
         None => {
             let nonce = <[u8; LONG_NONCE]>::try_from(nonce).map_err(|_| forged())?;
+            let length = body.len().checked_sub(TAG_LEN).ok_or_else(forged)?;
+            let (text, tag) = body.split_at_mut(length);
+            let tag = <[u8; TAG_LEN]>::try_from(&*tag).map_err(|_| forged())?;
             long(key)?
-                .decrypt_in_place(&nonce.into(), aad, &mut *body)
+                .decrypt_inout_detached(&nonce.into(), aad, text.into(), &tag.into())
                 .map_err(|_| forged())?;
+            body.truncate(length);
         }
     }
     Ok(body)

@@ -101,12 +101,29 @@ mod tests {
 
     #[test]
     fn decodes_as_go_does_and_says_where_it_stopped() {
-        for (text, bytes) in [("", ""), ("aGk=", "hi"), ("aG\nk=\r\n", "hi"), ("aGl=", "hi"), ("aGkh", "hi!")] {
+        for (text, bytes) in [
+            ("", ""),
+            ("aGk=", "hi"),
+            ("aG\nk=\r\n", "hi"),
+            ("aGl=", "hi"),
+            ("aGkh", "hi!"),
+        ] {
             assert_eq!(decode(text).unwrap().as_slice(), bytes.as_bytes(), "{text:?}");
         }
-        for (text, place) in [("zz!", 2), ("!!", 0), ("aGk", 0), ("aGkhaG", 4), ("ä", 0), ("aG=k", 2)] {
+        for (text, place) in [
+            ("zz!", 2),
+            ("!!", 0),
+            ("aGk", 0),
+            ("aGkhaG", 4),
+            ("ä", 0),
+            ("aG=k", 2),
+        ] {
             let error = decode(text).unwrap_err().to_string();
-            assert_eq!(error, format!("illegal base64 data at input byte {place}"), "{text:?}");
+            assert_eq!(
+                error,
+                format!("illegal base64 data at input byte {place}"),
+                "{text:?}"
+            );
         }
         assert_eq!(decode_url("aGk").unwrap().as_slice(), b"hi");
         assert!(decode_url("aGk=").is_err());

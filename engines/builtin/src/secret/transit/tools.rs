@@ -32,10 +32,9 @@ pub(super) fn random(path: &[&str], request: &Request<'_>, env: &mut Env<'_>) ->
         return Err(Error::invalid("'bytes' cannot be less than 1"));
     }
     if bytes > MAX_RANDOM {
-        return Err(Error::invalid(format!("'bytes' should be less than {MAX_RANDOM}")));
-    }
-    if source == "seal" {
-        return Err(Error::Unsupported("random bytes of a seal".to_owned()));
+        return Err(Error::invalid(format!(
+            "'bytes' should be less than {MAX_RANDOM}"
+        )));
     }
     let format = fields.string("format")?.unwrap_or_else(|| "base64".to_owned());
     let mut out = Zeroizing::new(vec![0; usize::try_from(bytes).unwrap_or(0)]);
@@ -50,7 +49,13 @@ pub(super) fn random(path: &[&str], request: &Request<'_>, env: &mut Env<'_>) ->
             )));
         }
     };
-    Ok(Reply::json(json!({"random_bytes": written})).into())
+    let reply = Reply::json(json!({"random_bytes": written}));
+    Ok(if source == "seal" {
+        reply.warn("no seal/entropy augmentation available, using platform entropy source")
+    } else {
+        reply
+    }
+    .into())
 }
 
 /// `POST hash[/<algorithm>]`.
@@ -71,9 +76,8 @@ pub(super) fn hash(in_path: &str, request: &Request<'_>) -> Result<Outcome, Erro
     }
     let hash = match name.as_str() {
         "" => Hash::Sha256,
-        name => {
-            Hash::named(name).ok_or_else(|| Error::invalid(format!("unsupported algorithm {name}")))?
-        }
+        "sha1" => return Err(Error::invalid("unsupported algorithm sha1")),
+        name => Hash::named(name).ok_or_else(|| Error::invalid(format!("unsupported algorithm {name}")))?,
     };
     let sum = written(&format, &hash.digest(&[&input]));
     Ok(Reply::json(json!({"sum": sum})).into())
