@@ -1,7 +1,7 @@
 # Everything a person types. The work is in deploy/ (clusters), .ci/ (tests) and Cargo; this only names it.
 
 .DEFAULT_GOAL := help
-.PHONY: sim help up down env clean-dev test fmt lint bench check-state check-growth chaos-mutants fresh-check dist install
+.PHONY: sim help up down env clean-dev test fmt lint bench chaos check-growth chaos-mutants fresh-check dist install
 
 # A compiler cache is used when there is one. The same words for every target: another value would build RocksDB again.
 ifneq ($(shell command -v ccache 2>/dev/null),)
@@ -16,7 +16,7 @@ endif
 # Base port of the test cluster; empty: the one it was made with, else 8200.
 export PORT
 
-# Length of check-state, and part of the full load that check-growth makes.
+# Length of chaos, and part of the full load that check-growth makes.
 MINUTES ?= 10
 SCALE ?= 1
 
@@ -33,7 +33,8 @@ help:
 	@echo "make fmt        format the sources"
 	@echo "make lint       clippy and tidy"
 	@echo "make bench      measure against bao"
-	@echo "make check-state    clients under kills, checked (MINUTES=10, SEED= repeats a run)"
+	@echo "make chaos      real clusters while everything goes wrong, checked, with a picture (MINUTES=10, SEEDS=1, NODES=3|5,"
+	@echo "                FAULTS=all|kill-leader,... SEED= repeats the choices of a run, RECORD=docs/reliability.md notes it)"
 	@echo "make check-growth   disk space after 200,000 puts and 100,000 expired tokens (SCALE=1)"
 	@echo "make chaos-mutants  proves that the checks find the bugs they are for"
 	@echo "make fresh-check    make up and make test on a fresh Debian, hours (COMMAND=smoke: some steps of it)"
@@ -69,10 +70,12 @@ bench:
 	cargo build --release --locked -p conclave-cli -p conclave-benches
 	python3 benches/compare.py --conclave "$${CARGO_TARGET_DIR:-target}/release/conclave" --load "$${CARGO_TARGET_DIR:-target}/release/conclave-load" $(BENCH)
 
-check-state:
+chaos:
 	cargo build --locked -p conclave-cli
-	CONCLAVE_CHAOS_MINUTES=$(MINUTES) $(if $(SEED),CONCLAVE_CHAOS_SEED=$(SEED)) cargo nextest run --locked \
-		-p conclave-chaos-tests --profile long --no-capture -E 'test(cluster_check_state)'
+	CONCLAVE_CHAOS_MINUTES=$(MINUTES) CONCLAVE_CHAOS_SEEDS=$(SEEDS) CONCLAVE_CHAOS_FAULTS=$(FAULTS) CONCLAVE_CHAOS_NODES=$(NODES) \
+		CONCLAVE_CHAOS_RECORD=$(abspath $(RECORD)) CONCLAVE_CHAOS_REPORT=$(abspath $(REPORT)) \
+		CONCLAVE_CHAOS_COMMIT=$$(git describe --always --dirty 2>/dev/null) $(if $(SEED),CONCLAVE_CHAOS_SEED=$(SEED)) \
+		cargo nextest run --locked -p conclave-chaos-tests --test cluster --profile long --no-capture -E 'test(cluster_chaos)'
 
 chaos-mutants:
 	chaos-tests/mutants.sh $(MUTANTS)

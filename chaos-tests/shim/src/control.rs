@@ -62,3 +62,6 @@ pub const IN_STATE: u64 = 2;
 pub const DATA: &str = "CONCLAVE_SHIM_DATA";
 /// Environment: the file of this page.
 pub const CONTROL: &str = "CONCLAVE_SHIM_CONTROL";
+/// Environment: the IPv4 address of loopback from which the process's connections on this machine come.
+#[allow(dead_code, reason = "each side uses some of them")]
+pub const SOURCE: &str = "CONCLAVE_SHIM_SOURCE";

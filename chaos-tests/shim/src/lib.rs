@@ -1,6 +1,7 @@
 //! A disk that loses power, fails, is full, slow or lies, for one node of a chaos test: stands between the node and the C
 //! library (`LD_PRELOAD`), journals what the node did to its data directory and did not make durable, and undoes exactly
-//! that when the test says so, in place of the process's next write. Test code only; never linked into anything.
+//! that when the test says so, in place of the process's next write. It can also give the process's connections a source address
+//! of their own. Test code only; never linked into anything.
 //!
 //! Mapped writes are not seen; the stores make none. What the C library does inside itself (`fopen`, `fwrite`) is not seen
 //! either: RocksDB's own text log. Every real call is made by `rustix` straight to the kernel, so nothing here comes back
@@ -10,6 +11,7 @@ pub mod control;
 mod journal;
 mod lot;
 mod page;
+mod source;
 mod store;
 
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -21,12 +23,16 @@ use rustix::fs::{
     mkdirat as real_mkdirat, renameat_with, unlinkat as real_unlinkat,
 };
 use rustix::io::Errno;
+use rustix::net::SocketAddrAny;
+use rustix::net::addr::SocketAddrStorage;
 
 use store::borrowed;
 
 const CWD: c_int = -100;
 /// `AT_REMOVEDIR` of `unlinkat`.
 const REMOVE_FOLDER: c_int = 0x200;
+/// Bytes of a socket address: its family at least.
+const ADDRESS_SIZES: std::ops::RangeInclusive<usize> = 2..=std::mem::size_of::<SocketAddrStorage>();
 /// `FALLOC_FL_KEEP_SIZE`.
 const KEEP_SIZE: c_int = 1;
 
@@ -116,6 +122,14 @@ macro_rules! instead_of {
 }
 
 instead_of! {
+    /// Connects.
+    connect(fd: c_int, address: *const c_void, length: u32) -> c_int {
+        if !ADDRESS_SIZES.contains(&(length as usize)) {
+            return status(Err(Errno::INVAL));
+        }
+        let to = SocketAddrAny::read(address.cast(), length);
+        status(source::connect(borrowed(fd), &to))
+    }
     /// Opens. A variadic third argument comes in the same register as a fixed one.
     open | open64 (path: *const c_char, flags: c_int, mode: u32) -> c_int {
         openat(CWD, path, flags, mode)

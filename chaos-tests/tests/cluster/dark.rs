@@ -24,7 +24,7 @@ async fn cluster_dark_for_400_days() {
         cluster.nodes[at].stop().await;
     }
     for at in 0..3 {
-        cluster.nodes[at].shift_clock(DAYS);
+        cluster.nodes[at].shift_clock(&format!("+{DAYS}d"));
         cluster.nodes[at].start().await;
     }
 

@@ -6,7 +6,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
 
-use crate::harness::{Disk, LOSE_ALL, LOSE_SOME, Slot};
+use crate::harness::{Disk, LOSE_ALL, LOSE_SOME, Slot, shim};
 
 /// What the program does; it loses power when it has said so.
 const PROGRAM: &str = r#"
@@ -105,6 +105,7 @@ fn after_power_loss(loss: u64, seed: u64) -> BTreeMap<String, Vec<u8>> {
     let mut program = Command::new("python3")
         .args(["-c", PROGRAM])
         .arg(&data)
+        .env("LD_PRELOAD", shim())
         .envs(disk.environment())
         .stdout(std::process::Stdio::piped())
         .spawn()

@@ -155,6 +155,11 @@ impl Reply {
         }
     }
 
+    /// What the node calls the request, where it says so.
+    pub fn request(&self) -> Option<String> {
+        self.body["request_id"].as_str().map(str::to_owned)
+    }
+
     /// Status and errors in one line.
     pub fn text(&self) -> String {
         format!("{} {}", self.status, self.body)

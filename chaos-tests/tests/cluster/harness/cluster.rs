@@ -1,4 +1,4 @@
-//! Three nodes in three zones: how they become a cluster, who leads, whether they agree.
+//! Nodes in three zones: how they become a cluster, who leads, whether they agree.
 
 use std::path::Path;
 use std::process::Command;
@@ -40,9 +40,13 @@ impl Cluster {
         cluster
     }
 
-    /// Nodes that were never started, up to three.
+    /// Nodes that were never started.
     pub fn prepared(count: usize) -> Self {
-        let seed = Seed::of_this_run();
+        Self::seeded(count, Seed::of_this_run())
+    }
+
+    /// The same with this randomness.
+    pub fn seeded(count: usize, seed: Seed) -> Self {
         // Below the target directory: the system's temporary files may lie in memory.
         let mut files = TempDir::with_prefix_in("chaos-", env!("CARGO_TARGET_TMPDIR")).expect("a folder");
         if std::env::var_os(KEEP).is_some() {
@@ -67,7 +71,7 @@ impl Cluster {
             seed,
             files,
         };
-        for (number, zone) in ZONES.iter().enumerate().take(count) {
+        for (number, zone) in ZONES.iter().cycle().enumerate().take(count) {
             cluster.add(&format!("node{}", number + 1), zone);
         }
         cluster

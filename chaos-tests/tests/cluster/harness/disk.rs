@@ -1,6 +1,7 @@
 //! The disk under a node as the shim fakes it: it counts writes, loses power, fails, lies, is slow. The numbers lie in a page
 //! that both sides share.
 
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 #[path = "../../../shim/src/control.rs"]
 mod control;
 
-pub use control::{IN_LOG, IN_STATE, LOSE_ALL, LOSE_SOME, Slot};
+pub use control::{IN_LOG, IN_STATE, LOSE_ALL, LOSE_SOME, SOURCE, Slot};
 
 /// A node's disk.
 pub struct Disk {
@@ -35,12 +36,11 @@ impl Disk {
         }
     }
 
-    /// What a process needs to have this disk under it.
-    pub fn environment(&self) -> [(&'static str, PathBuf); 3] {
+    /// What the shim in a process must be told to put this disk under it.
+    pub fn environment(&self) -> [(&'static str, OsString); 2] {
         [
-            ("LD_PRELOAD", shim()),
-            (control::DATA, self.data.clone()),
-            (control::CONTROL, self.path.clone()),
+            (control::DATA, self.data.clone().into()),
+            (control::CONTROL, self.path.clone().into()),
         ]
     }
 
@@ -96,7 +96,7 @@ impl Disk {
 }
 
 /// The shim, built with these tests.
-fn shim() -> PathBuf {
+pub fn shim() -> PathBuf {
     let own = std::env::current_exe().expect("a running test has an executable");
     let built = own.with_file_name("libconclave_chaos_shim.so");
     assert!(built.is_file(), "{} is missing", built.display());

@@ -1,4 +1,4 @@
-//! What the scenarios share: processes, questions to them, waiting, writers with a journal, randomness from a seed.
+//! What the scenarios share: processes, the network between them, questions to them, waiting, writers with a journal, randomness from a seed.
 
 #![allow(dead_code, unused_imports, reason = "each binary of scenarios uses its part")]
 
@@ -7,6 +7,7 @@ mod binary;
 mod cluster;
 mod disk;
 mod journal;
+mod links;
 mod node;
 pub mod ports;
 mod seed;
@@ -16,8 +17,9 @@ mod wait;
 pub use api::{Api, Lost, Outcome, Reply};
 pub use binary::conclave;
 pub use cluster::{Cluster, SHARES, THRESHOLD};
-pub use disk::{Disk, IN_LOG, IN_STATE, LOSE_ALL, LOSE_SOME, Slot};
+pub use disk::{Disk, IN_LOG, IN_STATE, LOSE_ALL, LOSE_SOME, Slot, shim};
 pub use journal::Writers;
+pub use links::{End, Links, Manner};
 pub use node::{AUDIT, Node};
 pub use seed::Seed;
 pub use tools::Tool;

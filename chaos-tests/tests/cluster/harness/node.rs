@@ -1,6 +1,8 @@
 //! One node as a process of its own: configuration, start, kill -9, log.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, OpenOptions};
+use std::net::Ipv4Addr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -8,6 +10,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use super::disk::{SOURCE, shim};
 use super::{Api, Disk, SOON, conclave, eventually, ports};
 
 /// Lines of the log shown when a scenario fails.
@@ -32,7 +35,8 @@ pub struct Node {
     probes: Api,
     process: Option<Child>,
     disk: Option<Disk>,
-    variables: Vec<(&'static str, String)>,
+    source: Option<Ipv4Addr>,
+    clock: Option<String>,
 }
 
 impl Node {
@@ -105,7 +109,8 @@ impl Node {
             folder,
             process: None,
             disk: None,
-            variables: Vec::new(),
+            source: None,
+            clock: None,
         }
     }
 
@@ -126,22 +131,36 @@ impl Node {
         fs::write(path, format!("{config}\n{lines}\n")).expect("a configuration file");
     }
 
-    /// Shifts its wall clock by this many days, from its next start on.
-    pub fn shift_clock(&mut self, days: u32) {
-        let library = Path::new("/usr/lib")
-            .join(format!("{}-linux-gnu", std::env::consts::ARCH))
-            .join("faketime/libfaketime.so.1");
-        assert!(
-            library.is_file(),
-            "{} is missing: install the package libfaketime",
-            library.display()
-        );
-        self.variables = vec![
-            ("LD_PRELOAD", library.display().to_string()),
-            ("FAKETIME", format!("+{days}d")),
-            // What measures spans goes on as it is, as on a machine that was off.
-            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
-        ];
+    /// Shifts its wall clock by this much (`+400d`, `-1h`), from its next start on.
+    pub fn shift_clock(&mut self, by: &str) {
+        self.clock = Some(by.to_owned());
+    }
+
+    /// Lets its wall clock be right, from its next start on.
+    pub fn correct_clock(&mut self) {
+        self.clock = None;
+    }
+
+    /// Lets its connections on this machine come from this address of loopback, from its next start on.
+    pub fn comes_from(&mut self, address: Ipv4Addr) {
+        self.source = Some(address);
+    }
+
+    /// Lets it tell the others this address instead of its own, which is returned; from its next start on.
+    pub fn announce(&self, address: &str) -> String {
+        let path = self.folder.join("conclave.hcl");
+        let config = fs::read_to_string(&path).expect("a configuration file");
+        let line = config
+            .lines()
+            .find(|line| line.trim_start().starts_with("cluster_addr "))
+            .expect("an announced address");
+        let real = line
+            .split("https://")
+            .nth(1)
+            .and_then(|rest| rest.split('"').next());
+        let announced = config.replace(line, &format!("cluster_addr = \"https://{address}\""));
+        fs::write(&path, announced).expect("a configuration file");
+        real.expect("an address").to_owned()
     }
 
     /// Adds a line to the storage section of its configuration, for its next start.
@@ -174,21 +193,46 @@ impl Node {
             .append(true)
             .open(self.log())
             .expect("a log file");
-        let mut config = std::ffi::OsString::from("-config=");
+        let mut config = OsString::from("-config=");
         config.push(self.folder.join("conclave.hcl"));
         let process = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "--"])
             .arg(conclave())
             .arg("server")
             .arg(config)
-            .envs(self.disk.iter().flat_map(Disk::environment))
-            .envs(self.variables.iter().map(|(name, value)| (*name, value)))
+            .envs(self.environment())
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log file"))
             .stderr(log)
             .spawn()
             .expect("setpriv (of util-linux) starts");
         self.process = Some(process);
+    }
+
+    /// What stands between it and the system, and what that is told.
+    fn environment(&self) -> Vec<(&'static str, OsString)> {
+        let mut libraries = Vec::new();
+        let mut environment: Vec<(&'static str, OsString)> = Vec::new();
+        if self.disk.is_some() || self.source.is_some() {
+            libraries.push(shim());
+        }
+        if let Some(disk) = &self.disk {
+            environment.extend(disk.environment());
+        }
+        if let Some(source) = self.source {
+            environment.push((SOURCE, source.to_string().into()));
+        }
+        if let Some(by) = &self.clock {
+            libraries.push(faketime());
+            environment.push(("FAKETIME", by.into()));
+            // What measures spans goes on as it is, as on a machine that was off.
+            environment.push(("FAKETIME_DONT_FAKE_MONOTONIC", "1".into()));
+        }
+        if !libraries.is_empty() {
+            let preload: Vec<_> = libraries.iter().map(|path| path.as_os_str()).collect();
+            environment.push(("LD_PRELOAD", preload.join(OsStr::new(":"))));
+        }
+        environment
     }
 
     /// Waits until the process has ended by itself; how.
@@ -351,4 +395,17 @@ impl Drop for Node {
             self.show_log();
         }
     }
+}
+
+/// The library that shifts clocks.
+fn faketime() -> PathBuf {
+    let library = Path::new("/usr/lib")
+        .join(format!("{}-linux-gnu", std::env::consts::ARCH))
+        .join("faketime/libfaketime.so.1");
+    assert!(
+        library.is_file(),
+        "{} is missing: install the package libfaketime",
+        library.display()
+    );
+    library
 }

@@ -24,6 +24,16 @@ impl Seed {
         seed
     }
 
+    /// The one that this number makes.
+    pub fn numbered(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number that makes this one.
+    pub fn number(&self) -> u64 {
+        self.0
+    }
+
     /// One that differs in each process.
     pub fn fresh() -> Self {
         Self(RandomState::new().build_hasher().finish())

@@ -22,6 +22,8 @@ pub trait Model {
     fn initial() -> Self::State;
     /// The state after `input` in `state`, if `output` is the right answer; without an output any answer is.
     fn step(state: &Self::State, input: &Self::Input, output: Option<&Self::Output>) -> Option<Self::State>;
+    /// Whether a call with this answer changes nothing, whatever the state.
+    fn only_looks(input: &Self::Input, output: &Self::Output) -> bool;
 }
 
 /// One call.
@@ -89,19 +91,28 @@ impl<'h, M: Model> Search<'h, M> {
 
     fn run(mut self) -> Verdict {
         let mut at = self.events.first();
+        // Calls without an answer fit almost anywhere: they are tried where nothing else fits.
+        let mut answered = true;
         for steps in 0..MAX_STEPS {
             if self.open == 0 {
                 return Verdict::Linearizable { steps };
             }
-            at = match at {
+            match at {
                 Some(event) if event % 2 == 0 => {
-                    if self.take(event / 2) {
-                        self.events.first()
+                    let op = event / 2;
+                    if self.ops[op].end.is_some() == answered && self.take(op) {
+                        answered = true;
+                        at = self.events.first();
                     } else {
-                        self.events.after(event)
+                        at = self.events.after(event);
                     }
                 }
-                // An answer before its call took effect, or the end: the last choice was wrong.
+                // An answer before its call took effect, or the end.
+                _ if answered => {
+                    answered = false;
+                    at = self.events.first();
+                }
+                // The last choice was wrong.
                 dead_end => {
                     if let Some(event) = dead_end
                         && self.order.len() >= self.longest.len()
@@ -109,17 +120,31 @@ impl<'h, M: Model> Search<'h, M> {
                         self.longest = self.order.iter().map(|(op, _)| *op).collect();
                         self.stuck = event / 2;
                     }
-                    let Some(op) = self.undo() else {
+                    let Some(op) = self.undo_choice() else {
                         return Verdict::Impossible {
                             order: self.longest,
                             stuck: self.stuck,
                         };
                     };
-                    self.events.after(2 * op)
+                    answered = self.ops[op].end.is_some();
+                    at = self.events.after(2 * op);
                 }
-            };
+            }
         }
         Verdict::Undecided
+    }
+
+    /// Takes back the last call that was a choice. One that only looked was none: if any order begins as this one does, so does
+    /// one with that call next.
+    fn undo_choice(&mut self) -> Option<usize> {
+        loop {
+            let op = self.undo()?;
+            let call = &self.ops[op];
+            let looked = |(_, output): &(u64, M::Output)| M::only_looks(&call.input, output);
+            if !call.end.as_ref().is_some_and(looked) {
+                return Some(op);
+            }
+        }
     }
 
     /// Puts a call next in the order, if it fits and that was not tried before.

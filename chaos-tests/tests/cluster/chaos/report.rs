@@ -1,8 +1,9 @@
 //! What a run did: too little of anything, and the run itself fails, for it proved nothing.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use super::clients::History;
+use super::clients::{History, Stroke};
 use super::faults::Fault;
 use super::key::{Call, Input, Output};
 
@@ -12,6 +13,17 @@ const ENOUGH_OF_EACH: u64 = 20;
 const THROUGH_FOLLOWERS: u64 = 30;
 /// Calls shown around one that does not fit.
 const SHOWN: usize = 12;
+
+/// Calls of one key under way at a time that a history needs, on average.
+const AT_A_TIME: f64 = 4.0;
+
+/// A fault, and what it happened under, from when to when since the run began.
+#[derive(Debug, Clone)]
+pub struct Span {
+    pub name: String,
+    pub from: Duration,
+    pub to: Duration,
+}
 
 #[derive(Default)]
 pub struct Report {
@@ -24,6 +36,17 @@ pub struct Report {
     histories: u64,
     longest: usize,
     steps: u64,
+    /// Time that calls of keys were under way, and time that keys had histories, in nanoseconds.
+    under_way: u64,
+    watched: u64,
+    /// Answers whose audit record was looked for.
+    pub recorded: u64,
+    /// Connections that the network carried.
+    pub connections: u64,
+    /// When which fault happened.
+    pub spans: Vec<Span>,
+    /// Every call, for the picture.
+    pub strokes: Vec<Stroke>,
 }
 
 impl Report {
@@ -31,7 +54,20 @@ impl Report {
         *self.faults.entry(fault).or_default() += 1;
     }
 
-    pub fn count(&mut self, history: &History) {
+    /// Calls whose answers were held against what may happen.
+    pub fn operations(&self) -> u64 {
+        self.answered.values().chain(self.unknown.values()).sum()
+    }
+
+    /// How often each fault happened, by name.
+    pub fn faults(&self) -> Vec<(&'static str, u64)> {
+        self.faults
+            .iter()
+            .map(|(fault, times)| (fault.name(), *times))
+            .collect()
+    }
+
+    pub fn count(&mut self, history: &mut History) {
         for called in &history.calls {
             let kind = kind(&called.call);
             let counts = match called.call.end {
@@ -44,34 +80,49 @@ impl Report {
                 self.reads_through_followers += u64::from(called.through_follower);
             }
         }
+        *self.answered.entry("list").or_default() += history.lists.len() as u64;
         for (why, times) in &history.refused {
             *self.refused.entry(why.clone()).or_default() += times;
         }
+        self.strokes.append(&mut history.strokes);
     }
 
-    pub fn checked(&mut self, calls: usize, steps: u64) {
+    /// A key's history was found to be explicable.
+    pub fn checked(&mut self, calls: &[Call], steps: u64) {
         self.histories += 1;
-        self.longest = self.longest.max(calls);
+        self.longest = self.longest.max(calls.len());
         self.steps += steps;
+        let first = calls.iter().map(|call| call.call).min().unwrap_or(0);
+        let last = calls.iter().filter_map(|call| call.end).map(|(end, _)| end).max();
+        self.watched += last.unwrap_or(first) - first;
+        let own = calls.iter().filter(|call| call.input != Input::List);
+        let spans = own.filter_map(|call| Some(call.end?.0 - call.call));
+        self.under_way += spans.sum::<u64>();
+    }
+
+    fn at_a_time(&self) -> f64 {
+        self.under_way as f64 / self.watched.max(1) as f64
     }
 
     pub fn show(&self) {
         eprintln!("answered: {:?}", self.answered);
         eprintln!("nobody knows: {:?}", self.unknown);
         eprintln!("certainly not done: {:?}", self.refused);
-        eprintln!("faults: {:?}", self.faults);
+        eprintln!("faults: {:?}", self.faults());
         eprintln!(
-            "reads: {}, {} through followers",
-            self.reads, self.reads_through_followers
+            "reads: {}, {} through followers; calls of a key at a time: {:.1}",
+            self.reads,
+            self.reads_through_followers,
+            self.at_a_time()
         );
         eprintln!(
-            "histories: {}, the longest of {} calls, {} steps in all",
-            self.histories, self.longest, self.steps
+            "histories: {}, the longest of {} calls, {} steps in all; audit records found: {}; connections: {}",
+            self.histories, self.longest, self.steps, self.recorded, self.connections
         );
     }
 
     /// Fails a run that could not have found anything.
-    pub fn must_be_enough(&self) {
+    pub fn must_be_enough(&self, faults: &[Fault]) {
         for kind in ["put", "cas", "mismatch", "get", "delete", "remove", "list"] {
             let answered = self.answered.get(kind).copied().unwrap_or(0);
             assert!(
@@ -79,17 +130,23 @@ impl Report {
                 "A POOR RUN: only {answered} answers of kind {kind}"
             );
         }
-        for fault in Fault::ALL {
-            assert!(
-                self.faults.contains_key(&fault),
-                "A POOR RUN: {fault:?} never happened"
-            );
-        }
+        let never = faults.iter().filter(|fault| !self.faults.contains_key(fault));
+        let never: Vec<&str> = never.map(|fault| fault.name()).collect();
+        assert!(
+            never.is_empty(),
+            "A POOR RUN: never happened: {}",
+            never.join(", ")
+        );
         assert!(
             self.reads_through_followers * 100 >= self.reads * THROUGH_FOLLOWERS,
             "A POOR RUN: of {} reads only {} went through followers",
             self.reads,
             self.reads_through_followers
+        );
+        assert!(
+            self.at_a_time() >= AT_A_TIME,
+            "A POOR RUN: only {:.1} calls of a key were under way at a time",
+            self.at_a_time()
         );
     }
 }

@@ -1,5 +1,7 @@
 //! What one key of kv-v2 does when calls come one at a time. Histories of real calls are held against it.
 
+use std::collections::HashMap;
+
 use super::linear::{Model, Op};
 
 /// A key.
@@ -69,6 +71,10 @@ impl Model for Key {
             _ => Some(next),
         }
     }
+
+    fn only_looks(input: &Input, output: &Output) -> bool {
+        matches!(input, Input::Get | Input::List) || *output == Output::Mismatch
+    }
 }
 
 /// The right answer, and what is known afterwards.
@@ -95,5 +101,24 @@ pub fn apply(state: State, input: Input) -> (Output, State) {
         Input::Delete => (Output::Done, State { value: None, ..state }),
         Input::Remove => (Output::Done, State::default()),
         Input::List => (Output::Listed(state.listed), state),
+    }
+}
+
+/// Gives calls without an answer the one that somebody else saw: of values that are written once each, a read that found one tells
+/// which version its write made, and that it took effect before the read was answered. Takes no order away and adds none.
+pub fn settle(calls: &mut [Call]) {
+    let mut seen: HashMap<u64, (u64, u64)> = HashMap::new();
+    for call in calls.iter() {
+        if let Some((end, Output::Found { version, value })) = call.end {
+            let first = seen.entry(value).or_insert((end, version));
+            *first = (*first).min((end, version));
+        }
+    }
+    for call in calls {
+        if let (Input::Put { value, .. }, None) = (call.input, &call.end)
+            && let Some((end, version)) = seen.get(&value)
+        {
+            call.end = Some((*end, Output::Written(*version)));
+        }
     }
 }

@@ -1,0 +1,321 @@
+//! Clients over all nodes while everything that can go wrong does: connections, processes, disks, clocks, members, keys. Then
+//! their histories must be explicable, what was acknowledged must be there, every answer must be on record, and all nodes must
+//! hold the same. A run that could not have found anything fails too, and says so in other words than a finding.
+
+mod checks;
+mod clients;
+mod faults;
+mod key;
+mod linear;
+mod page;
+#[cfg(test)]
+mod proofs;
+mod record;
+mod report;
+mod settings;
+
+use std::panic::AssertUnwindSafe;
+use std::time::{Duration, Instant};
+
+use futures::FutureExt;
+use serde_json::{Value, json};
+
+use crate::harness::{Api, Cluster, Links, Seed, Tool};
+use checks::audit::Trail;
+use checks::keys::{self, Acknowledged};
+use checks::metrics::Counters;
+use checks::tokens::Tokens;
+use checks::{FINDINGS, marks};
+use clients::Clients;
+use faults::{Fault, Scene};
+use page::Told;
+use report::{Report, Span};
+use settings::Settings;
+
+/// Versions that a key keeps: more than a round writes.
+const MAX_VERSIONS: u64 = 4000;
+/// Groups of clients with connections of their own.
+const GROUPS: usize = 4;
+/// One fault in so many that allow it happens under a hindrance of the network.
+const HINDERED: usize = 3;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cluster_chaos() {
+    let settings = Settings::of_environment();
+    let began = Instant::now();
+    let mut report = Report::default();
+    for number in 0..settings.seeds {
+        let seed = settings.first.wrapping_add(number);
+        eprintln!("seed {seed}: {}", settings.again(seed));
+        let run = AssertUnwindSafe(run(&settings, seed, began, &mut report)).catch_unwind();
+        if let Err(panic) = run.await {
+            let why = said(&*panic);
+            let verdict = format!("{}: {why}", kind_of(&why));
+            show(&settings, &report, began.elapsed(), &verdict, seed);
+            std::panic::resume_unwind(Box::new(format!("{verdict}\nagain: {}", settings.again(seed))));
+        }
+    }
+    show(
+        &settings,
+        &report,
+        began.elapsed(),
+        "nothing was found",
+        settings.first,
+    );
+    if let Some(document) = &settings.record {
+        record::add(document, &recorded(&settings, &report, began.elapsed()));
+    }
+}
+
+/// A finding, a run that proves nothing, or a failure of the run itself.
+fn kind_of(why: &str) -> &'static str {
+    if FINDINGS.iter().any(|words| why.contains(words)) {
+        "A FINDING"
+    } else if why.contains("A POOR RUN") {
+        "THE RUN PROVES NOTHING"
+    } else {
+        "HARNESS ERROR"
+    }
+}
+
+fn said(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+    text.unwrap_or_else(|| "something that is no text".to_owned())
+}
+
+fn show(settings: &Settings, report: &Report, length: Duration, verdict: &str, seed: u64) {
+    report.show();
+    let again = settings.again(seed);
+    let told = Told {
+        report,
+        length,
+        verdict,
+        again: &again,
+        commit: &settings.commit,
+    };
+    std::fs::write(&settings.report, told.page()).expect("a page");
+    eprintln!(
+        "{} operations checked in {:.1} minutes, seeds {} to {}: {verdict}\npicture: {}",
+        report.operations(),
+        length.as_secs_f64() / 60.0,
+        settings.first,
+        seed,
+        settings.report.display()
+    );
+}
+
+fn recorded(settings: &Settings, report: &Report, length: Duration) -> record::Run {
+    let date = std::process::Command::new("date")
+        .args(["-u", "+%F"])
+        .output()
+        .expect("date runs");
+    let last = settings.first.wrapping_add(settings.seeds - 1);
+    record::Run {
+        date: String::from_utf8_lossy(&date.stdout).trim().to_owned(),
+        seeds: if settings.seeds == 1 {
+            last.to_string()
+        } else {
+            format!("{} to {last}", settings.first)
+        },
+        minutes: length.as_secs_f64() / 60.0,
+        nodes: settings.nodes,
+        commit: settings.commit.clone(),
+        operations: report.operations(),
+        faults: report.faults(),
+    }
+}
+
+/// One cluster from its first start to its last check.
+async fn run(settings: &Settings, seed: u64, began: Instant, report: &mut Report) {
+    let mut stage = Stage::set(settings, seed, began).await;
+    let until = Instant::now() + settings.each;
+    let mut journal = Vec::new();
+    let mut faults = Vec::new();
+    for round in 0.. {
+        if faults.is_empty() {
+            if round > 0 && Instant::now() >= until {
+                break;
+            }
+            faults = stage.cluster.seed.shuffled(&settings.faults);
+        }
+        // A long list of faults does not outlast the time: a seed is one of several, and all of them together must do all.
+        if settings.seeds > 1 && round > 0 && Instant::now() >= until {
+            break;
+        }
+        let Some(fault) = faults.pop() else {
+            panic!("no faults were asked for");
+        };
+        journal.extend(stage.round(round, fault, settings.enough, report).await);
+    }
+    keys::are_found_again(&stage.cluster.apis(), &journal, &mut stage.cluster.seed.split()).await;
+    all_tell_one_digest(&mut stage.cluster).await;
+    marks::are_hidden(&stage.cluster, &stage.mark);
+    stage.cluster.assert_alive();
+    let strangers = stage
+        .links
+        .counts()
+        .strangers
+        .load(std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(strangers, 0, "A POOR RUN: the network did not know who called");
+    report.connections += stage
+        .links
+        .counts()
+        .connections
+        .load(std::sync::atomic::Ordering::Relaxed);
+    if seed == settings.first.wrapping_add(settings.seeds - 1) {
+        report.must_be_enough(&settings.faults);
+    }
+}
+
+/// A cluster with all that stands around it.
+struct Stage {
+    cluster: Cluster,
+    links: Links,
+    groups: Vec<Vec<Api>>,
+    trail: Trail,
+    counters: Counters,
+    mark: String,
+    began: Instant,
+}
+
+impl Stage {
+    async fn set(settings: &Settings, seed: u64, began: Instant) -> Self {
+        let mut cluster = Cluster::seeded(settings.nodes, Seed::numbered(seed));
+        let mut links = Links::between(&mut cluster);
+        let trail = Trail::kept_by(&cluster);
+        let on_disks = settings.faults.iter().any(|fault| fault.needs_disk());
+        for node in &mut cluster.nodes {
+            if on_disks {
+                node.put_on_disk();
+            }
+            node.start().await;
+        }
+        cluster.form().await;
+        let all = json!({"max_versions": MAX_VERSIONS});
+        cluster.api(0).must("POST", "secret/config", all).await;
+        let doors: Vec<String> = (0..settings.nodes)
+            .map(|at| links.door(at, &cluster.nodes[at]))
+            .collect();
+        let ca = std::fs::read(cluster.ca()).expect("the authority");
+        let group = |_| {
+            let apis = doors
+                .iter()
+                .map(|door| Api::new(door, &ca).with_token(&cluster.root));
+            apis.collect()
+        };
+        let groups = (0..GROUPS).map(group).collect();
+        let mark = cluster.seed.text(24);
+        Self {
+            cluster,
+            links,
+            groups,
+            trail,
+            counters: Counters::default(),
+            mark,
+            began,
+        }
+    }
+
+    /// New keys, one fault, and a check of all that was heard.
+    async fn round(
+        &mut self,
+        round: usize,
+        fault: Fault,
+        enough: u64,
+        report: &mut Report,
+    ) -> Vec<Acknowledged> {
+        let leader = self.cluster.leader().await;
+        let directory = format!("round-{round}");
+        let tokens = Tokens::made(&mut self.cluster).await;
+        let clients = Clients::start(
+            directory.clone(),
+            self.mark.clone(),
+            self.groups.clone(),
+            leader,
+            self.began,
+            &mut self.cluster.seed,
+        );
+        clients.go_on(enough).await;
+        let under = self.hindrance(fault);
+        let mut scene = Scene {
+            cluster: &mut self.cluster,
+            links: &self.links,
+            clients: &clients,
+            enough,
+        };
+        let from = self.began.elapsed();
+        if let Some(under) = under {
+            let other = scene.cluster.others(leader)[0];
+            scene.hinder(under, leader, other);
+        }
+        let met = scene.strike(fault).await;
+        scene.mend().await;
+        let to = self.began.elapsed();
+        clients.go_on(enough).await;
+        let mut history = clients.finish().await;
+        let name = under.map_or(fault.name().to_owned(), |under| {
+            format!("{} under {}", fault.name(), under.name())
+        });
+        eprintln!(
+            "{:4} s  round {round}: {name}: {} calls, {:.1} s from fault to whole{}",
+            self.began.elapsed().as_secs(),
+            history.strokes.len(),
+            (to - from).as_secs_f64(),
+            if met { "" } else { "; IT MET NOTHING" }
+        );
+        if met {
+            report.fired(fault);
+        }
+        report.spans.push(Span { name, from, to });
+        self.check(&directory, &mut history, tokens, report).await
+    }
+
+    async fn check(
+        &mut self,
+        directory: &str,
+        history: &mut clients::History,
+        tokens: Tokens,
+        report: &mut Report,
+    ) -> Vec<Acknowledged> {
+        report.count(history);
+        keys::are_sensible(history);
+        keys::versions_never_fall(history);
+        let acknowledged = keys::kept_versions_are_given_once(directory, history);
+        keys::are_explicable(history, report);
+        report.recorded += self.trail.holds(directory, history);
+        tokens.hold(&self.cluster).await;
+        self.counters.look(&self.cluster).await;
+        self.cluster.digests_agree().await;
+        acknowledged
+    }
+
+    /// Whether something else goes wrong at the same time.
+    fn hindrance(&mut self, fault: Fault) -> Option<Fault> {
+        let seed = &mut self.cluster.seed;
+        let hindered = seed.below(HINDERED) == 0;
+        let under = Fault::UNDER[seed.below(Fault::UNDER.len())];
+        (hindered && fault.may_be_hindered()).then_some(under)
+    }
+}
+
+/// `conclave operator digest` of every node, one of them sealed: one revision, one digest.
+async fn all_tell_one_digest(cluster: &mut Cluster) {
+    let nodes = cluster.nodes.len();
+    let sealed = cluster.seed.below(nodes);
+    cluster.nodes[sealed].kill();
+    cluster.nodes[sealed].start().await;
+    cluster.digests_agree().await;
+    let mut told = Vec::new();
+    for at in 0..nodes {
+        let operations = format!("-operations={}", cluster.nodes[at].operations);
+        let tool = Tool::conclave(cluster, &[at]);
+        let said = tool
+            .must(&["operator", "digest", &operations, "-format=json"])
+            .await;
+        told.push(serde_json::from_str::<Value>(&said).expect("JSON"));
+    }
+    assert!(cluster.nodes[sealed].is_sealed().await, "nobody gave it shares");
+    assert!(told.iter().all(|digest| *digest == told[0]), "DIVERGED: {told:?}");
+    eprintln!("digest, node{} sealed: {}", sealed + 1, told[0]);
+}
