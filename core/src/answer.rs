@@ -4,6 +4,7 @@ use conclave_engine_api::Status;
 
 use crate::response::{Body, Envelope, Response};
 use crate::routes::Answer;
+use crate::wrapping::Wrap;
 
 /// Builds the response.
 pub fn encode(request_id: String, revision: Option<u64>, answer: Answer) -> Response {
@@ -12,7 +13,12 @@ pub fn encode(request_id: String, revision: Option<u64>, answer: Answer) -> Resp
         auth,
         at_top_level,
         file,
+        wrap,
     } = answer;
+    let wrap_info = match wrap {
+        Some(Wrap::Done(info)) => Some(info),
+        Some(Wrap::Again(_)) | None => None,
+    };
     if let Some(file) = file {
         return Response {
             request_id,
@@ -35,10 +41,12 @@ pub fn encode(request_id: String, revision: Option<u64>, answer: Answer) -> Resp
             body,
         };
     }
-    let says_nothing = reply.data.is_none() && auth.is_none() && reply.warnings.is_empty();
+    let says_nothing =
+        reply.data.is_none() && auth.is_none() && wrap_info.is_none() && reply.warnings.is_empty();
     let envelope = Box::new(Envelope {
         lease_duration: reply.lease_duration_hint.unwrap_or(0),
         data: reply.data,
+        wrap_info,
         warnings: reply.warnings,
         auth,
         at_top_level,
@@ -49,6 +57,7 @@ pub fn encode(request_id: String, revision: Option<u64>, answer: Answer) -> Resp
         Status::Done => Body::Envelope(envelope),
         Status::Accepted => Body::Accepted(envelope),
         Status::NotFoundWithBody => Body::NotFound(envelope),
+        Status::InPart(status) => Body::InPart { status, envelope },
     };
     Response {
         request_id,

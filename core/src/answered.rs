@@ -195,12 +195,14 @@ impl KeptAnswer {
         if reply.raw.is_some() || reply.lease.is_some() || answer.file.is_some() {
             return None;
         }
+        let status = match reply.status {
+            Status::Done => KeptStatus::Done,
+            Status::Accepted => KeptStatus::Accepted,
+            Status::NotFoundWithBody => KeptStatus::NotFoundWithBody,
+            Status::InPart(_) => return None,
+        };
         Some(Self {
-            status: match reply.status {
-                Status::Done => KeptStatus::Done,
-                Status::Accepted => KeptStatus::Accepted,
-                Status::NotFoundWithBody => KeptStatus::NotFoundWithBody,
-            },
+            status,
             data: reply.data.clone(),
             warnings: reply.warnings.clone(),
             lease_duration_hint: reply.lease_duration_hint,
@@ -226,7 +228,7 @@ impl From<KeptAnswer> for Answer {
             },
             auth: kept.auth,
             at_top_level: kept.at_top_level,
-            file: None,
+            ..Self::default()
         }
     }
 }

@@ -9,9 +9,10 @@ use zeroize::Zeroizing;
 
 use conclave_engine_api::{Millis, Mount, Page};
 
+use crate::auth::Lockout;
 use crate::canon::CanonPath;
 use crate::error::Error;
-use crate::policy::Policy;
+use crate::policy::{Policy, RESPONSE_WRAPPING, WRAPPING_POLICY};
 use crate::store::{Opened, Space, Table};
 
 /// Where configuration lives.
@@ -66,6 +67,19 @@ pub struct MountRecord {
     /// As above.
     #[serde(default)]
     pub told: Told,
+    /// What holds for the logins of an auth method.
+    #[serde(default)]
+    pub logins: Logins,
+}
+
+/// What holds for the logins of a mount.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Logins {
+    /// One more with each move: tokens of the logins before it have ended.
+    pub era: u32,
+    /// When names are locked out; `None`: as the node's configuration says.
+    pub lockout: Option<Lockout>,
 }
 
 /// What a mount was told that changes nothing here: kept, and shown again.
@@ -128,6 +142,8 @@ pub struct Catalog {
     secret: BTreeMap<String, Arc<MountRecord>>,
     auth: BTreeMap<String, Arc<MountRecord>>,
     policies: HashMap<String, Arc<Policy>>,
+    /// What tokens that hold wrapped answers may do.
+    wrapping: Arc<Policy>,
     /// Audit devices, by path.
     pub audit: BTreeMap<String, AuditRecord>,
 }
@@ -148,6 +164,7 @@ impl Catalog {
             secret: BTreeMap::new(),
             auth: BTreeMap::new(),
             policies: HashMap::new(),
+            wrapping: Arc::new(Policy::parse(WRAPPING_POLICY, RESPONSE_WRAPPING)?),
             audit: BTreeMap::new(),
         };
         for name in config.names("mount/", &Page::default())? {
@@ -180,6 +197,9 @@ impl Catalog {
 
     /// The policy `name`.
     pub fn policy(&self, name: &str) -> Option<&Arc<Policy>> {
+        if name == WRAPPING_POLICY {
+            return Some(&self.wrapping);
+        }
         self.policies.get(name)
     }
 
@@ -284,6 +304,7 @@ mod tests {
             local: false,
             seal_wrap: false,
             told: Told::default(),
+            logins: Logins::default(),
         };
         (path.to_owned(), Arc::new(record))
     }
@@ -294,6 +315,7 @@ mod tests {
             secret: BTreeMap::from([mount("a/"), mount("a/b/"), mount("ab/")]),
             auth: BTreeMap::from([mount("token/")]),
             policies: HashMap::new(),
+            wrapping: Arc::new(Policy::parse(WRAPPING_POLICY, RESPONSE_WRAPPING).unwrap()),
             audit: BTreeMap::new(),
         };
         let route = |path: &str| {

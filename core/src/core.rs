@@ -4,18 +4,23 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use conclave_engine_api::{Engine, Millis};
+use conclave_engine_api::{Class, Engine, Millis};
 
 use crate::admission::Admissions;
 use crate::audit::{Declared, Devices};
+use crate::auth::{Hashing, LockoutSettings};
 use crate::backup::Backups;
+use crate::catalog::{Category, MountRecord};
 use crate::ceremony::Ceremonies;
+use crate::divergence::Divergence;
 use crate::latch::Latches;
 use crate::launcher::Launcher;
 use crate::metrics::Metrics;
 use crate::room::Room;
 use crate::seal::{PeerUnseal, Seal};
+use crate::workshop::Workshop;
 
 /// Settings of a node that core needs.
 #[derive(Debug, Clone)]
@@ -45,7 +50,14 @@ pub struct Settings {
     pub unauthenticated_generate_root: bool,
     /// Whether members open each other.
     pub peer_unseal: PeerUnseal,
+    /// When names are locked out whose logins fail, by type of auth method; `all` for the others.
+    pub lockout: HashMap<String, LockoutSettings>,
+    /// How often the leader has the members compare their states; zero for never.
+    pub compare_every: Duration,
 }
+
+/// Between two comparisons of the members' states unless a node is told otherwise.
+const COMPARE_EVERY: Duration = Duration::from_secs(3600);
 
 /// When this version was made, as clients of Vault read it.
 const RELEASED: &str = "2026-11-22T00:00:00Z";
@@ -66,6 +78,8 @@ impl Default for Settings {
             unauthenticated_rekey: false,
             unauthenticated_generate_root: false,
             peer_unseal: PeerUnseal::default(),
+            lockout: HashMap::new(),
+            compare_every: COMPARE_EVERY,
         }
     }
 }
@@ -73,16 +87,20 @@ impl Default for Settings {
 /// One node.
 pub struct Core {
     pub(crate) engines: HashMap<&'static str, Arc<dyn Engine>>,
+    pub(crate) methods: HashMap<&'static str, Arc<dyn Engine>>,
     pub(crate) launcher: Arc<dyn Launcher>,
     pub(crate) settings: Settings,
     pub(crate) seal: Seal,
     pub(crate) ceremonies: Ceremonies,
     pub(crate) audit: Devices,
     pub(crate) backups: Backups,
+    pub(crate) hashing: Hashing,
     pub(crate) latches: Latches,
     pub(crate) admissions: Admissions,
+    pub(crate) divergence: Divergence,
     pub(crate) metrics: Metrics,
     pub(crate) room: Room,
+    pub(crate) workshop: Workshop,
 }
 
 impl Core {
@@ -93,11 +111,13 @@ impl Core {
         launcher: Arc<dyn Launcher>,
         registry: &prometheus::Registry,
     ) -> Result<Arc<Self>, crate::Error> {
+        let (methods, engines) = engines
+            .into_iter()
+            .map(|engine| (engine.kind(), engine))
+            .partition(|(_, engine)| engine.class() == Class::Auth);
         Ok(Arc::new(Self {
-            engines: engines
-                .into_iter()
-                .map(|engine| (engine.kind(), engine))
-                .collect(),
+            engines,
+            methods,
             launcher,
             audit: Devices::new(
                 settings.audit_directories.clone(),
@@ -108,10 +128,21 @@ impl Core {
             seal: Seal::default(),
             ceremonies: Ceremonies::default(),
             backups: Backups::default(),
+            hashing: Hashing::default(),
             latches: Latches::default(),
             admissions: Admissions::default(),
+            divergence: Divergence::default(),
             metrics: Metrics::new(registry)?,
             room: Room::default(),
+            workshop: Workshop::default(),
         }))
+    }
+
+    /// The engine or auth method behind a mount, if it is built.
+    pub(crate) fn engine_of(&self, mount: &MountRecord) -> Option<&Arc<dyn Engine>> {
+        match mount.category {
+            Category::Secret => self.engines.get(mount.kind.as_str()),
+            Category::Auth => self.methods.get(mount.kind.as_str()),
+        }
     }
 }

@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use conclave_engine_api::{Env, Operation, Outcome, Status, Txn};
+use conclave_engine_api::heavy::Answers;
+use conclave_engine_api::{Env, Heavy, Operation, Outcome, Status, Txn};
 use conclave_raft::{Condition, Replica, View};
 
 use crate::answer;
 use crate::answered::{self, Known};
+use crate::auth;
 use crate::canon::CanonPath;
-use crate::catalog::{CONFIG, EPOCH, MountRecord, Routed};
+use crate::catalog::{CONFIG, Category, EPOCH, MountRecord, Routed};
 use crate::core::Core;
 use crate::entropy::OsEntropy;
 use crate::error::Error;
@@ -25,14 +27,17 @@ use crate::routes::{Access, Act, Answer, Call, Handler, Route, find};
 use crate::session::{Derived, Session};
 use crate::store::{CommitError, Opened, Proposal, Space, commit};
 use crate::sys;
-use crate::tokens::{self, Caller};
+use crate::tokens::{self, Caller, Shown};
 use crate::trail::Trail;
 use crate::work::{Readers, Work};
+use crate::wrapping;
 
 /// A request that conflicts is tried at least this often ...
 const MIN_TRIES: u32 = 8;
 /// ... and for at least this long, before the client is told to try again.
 const MIN_TRYING: Duration = Duration::from_secs(5);
+/// Most computations of one request: a password is verified, and hashed anew.
+const MAX_COMPUTATIONS: usize = 16;
 
 impl Core {
     /// Answers one request.
@@ -54,10 +59,8 @@ impl Core {
         {
             return Err(Error::Unsupported("namespaces other than root".to_owned()));
         }
-        if request.wrap_ttl.is_some() {
-            return Err(Error::Unsupported("response wrapping".to_owned()));
-        }
         let session = self.seal.session()?;
+        self.divergence.check()?;
         let replica = self.seal.replica()?;
         let mut attempt = Attempt {
             core: self,
@@ -65,6 +68,7 @@ impl Core {
             path: &path,
             trail: Trail::new(self, &request, &path, operation_of(request.verb)),
             use_paid: false,
+            computed: Answers::default(),
         };
         let outcome = attempt.run(&session, replica.as_ref()).await;
         let request_id = attempt.trail.request_id.clone();
@@ -80,6 +84,7 @@ struct Attempt<'q> {
     path: &'q CanonPath,
     trail: Trail<'q>,
     use_paid: bool,
+    computed: Answers,
 }
 
 /// An answer, and the revision it stands on.
@@ -91,6 +96,10 @@ enum Decision {
     Commit(Box<(Proposal, Answer)>),
     /// Act, then answer.
     Act(Box<(Act, Route)>),
+    /// Commit this, then refuse: a login that failed counts.
+    Refuse(Box<(Proposal, Error)>),
+    /// Compute this, then decide again.
+    Compute(Heavy),
 }
 
 impl Attempt<'_> {
@@ -121,7 +130,19 @@ impl Attempt<'_> {
     }
 
     async fn once(&mut self, session: &Arc<Session>, replica: &dyn Replica) -> Result<Answered, CommitError> {
-        match self.decide_proven(session, replica).await? {
+        let decision = loop {
+            match self.decide_proven(session, replica).await? {
+                Decision::Compute(heavy) => self.compute(heavy).await?,
+                decision => break decision,
+            }
+        };
+        match decision {
+            Decision::Compute(_) => Err(Error::internal("a computation was left over").into()),
+            Decision::Refuse(refusal) => {
+                let (proposal, error) = *refusal;
+                commit(replica, proposal).await?;
+                Err(error.into())
+            }
             Decision::Act(act) => {
                 let Handler::Act(handler) = act.1.handler else {
                     return Err(Error::internal("not an act").into());
@@ -129,10 +150,11 @@ impl Attempt<'_> {
                 if act.0.operation.is_write() {
                     self.trail.changed();
                 }
-                Ok((handler(act.0).await?, None))
+                let answer = handler(act.0).await?;
+                self.wrap_act(session, replica, answer).await
             }
             Decision::Commit(commitment) => {
-                let (proposal, answer) = *commitment;
+                let (proposal, answer) = self.wrapped(session, replica, *commitment)?;
                 let changes = !proposal.is_empty();
                 if changes {
                     self.core.has_room()?;
@@ -148,6 +170,59 @@ impl Attempt<'_> {
                 Ok((answer, Some(revision)))
             }
         }
+    }
+
+    /// Wraps the answer, if it is to be, in the same command as what it tells of.
+    fn wrapped(
+        &self,
+        session: &Arc<Session>,
+        replica: &dyn Replica,
+        (proposal, mut answer): (Proposal, Answer),
+    ) -> Result<(Proposal, Answer), CommitError> {
+        let Some(wish) = wrapping::wish(self.request, self.path, &mut answer)? else {
+            return Ok((proposal, answer));
+        };
+        let (opened, derived) = session.view(replica.view().map_err(Error::from)?)?;
+        let made = (self.trail.request_id.as_str(), replica.now());
+        Ok(wrapping::wrap(
+            self.core,
+            (&opened, &derived),
+            proposal,
+            answer,
+            wish,
+            made,
+        )?)
+    }
+
+    /// Wraps what an act answers, which is done already and must not be done again: in a command of its own.
+    async fn wrap_act(
+        &self,
+        session: &Arc<Session>,
+        replica: &dyn Replica,
+        answer: Answer,
+    ) -> Result<Answered, CommitError> {
+        let nothing = Proposal::new(Vec::new(), Vec::new());
+        let (proposal, answer) = self.wrapped(session, replica, (nothing, answer))?;
+        if proposal.is_empty() {
+            return Ok((answer, None));
+        }
+        match commit(replica, proposal).await {
+            Ok(committed) => Ok((answer, Some(committed.revision))),
+            Err(CommitError::Failed(error)) => Err(error.into()),
+            Err(CommitError::Retry | CommitError::Refused) => Err(Error::OutcomeUnknown.into()),
+        }
+    }
+
+    /// Has something computed that takes long; no view is held meanwhile.
+    async fn compute(&mut self, heavy: Heavy) -> Result<(), Error> {
+        if self.computed.len() >= MAX_COMPUTATIONS {
+            return Err(Error::internal(
+                "an engine asks for computation after computation",
+            ));
+        }
+        let answer = self.core.hashing.run(&heavy).await?;
+        self.computed.insert(heavy.name, answer);
+        Ok(())
     }
 
     /// Decides, on a view that is proven to be current unless the commit itself will prove it: a change expects all that it
@@ -169,7 +244,8 @@ impl Attempt<'_> {
             let decided = self.decide_on(session, replica, view).await;
             let settled = match &decided {
                 Ok(Decision::Commit(commitment)) => !commitment.0.is_empty(),
-                Err(CommitError::Retry | CommitError::Refused) => true,
+                Ok(Decision::Refuse(_) | Decision::Compute(_))
+                | Err(CommitError::Retry | CommitError::Refused) => true,
                 Ok(Decision::Act(_)) | Err(CommitError::Failed(_)) => false,
             };
             if proven || settled {
@@ -186,7 +262,7 @@ impl Attempt<'_> {
     /// Core's own mounts list rows in order to write, which expectations do not cover.
     fn is_write_to_engine(&self) -> bool {
         let path = self.path.as_str();
-        is_write(self.request.verb) && !path.starts_with("sys/") && !path.starts_with("auth/")
+        is_write(self.request.verb) && !path.starts_with("sys/") && !path.starts_with("auth/token/")
     }
 
     async fn decide_on(
@@ -201,10 +277,65 @@ impl Attempt<'_> {
             self.trail.at(routed.mount);
         }
         let now = replica.now();
+        if let Some(routed) = auth::mount_of_login(self.core, &derived.catalog, self.path)
+            && self.request.verb != Verb::Help
+        {
+            return Ok(self.login(&opened, &derived, &routed, now)?);
+        }
+        if let Some(id) = wrapping::subject(self.request, self.path) {
+            let told = self.check_wrapping(&opened, &derived, id, now)?;
+            if self.path.as_str() == "sys/wrapping/lookup" {
+                self.trail.begin(operation_of(self.request.verb))?;
+                return Ok(Decision::Commit(Box::new((Proposal::nothing(&opened), told))));
+            }
+        }
         let caller = self.authenticate(session, &opened, &derived, now)?;
         self.trail.by(&caller);
         self.pay_use(&opened, &caller, replica).await?;
         Ok(self.decide(&opened, &derived, &caller, now)?)
+    }
+
+    /// What is told of a wrapping token. It must hold an answer before who asks is looked at, unless this request is the
+    /// one that has just used it.
+    fn check_wrapping(
+        &self,
+        opened: &Opened,
+        derived: &Derived,
+        id: &str,
+        now: u64,
+    ) -> Result<Answer, Error> {
+        match id {
+            "" => Err(Error::unauthenticated()),
+            _ if self.use_paid => Ok(Answer::empty()),
+            id => wrapping::describe(opened, derived, id, now),
+        }
+    }
+
+    /// A login shows no token: its method says who it is.
+    fn login(
+        &mut self,
+        opened: &Opened,
+        derived: &Derived,
+        routed: &Routed<'_>,
+        now: u64,
+    ) -> Result<Decision, Error> {
+        let operation = operation_of(self.request.verb);
+        self.trail.begin(operation)?;
+        let asked = auth::Asked {
+            core: self.core,
+            opened,
+            derived,
+            request: self.request,
+            path: self.path,
+            operation,
+            computed: &self.computed,
+            now,
+        };
+        Ok(match auth::login(&asked, routed)? {
+            auth::Decided::In(commitment) => Decision::Commit(commitment),
+            auth::Decided::Out(refusal) => Decision::Refuse(refusal),
+            auth::Decided::Compute(heavy) => Decision::Compute(heavy),
+        })
     }
 
     fn authenticate(
@@ -214,10 +345,13 @@ impl Attempt<'_> {
         derived: &Derived,
         now: u64,
     ) -> Result<Arc<Caller>, Error> {
-        let token = self.request.token.as_deref().map_or("", String::as_str);
+        let shown = Shown {
+            token: self.request.token.as_deref().map_or("", String::as_str),
+            remote: self.request.remote,
+        };
         let caller = session
             .callers
-            .authenticate(opened, &derived.catalog, derived.epoch, token, now);
+            .authenticate(opened, &derived.catalog, derived.epoch, shown, now);
         self.core.metrics.authenticated(caller.is_ok());
         caller
     }
@@ -233,11 +367,7 @@ impl Attempt<'_> {
             return Ok(());
         }
         let mut draft = crate::store::Draft::new(opened);
-        draft.expect(
-            tokens::TOKENS,
-            &caller.name,
-            Condition::Generation(caller.generation),
-        )?;
+        caller.expect_in(&mut draft)?;
         draft.add(tokens::USES, &caller.name, -1, 0, i64::MAX)?;
         commit(replica, draft.finish()).await?;
         self.use_paid = true;
@@ -263,11 +393,7 @@ impl Attempt<'_> {
             self.trail.begin(operation_of(self.request.verb))?;
             return Err(Error::NoRoute(self.path.to_string()));
         };
-        work.draft.expect(
-            tokens::TOKENS,
-            &caller.name,
-            Condition::Generation(caller.generation),
-        )?;
+        caller.expect_in(&mut work.draft)?;
         work.draft
             .expect(CONFIG, EPOCH, Condition::Revision(derived.epoch))?;
         work.draft.decided_at(now);
@@ -287,7 +413,7 @@ impl Attempt<'_> {
         self.trail.begin(Operation::Help)?;
         let routed = routed.ok_or_else(|| Error::NoRoute(self.path.to_string()))?;
         let kind = routed.mount.kind.as_str();
-        let answer = match (table_of(kind), self.core.engines.get(kind)) {
+        let answer = match (table_of(kind), self.core.engine_of(routed.mount)) {
             (Some(table), _) => help::of_table(kind, table, routed.rest)?,
             (None, Some(engine)) => help::of_engine(kind, engine.routes(), routed.rest)?,
             (None, None) => return Err(Error::Unsupported(format!("mount type {kind:?}"))),
@@ -353,6 +479,7 @@ impl Attempt<'_> {
                     params,
                     data: &data,
                     token: self.request.token.as_deref().map_or("", String::as_str),
+                    wraps: wrapping::ttl_of(self.request).is_some(),
                 })?;
                 bounds.screen(operation, self.path.as_str(), &mut answer.reply);
                 let proposal = answered::keep(opened, unanswered, work.finish()?, &answer, now)?;
@@ -371,7 +498,7 @@ impl Attempt<'_> {
         now: u64,
     ) -> Result<Decision, Error> {
         let record: &MountRecord = routed.mount;
-        let engine = self.core.engines.get(record.kind.as_str()).cloned();
+        let engine = self.core.engine_of(record).cloned();
         let space = Space::of_mount(record.id);
         let reader = opened.space(space);
         let mut txn = Txn::new(&reader);
@@ -382,7 +509,7 @@ impl Attempt<'_> {
             path: routed.rest,
             data: &self.request.data,
             mount: &mount,
-            caller: &caller.name,
+            caller: caller.scope(),
             remote: self.request.remote,
         };
         if let (Some(engine), true) = (&engine, request.operation == Operation::Update) {
@@ -404,14 +531,21 @@ impl Attempt<'_> {
             Known::New(unanswered) => unanswered,
         };
         let mut entropy = OsEntropy;
-        let mut env = Env::new(now, &mut entropy).with_workshop(&self.core.workshop);
-        let Outcome::Reply(mut reply) = engine.handle(&mut txn, &request, &mut env)? else {
-            return Err(Error::Unsupported("this outcome of an engine".to_owned()));
+        let mut env = Env::new(now, &mut entropy)
+            .with_workshop(&self.core.workshop)
+            .knowing(&self.computed);
+        let mut reply = match engine.handle(&mut txn, &request, &mut env)? {
+            Outcome::Reply(reply) => reply,
+            Outcome::Heavy(heavy) => return Ok(Decision::Compute(heavy)),
+            _ => return Err(Error::Unsupported("this outcome of an engine".to_owned())),
         };
         if reply.lease.is_some() {
             return Err(Error::Unsupported("leases of engines".to_owned()));
         }
-        if matches!(request.operation, Operation::Read) && reply.status == Status::Done {
+        if record.category == Category::Secret
+            && matches!(request.operation, Operation::Read)
+            && reply.status == Status::Done
+        {
             self.core.metrics.secret_read(&record.kind);
         }
         bounds.screen(request.operation, self.path.as_str(), &mut reply);
@@ -435,7 +569,7 @@ impl Attempt<'_> {
             operation,
             path: self.path.as_str(),
             data: Some(&self.request.data),
-            wrap_ttl: None,
+            wrap_ttl: wrapping::ttl_of(self.request),
             is_sudo_path: sudo_path,
         };
         let decision = caller.acl.check(&request);

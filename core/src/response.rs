@@ -25,6 +25,13 @@ pub enum Body {
     NotFound(Box<Envelope>),
     /// Work goes on in the background (HTTP 202).
     Accepted(Box<Envelope>),
+    /// The envelope for what was done in part, as its data says.
+    InPart {
+        /// HTTP status.
+        status: u16,
+        /// The envelope.
+        envelope: Box<Envelope>,
+    },
     /// An object without envelope (HTTP 200): init, seal-status, leader.
     Plain(Map<String, Value>),
     /// Health, whose status code the transport derives from what the client asked for.

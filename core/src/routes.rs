@@ -13,6 +13,7 @@ use crate::core::Core;
 use crate::error::Error;
 use crate::tokens::Caller;
 use crate::work::Work;
+use crate::wrapping::Wrap;
 
 /// What core's own handlers answer: an engine's reply, and what only core may add to it.
 #[derive(Default)]
@@ -25,6 +26,8 @@ pub struct Answer {
     pub at_top_level: bool,
     /// A file to be sent instead of the reply.
     pub file: Option<Spool>,
+    /// How it is wrapped.
+    pub wrap: Option<Wrap>,
 }
 
 impl From<Reply> for Answer {
@@ -76,6 +79,8 @@ pub struct Call<'a, 'r> {
     pub data: &'a Map<String, Value>,
     /// The token as shown.
     pub token: &'a str,
+    /// Whether the answer is to be wrapped.
+    pub wraps: bool,
 }
 
 impl<'a> Call<'a, '_> {

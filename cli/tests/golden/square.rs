@@ -82,15 +82,12 @@ const TOOL: &[(&str, Tool, &str)] = &[
 
 /// What our server does not answer as the original does: a part of the line between `^` and `$`, how, and why.
 const SERVER: &[(&str, Answer, &str)] = &[
-    // Not built: namespaces, wrapping, auth methods, batch tokens, autopilot.
+    // Not built: namespaces, auth methods, batch tokens, autopilot.
     ("^namespace", Unbuilt, "namespaces"),
     ("-namespace=", Unbuilt, "namespaces"),
     (" -ns=", Unbuilt, "namespaces"),
     ("VAULT_NAMESPACE=", Unbuilt, "namespaces"),
     ("kv get ns1/kv-v2/a", Stands, "namespaces"),
-    ("-wrap-ttl=", Unbuilt, "response wrapping"),
-    ("sys/wrapping/wrap", Unbuilt, "response wrapping"),
-    ("^unwrap", Stands, "response wrapping"),
     ("^auth enable", Unbuilt, "auth methods other than tokens"),
     ("^auth tune", Stands, "auth methods other than tokens"),
     ("^auth list$", Stands, "auth methods other than tokens"),

@@ -10,6 +10,7 @@
 
 #[path = "../golden/mask.rs"]
 mod mask;
+mod crossing;
 mod request;
 #[path = "../golden/server.rs"]
 #[allow(dead_code)]

@@ -1,4 +1,4 @@
-//! Requests: `[~] [token=T] [type=T] METHOD path [body] [> NAME=/pointer/into/the/answer]`. `~` repeats until it succeeds,
+//! Requests: `[~] [token=T] [type=T] [wrap=TTL] METHOD path [body] [> NAME=/pointer/into/the/answer]`. `~` repeats until it succeeds,
 //! `$NAME` stands for what was kept. Without `token=` the root token is shown, once there is one.
 
 use std::collections::BTreeMap;
@@ -23,6 +23,7 @@ pub struct Request {
     pub waits: bool,
     token: Option<String>,
     content_type: Option<String>,
+    wrap_ttl: Option<String>,
     method: String,
     path: String,
     body: String,
@@ -54,6 +55,7 @@ impl Request {
         };
         let token = option("token=");
         let content_type = option("type=");
+        let wrap_ttl = option("wrap=");
         let (method, rest) = rest.split_once(' ').unwrap();
         let (path, body) = rest.split_once(' ').unwrap_or((rest, ""));
         Self {
@@ -61,6 +63,7 @@ impl Request {
             waits,
             token,
             content_type,
+            wrap_ttl,
             method: method.to_owned(),
             path: path.to_owned(),
             body: body.to_owned(),
@@ -131,6 +134,9 @@ impl Side {
             command.args(["--header", &format!("Content-Type: {kind}")]);
         } else if request.method == "PATCH" {
             command.args(["--header", "Content-Type:"]);
+        }
+        if let Some(ttl) = &request.wrap_ttl {
+            command.args(["--header", &format!("X-Vault-Wrap-TTL: {ttl}")]);
         }
         if !request.body.is_empty() {
             command.args(["--data-binary", "@-"]);

@@ -18,6 +18,7 @@ use crate::clocktext::rfc3339;
 use crate::error::Error;
 use crate::routes::Answer;
 use crate::tokens::Caller;
+use crate::wrapping::Wrap;
 
 /// What both records of a request share.
 #[derive(Clone, Copy)]
@@ -194,6 +195,10 @@ impl<'a> Record<'a> {
         });
         ResponsePart {
             auth: keyed.and_then(|(answer, hasher)| Some(Handed(answer.auth.as_ref()?, hasher))),
+            wrap_info: keyed.and_then(|(answer, hasher)| match &answer.wrap {
+                Some(Wrap::Done(info)) => Some(WrapInfo(info, hasher)),
+                _ => None,
+            }),
             mount: self.head.mount.map(Mount::of),
             mount_running_plugin_version: self.head.mount.map(|_| self.head.version),
             data: match (self.told, data) {
@@ -221,6 +226,8 @@ impl<'a> Record<'a> {
 
     fn open(&self) -> Open {
         match self.head.mount {
+            // What callers wrap is theirs, whatever its members are called.
+            _ if self.head.path.starts_with("sys/wrapping/") => Open::Nothing,
             Some(mount) => Open::of(&mount.kind, mount.options.get("version").map(String::as_str)),
             None => Open::Nothing,
         }
@@ -338,6 +345,8 @@ impl<'a> Mount<'a> {
 struct ResponsePart<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     auth: Option<Handed<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wrap_info: Option<WrapInfo<'a>>,
     #[serde(flatten)]
     mount: Option<Mount<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -359,6 +368,25 @@ enum Data<'a> {
 #[derive(Serialize)]
 struct Failed {
     error: Hash,
+}
+
+/// A token that holds the answer: where it comes from and how long it lasts is shown, what it is is not.
+struct WrapInfo<'a>(&'a Map<String, Value>, &'a Hasher);
+
+impl Serialize for WrapInfo<'_> {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        const SHOWN: [&str; 3] = ["creation_path", "creation_time", "ttl"];
+        let Self(info, hasher) = self;
+        let mut map = out.serialize_map(None)?;
+        for (name, value) in *info {
+            if SHOWN.contains(&name.as_str()) {
+                map.serialize_entry(name, value)?;
+            } else {
+                map.serialize_entry(name, &hasher.value(value))?;
+            }
+        }
+        map.end()
+    }
 }
 
 /// A token handed out: who it is for and how long is shown, what it is is not.

@@ -9,6 +9,7 @@ use conclave_engine_api::{Env, Millis, Txn};
 use conclave_raft::{Key, Op, Replica};
 
 use crate::answered;
+use crate::auth;
 use crate::catalog::Category;
 use crate::core::Core;
 use crate::entropy::OsEntropy;
@@ -178,6 +179,7 @@ impl Core {
             }
             Table::Admission => sys::admission_due(work, &path)?,
             Table::Answered => answered::forget(work, &path)?,
+            Table::LoginFailures => auth::lockout::forget(work, &path)?,
             Table::Data => self.engine_due(work, space, &path, now)?,
             _ => return Err(Error::internal("a row of this table cannot fall due")),
         }
@@ -212,16 +214,13 @@ impl Core {
         let reader = work.opened().space(space);
         let mut txn = Txn::new(&reader);
         let mount = work.catalog.mount_by_id(space.mount);
-        match mount.and_then(|mount| {
-            self.engines
-                .get(mount.kind.as_str())
-                .map(|engine| (mount, engine))
-        }) {
+        match mount.and_then(|mount| self.engine_of(mount).map(|engine| (mount, engine))) {
             Some((mount, engine)) => {
                 let settings = &self.settings;
                 let mount = mount.to_mount(settings.default_lease_ttl, settings.max_lease_ttl);
                 let mut entropy = OsEntropy;
-                engine.due(&mut txn, &mount, path, &mut Env::new(now, &mut entropy))?;
+                let mut env = Env::new(now, &mut entropy).with_workshop(&self.workshop);
+                engine.due(&mut txn, &mount, path, &mut env)?;
             }
             None => {
                 // The mount is gone: nobody can read the row again.

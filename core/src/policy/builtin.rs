@@ -87,6 +87,9 @@ path "identity/oidc/provider/+/authorize" {
 }
 "#;
 
+/// The name of [`RESPONSE_WRAPPING`]. It cannot be changed.
+pub const WRAPPING_POLICY: &str = "response-wrapping";
+
 /// The only policy of a response-wrapping token.
 pub const RESPONSE_WRAPPING: &str = r#"
 path "cubbyhole/response" {

@@ -21,7 +21,7 @@ mod pattern;
 mod tests;
 
 pub use acl::{Acl, CheckRequest, Decision, Missing};
-pub use builtin::{DEFAULT, RESPONSE_WRAPPING};
+pub use builtin::{DEFAULT, RESPONSE_WRAPPING, WRAPPING_POLICY};
 pub use capability::Capabilities;
 pub use conclave_engine_api::Operation;
 pub use keys_filter::KeysFilter;

@@ -9,6 +9,7 @@ mod host;
 mod join;
 mod keys;
 mod leases;
+mod locked;
 pub(crate) mod mounts;
 mod open;
 mod policies;
@@ -17,9 +18,11 @@ mod remount;
 mod rotate_root;
 mod seal;
 mod snapshot;
+mod tools;
 mod tune;
 mod ui;
 pub(crate) mod unbuilt;
+mod wrapping;
 
 pub(crate) use admit::{WAITING, admission_due};
 pub use join::JoinStep;
@@ -85,6 +88,8 @@ pub const ROUTES: &[Route] = &[
     sudo(rows("auth/*path", &[Read], mounts::read)),
     sudo(rows("auth/*path", &[Update], mounts::enable_auth)),
     sudo(rows("auth/*path", &[Delete], mounts::disable_auth)),
+    rows("locked-users", &[Read], locked::list),
+    rows("locked-users/:accessor/unlock/*alias", &[Update], locked::unlock),
     for_callers(rows("internal/ui/mounts", &[Read], ui::mounts)),
     for_callers(rows("internal/ui/mounts/*path", &[Read], ui::mount)),
     rows("policy", &[Read, List], policies::list),
@@ -177,6 +182,7 @@ pub const ROUTES: &[Route] = &[
     act("storage/raft/demote", &[Update], raft::demote),
     rows("storage/raft/join-token", &[Update], admit::new_join_token),
     rows("storage/raft/approve", &[Update], admit::approve),
+    sudo(act("storage/raft/compare", &[Update], raft::compare)),
     act("storage/raft/pending", &[Read, List], admit::pending),
     sudo(act("storage/raft/snapshot", &[Read], snapshot::save)),
     sudo(act("storage/raft/snapshot", &[Update], snapshot::restore)),
@@ -185,6 +191,14 @@ pub const ROUTES: &[Route] = &[
         &[Update],
         snapshot::restore_forced,
     )),
+    rows("wrapping/wrap", &[Update], wrapping::wrap),
+    rows("wrapping/unwrap", &[Update], wrapping::unwrap),
+    rows("wrapping/rewrap", &[Update], wrapping::rewrap),
+    rows("tools/random", &[Update], tools::random),
+    rows("tools/random/:first", &[Update], tools::random),
+    rows("tools/random/:first/:second", &[Update], tools::random),
+    rows("tools/hash", &[Update], tools::hash),
+    rows("tools/hash/:algorithm", &[Update], tools::hash),
     rows("host-info", &[Read], host::info),
     rows("metrics", &[Read], host::metrics),
     rows("version-history", &[List], host::versions),

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::catalog::{PolicyRecord, decode_record, encode_record};
 use crate::clocktext::rfc3339;
 use crate::error::Error;
-use crate::policy::Policy;
+use crate::policy::{Policy, WRAPPING_POLICY};
 use crate::routes::{Answer, Call};
 use crate::sys::open::object;
 
@@ -79,8 +79,8 @@ fn stored(call: &mut Call<'_, '_>) -> Result<(String, PolicyRecord), Error> {
 /// Writes a policy; its text must parse.
 pub fn write(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     let name = name_of(call)?;
-    if name == "root" {
-        return Err(Error::invalid("cannot update \"root\" policy"));
+    if name == "root" || name == WRAPPING_POLICY {
+        return Err(Error::invalid(format!("cannot update {name:?} policy")));
     }
     let fields = call.fields();
     for unsupported in [

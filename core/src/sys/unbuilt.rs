@@ -16,8 +16,6 @@ const SYS: &[&str] = &[
     "leases",
     "leases/count",
     "leases/tidy",
-    "locked-users",
-    "locked-users/",
     "loggers",
     "loggers/",
     "managed-keys/",
@@ -47,19 +45,13 @@ const SYS: &[&str] = &[
     "storage/raft/autopilot/",
     "storage/raft/snapshot-auto/",
     "sync/",
-    "tools/",
     "workflows/",
-    "wrapping/",
 ];
-
-/// Beneath `auth/token/`.
-const TOKEN: &[&str] = &["tidy"];
 
 /// The error for a path beneath a mount of core's own that no route answers.
 pub fn refusal(mount: &str, path: &str) -> Error {
     let known = match mount {
         "system" => SYS,
-        "token" => TOKEN,
         _ => &[],
     };
     let path = path.trim_end_matches('/');
@@ -80,16 +72,15 @@ mod tests {
 
     #[test]
     fn known_paths_are_told_from_unknown_ones() {
-        for path in ["namespaces", "namespaces/", "namespaces/a/b", "wrapping/wrap"] {
+        for path in ["namespaces", "namespaces/", "namespaces/a/b", "sync/x"] {
             assert!(matches!(refusal("system", path), Error::Unsupported(_)), "{path}");
         }
-        for path in ["namespace", "wrapping", "nosuch", "wrappings/wrap"] {
+        for path in ["namespace", "sync", "nosuch", "syncs/x"] {
             assert!(
                 matches!(refusal("system", path), Error::UnsupportedPath),
                 "{path}"
             );
         }
-        assert!(matches!(refusal("token", "tidy"), Error::Unsupported(_)));
         assert!(matches!(refusal("token", "quotas/x"), Error::UnsupportedPath));
     }
 }

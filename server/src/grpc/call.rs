@@ -13,6 +13,7 @@ use conclave_core::Verb;
 
 use super::fields::Fields;
 use super::status;
+use crate::config::duration;
 use crate::handler::Handler;
 use crate::http::{self, JsonLimits, Source};
 
@@ -37,6 +38,8 @@ pub struct Head {
 pub struct Answer {
     request_id: String,
     revision: Option<u64>,
+    /// The token that holds the answer, if it was to be wrapped: the message has nothing of it.
+    wrap_info: Option<Map<String, Value>>,
     /// What was said.
     pub body: core::Body,
 }
@@ -75,11 +78,16 @@ impl Calls {
         let core::Response {
             request_id,
             revision,
-            body,
+            mut body,
         } = answered.map_err(status::of)?;
+        let wrap_info = match &mut body {
+            core::Body::Envelope(envelope) => envelope.wrap_info.take(),
+            _ => None,
+        };
         Ok(Answer {
             request_id,
             revision,
+            wrap_info,
             body,
         })
     }
@@ -93,6 +101,9 @@ impl Head {
         request.token = token(&self.metadata)?;
         request.namespace = text(&self.metadata, "x-conclave-namespace")?;
         request.idempotency_key = text(&self.metadata, "idempotency-key")?;
+        request.wrap_ttl = text(&self.metadata, "x-conclave-wrap-ttl")?
+            .map(|text| wrap_ttl(&text))
+            .transpose()?;
         request.remote = self.extensions.get::<Source>().map(|source| source.0);
         Ok(request)
     }
@@ -106,9 +117,10 @@ impl Answer {
     pub fn fields(&mut self) -> Result<Fields, Status> {
         match std::mem::replace(&mut self.body, core::Body::Empty) {
             core::Body::Empty => Ok(Fields::default()),
-            core::Body::Envelope(envelope) | core::Body::Accepted(envelope) => {
-                Ok(Fields::new(envelope.data.unwrap_or_default()))
-            }
+            // What failed in part says so in its data.
+            core::Body::Envelope(envelope)
+            | core::Body::Accepted(envelope)
+            | core::Body::InPart { envelope, .. } => Ok(Fields::new(envelope.data.unwrap_or_default())),
             core::Body::Plain(object) => Ok(Fields::new(object)),
             core::Body::Health(health) => Ok(Fields::new(health.object)),
             core::Body::NotFound(_) => Err(status::not_found("not found")),
@@ -120,7 +132,9 @@ impl Answer {
     pub fn envelope(&mut self) -> Result<core::Envelope, Status> {
         match std::mem::replace(&mut self.body, core::Body::Empty) {
             core::Body::Empty => Ok(core::Envelope::default()),
-            core::Body::Envelope(envelope) | core::Body::Accepted(envelope) => Ok(*envelope),
+            core::Body::Envelope(envelope)
+            | core::Body::Accepted(envelope)
+            | core::Body::InPart { envelope, .. } => Ok(*envelope),
             core::Body::NotFound(_) => Err(status::not_found("not found")),
             _ => Err(status::broken()),
         }
@@ -133,11 +147,31 @@ impl Answer {
         if let Ok(id) = MetadataValue::try_from(self.request_id) {
             metadata.insert("x-conclave-request-id", id);
         }
+        // JSON in ASCII: paths may be anything else.
+        let wrap_info = self.wrap_info.map(|info| ascii(&Value::Object(info).to_string()));
+        if let Some(Ok(info)) = wrap_info.map(MetadataValue::try_from) {
+            metadata.insert("x-conclave-wrap-info", info);
+        }
         if let Some(revision) = self.revision {
             metadata.insert("x-conclave-revision", revision.into());
         }
         response
     }
+}
+
+/// JSON with everything but ASCII escaped (RFC 8259, section 7).
+fn ascii(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for letter in json.chars() {
+        if letter.is_ascii() {
+            out.push(letter);
+        } else {
+            for unit in letter.encode_utf16(&mut [0; 2]) {
+                out.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
+    out
 }
 
 /// A JSON object out of a message; empty text is the empty object.
@@ -177,6 +211,12 @@ fn token(metadata: &MetadataMap) -> Result<Option<Zeroizing<String>>, Status> {
         Some(token) if token.len() > MAX_TOKEN_BYTES => Err(status::invalid("the token is too long")),
         token => Ok(token.map(|token| Zeroizing::new(token.to_owned()))),
     }
+}
+
+/// How long the answer is to be wrapped.
+fn wrap_ttl(text: &str) -> Result<u64, Status> {
+    let ttl = duration::parse(text).and_then(|ttl| u64::try_from(ttl.as_millis()).ok());
+    ttl.ok_or_else(|| status::invalid("x-conclave-wrap-ttl is no duration"))
 }
 
 fn text(metadata: &MetadataMap, name: &str) -> Result<Option<String>, Status> {

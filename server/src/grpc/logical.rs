@@ -58,7 +58,7 @@ impl Service {
 async fn encode(body: Body) -> Result<v1::LogicalResponse, Status> {
     Ok(match body {
         Body::Empty => v1::LogicalResponse::default(),
-        Body::Envelope(envelope) => of_envelope(*envelope)?,
+        Body::Envelope(envelope) | Body::InPart { envelope, .. } => of_envelope(*envelope)?,
         Body::Accepted(envelope) => v1::LogicalResponse {
             accepted: true,
             ..of_envelope(*envelope)?

@@ -53,6 +53,11 @@ pub fn head(parts: &Parts, path: &str, source: IpAddr) -> Result<Head, Refusal> 
     request.namespace = text(headers, "x-vault-namespace")?.map(str::to_owned);
     request.idempotency_key = text(headers, "idempotency-key")?.map(str::to_owned);
     request.wrap_ttl = text(headers, "x-vault-wrap-ttl")?.map(wrap_ttl).transpose()?;
+    if text(headers, "x-vault-wrap-format")?.is_some_and(|format| format.eq_ignore_ascii_case("jwt")) {
+        return Err(Refusal::Malformed(
+            "X-Vault-Wrap-Format: only tokens are made, no JWTs".to_owned(),
+        ));
+    }
     request.remote = Some(source);
     Ok(Head {
         request,
@@ -171,6 +176,11 @@ fn text<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, Refus
 }
 
 fn wrap_ttl(text: &str) -> Result<u64, Refusal> {
+    if text.starts_with('-') {
+        return Err(Refusal::Malformed(
+            "error parsing X-Vault-Wrap-TTL header: requested wrap ttl cannot be negative".to_owned(),
+        ));
+    }
     let wrong = || {
         Refusal::Malformed(format!(
             "error parsing X-Vault-Wrap-TTL header: invalid duration {text:?}"
@@ -319,6 +329,7 @@ mod tests {
         for (name, value) in [
             ("x-vault-wrap-ttl", "abc"),
             ("x-vault-wrap-ttl", "-5"),
+            ("x-vault-wrap-format", "jwt"),
             ("x-vault-wrap-ttl", "99999999999h"),
             ("content-encoding", "gzip"),
             ("x-vault-namespace", &"n".repeat(2000)),

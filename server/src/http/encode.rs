@@ -35,6 +35,10 @@ pub async fn response(response: core::Response, health: &Map<String, Value>) -> 
         core::Body::Envelope(envelope) => envelope_as(StatusCode::OK, &request_id, &envelope),
         core::Body::NotFound(envelope) => envelope_as(StatusCode::NOT_FOUND, &request_id, &envelope),
         core::Body::Accepted(envelope) => envelope_as(StatusCode::ACCEPTED, &request_id, &envelope),
+        core::Body::InPart { status, envelope } => {
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
+            envelope_as(status, &request_id, &envelope)
+        }
         core::Body::Plain(object) => object_as(StatusCode::OK, &object),
         core::Body::Health(state) => match Codes::read(health) {
             Ok(codes) => object_as(codes.of(&state), &state.object),
