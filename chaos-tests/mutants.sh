@@ -1,78 +1,138 @@
 #!/usr/bin/env bash
-# Proves that the checks can fail: builds `conclave` with one bug put back at a time and runs the check that must catch
-# it. Prints what caught each, after how many seeds, and how to see it again; fails if a bug survives.
-# Names of mutants as arguments take those alone.
+# Proves that every check can fail: puts one bug back at a time and runs the check that is there for it. Prints, for each
+# invariant, the bug, within how many seeds it was caught, and how to see it again; fails if one survives.
+#
+# Two builds hold all bugs of the product (feature `mutants`); CONCLAVE_MUTANT says which one a process has. Names of
+# mutants as arguments take those alone. RECORD=FILE writes the table between the two marks in that document.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# The bug, the test that must fail, and what it must say: a test that fails for another reason has caught nothing.
+# What must hold; the bug; what runs; what it must say, for a test that fails for another reason has caught nothing.
+# `disk` and `client` bugs are put into the simulation around the product, `seeds` into the product under it, `raft` into
+# the product under one test of replication, `nodes` into real processes.
 MUTANTS=(
-    "mutant-stale-read|cluster_check_state|NOT LINEARIZABLE"
-    "mutant-lost-expectation|cluster_check_state|NOT LINEARIZABLE"
-    "mutant-plain-names|cluster_canary|marks were found"
-    "mutant-skip-fsync|cluster_power_of_one|corrupt Raft log: .* durable\|was acknowledged and is gone"
+    "a vote and an entry are on disk before they are answered for|skip-sync|disk|"
+    "a vote survives a loss of power|forgotten-vote|disk|"
+    "what was synced is there after a loss of power|skip-fsync|nodes:cluster_power_of_one|corrupt Raft log: .* durable\|was acknowledged and is gone"
+    "a write is acknowledged after a quorum has synced it|early-ack|seeds|"
+    "a read shows every write that ended before it began|stale-read|seeds|"
+    "a command is applied only if its expectations hold|lost-expectation|seeds|"
+    "what is derived from the state is as new as the index that was waited for|late-view|seeds|"
+    "a policy is in force before the secret written after it|late-catalog|seeds|"
+    "nothing is sealed with a key that may be gone|old-term|seeds|"
+    "a command is applied once, whoever leads|replayed-proposal|seeds|"
+    "a client does not repeat what may be done|blind-retry|client|"
+    "equal logs give equal states|divergent-apply|seeds|"
+    "a token that was revoked opens nothing, nor do its children|dropped-revocation|seeds|"
+    "a disk that was copied or set back is noticed|cloned-disk|seeds|"
+    "a node's id is given once|reused-id|seeds|"
+    "no key seals two values with one nonce|nonce-reuse|seeds|"
+    "a member speaks for itself alone|unchecked-sender|raft:a_member_cannot_speak_as_another|panicked at"
+    "the leader's clock is the cluster's, not a follower's|follower-clock|seeds|"
+    "no name is in the clear on a disk or between nodes|plain-names|nodes:cluster_canary|marks were found"
 )
-# Seeds tried before a bug counts as not caught.
-SEEDS=${SEEDS:-3}
-# How long `cluster_check_state` looks, with one seed.
-MINUTES=${MINUTES:-1}
+# Seeds after which a bug counts as not caught, in the simulation and with real processes.
+SEEDS=${SEEDS:-200}
+NODE_SEEDS=${NODE_SEEDS:-3}
+BUILD=(--locked -p conclave-chaos-sim -p conclave-raft --features "conclave-chaos-sim/mutants,conclave-raft/mutants")
 
 target=$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/conclave-mutants.XXXXXX")
-# Nobody must find a mutant where the binary is looked for: the good one is put back at once, without a build.
-cargo build --quiet --locked -p conclave-cli
-cp "$target/debug/conclave" "$scratch/good"
-put_back() {
-    # Not over what somebody has built meanwhile.
-    if [[ -e $target/debug/conclave ]] && ! "$target/debug/conclave" version | grep -q "BROKEN ON PURPOSE"; then
-        return
-    fi
-    cp "$scratch/good" "$target/debug/.conclave" && mv "$target/debug/.conclave" "$target/debug/conclave"
-}
 trap 'put_back; rm -rf "$scratch"' EXIT
 
-build() {
-    local mutant=$1
-    cargo build --quiet --locked -p conclave-cli --features "$mutant"
-    mv "$target/debug/conclave" "$scratch/$mutant"
+# Nobody must find a build that can be broken where the binary is looked for: the good one is put back at once.
+put_back() {
+    if [[ -e $scratch/good ]] && CONCLAVE_MUTANT=any "$target/debug/conclave" version | grep -q "BROKEN ON PURPOSE"; then
+        cp "$scratch/good" "$target/debug/.conclave" && mv "$target/debug/.conclave" "$target/debug/conclave"
+    fi
+}
+
+# The binary whose bug is chosen when it starts; made once, when a check first needs it.
+broken_nodes() {
+    [[ -e $scratch/broken ]] && return
+    cargo build --quiet --locked -p conclave-cli
+    cp "$target/debug/conclave" "$scratch/good"
+    cargo build --quiet --locked -p conclave-cli --features mutants
+    cp "$target/debug/conclave" "$scratch/broken"
     put_back
-    if ! "$scratch/$mutant" version | grep -q "BROKEN ON PURPOSE: $mutant"; then
-        echo "error: $mutant was built and does not say so" >&2
+    if ! CONCLAVE_MUTANT=plain-names "$scratch/broken" version | grep -q "BROKEN ON PURPOSE: plain-names"; then
+        echo "error: the build with all mutants does not say which one it is" >&2
         exit 1
     fi
 }
 
+# Runs a check against one bug. Sets `seeds` (empty if nobody noticed), `found` and `again`.
+try() {
+    local mutant=$1 how=$2 says=$3 check seed
+    local log=$scratch/$mutant.log
+    seeds='' found='' again=''
+    case $how in
+        disk | client | seeds)
+            local variable=MUTANT
+            [[ $how == seeds ]] && variable=CONCLAVE_MUTANT
+            env "$variable=$mutant" SEEDS="$SEEDS" cargo nextest run "${BUILD[@]}" --profile long --no-capture \
+                -E 'package(conclave-chaos-sim) and test(/(^|::)every_mutant_is_caught$/)' >"$log" 2>&1 || true
+            seeds=$(sed -n "s/.*$mutant: caught within \([0-9]*\) seeds: .*/\1/p" "$log")
+            found=$(sed -n "s/.*$mutant: caught within [0-9]* seeds: //p" "$log")
+            again=$(sed -n 's/^  again: //p' "$log")
+            [[ $how == seeds ]] && again=${again/conclave-chaos-sim/conclave-chaos-sim --features mutants}
+            ;;
+        raft:*)
+            check=${how#*:}
+            again="CONCLAVE_MUTANT=$mutant cargo nextest run -p conclave-raft --features mutants $check"
+            if ! CONCLAVE_MUTANT=$mutant cargo nextest run "${BUILD[@]}" --profile long --no-capture \
+                -E "package(conclave-raft) and test(/(^|::)$check\$/)" >"$log" 2>&1 && grep -q "$says" "$log"; then
+                seeds=1
+                found="$check fails"
+            fi
+            ;;
+        nodes:*)
+            check=${how#*:}
+            broken_nodes
+            for ((seed = 1; seed <= NODE_SEEDS; seed++)); do
+                if ! CONCLAVE_MUTANT=$mutant CONCLAVE_BIN="$scratch/broken" CONCLAVE_CHAOS_SEED=$seed \
+                    cargo nextest run --locked -p conclave-chaos-tests --profile long --no-capture \
+                    -E "test(/(^|::)$check\$/)" >"$log" 2>&1 && grep -q "$says" "$log"; then
+                    seeds=$seed
+                    found="$check fails"
+                    again="cargo build -p conclave-cli --features mutants && CONCLAVE_MUTANT=$mutant CONCLAVE_CHAOS_SEED=$seed cargo nextest run -p conclave-chaos-tests $check"
+                    break
+                fi
+            done
+            ;;
+    esac
+}
+
+cargo nextest run "${BUILD[@]}" --no-run
 survivors=0
-table=$(printf '%-24s %-22s %-6s %s' MUTANT "CAUGHT BY" SEEDS AGAIN)
+table=$'| What must hold | Bug put back | Caught within | By | Again |\n|---|---|---|---|---|\n'
 for line in "${MUTANTS[@]}"; do
-    IFS='|' read -r mutant check says <<<"$line"
+    IFS='|' read -r holds mutant how says <<<"${line//\\|/$'\x01'}"
+    says=${says//$'\x01'/\\|}
     if (($# > 0)) && [[ " $* " != *" $mutant "* ]]; then
         continue
     fi
-    printf '==> %s\n' "$mutant"
-    build "$mutant"
-    caught=
-    for ((seed = 1; seed <= SEEDS; seed++)); do
-        log="$scratch/$mutant-$seed.log"
-        if ! CONCLAVE_BIN="$scratch/$mutant" CONCLAVE_CHAOS_SEED=$seed CONCLAVE_CHAOS_MINUTES=$MINUTES \
-            cargo nextest run --locked -p conclave-chaos-tests --profile long -E "test(/(^|::)$check\$/)" --no-capture \
-            >"$log" 2>&1 && grep -m 1 "$says" "$log"; then
-            caught=$seed
-            break
-        fi
-        echo "    seed $seed: not caught"
-    done
-    if [[ -z $caught ]]; then
+    started=$SECONDS
+    try "$mutant" "$how" "$says"
+    if [[ -z $seeds ]]; then
         survivors=$((survivors + 1))
-        tail -n 40 "$log"
-        table+=$(printf '\n%-24s %-22s %-6s' "$mutant" "NOBODY" "$SEEDS")
+        tail -n 40 "$scratch/$mutant.log"
+        printf '==> %-20s SURVIVED (%d s)\n' "$mutant" "$((SECONDS - started))"
+        table+="| $holds | \`$mutant\` | **not caught** | | |"$'\n'
         continue
     fi
-    again="cargo build -p conclave-cli --features $mutant && CONCLAVE_CHAOS_SEED=$caught cargo nextest run -p conclave-chaos-tests $check"
-    table+=$(printf '\n%-24s %-22s %-6s %s' "$mutant" "$check" "$caught" "$again")
+    printf '==> %-20s caught within %s seeds (%d s): %s\n    again: %s\n' \
+        "$mutant" "$seeds" "$((SECONDS - started))" "$found" "$again"
+    # The invariant's name is the beginning of what it says.
+    table+="| $holds | \`$mutant\` | $seeds | ${found%%:*} | \`$again\` |"$'\n'
 done
-printf '\n%s\n' "$table"
+printf '\n%s' "$table"
 if ((survivors > 0)); then
     echo "error: $survivors survived" >&2
     exit 1
+fi
+if [[ -n ${RECORD:-} && $# -eq 0 ]]; then
+    printf '%s' "$table" >"$scratch/table"
+    sed -i -e '/^<!-- mutants -->$/,/^<!-- end of mutants -->$/{//!d}' \
+        -e "/^<!-- mutants -->\$/r $scratch/table" "$RECORD"
 fi

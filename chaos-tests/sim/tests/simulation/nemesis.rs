@@ -49,6 +49,9 @@ impl Driver {
             for (_, over) in over {
                 self.end(&over);
             }
+            if self.world.plan.vault && self.dice.percent(40) {
+                self.open_some();
+            }
             if let Some(fault) = self.dice.pick(&self.world.plan.faults.clone()) {
                 let lasting = self.dice.millis(100, 5_000);
                 self.world.note(format_args!("fault {fault:?} for {lasting:?}"));
@@ -80,6 +83,9 @@ impl Driver {
             Fault::LongAbsence => self.long_absence(),
             Fault::DarkPeriod => self.dark_period(),
             Fault::SetBack => self.set_back(),
+            Fault::Seal => self.seal(false),
+            Fault::SealAll => self.seal(true),
+            Fault::RotateKey => self.rotate_key(),
         };
         ends.unwrap_or_default()
     }
@@ -448,7 +454,9 @@ impl Driver {
         for node in self.present() {
             node.disk.heal();
             node.clock.set_offset(0);
-            make_willing(&node);
+            if !self.world.plan.vault {
+                make_willing(&node);
+            }
             self.start(&node);
         }
         if self.world.plan.sealed {

@@ -18,6 +18,7 @@ use crate::clock::SimClock;
 use crate::disk::{Disk, SimLog, SimStore};
 use crate::history::Action;
 use crate::net::{PORT, SimTransport};
+use crate::vault::{self, Deed};
 use crate::wire::Wires;
 use crate::workload::Client;
 use crate::world::World;
@@ -41,12 +42,17 @@ pub struct Node {
     pub dir: PathBuf,
     /// Its disk was set back: it must find out.
     pub set_back: AtomicBool,
+    /// Whether a vault's node holds no keys, as it says itself.
+    pub sealed: AtomicBool,
+    /// Whether an operator sealed it: kept on its disk.
+    pub marked: AtomicBool,
     starts: AtomicU64,
 }
 
 /// How the driver reaches a process.
 pub struct Running {
     pub status: watch::Receiver<Status>,
+    replica: RaftReplica,
     orders: mpsc::UnboundedSender<(Order, Reply)>,
 }
 
@@ -59,6 +65,8 @@ pub enum Order {
     Snapshot,
     Write(Action),
     Eligible(bool),
+    /// For a vault.
+    Vault(Deed),
     Stop,
 }
 
@@ -126,6 +134,8 @@ impl Node {
             wires: Mutex::new(None),
             dir,
             set_back: AtomicBool::new(false),
+            sealed: AtomicBool::new(false),
+            marked: AtomicBool::new(false),
             starts: AtomicU64::new(0),
         }
     }
@@ -133,6 +143,11 @@ impl Node {
     pub fn status(&self) -> Option<Status> {
         let running = self.running.lock();
         running.as_ref().map(|running| running.status.borrow().clone())
+    }
+
+    /// The cluster's time as this node has it.
+    pub fn shows(&self) -> Option<u64> {
+        self.running.lock().as_ref().map(|running| running.replica.now())
     }
 
     pub fn starts(&self) -> u64 {
@@ -163,27 +178,46 @@ impl Node {
         let wires = Wires::new(Arc::clone(&world), self.id);
         tokio::spawn(Arc::clone(&wires).run());
         *self.wires.lock() = Some(Arc::clone(&wires));
-        let replica = match self.start(&world, wires, start).await {
-            Ok(replica) => replica,
+        let started = match world.plan.vault {
+            true => vault::start(&self, &world, wires, start).await,
+            false => {
+                let handler = Arc::clone(&self.handler) as Arc<dyn PeerHandler>;
+                let started = self.start(&world, wires, start, handler).await;
+                started.map(|replica| (replica, None))
+            }
+        };
+        let (replica, core) = match started {
+            Ok(started) => started,
             Err(error) => {
                 *self.fatal.lock() = Some(format!("it does not start: {error}"));
                 return Ok(());
             }
         };
         // As the layers above do when they start sealed.
-        replica.set_eligible(self.handler.willing_to_lead());
+        if core.is_none() {
+            replica.set_eligible(self.handler.willing_to_lead());
+        }
         let (orders, mut inbox) = mpsc::unbounded_channel();
         *self.running.lock() = Some(Running {
             status: replica.status(),
+            replica: replica.clone(),
             orders,
         });
-        for number in 0..world.plan.clients {
-            tokio::spawn(self.client(&replica, &world, number + 1).run());
+        let vault = core.map(|core| vault::User::new(&world, &self, &core, &replica));
+        for number in 1..=world.plan.clients {
+            match &vault {
+                Some(user) => drop(tokio::spawn(user.client(number).run())),
+                None => drop(tokio::spawn(self.client(&replica, &world, number).run())),
+            }
         }
         while let Some((order, reply)) = inbox.recv().await {
             let (node, replica, world) = (Arc::clone(&self), replica.clone(), Arc::clone(&world));
+            let vault = vault.clone();
             tokio::spawn(async move {
-                let done = node.obey(&replica, &world, order.clone()).await;
+                let done = match (&order, vault) {
+                    (Order::Vault(deed), Some(user)) => user.obey(deed).await,
+                    _ => node.obey(&replica, &world, order.clone()).await,
+                };
                 world.note(format_args!("n{} {order:?}: {done:?}", node.id));
                 *reply.lock() = Some(done);
             });
@@ -191,7 +225,14 @@ impl Node {
         Ok(())
     }
 
-    async fn start(&self, world: &Arc<World>, wires: Arc<Wires>, start: u64) -> Result<RaftReplica, Error> {
+    /// Starts replication on this machine.
+    pub async fn start(
+        &self,
+        world: &Arc<World>,
+        wires: Arc<Wires>,
+        start: u64,
+        handler: Arc<dyn PeerHandler>,
+    ) -> Result<RaftReplica, Error> {
         self.log.recovered();
         self.state.flush()?;
         let fatal = Arc::clone(&self.fatal);
@@ -200,7 +241,7 @@ impl Node {
             state: Arc::clone(&self.state) as _,
             transport: Arc::new(SimTransport::new(wires, self.record.key_hash)),
             clock: Arc::clone(&self.clock) as _,
-            handler: Arc::clone(&self.handler) as _,
+            handler,
             fatal: Arc::new(move |reason: &str| {
                 fatal.lock().get_or_insert_with(|| reason.to_owned());
             }),
@@ -245,6 +286,7 @@ impl Node {
                 replica.set_eligible(eligible);
                 Ok(0)
             }
+            Order::Vault(_) => Err(Error::Limit("orders to a vault where there is none")),
             Order::Stop => {
                 replica.shutdown().await;
                 Ok(0)

@@ -47,7 +47,37 @@ pub enum Fault {
     SetBack,
     /// A node is away until its log is compacted under it.
     LongAbsence,
+    /// An operator seals a node of a vault.
+    Seal,
+    /// An operator seals a whole vault.
+    SealAll,
+    /// A vault's data key is rotated.
+    RotateKey,
 }
+
+/// One seed in so many runs a vault: the layers above replication, with keys, tokens, policies and secrets.
+const VAULT: u64 = 5;
+/// Faults that vaults meet.
+pub const VAULT_FAULTS: &[Fault] = &[
+    Fault::Split,
+    Fault::OneWay,
+    Fault::IsolateLeader,
+    Fault::Hold,
+    Fault::Kill,
+    Fault::PowerLoss,
+    Fault::Blackout,
+    Fault::Restart,
+    Fault::SlowLink,
+    Fault::SlowDisk,
+    Fault::BrokenDisk,
+    Fault::ClockJump,
+    Fault::Transfer,
+    Fault::LongAbsence,
+    Fault::DarkPeriod,
+    Fault::Seal,
+    Fault::SealAll,
+    Fault::RotateKey,
+];
 
 pub const FAULTS: &[Fault] = &[
     Fault::Split,
@@ -93,6 +123,9 @@ impl Fault {
             Self::LongAbsence => "long absence",
             Self::DarkPeriod => "dark period",
             Self::SetBack => "disk set back",
+            Self::Seal => "node sealed",
+            Self::SealAll => "vault sealed",
+            Self::RotateKey => "key rotated",
         }
     }
 }
@@ -111,6 +144,11 @@ pub const EFFECTS: &[&str] = &[
     "conflict",
     "all sealed",
     "removed and still running",
+    "vault opened again",
+    "token revoked",
+    "token expired",
+    "guarded read",
+    "guard held",
 ];
 
 /// A bug put back in, to prove that some invariant notices.
@@ -148,6 +186,8 @@ pub struct Plan {
     pub mutant: Option<Mutant>,
     /// Whether each message gets a line of the trace.
     pub wire: bool,
+    /// Whether the nodes are a vault: the layers above replication run on them too.
+    pub vault: bool,
     /// Voters at the beginning.
     pub size: usize,
     pub timings: Timings,
@@ -206,10 +246,19 @@ impl Plan {
         if seed % 20 == 10 {
             faults = vec![Fault::SetBack];
         }
+        let vault = seed % VAULT == 3;
+        if vault {
+            let mut dice = dice.fork(VAULT);
+            faults = VAULT_FAULTS.to_vec();
+            dice.shuffle(&mut faults);
+            faults.truncate(usize::try_from(dice.between(2, 8)).unwrap());
+            faults.sort();
+        }
         Self {
             seed,
             mutant,
             wire: false,
+            vault,
             size: if dice.percent(65) { 3 } else { 5 },
             timings,
             tick: dice.millis(1, 5),
@@ -224,7 +273,7 @@ impl Plan {
             clients: dice.between(1, 2),
             pause: dice.between(60, 400),
             keys: dice.between(1, 6),
-            sealed: dice.percent(8),
+            sealed: dice.percent(8) && !vault,
             faults,
             calm: dice.between(300, 3_000),
             drift: dice.below(200),

@@ -1,9 +1,10 @@
 //! One run of one seed: form a cluster, let clients work while things go wrong, heal, see that it serves, judge.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Once};
 use std::time::{Duration, UNIX_EPOCH};
 
 use conclave_raft::Change;
@@ -30,6 +31,8 @@ pub struct Report {
     pub seed: u64,
     /// What must not be; empty when all is well.
     pub findings: Vec<String>,
+    /// What the simulation itself got wrong; says nothing about the product.
+    pub broken: Vec<String>,
     pub faults: BTreeMap<&'static str, u64>,
     pub operations: u64,
     /// Operations that a client was told succeeded.
@@ -60,9 +63,33 @@ pub fn run_script(plan: Plan, script: impl FnOnce(&mut Driver) + Send + 'static)
         .unwrap()
 }
 
+/// Where the simulation's own source lies.
+const HARNESS: &str = "chaos-tests/sim";
+
+thread_local!(static PANICKED_AT: RefCell<Option<String>> = const { RefCell::new(None) });
+
+/// Where this thread panicked last.
+fn panicked_at() -> Option<String> {
+    PANICKED_AT.take()
+}
+
+/// From here on each thread knows where it panicked: in the product or in the simulation.
+fn remember_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            let at = panic.location().map(|at| format!("{}:{}", at.file(), at.line()));
+            PANICKED_AT.set(at);
+            before(panic);
+        }));
+    });
+}
+
 type Script = Box<dyn FnOnce(&mut Driver) + Send>;
 
 fn run_here(plan: Plan, script: Script) -> Report {
+    remember_panics();
     let seed = plan.seed;
     let world = World::new(plan);
     let mut driver = Driver::new(Arc::clone(&world));
@@ -72,7 +99,11 @@ fn run_here(plan: Plan, script: Script) -> Report {
         std::mem::forget(driver);
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-        world.found(format!("panic: {}", text.unwrap_or_default()));
+        let text = text.unwrap_or_default();
+        match panicked_at().filter(|at| at.contains(HARNESS)) {
+            Some(at) => world.broke(format!("panic at {at}: {text}")),
+            None => world.found(format!("panic: {text}")),
+        }
     }
     let history = world.history.lock();
     let acknowledged = |answer: &Answer| matches!(answer, Answer::Applied(_) | Answer::Read(_));
@@ -84,9 +115,11 @@ fn run_here(plan: Plan, script: Script) -> Report {
     Report {
         seed,
         findings: world.findings(),
+        broken: world.broken(),
         faults: world.faults(),
-        operations: history.operations.len() as u64,
-        acknowledged: ended.filter(|(_, answer)| acknowledged(answer)).count() as u64,
+        operations: history.operations.len() as u64 + world.ledger.operations(),
+        acknowledged: ended.filter(|(_, answer)| acknowledged(answer)).count() as u64
+            + world.ledger.acknowledged(),
         compared: world.invariants.lock().state.compared(),
         simulated: world.now(),
         healed_in: *world.healed_in.lock(),
@@ -144,7 +177,7 @@ impl Driver {
         let plan = self.world.plan.clone();
         self.world.note(format_args!("{plan:?}"));
         if !self.form(plan.size) {
-            return self.world.found("harness: the cluster does not form".to_owned());
+            return self.world.broke("the cluster does not form".to_owned());
         }
         script(self);
         self.heal();
@@ -161,13 +194,14 @@ impl Driver {
         self.tick();
         for node in self.nodes.clone() {
             self.look(&node);
+            self.compare_clocks(&node);
             self.bury(&node);
         }
     }
 
     fn tick(&mut self) {
         if let Err(error) = self.sim.step() {
-            self.world.found(format!("harness: {error}"));
+            self.world.broke(format!("a step: {error}"));
         }
         self.world.set_now(self.sim.elapsed());
     }
@@ -186,6 +220,27 @@ impl Driver {
                 self.world.check(|all| all.election.granted(term, node.id));
             }
         }
+    }
+
+    /// What a follower shows and what its leader shows.
+    fn compare_clocks(&self, node: &Node) {
+        let (Some(status), Some(now)) = (node.status(), node.shows()) else {
+            return;
+        };
+        let heard = status
+            .leader
+            .filter(|leader| *leader != node.id)
+            .and_then(|leader| {
+                let leader = self.node(leader)?;
+                let leads = leader.status()?;
+                (leads.is_leader && leads.term == status.term).then_some((
+                    leads.term,
+                    leader.id,
+                    leader.shows()?,
+                ))
+            });
+        let at = self.world.now();
+        self.world.check(|all| all.clock.follows(at, node.id, now, heard));
     }
 
     /// A process that must end ends at once.
@@ -294,19 +349,25 @@ impl Driver {
 
     fn form(&mut self, size: usize) -> bool {
         self.add(1);
+        self.world.check(|all| all.identities.allotted(1, 1));
         let Some(first) = self.node(1) else { return false };
         self.wait(FORMING, |_| first.is_running());
         if let Err(error) = self.tell(&first, Order::Found, FORMING) {
             self.world.note(format_args!("not founded: {error}"));
             return false;
         }
-        (1..size).all(|_| self.join(FORMING).is_some())
+        let joined = (1..size).all(|_| self.join(FORMING).is_some());
+        joined && (!self.world.plan.vault || self.found_vault())
     }
 
     /// Registers, starts, adds and promotes a new machine; its id. What was begun is finished by `serves`.
     pub fn join(&mut self, limit: Duration) -> Option<u64> {
         let number = self.nodes.len() as u64 + 1;
         let id = self.tell_leader(&Order::Register(record(number)), limit)?;
+        self.world.check(|all| all.identities.allotted(id, number));
+        if !self.world.is_sound() {
+            return None;
+        }
         self.add(id);
         let voter = self.admit(id, limit);
         voter.then_some(id)
@@ -356,8 +417,17 @@ impl Driver {
             }
         }
         let members = self.present();
+        if self.world.plan.vault && !self.open_all(end.saturating_sub(self.world.now())) {
+            self.stuck("shares do not open every member");
+            return false;
+        }
         let left = end.saturating_sub(self.world.now());
         let served = self.wait(left, |run| {
+            if run.world.plan.vault {
+                return members
+                    .iter()
+                    .all(|node| run.world.ledger.has_served(node.id, from));
+            }
             let history = run.world.history.lock();
             members.iter().all(|node| {
                 let mut kinds = [false; 2];
@@ -412,7 +482,7 @@ impl Driver {
         settled
     }
 
-    fn stuck(&self, what: &str) {
+    pub fn stuck(&self, what: &str) {
         for node in self.present() {
             let status = node.status();
             self.world.note(format_args!("n{} {status:?}", node.id));
@@ -423,6 +493,9 @@ impl Driver {
     }
 
     fn judge(&mut self) {
+        if self.world.plan.vault {
+            return self.judge_vault();
+        }
         let Some(node) = self.leader() else { return };
         let view = node.state.view();
         let changes = all_changes(&view);

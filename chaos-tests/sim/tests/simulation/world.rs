@@ -12,6 +12,7 @@ use crate::history::History;
 use crate::invariants::Invariants;
 use crate::plan::{Mutant, Plan};
 use crate::trace::Trace;
+use crate::vault::Ledger;
 
 /// Unix milliseconds at which every run begins.
 pub const EPOCH: u64 = 1_800_000_000_000;
@@ -28,6 +29,10 @@ pub struct World {
     pub history: Mutex<History>,
     pub invariants: Mutex<Invariants>,
     findings: Mutex<Vec<String>>,
+    /// What the simulation itself got wrong: it says nothing about the product.
+    broken: Mutex<Vec<String>>,
+    /// What the clients of a vault share.
+    pub ledger: Ledger,
     pub healed_in: Mutex<Duration>,
     /// The clocks of all machines.
     pub clocks: Mutex<Vec<Arc<SimClock>>>,
@@ -46,6 +51,8 @@ impl World {
             history: Mutex::default(),
             invariants: Mutex::default(),
             findings: Mutex::default(),
+            broken: Mutex::default(),
+            ledger: Ledger::default(),
             healed_in: Mutex::default(),
             clocks: Mutex::default(),
             faults: Mutex::default(),
@@ -94,12 +101,22 @@ impl World {
         self.findings.lock().push(what);
     }
 
+    /// The simulation itself has failed.
+    pub fn broke(&self, what: String) {
+        self.note(format_args!("BROKEN {what}"));
+        self.broken.lock().push(what);
+    }
+
+    pub fn broken(&self) -> Vec<String> {
+        self.broken.lock().clone()
+    }
+
     pub fn findings(&self) -> Vec<String> {
         self.findings.lock().clone()
     }
 
     pub fn is_sound(&self) -> bool {
-        self.findings.lock().is_empty()
+        self.findings.lock().is_empty() && self.broken.lock().is_empty()
     }
 
     /// How many wall clocks lately showed about `time`.

@@ -95,6 +95,19 @@ impl SimStore {
         Arc::clone(&self.inner.lock().live)
     }
 
+    /// Shows rows that are about to be written to the invariants.
+    fn look_at_rows(&self, least: u32, set: &WriteSet) -> Result<(), Error> {
+        for (key, row) in &set.rows {
+            let Some(row) = row.as_ref().filter(|row| row.term != 0) else {
+                continue;
+            };
+            let before = self.live().get(key)?;
+            self.world
+                .check(|all| all.ciphertexts.written(least, key, row, before.as_ref()));
+        }
+        Ok(())
+    }
+
     /// Shows a new state to the invariants.
     fn look(&self, before: Applied) {
         let view = self.view();
@@ -163,6 +176,7 @@ impl Store for SimStore {
                 }
             }
         }
+        self.look_at_rows(before.min_term, &set)?;
         {
             let mut inner = self.inner.lock();
             inner.live.write(set.clone())?;

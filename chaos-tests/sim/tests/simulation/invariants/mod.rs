@@ -1,13 +1,18 @@
 //! What must always hold, one file each. Some watch while a run goes on, some look at all of it afterwards.
 
 pub mod acknowledged;
+pub mod ciphertexts;
 pub mod cluster_time;
 pub mod election_safety;
+pub mod identities;
 pub mod leader_completeness;
 pub mod linearizable;
 pub mod log_matching;
 pub mod outcomes;
+pub mod sealed_serves_nothing;
+pub mod secrets;
 pub mod state_digest;
+pub mod tokens;
 
 use conclave_raft::state::ChangeSet;
 
@@ -21,6 +26,11 @@ pub struct Invariants {
     pub completeness: leader_completeness::LeaderCompleteness,
     pub state: state_digest::StateDigest,
     pub clock: cluster_time::ClusterTime,
+    pub identities: identities::Identities,
+    pub ciphertexts: ciphertexts::Ciphertexts,
+    pub sealed: sealed_serves_nothing::SealedServesNothing,
+    pub secrets: secrets::Secrets,
+    pub tokens: tokens::Tokens,
 }
 
 /// All of a run, after it healed.

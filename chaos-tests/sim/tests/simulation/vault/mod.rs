@@ -1,0 +1,12 @@
+//! A vault: the layers above replication on every node, with real keys, tokens, policies and secrets, and clients that use
+//! all of them through every node. Keys and ids come from the system, so that two runs of a seed differ in them.
+
+mod clients;
+mod driver;
+mod launcher;
+mod ledger;
+mod user;
+
+pub use launcher::start;
+pub use ledger::Ledger;
+pub use user::{Deed, User};
