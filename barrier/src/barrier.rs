@@ -14,6 +14,9 @@ use crate::mac::MacKey;
 use crate::mutant;
 use crate::{BarrierId, Entropy, Error, Keyring, NameSuite, SecretBytes};
 
+/// Format of a token that is stored nowhere.
+const BATCH_FORMAT: u8 = 1;
+
 /// The ring of the cluster itself.
 pub const CLUSTER_RING: u16 = 0;
 
@@ -31,6 +34,7 @@ struct Opened {
     audit: MacKey,
     lease: MacKey,
     snapshot: MacKey,
+    batch: Cipher,
     /// Values sealed since this was last asked for.
     sealed: AtomicU64,
 }
@@ -75,6 +79,7 @@ impl Barrier {
                 keyring.audit_key(),
                 Label::AuditVouchesForSnapshots,
             )?)?,
+            batch: Cipher::new(&derive::subkey(keyring.token_key(), Label::TokenSealsBatch)?),
             keyring,
             sealed: AtomicU64::new(0),
         })))
@@ -153,6 +158,33 @@ impl Barrier {
     #[must_use]
     pub fn lease_hmac(&self, id: &[u8]) -> [u8; 32] {
         self.0.lease.tag(&[id])
+    }
+
+    /// Seals what a token is that is stored nowhere: `1 | nonce | ciphertext | tag`, the first byte being the format. It
+    /// opens in this barrier alone. Survives every rotation.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] above [`crate::MAX_PLAINTEXT_BYTES`].
+    pub fn seal_token(&self, record: &[u8], entropy: &mut dyn Entropy) -> Result<Vec<u8>, Error> {
+        self.0
+            .batch
+            .seal(&[BATCH_FORMAT], &[self.0.id.as_bytes()], record, entropy)
+    }
+
+    /// Opens what [`Self::seal_token`] sealed.
+    ///
+    /// # Errors
+    /// [`Error::Truncated`] or [`Error::Tampered`] for everything else.
+    pub fn open_token(&self, sealed: &[u8]) -> Result<SecretBytes, Error> {
+        const WHAT: &str = "sealed token";
+        match sealed.split_first() {
+            Some((&BATCH_FORMAT, body)) => {
+                self.0
+                    .batch
+                    .open(&[BATCH_FORMAT], &[self.0.id.as_bytes()], body, WHAT)
+            }
+            _ => Err(Error::Tampered { what: WHAT }),
+        }
     }
 
     /// The keyed hash of `value` in audit records of the device with this `salt`:

@@ -25,6 +25,8 @@ pub(crate) enum Label {
     DataCommitment,
     /// Audit key: vouches for operators' snapshots. It never rotates, so a snapshot is known for as long as its barrier.
     AuditVouchesForSnapshots,
+    /// Token key: seals tokens that carry themselves what they are. It never rotates, so they live as long as they say.
+    TokenSealsBatch,
 }
 
 impl Label {
@@ -38,6 +40,7 @@ impl Label {
             Self::DataWrapsRoot => b"conclave barrier 1: data wraps root",
             Self::DataCommitment => b"conclave barrier 1: data commitment",
             Self::AuditVouchesForSnapshots => b"conclave barrier 1: audit vouches for snapshots",
+            Self::TokenSealsBatch => b"conclave barrier 1: token seals batch",
         }
     }
 }

@@ -115,7 +115,7 @@ impl Error {
 impl From<engine::Error> for Error {
     fn from(error: engine::Error) -> Self {
         match error {
-            engine::Error::Invalid(text) => Self::Invalid(text),
+            engine::Error::Invalid(text) | engine::Error::BadCredentials(text) => Self::Invalid(text),
             engine::Error::Denied => Self::denied(),
             engine::Error::NotFound { warnings } => Self::NotFound { warnings },
             engine::Error::UnsupportedOperation => Self::UnsupportedOperation,

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
 
 use conclave_raft::Status;
 
+use crate::divergence::Outcome;
 use crate::error::Error;
 
 /// Bounds of commit times: a disk that syncs in a fraction of a millisecond up to an election.
@@ -17,6 +20,7 @@ const LAG_SECONDS: [f64; 8] = [0.1, 0.5, 1.0, 2.0, 5.0, 30.0, 300.0, 3600.0];
 pub struct Metrics {
     in_flight: IntGauge,
     authentications: IntCounterVec,
+    lockouts: IntCounterVec,
     denied: IntCounter,
     secret_reads: IntCounterVec,
     conflicts: IntCounter,
@@ -31,7 +35,15 @@ pub struct Metrics {
     unseal_progress: IntGauge,
     disk_free: IntGauge,
     disk_low: IntGauge,
+    state: State,
     raft: Raft,
+}
+
+/// Numbers of what the replicated state holds, and of whether the nodes agree on it.
+struct State {
+    comparisons: IntCounterVec,
+    diverged: IntGauge,
+    leases: IntGaugeVec,
 }
 
 /// Numbers of agreement, read from the replica's status.
@@ -59,9 +71,10 @@ impl Metrics {
     pub fn new(registry: &Registry) -> Result<Self, Error> {
         let metrics = Self::unregistered().map_err(|error| Error::internal(error.to_string()))?;
         let raft = &metrics.raft;
-        let all: [Box<dyn prometheus::core::Collector>; 23] = [
+        let all: [Box<dyn prometheus::core::Collector>; 27] = [
             Box::new(metrics.in_flight.clone()),
             Box::new(metrics.authentications.clone()),
+            Box::new(metrics.lockouts.clone()),
             Box::new(metrics.denied.clone()),
             Box::new(metrics.secret_reads.clone()),
             Box::new(metrics.conflicts.clone()),
@@ -76,6 +89,9 @@ impl Metrics {
             Box::new(metrics.unseal_progress.clone()),
             Box::new(metrics.disk_free.clone()),
             Box::new(metrics.disk_low.clone()),
+            Box::new(metrics.state.comparisons.clone()),
+            Box::new(metrics.state.diverged.clone()),
+            Box::new(metrics.state.leases.clone()),
             Box::new(raft.is_leader.clone()),
             Box::new(raft.term.clone()),
             Box::new(raft.last_log_index.clone()),
@@ -95,41 +111,38 @@ impl Metrics {
     fn unregistered() -> Result<Self, prometheus::Error> {
         Ok(Self {
             in_flight: IntGauge::new("conclave_requests_in_flight", "Requests being answered.")?,
-            authentications: IntCounterVec::new(
-                Opts::new(
-                    "conclave_auth_attempts_total",
-                    "Requests that showed a token, by whether it was valid.",
-                ),
+            authentications: counters(
+                "conclave_auth_attempts_total",
+                "Requests that showed a token, by whether it was valid, and logins, by their method and outcome.",
                 &["method", "result"],
+            )?,
+            lockouts: counters(
+                "conclave_auth_lockouts_total",
+                "Names that were locked out because logins failed too often, by method.",
+                &["method"],
             )?,
             denied: IntCounter::new(
                 "conclave_denied_requests_total",
                 "Requests a policy did not allow.",
             )?,
-            secret_reads: IntCounterVec::new(
-                Opts::new(
-                    "conclave_secret_reads_total",
-                    "Reads that handed out a secret, by type of mount.",
-                ),
+            secret_reads: counters(
+                "conclave_secret_reads_total",
+                "Reads that handed out a secret, by type of mount.",
                 &["mount_type"],
             )?,
             conflicts: IntCounter::new(
                 "conclave_commit_conflicts_total",
                 "Attempts that had to be run again.",
             )?,
-            commits: Histogram::with_opts(
-                HistogramOpts::new(
-                    "conclave_raft_commit_duration_seconds",
-                    "From a request's proposal to its result, as this node applied it.",
-                )
-                .buckets(COMMIT_SECONDS.to_vec()),
+            commits: histogram(
+                "conclave_raft_commit_duration_seconds",
+                "From a request's proposal to its result, as this node applied it.",
+                &COMMIT_SECONDS,
             )?,
-            expiry_lag: Histogram::with_opts(
-                HistogramOpts::new(
-                    "conclave_lease_expiry_lag_seconds",
-                    "On the leader: from the deadline of what ended to its removal.",
-                )
-                .buckets(LAG_SECONDS.to_vec()),
+            expiry_lag: histogram(
+                "conclave_lease_expiry_lag_seconds",
+                "On the leader: from the deadline of what ended to its removal.",
+                &LAG_SECONDS,
             )?,
             snapshot_saved: IntGauge::new(
                 "conclave_snapshot_last_success_timestamp_seconds",
@@ -161,6 +174,7 @@ impl Metrics {
                 "conclave_disk_low",
                 "1 while less than min_free is free: this node takes no writes.",
             )?,
+            state: State::new()?,
             raft: Raft::new()?,
         })
     }
@@ -176,6 +190,16 @@ impl Metrics {
         self.authentications
             .with_label_values(&["token", if valid { "success" } else { "failure" }])
             .inc();
+    }
+
+    /// A login by a method of this type came to `success`, `failure` or `locked`. The set of types is closed.
+    pub fn logged_in(&self, kind: &str, result: &str) {
+        self.authentications.with_label_values(&[kind, result]).inc();
+    }
+
+    /// A name was locked out.
+    pub fn locked_out(&self, kind: &str) {
+        self.lockouts.with_label_values(&[kind]).inc();
     }
 
     /// A policy did not allow a request.
@@ -231,6 +255,22 @@ impl Metrics {
         self.disk_low.set(i64::from(low));
     }
 
+    /// States were compared.
+    pub fn compared(&self, outcome: Outcome) {
+        self.state.comparisons.with_label_values(&[outcome.name()]).inc();
+    }
+
+    /// So many tokens are stored.
+    pub fn tokens(&self, count: u64) {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.state.leases.with_label_values(&["token"]).set(count);
+    }
+
+    /// Whether this node is known to differ.
+    pub fn diverged(&self, differs: bool) {
+        self.state.diverged.set(i64::from(differs));
+    }
+
     /// Sets the gauges.
     pub fn observe(&self, sealed: bool, shares: usize, status: Option<&Status>) {
         self.sealed.set(i64::from(sealed));
@@ -239,6 +279,42 @@ impl Metrics {
         let none = Status::default();
         self.raft.observe(status.unwrap_or(&none));
     }
+}
+
+fn histogram(name: &str, help: &str, bounds: &[f64]) -> Result<Histogram, prometheus::Error> {
+    Histogram::with_opts(HistogramOpts::new(name, help).buckets(bounds.to_vec()))
+}
+
+impl State {
+    fn new() -> Result<Self, prometheus::Error> {
+        let leases = IntGaugeVec::new(
+            Opts::new(
+                "conclave_leases",
+                "What lives for a time and ends by itself or when it is revoked, by kind; counted once a minute.",
+            ),
+            &["kind"],
+        )?;
+        // There from the start: a dashboard tells "none" from "not measured".
+        leases.with_label_values(&["token"]).set(0);
+        Ok(Self {
+            comparisons: IntCounterVec::new(
+                Opts::new(
+                    "conclave_state_comparisons_total",
+                    "Comparisons of the members' states that this node led, by what they came to.",
+                ),
+                &["result"],
+            )?,
+            diverged: IntGauge::new(
+                "conclave_state_diverged",
+                "1 while the state of this node is known to differ from the majority's: it serves nothing.",
+            )?,
+            leases,
+        })
+    }
+}
+
+fn counters(name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+    IntCounterVec::new(Opts::new(name, help), labels)
 }
 
 impl Raft {

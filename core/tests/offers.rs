@@ -331,7 +331,7 @@ impl Pair {
         };
         let core = Core::new(
             settings,
-            conclave_engines::secret_engines(),
+            conclave_engines::engines(),
             launcher,
             &prometheus::Registry::new(),
         );
@@ -353,8 +353,12 @@ impl Pair {
     /// What the second recorded about one path.
     fn recorded(&self, path: &str) -> Vec<Value> {
         let text = std::fs::read_to_string(self.audit.path().join("records")).unwrap_or_default();
-        let records = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        records.filter(|record| record["request"]["path"] == path).collect()
+        let records = text
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap());
+        records
+            .filter(|record| record["request"]["path"] == path)
+            .collect()
     }
 
     async fn seal(&self, at: usize, body: Value) {
@@ -547,7 +551,11 @@ async fn a_member_records_each_share_handed_on_that_it_counts() {
         "{records:?}"
     );
     assert_eq!(records[3]["response"]["data"]["sealed"], false);
-    assert!(records.iter().all(|record| record["request"].get("data").is_none()));
+    assert!(
+        records
+            .iter()
+            .all(|record| record["request"].get("data").is_none())
+    );
     let text = json!(records).to_string();
     assert!(pair.shares.iter().all(|share| !text.contains(share.as_str())));
 }

@@ -8,6 +8,7 @@ use crate::core::Core;
 use crate::error::Error;
 use crate::policy::CheckRequest;
 use crate::request::Request;
+use crate::tokens::Shown;
 
 impl Core {
     /// Whether `request`, whose path needs `sudo`, would get past its token and policies.
@@ -18,11 +19,14 @@ impl Core {
         let path = CanonPath::parse(&request.path)?;
         let (session, replica) = (self.seal.session()?, self.seal.replica()?);
         let (opened, derived) = session.view(replica.read().await?)?;
-        let token = request.token.as_deref().map_or("", String::as_str);
+        let shown = Shown {
+            token: request.token.as_deref().map_or("", String::as_str),
+            remote: request.remote,
+        };
         let caller =
             session
                 .callers
-                .authenticate(&opened, &derived.catalog, derived.epoch, token, replica.now())?;
+                .authenticate(&opened, &derived.catalog, derived.epoch, shown, replica.now())?;
         let decision = caller.acl.check(&CheckRequest {
             operation: Operation::Update,
             path: path.as_str(),

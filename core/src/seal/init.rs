@@ -233,6 +233,7 @@ fn first_rows(
             local: kind == "cubbyhole",
             seal_wrap: kind == "system",
             told: crate::catalog::Told::default(),
+            logins: crate::catalog::Logins::default(),
         };
         work.config.put(&record.row(), encode_record(&record)?)?;
     }

@@ -40,6 +40,8 @@ pub enum Table {
     Admission = 0x18,
     /// Answers of writes that carried an idempotency key.
     Answered = 0x19,
+    /// Logins that failed, by mount and name.
+    LoginFailures = 0x1a,
 }
 
 /// The rows of one table, namespace and mount.
@@ -121,6 +123,7 @@ impl Table {
             Self::Closing,
             Self::Admission,
             Self::Answered,
+            Self::LoginFailures,
         ]
         .into_iter()
         .find(|table| *table as u8 == number)

@@ -1,13 +1,17 @@
 //! `sys/mounts` and `sys/auth`: which engine answers which paths. `tune.rs` changes a mount, `remount.rs` moves one.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 use conclave_engine_api::{Fields, Millis};
 
-use crate::catalog::{Category, MountRecord, Told, decode_record, encode_record};
+use crate::auth::owner_of;
+use crate::catalog::{Category, Logins, MountRecord, Told, decode_record, encode_record};
 use crate::error::Error;
 use crate::routes::{Answer, Call};
 use crate::sys::tune;
+use crate::tokens;
 
 /// Row of the next mount's id.
 pub const NEXT_ID: &str = "next-mount";
@@ -45,9 +49,8 @@ const UNBUILT_ENGINES: [&str; 24] = [
     "tokenization",
 ];
 /// Auth methods of Vault and OpenBao that are not built here.
-const UNBUILT_METHODS: [&str; 17] = [
+const UNBUILT_METHODS: [&str; 15] = [
     "alicloud",
-    "approle",
     "aws",
     "azure",
     "cert",
@@ -62,7 +65,6 @@ const UNBUILT_METHODS: [&str; 17] = [
     "oidc",
     "okta",
     "radius",
-    "userpass",
 ];
 
 /// `secrets list`.
@@ -85,10 +87,12 @@ fn describe_all(call: &Call<'_, '_>, category: Category) -> Map<String, Value> {
 
 /// A mount as clients see it.
 pub fn describe(call: &Call<'_, '_>, mount: &MountRecord) -> Map<String, Value> {
-    let options = if mount.options.is_empty() {
-        Value::Null
-    } else {
-        json!(mount.options)
+    let kind = mount.kind.as_str();
+    let own = SINGLE.contains(&kind);
+    let options = match (mount.options.is_empty(), mount.category) {
+        (true, Category::Auth) if !own => json!({}),
+        (true, _) => Value::Null,
+        (false, _) => json!(mount.options),
     };
     let mut config = super::object(json!({
         "default_lease_ttl": mount.default_lease_ttl / 1000,
@@ -96,6 +100,12 @@ pub fn describe(call: &Call<'_, '_>, mount: &MountRecord) -> Map<String, Value> 
         "force_no_cache": mount.told.force_no_cache,
     }));
     config.extend(told(mount));
+    if let Some(lockout) = &mount.logins.lockout {
+        config.insert(
+            "user_lockout_config".to_owned(),
+            tune::describe_lockout(lockout).into(),
+        );
+    }
     let mut described = super::object(json!({
         "accessor": mount.accessor,
         "config": config,
@@ -110,8 +120,7 @@ pub fn describe(call: &Call<'_, '_>, mount: &MountRecord) -> Map<String, Value> 
         "type": mount.kind,
         "uuid": mount.uuid,
     }));
-    let kind = mount.kind.as_str();
-    if !SINGLE.contains(&kind) && call.core.engines.contains_key(kind) {
+    if !own && call.core.engine_of(mount).is_some() {
         described.insert("deprecation_status".to_owned(), json!("supported"));
     }
     described
@@ -206,24 +215,37 @@ pub fn read(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     Ok(Answer::at_top_level(describe(call, mount)))
 }
 
-/// `auth enable`: no method but tokens is built.
+/// `auth enable`.
 pub fn enable_auth(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     let named = Named::of(call);
     if named.tune {
         return tune::write(call, &named);
     }
     let kind = backend_type(call)?;
-    Err(match kind.as_str() {
-        "token" => Error::invalid("token credential backend cannot be instantiated"),
-        kind if UNBUILT_METHODS.contains(&kind) => Error::Unsupported(format!("auth method {kind:?}")),
-        kind => Error::invalid(format!("plugin not found in the catalog: {kind}")),
-    })
+    if kind == "token" {
+        return Err(Error::invalid("token credential backend cannot be instantiated"));
+    }
+    if !call.core.methods.contains_key(kind.as_str()) {
+        return Err(match UNBUILT_METHODS.contains(&kind.as_str()) {
+            true => Error::Unsupported(format!("auth method {kind:?}")),
+            false => Error::invalid(format!("plugin not found in the catalog: {kind}")),
+        });
+    }
+    make(call, named, kind, BTreeMap::new())
 }
 
-/// `auth disable`. What is not there is as disabled as was asked for.
+/// `auth disable`. What is not there is as disabled as was asked for. Tokens of its logins are good for nothing at once, and
+/// removed in batches.
 pub fn disable_auth(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
-    if Named::of(call).path == "token/" {
+    let named = Named::of(call);
+    if named.path == "token/" {
         return Err(Error::invalid("token credential backend cannot be disabled"));
+    }
+    if let Some(mount) = call.work.catalog.mounts(Category::Auth).get(&named.path) {
+        let row = mount.row();
+        call.work.config.get(&row)?;
+        call.work.config.delete(&row)?;
+        tokens::close(call.work, &owner_of(mount.id, mount.logins.era))?;
     }
     Ok(Answer::empty())
 }
@@ -253,6 +275,19 @@ pub fn enable(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
         "generic" => "kv".to_owned(),
         other => other.to_owned(),
     };
+    check_kind(call, &named.path, &kind)?;
+    make(call, named, kind, options)
+}
+
+/// Makes a mount as the body says.
+fn make(
+    call: &mut Call<'_, '_>,
+    named: Named,
+    kind: String,
+    options: BTreeMap<String, String>,
+) -> Result<Answer, Error> {
+    let fields = call.fields();
+    let Named { category, path, .. } = named;
     let description = fields.string("description")?.unwrap_or_default();
     let (local, seal_wrap) = (
         fields.bool("local")?.unwrap_or(false),
@@ -260,26 +295,30 @@ pub fn enable(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     );
     let config = fields.object("config")?.cloned().unwrap_or_default();
     let (default_lease_ttl, max_lease_ttl) = first_ttls(call, &Fields::new(&config))?;
-    check_kind(call, &named.path, &kind)?;
-    check_path_free(call, &named.path)?;
+    check_path_free(call, category, &path)?;
+    let prefix = match category {
+        Category::Secret => "",
+        Category::Auth => "auth_",
+    };
     let mut mount = MountRecord {
         id: next_id(call)?,
         uuid: call.env.uuid(),
-        accessor: format!("{kind}_{}", call.env.hex(4)),
-        path: named.path,
+        accessor: format!("{prefix}{kind}_{}", call.env.hex(4)),
+        path,
         kind,
         description,
         options,
         default_lease_ttl,
         max_lease_ttl,
-        category: Category::Secret,
+        category,
         listing_visibility: String::new(),
         local,
         seal_wrap,
         told: Told::default(),
+        logins: Logins::default(),
     };
     tune::apply(&mut mount, &Fields::new(&config))?;
-    if let Some(engine) = call.core.engines.get(mount.kind.as_str()) {
+    if let Some(engine) = call.core.engine_of(&mount) {
         let settings = &call.core.settings;
         engine.check_mount(&mount.to_mount(settings.default_lease_ttl, settings.max_lease_ttl))?;
     }
@@ -304,16 +343,16 @@ fn check_kind(call: &Call<'_, '_>, path: &str, kind: &str) -> Result<(), Error> 
 }
 
 /// The mount that a new one at `path` would lie beneath or above.
-pub(super) fn in_the_way<'c>(call: &Call<'c, '_>, path: &str) -> Option<&'c String> {
-    let mut mounts = call.work.catalog.mounts(Category::Secret).keys();
+pub(super) fn in_the_way<'c>(call: &Call<'c, '_>, category: Category, path: &str) -> Option<&'c String> {
+    let mut mounts = call.work.catalog.mounts(category).keys();
     mounts.find(|known| path.starts_with(known.as_str()) || known.starts_with(path))
 }
 
-fn check_path_free(call: &Call<'_, '_>, path: &str) -> Result<(), Error> {
-    if call.work.catalog.mounts(Category::Secret).len() >= MAX_MOUNTS {
+fn check_path_free(call: &Call<'_, '_>, category: Category, path: &str) -> Result<(), Error> {
+    if call.work.catalog.mounts(category).len() >= MAX_MOUNTS {
         return Err(Error::Overloaded(format!("more than {MAX_MOUNTS} mounts")));
     }
-    match in_the_way(call, path) {
+    match in_the_way(call, category, path) {
         Some(known) => Err(Error::invalid(format!("path is already in use at {known}"))),
         None => Ok(()),
     }

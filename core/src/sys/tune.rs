@@ -1,10 +1,11 @@
 //! `tune` of mounts: what may change while a mount stays what it is.
 
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use conclave_engine_api::{Fields, Millis, Txn};
 
-use crate::catalog::{MountRecord, encode_record};
+use crate::auth::{Lockout, lockout};
+use crate::catalog::{Category, MountRecord, encode_record};
 use crate::error::Error;
 use crate::routes::{Answer, Call};
 use crate::store::Space;
@@ -24,6 +25,9 @@ pub fn read(call: &Call<'_, '_>, named: &Named) -> Result<Answer, Error> {
         "max_lease_ttl": shown.max_lease_ttl / 1000,
     }));
     data.extend(told(mount));
+    if let Some(known) = &mount.logins.lockout {
+        data.extend(describe_lockout(known));
+    }
     if !mount.options.is_empty() {
         data.insert("options".to_owned(), json!(mount.options));
     }
@@ -64,7 +68,7 @@ pub fn write(call: &mut Call<'_, '_>, named: &Named) -> Result<Answer, Error> {
 
 /// An engine may move its rows when its options change.
 fn tune_engine(call: &mut Call<'_, '_>, known: &MountRecord, mount: &MountRecord) -> Result<(), Error> {
-    let Some(engine) = call.core.engines.get(mount.kind.as_str()).cloned() else {
+    let Some(engine) = call.core.engine_of(mount).cloned() else {
         return Ok(());
     };
     let settings = &call.core.settings;
@@ -136,9 +140,51 @@ pub fn apply(mount: &mut MountRecord, config: &Fields<'_>) -> Result<(), Error> 
     if let Some(kind) = config.string("token_type")?.filter(|kind| !kind.is_empty()) {
         match kind.as_str() {
             "default-service" | "service" | "default" => told.token_type = kind,
-            "batch" | "default-batch" => return Err(Error::Unsupported("batch tokens".to_owned())),
+            "batch" | "default-batch" if mount.category == Category::Auth => told.token_type = kind,
             _ => return Err(Error::invalid("invalid value for 'token_type'")),
         }
     }
+    if let Some(given) = config.object("user_lockout_config")? {
+        if !lockout::is_tunable(&mount.kind) {
+            return Err(Error::invalid(format!(
+                "tuning of user lockout configuration for auth type {:?} not allowed",
+                mount.kind
+            )));
+        }
+        let mut known = mount.logins.lockout.unwrap_or_default();
+        read_lockout(&mut known, &Fields::new(given))?;
+        mount.logins.lockout = Some(known);
+    }
     Ok(())
+}
+
+fn read_lockout(known: &mut Lockout, given: &Fields<'_>) -> Result<(), Error> {
+    if let Some(threshold) = given.string("lockout_threshold")? {
+        let wrong = |_| {
+            Error::invalid(format!(
+                "unable to parse user lockout threshold: strconv.ParseUint: parsing {threshold:?}: invalid syntax"
+            ))
+        };
+        known.threshold = threshold.parse().map_err(wrong)?;
+    }
+    if let Some(duration) = ttl(given, "lockout_duration")? {
+        known.duration = duration;
+    }
+    if let Some(reset) = ttl(given, "lockout_counter_reset_duration")? {
+        known.counter_reset = reset;
+    }
+    if let Some(disabled) = given.bool("lockout_disable")? {
+        known.disabled = disabled;
+    }
+    Ok(())
+}
+
+/// What is shown of a mount's lockout.
+pub(super) fn describe_lockout(known: &Lockout) -> Map<String, Value> {
+    super::object(json!({
+        "user_lockout_counter_reset_duration": known.counter_reset / 1000,
+        "user_lockout_disable": known.disabled,
+        "user_lockout_duration": known.duration / 1000,
+        "user_lockout_threshold": known.threshold,
+    }))
 }

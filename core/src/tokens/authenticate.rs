@@ -2,6 +2,7 @@
 //! is used only if the view holds exactly those, so a cache can never be ahead of or behind the rows.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,12 +10,14 @@ use bytes::Bytes;
 use parking_lot::RwLock;
 
 use conclave_engine_api::Millis;
+use conclave_engine_api::cidr::admits;
+use conclave_raft::Condition;
 
 use crate::catalog::{Catalog, decode_record};
 use crate::error::Error;
 use crate::policy::Acl;
-use crate::store::Opened;
-use crate::tokens::{TOKENS, TokenRecord};
+use crate::store::{Draft, Opened};
+use crate::tokens::{TOKENS, TokenKind, TokenRecord, batch};
 
 /// Most callers remembered.
 const CAPACITY: usize = 16_384;
@@ -27,8 +30,9 @@ pub struct Caller {
     pub name: String,
     /// The stored token.
     pub record: TokenRecord,
-    /// Generation of its row: a commit that expects it fails once the token is revoked.
-    pub generation: u64,
+    /// The row whose generation a commit expects, so that it fails once the token is revoked: the token's own, that of the
+    /// parent of one that is stored nowhere, or none.
+    stands_on: Option<(String, u64)>,
     /// What it may do.
     pub acl: Acl,
     key: Bytes,
@@ -36,6 +40,15 @@ pub struct Caller {
     epoch: u64,
     /// A revision of the whole state at which the row was seen to be this one.
     held_at: AtomicU64,
+}
+
+/// What a request shows.
+#[derive(Clone, Copy)]
+pub struct Shown<'a> {
+    /// Its token.
+    pub token: &'a str,
+    /// Where it came from, after trusted proxies.
+    pub remote: Option<IpAddr>,
 }
 
 /// Callers by the HMAC of their token.
@@ -51,19 +64,24 @@ impl Callers {
         opened: &Opened,
         catalog: &Catalog,
         epoch: u64,
-        token: &str,
+        shown: Shown<'_>,
         now: Millis,
     ) -> Result<Arc<Caller>, Error> {
+        let Shown { token, remote } = shown;
         if token.is_empty() || token.len() > MAX_TOKEN_BYTES {
             return Err(Error::unauthenticated());
         }
         let hmac = opened.barrier().token_hmac(token.as_bytes());
-        let known = self.known.read().get(&hmac).cloned();
-        let caller = match known {
-            Some(caller) if caller.is_current(opened, epoch, now)? => caller,
-            _ => self.load(opened, catalog, epoch, hmac, now)?,
+        let caller = if batch::is_batch(token) {
+            unsealed(opened, catalog, token, hmac, now)?
+        } else {
+            let known = self.known.read().get(&hmac).cloned();
+            match known {
+                Some(caller) if caller.is_current(opened, epoch, now)? => caller,
+                _ => self.load(opened, catalog, epoch, hmac, now)?,
+            }
         };
-        if caller.record.is_expired(now) {
+        if caller.record.is_expired(now) || !admits(&caller.record.bound_cidrs, remote) {
             return Err(Error::unauthenticated());
         }
         Ok(caller)
@@ -83,12 +101,15 @@ impl Callers {
             .row(&name)?
             .ok_or_else(Error::unauthenticated)?;
         let record: TokenRecord = decode_record(&row.value)?;
+        if !record.stands(catalog) {
+            return Err(Error::unauthenticated());
+        }
         let caller = Arc::new(Caller {
             acl: compile(&record, catalog, now)?,
             key: opened.key(TOKENS, &name)?,
+            stands_on: Some((name.clone(), row.generation)),
             name,
             record,
-            generation: row.generation,
             revision: row.revision,
             epoch,
             held_at: AtomicU64::new(opened.view().applied().revision),
@@ -102,7 +123,57 @@ impl Callers {
     }
 }
 
+/// The caller that shows a token which carries itself what it is.
+fn unsealed(
+    opened: &Opened,
+    catalog: &Catalog,
+    token: &str,
+    hmac: [u8; 32],
+    now: Millis,
+) -> Result<Arc<Caller>, Error> {
+    let record = batch::open(opened.barrier(), token)?.filter(|record| record.stands(catalog));
+    let record = record.ok_or_else(Error::unauthenticated)?;
+    let mut stands_on = None;
+    if let Some(parent) = &record.parent {
+        let row = opened
+            .space(TOKENS)
+            .row(parent)?
+            .ok_or_else(Error::unauthenticated)?;
+        let above: TokenRecord = decode_record(&row.value)?;
+        if above.is_expired(now) || !above.stands(catalog) {
+            return Err(Error::unauthenticated());
+        }
+        stands_on = Some((parent.clone(), row.generation));
+    }
+    Ok(Arc::new(Caller {
+        acl: compile(&record, catalog, now)?,
+        name: hex::encode(hmac),
+        record,
+        stands_on,
+        key: Bytes::new(),
+        revision: 0,
+        epoch: 0,
+        held_at: AtomicU64::new(0),
+    }))
+}
+
 impl Caller {
+    /// Has a commit fail if the token has been revoked by then.
+    pub fn expect_in(&self, draft: &mut Draft<'_>) -> Result<(), Error> {
+        match &self.stands_on {
+            Some((name, generation)) => draft.expect(TOKENS, name, Condition::Generation(*generation)),
+            None => Ok(()),
+        }
+    }
+
+    /// What engines know the caller by; empty for tokens that are stored nowhere, on which nothing can hang.
+    pub fn scope(&self) -> &str {
+        match self.record.kind {
+            TokenKind::Service => &self.name,
+            TokenKind::Batch => "",
+        }
+    }
+
     fn is_current(&self, opened: &Opened, epoch: u64, now: Millis) -> Result<bool, Error> {
         if self.epoch != epoch || self.acl.valid_until().is_some_and(|until| until <= now) {
             return Ok(false);

@@ -2,12 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
-use conclave_engine_api::{Millis, Stored};
+use conclave_engine_api::Millis;
 
 use crate::catalog::decode_record;
 use crate::clocktext::rfc3339;
 use crate::error::Error;
-use crate::tokens::{TokenRecord, accessor_name, name_of};
+use crate::tokens::{TokenRecord, accessor_name, batch, name_of};
 use crate::work::Work;
 
 /// A stored token and where it is.
@@ -16,8 +16,6 @@ pub struct Found {
     pub name: String,
     /// The token.
     pub record: TokenRecord,
-    /// Its row.
-    pub row: Stored,
 }
 
 /// The live token whose row is called `name`.
@@ -26,19 +24,30 @@ pub fn by_name(work: &mut Work<'_>, name: &str, now: Millis) -> Result<Option<Fo
         return Ok(None);
     };
     let record: TokenRecord = decode_record(&row.value)?;
-    if record.is_expired(now) {
+    // What is asked for at time 0 is to be removed, however it stands.
+    if record.is_expired(now) || now > 0 && !record.stands(work.catalog) {
         return Ok(None);
     }
     Ok(Some(Found {
         name: name.to_owned(),
         record,
-        row,
     }))
 }
 
 /// The live token `id`.
 pub fn by_id(work: &mut Work<'_>, id: &str, now: Millis) -> Result<Option<Found>, Error> {
     let name = name_of(work.opened().barrier(), id);
+    if batch::is_batch(id) {
+        let record = batch::open(work.opened().barrier(), id)?;
+        let record = record.filter(|record| !record.is_expired(now) && record.stands(work.catalog));
+        let Some(record) = record else { return Ok(None) };
+        if let Some(parent) = &record.parent
+            && by_name(work, parent, now)?.is_none()
+        {
+            return Ok(None);
+        }
+        return Ok(Some(Found { name, record }));
+    }
     by_name(work, &name, now)
 }
 
@@ -59,6 +68,9 @@ pub fn describe(work: &Work<'_>, found: &Found, id: &str, now: Millis) -> Result
     let mut data = Map::new();
     let mut put = |name: &str, value: Value| data.insert(name.to_owned(), value);
     put("accessor", json!(record.accessor));
+    if !record.bound_cidrs.is_empty() {
+        put("bound_cidrs", json!(record.bound_cidrs));
+    }
     put("creation_time", json!(record.created / 1000));
     put("creation_ttl", json!(record.creation_ttl / 1000));
     put("display_name", json!(record.display_name));
@@ -99,7 +111,10 @@ pub fn describe(work: &Work<'_>, found: &Found, id: &str, now: Millis) -> Result
         put("period", json!(record.period / 1000));
     }
     put("policies", json!(record.policies));
+    if !record.role.is_empty() {
+        put("role", json!(record.role));
+    }
     put("ttl", json!(record.ttl(now).div_ceil(1000)));
-    put("type", json!("service"));
+    put("type", json!(record.kind.name()));
     Ok(data)
 }

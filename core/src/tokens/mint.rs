@@ -6,7 +6,7 @@ use conclave_engine_api::{Env, Millis};
 
 use crate::catalog::encode_record;
 use crate::error::Error;
-use crate::tokens::{TokenKind, TokenRecord, accessor_name, name_of};
+use crate::tokens::{LoginOrigin, TokenKind, TokenRecord, accessor_name, batch, name_of};
 use crate::work::Work;
 
 /// Characters of a token after its prefix and of an accessor: 142 bits, as OpenBao's.
@@ -26,6 +26,7 @@ pub fn random_token(env: &mut Env<'_>) -> zeroize::Zeroizing<String> {
 }
 
 /// What is wanted of a new token; lives are already bounded by whoever asks.
+#[derive(Default)]
 pub struct NewToken {
     /// Chosen id; `None` for a random one.
     pub id: Option<String>,
@@ -49,6 +50,14 @@ pub struct NewToken {
     pub period: Millis,
     /// Whether it may be renewed.
     pub renewable: bool,
+    /// Networks it is good from; empty for all.
+    pub bound_cidrs: Vec<String>,
+    /// The token role that makes it.
+    pub role: String,
+    /// The login that makes it.
+    pub login: Option<LoginOrigin>,
+    /// How it lives.
+    pub kind: TokenKind,
 }
 
 impl NewToken {
@@ -56,16 +65,10 @@ impl NewToken {
     pub fn root(id: Option<String>) -> Self {
         Self {
             id,
-            parent: None,
             policies: vec!["root".to_owned()],
             path: ROOT_PATH.to_owned(),
-            meta: BTreeMap::new(),
             display_name: "root".to_owned(),
-            num_uses: 0,
-            ttl: 0,
-            explicit_max_ttl: 0,
-            period: 0,
-            renewable: false,
+            ..Self::default()
         }
     }
 }
@@ -78,22 +81,20 @@ pub struct Minted {
     pub record: TokenRecord,
 }
 
-/// Puts a new token into `work`.
+/// Puts a new token into `work`; one that is stored nowhere is only sealed.
 pub fn mint(work: &mut Work<'_>, env: &mut Env<'_>, new: NewToken) -> Result<Minted, Error> {
     let barrier = work.opened().barrier().clone();
-    let id = new.id.map_or_else(|| random_token(env), zeroize::Zeroizing::new);
-    let accessor = env.base62(RANDOM_CHARS);
-    let name = name_of(&barrier, &id);
     let now = env.now();
-    let record = TokenRecord {
-        accessor: accessor.clone(),
-        parent: new.parent.clone(),
+    let uses = i64::try_from(new.num_uses).map_err(|_| Error::invalid("num_uses is too large"))?;
+    let mut record = TokenRecord {
+        accessor: String::new(),
+        parent: new.parent,
         policies: new.policies,
         path: new.path,
         meta: new.meta,
         display_name: new.display_name,
         num_uses: new.num_uses,
-        kind: TokenKind::Service,
+        kind: new.kind,
         created: now,
         creation_ttl: new.ttl,
         renewed: 0,
@@ -105,20 +106,29 @@ pub fn mint(work: &mut Work<'_>, env: &mut Env<'_>, new: NewToken) -> Result<Min
         explicit_max_ttl: new.explicit_max_ttl,
         period: new.period,
         renewable: new.renewable,
+        bound_cidrs: new.bound_cidrs,
+        role: new.role,
+        login: new.login,
     };
+    if record.kind == TokenKind::Batch {
+        let id = batch::seal(&barrier, &record)?;
+        return Ok(Minted { id, record });
+    }
+    let id = new.id.map_or_else(|| random_token(env), zeroize::Zeroizing::new);
+    record.accessor = env.base62(RANDOM_CHARS);
+    let name = name_of(&barrier, &id);
     if work.tokens.get(&name)?.is_some() {
         return Err(Error::invalid("cannot create a token with a duplicate ID"));
     }
     let deadline = Some(record.expires).filter(|expires| *expires > 0);
     work.tokens.put_due(&name, encode_record(&record)?, deadline)?;
     work.accessors
-        .put(&accessor_name(&barrier, &accessor), encode_record(&name)?)?;
-    if let Some(parent) = &new.parent {
+        .put(&accessor_name(&barrier, &record.accessor), encode_record(&name)?)?;
+    if let Some(owner) = record.owner() {
         work.children
-            .put(&format!("{parent}/{name}"), encode_record(&())?)?;
+            .put(&format!("{owner}/{name}"), encode_record(&())?)?;
     }
-    if record.num_uses > 0 {
-        let uses = i64::try_from(record.num_uses).map_err(|_| Error::invalid("num_uses is too large"))?;
+    if uses > 0 {
         work.draft.add(crate::tokens::USES, &name, uses, 0, i64::MAX)?;
     }
     Ok(Minted { id, record })

@@ -2,17 +2,24 @@
 //! could be used as a token. Knows no paths and no policies' contents.
 
 mod authenticate;
+mod batch;
+mod create;
+mod life;
 mod lookup;
 mod mint;
 mod record;
+mod renew;
 mod revoke;
+mod roles;
 pub mod routes;
 
-pub use authenticate::{Caller, Callers, compile};
+pub use authenticate::{Caller, Callers, Shown, compile};
+pub use life::{Bounds, Life, Wish, life};
 pub use lookup::{Found, by_accessor, by_id, by_name, describe};
 pub use mint::{Minted, NewToken, RANDOM_TOKEN_BYTES, mint, random_token};
-pub use record::{TokenKind, TokenRecord};
-pub use revoke::{close_children, revoke, revoke_orphan};
+pub use record::{LoginOrigin, TokenKind, TokenRecord};
+pub use revoke::{close, close_children, revoke, revoke_orphan};
+pub use routes::auth_object;
 
 use conclave_barrier::Barrier;
 

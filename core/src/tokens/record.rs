@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use conclave_engine_api::Millis;
+
+use crate::auth::owner_of;
+use crate::catalog::Catalog;
 
 /// How a token lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
@@ -13,6 +17,31 @@ pub enum TokenKind {
     /// Stored, renewable, revocable.
     #[default]
     Service,
+    /// Sealed into what its holder shows: not stored, not renewable, not revocable.
+    Batch,
+}
+
+impl TokenKind {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Service => "service",
+            Self::Batch => "batch",
+        }
+    }
+}
+
+/// Which login made a token.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginOrigin {
+    /// Id of the mount; without it the token is good for nothing.
+    pub mount: u32,
+    /// The mount's era: a mount that moved has a new one.
+    pub era: u32,
+    /// Who logged in, as the method knows them.
+    pub alias: String,
+    /// What the method keeps for renewals.
+    pub internal: Map<String, Value>,
 }
 
 /// A stored token.
@@ -49,6 +78,15 @@ pub struct TokenRecord {
     pub period: Millis,
     /// Whether it may be renewed.
     pub renewable: bool,
+    /// Networks it is good from; empty for all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bound_cidrs: Vec<String>,
+    /// The token role it was made by; empty for none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub role: String,
+    /// The login it was made by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<LoginOrigin>,
 }
 
 impl TokenRecord {
@@ -69,6 +107,21 @@ impl TokenRecord {
         } else {
             self.expires.saturating_sub(now)
         }
+    }
+
+    /// Whether the mount that let its owner in is still there, in the place where it did.
+    pub fn stands(&self, catalog: &Catalog) -> bool {
+        self.login.as_ref().is_none_or(|login| {
+            let mount = catalog.mount_by_id(login.mount);
+            mount.is_some_and(|mount| mount.logins.era == login.era)
+        })
+    }
+
+    /// What it hangs on among the parents of tokens: another token, or the mount that let its owner in.
+    pub fn owner(&self) -> Option<String> {
+        let login = self.login.as_ref();
+        let mount = || login.map(|login| owner_of(login.mount, login.era));
+        self.parent.clone().or_else(mount)
     }
 
     /// Whether it may do everything.

@@ -23,6 +23,12 @@ pub fn revoke(work: &mut Work<'_>, found: &Found) -> Result<(), Error> {
     Ok(())
 }
 
+/// Ends everything that hangs on `owner`, in batches.
+pub fn close(work: &mut Work<'_>, owner: &str) -> Result<(), Error> {
+    work.closing.put_due(owner, encode_record(&())?, Some(AT_ONCE))?;
+    Ok(())
+}
+
 /// Removes a token and makes orphans of its children.
 pub fn revoke_orphan(work: &mut Work<'_>, found: &Found) -> Result<(), Error> {
     let children = work
@@ -52,8 +58,8 @@ fn forget(work: &mut Work<'_>, found: &Found) -> Result<(), Error> {
     work.tokens.delete(&found.name)?;
     work.accessors
         .delete(&accessor_name(&barrier, &found.record.accessor))?;
-    if let Some(parent) = &found.record.parent {
-        work.children.delete(&format!("{parent}/{}", found.name))?;
+    if let Some(owner) = found.record.owner() {
+        work.children.delete(&format!("{owner}/{}", found.name))?;
     }
     if found.record.num_uses > 0 {
         let key = work.opened().key(USES, &found.name)?;

@@ -161,7 +161,7 @@ impl Node {
         let registry = prometheus::Registry::new();
         Core::new(
             settings.clone(),
-            conclave_engines::secret_engines(),
+            conclave_engines::engines(),
             Arc::new(launcher),
             &registry,
         )
@@ -228,7 +228,10 @@ impl Node {
 fn value_of(response: &Response) -> Value {
     match &response.body {
         Body::Empty => Value::Null,
-        Body::Envelope(envelope) | Body::NotFound(envelope) | Body::Accepted(envelope) => {
+        Body::Envelope(envelope)
+        | Body::NotFound(envelope)
+        | Body::Accepted(envelope)
+        | Body::InPart { envelope, .. } => {
             serde_json::json!({"data": envelope.data, "auth": envelope.auth, "warnings": envelope.warnings})
         }
         Body::Plain(map) => Value::Object(map.clone()),

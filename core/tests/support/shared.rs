@@ -16,7 +16,7 @@ use super::Node;
 pub fn node_on(like: &Node, replica: &Arc<dyn Replica>) -> Node {
     let core = Core::new(
         like.settings.clone(),
-        conclave_engines::secret_engines(),
+        conclave_engines::engines(),
         Arc::new(Shared(replica.clone())),
         &prometheus::Registry::new(),
     );

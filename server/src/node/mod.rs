@@ -62,7 +62,7 @@ impl Node {
         let launcher = Arc::new(NodeLauncher::open(settings).await?);
         let core = Core::new(
             core_settings,
-            conclave_engines::secret_engines(),
+            conclave_engines::engines(),
             launcher.clone(),
             registry,
         )?;
@@ -84,6 +84,11 @@ impl Node {
             jobs,
             space,
         })
+    }
+
+    /// The threads that replication runs on.
+    pub fn replication_threads(&self) -> tokio::runtime::Handle {
+        self.launcher.threads()
     }
 
     /// Hands leadership over and stops taking part.

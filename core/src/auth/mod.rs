@@ -1,0 +1,10 @@
+//! Letting people and machines in: what a login becomes, who is locked out, and where passwords are hashed. Auth methods
+//! themselves are engines; this knows none by name.
+
+mod hashing;
+pub mod lockout;
+mod login;
+
+pub use hashing::Hashing;
+pub use lockout::{Lockout, LockoutSettings};
+pub use login::{Asked, Decided, login, mount_of_login, owner_of};

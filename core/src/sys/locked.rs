@@ -1,0 +1,52 @@
+//! `sys/locked-users`: names whose logins failed too often, and letting them in again.
+
+use serde_json::{Value, json};
+
+use crate::auth::lockout;
+use crate::error::Error;
+use crate::routes::{Answer, Call};
+
+/// Who is locked out, by mount.
+pub fn list(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
+    let only = call
+        .fields()
+        .string("mount_accessor")?
+        .filter(|only| !only.is_empty());
+    let work = &call.work;
+    let locked = lockout::locked(
+        work.opened(),
+        work.catalog,
+        &call.core.settings,
+        only.as_deref(),
+        call.env.now(),
+    )?;
+    let total: usize = locked.values().map(Vec::len).sum();
+    let mut mounts: Vec<Value> = locked
+        .into_iter()
+        .map(|(accessor, names)| {
+            json!({"mount_accessor": accessor, "counts": names.len(), "alias_identifiers": names})
+        })
+        .collect();
+    if let (Some(only), true) = (only, mounts.is_empty()) {
+        mounts.push(json!({"mount_accessor": only, "counts": 0, "alias_identifiers": null}));
+    }
+    Ok(Answer::data(super::object(json!({
+        "by_namespace": [{
+            "namespace_id": "root",
+            "namespace_path": "",
+            "counts": total,
+            "mount_accessors": mounts,
+        }],
+        "total": total,
+    }))))
+}
+
+/// Lets a name in again. One that is not locked out may stay as it is.
+pub fn unlock(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
+    let (accessor, alias) = (
+        call.params.get("accessor").to_owned(),
+        call.params.get("alias").to_owned(),
+    );
+    lockout::unlock(call.work, &accessor, &alias)?;
+    Ok(Answer::empty())
+}
