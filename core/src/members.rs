@@ -75,7 +75,8 @@ impl Core {
         Err(Error::Contention)
     }
 
-    async fn keep_demoted(&self, node: u64, demoted: bool) -> Result<(), Error> {
+    /// Notes that a node is not to vote, or that it may: one that may not is not promoted by itself.
+    pub(crate) async fn keep_demoted(&self, node: u64, demoted: bool) -> Result<(), Error> {
         let replica = self.seal.replica()?;
         for _ in 0..TRIES {
             let view = replica.read().await?;

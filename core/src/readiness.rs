@@ -11,6 +11,9 @@ impl Core {
         let Ok(replica) = self.seal.replica() else {
             return Err("not initialized\n");
         };
+        if self.divergence.check().is_err() {
+            return Err("its state differs from the other members'\n");
+        }
         if self.seal.is_sealed() {
             return Err("sealed\n");
         }

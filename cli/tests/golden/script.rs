@@ -1,5 +1,5 @@
 //! Scripts: one command a line, with `NAME=value` variables before it, `< text` for standard input and `> name` to
-//! keep its output as `$name` for later lines.
+//! keep its output as `$name` for later lines. `~ ` before it repeats it until it succeeds, `~! ` until it fails.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -49,8 +49,9 @@ pub struct Step {
     words: Vec<String>,
     stdin: String,
     keep: Vec<Keep>,
-    /// Whether to repeat the command until it succeeds, and compare nothing.
+    /// Whether to repeat the command until it succeeds (or until it fails), and compare nothing.
     pub waits: bool,
+    until_it_fails: bool,
 }
 
 /// What of the output is kept for later lines: all, or the rest of the line that begins with a prefix.
@@ -87,14 +88,16 @@ impl Step {
         }
         let command = parts.join(" > ");
         let (command, stdin) = command.split_once(" < ").unwrap_or((&command, ""));
-        let waits = command.starts_with("~ ");
-        let words = split(command.trim_start_matches("~ "));
+        let until_it_fails = command.starts_with("~! ");
+        let waits = until_it_fails || command.starts_with("~ ");
+        let words = split(command.trim_start_matches(['~', '!']).trim_start());
         Self {
             line: line.to_owned(),
             words,
             stdin: stdin.replace("\\n", "\n"),
             keep,
             waits,
+            until_it_fails,
         }
     }
 }
@@ -272,11 +275,11 @@ impl Side {
         }
     }
 
-    /// Repeats a command until it succeeds.
+    /// Repeats a command until it succeeds, or until it fails.
     pub fn wait(&mut self, step: &Step) {
         let end = Instant::now() + PATIENCE;
-        while self.run(step).code != Some(0) {
-            assert!(Instant::now() < end, "never succeeded: {}", step.line);
+        while (self.run(step).code != Some(0)) != step.until_it_fails {
+            assert!(Instant::now() < end, "never came true: {}", step.line);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Work that only the leader does: expiry, closing revoked tokens, promoting learners, sealing old rows anew; and what every
 //! node reports now and then. Started with the node and idle unless there is something to do; stopped with it.
 
+mod census;
 mod expiry;
 mod handover;
 mod rewrap;
@@ -24,7 +25,7 @@ const REWRAP_PAUSE: Duration = Duration::from_millis(10);
 const STUCK: Duration = Duration::from_secs(600);
 /// Pause between rounds of what may wait for members or is not urgent.
 const SLOW: Duration = Duration::from_secs(5);
-/// Between two reports of how many values were sealed.
+/// Between two reports of how many values were sealed, and two counts of what lives for a time.
 const REPORT: Duration = Duration::from_secs(60);
 
 impl Core {
@@ -32,7 +33,7 @@ impl Core {
     pub fn start_jobs(self: &Arc<Self>) -> tokio::task::JoinHandle<()> {
         let core = Arc::downgrade(self);
         tokio::spawn(async move {
-            tokio::join!(run(core.clone()), run_slowly(core));
+            tokio::join!(run(core.clone()), run_slowly(core.clone()), run_comparisons(core));
         })
     }
 }
@@ -59,6 +60,7 @@ async fn run(core: Weak<Core>) {
     loop {
         let Some(core) = core.upgrade() else { return };
         core.follow_devices();
+        core.follow_verdict().await;
         let pause = one_round(&core, &mut rewrap_from).await;
         drop(core);
         if let Some(pause) = pause {
@@ -106,9 +108,16 @@ async fn one_round(core: &Arc<Core>, rewrap_from: &mut Instant) -> Option<Durati
 /// What is not urgent, or waits for members that may be silent.
 async fn run_slowly(core: Weak<Core>) {
     let mut report_from = Instant::now() + REPORT;
+    let mut count_from = Instant::now();
     loop {
         tokio::time::sleep(SLOW).await;
         let Some(core) = core.upgrade() else { return };
+        if Instant::now() >= count_from {
+            count_from = Instant::now() + REPORT;
+            if let Err(error) = core.count_leases().await {
+                tracing::debug!(%error, "leases are not counted");
+            }
+        }
         if core.seal.is_sealed() {
             continue;
         }
@@ -130,6 +139,27 @@ async fn run_slowly(core: Weak<Core>) {
         }
         if let Err(error) = core.drop_handover_once().await {
             tracing::debug!(%error, "the new root key stays on offer");
+        }
+    }
+}
+
+/// Has the members compare their states now and then. On its own, for it waits for all of them to read everything.
+async fn run_comparisons(core: Weak<Core>) {
+    let Some(every) = core.upgrade().map(|core| core.settings.compare_every) else {
+        return;
+    };
+    if every.is_zero() {
+        return;
+    }
+    let mut since = 0;
+    loop {
+        tokio::time::sleep(SLOW.min(every)).await;
+        let Some(core) = core.upgrade() else { return };
+        if since == 0 {
+            since = core.seal.now();
+        }
+        if let Err(error) = core.compare_if_due(every, since).await {
+            tracing::warn!(%error, "the members' states are not compared");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A member's side of a join: join tokens, approval by fingerprint, admission. Who asks proves the key it asks for by a
 //! signature over a challenge that the member can check without remembering it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use futures::future::{BoxFuture, join_all};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use conclave_engine_api::cidr::{admits, check_cidrs};
 use conclave_engine_api::{Env, Fields, Millis};
 use conclave_raft::net::NodeSignature;
 use conclave_raft::state::{find_node, is_forgotten};
@@ -59,6 +61,9 @@ const PURPOSE: &[u8] = b"conclave request to join 1\0";
 struct JoinToken {
     expires: Millis,
     uses: u32,
+    /// Networks a node must ask from; none: from anywhere. Absent in tokens of earlier builds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    bound_cidrs: Vec<String>,
 }
 
 /// An approval as stored, under the fingerprint.
@@ -80,18 +85,26 @@ pub fn new_join_token(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     if uses == 0 || uses > 100 {
         return Err(Error::invalid("uses of a join token must be 1 to 100"));
     }
+    let bound_cidrs = check_cidrs(fields.strings("bound_cidrs")?.unwrap_or_default())?;
     let token = format!("cj.{}", call.env.base62(TOKEN_CHARS));
     let name = format!(
         "token/{}",
         crate::tokens::name_of(call.work.opened().barrier(), &token)
     );
     let expires = call.env.now().saturating_add(ttl);
+    let stored = JoinToken {
+        expires,
+        uses,
+        bound_cidrs,
+    };
     call.work
         .admissions
-        .put_due(&name, encode_record(&JoinToken { expires, uses })?, Some(expires))?;
-    Ok(Answer::data(object(
-        json!({"join_token": token, "ttl": ttl / 1000, "uses": uses}),
-    )))
+        .put_due(&name, encode_record(&stored)?, Some(expires))?;
+    let mut made = object(json!({"join_token": token, "ttl": ttl / 1000, "uses": uses}));
+    if !stored.bound_cidrs.is_empty() {
+        made.insert("bound_cidrs".to_owned(), json!(stored.bound_cidrs));
+    }
+    Ok(Answer::data(made))
 }
 
 /// `raft approve`: the node with this key may join, whether it waits already or asks within ten minutes.
@@ -281,7 +294,11 @@ enum Ticket {
 
 /// A member's side of a join: spends the join token, or finds the approval, and registers the node in one command; then has
 /// the leader replicate to it. A node without either waits.
-pub async fn admit(core: &Arc<Core>, data: &Map<String, Value>) -> Result<Response, Error> {
+pub async fn admit(
+    core: &Arc<Core>,
+    data: &Map<String, Value>,
+    remote: Option<IpAddr>,
+) -> Result<Response, Error> {
     let record = read_record(data)?;
     if record.name.is_empty() || record.cluster_addr.is_empty() {
         return Err(Error::invalid(
@@ -309,7 +326,14 @@ pub async fn admit(core: &Arc<Core>, data: &Map<String, Value>) -> Result<Respon
             ));
         }
         Ticket::Member(node) => *node,
-        Ticket::Token(_) | Ticket::Approval => register(core, &ticket, &record).await?,
+        Ticket::Token(_) | Ticket::Approval => {
+            let node = register(core, &ticket, &record, remote).await?;
+            if Fields::new(data).bool("non_voter")?.unwrap_or(false) {
+                // Before anybody replicates to it: a learner that caught up is promoted otherwise.
+                core.keep_demoted(node, true).await?;
+            }
+            node
+        }
     };
     core.enrol(node).await?;
     core.admissions.done(&record.key_hash);
@@ -369,7 +393,12 @@ fn answered(data: Value) -> Response {
     }
 }
 
-async fn register(core: &Arc<Core>, ticket: &Ticket, record: &NodeRecord) -> Result<u64, Error> {
+async fn register(
+    core: &Arc<Core>,
+    ticket: &Ticket,
+    record: &NodeRecord,
+    remote: Option<IpAddr>,
+) -> Result<u64, Error> {
     let (session, replica) = (core.seal.session()?, core.seal.replica()?);
     for _ in 0..TRIES {
         let view = replica.read().await?;
@@ -378,7 +407,7 @@ async fn register(core: &Arc<Core>, ticket: &Ticket, record: &NodeRecord) -> Res
             let readers = Readers::new(&opened);
             let mut work = Work::new(&readers, &derived.catalog);
             match ticket {
-                Ticket::Token(token) => spend(&mut work, token, replica.now())?,
+                Ticket::Token(token) => spend(&mut work, token, remote, replica.now())?,
                 _ => {
                     // Read here, so that the command expects it; dropped once the node is a member.
                     if !approval(&mut work, record, replica.now())? {
@@ -430,12 +459,20 @@ fn approval(work: &mut Work<'_>, record: &NodeRecord, now: Millis) -> Result<boo
     Ok(decode_record::<Approval>(&row.value)?.expires > now)
 }
 
-fn spend(work: &mut Work<'_>, token: &str, now: Millis) -> Result<(), Error> {
+fn spend(work: &mut Work<'_>, token: &str, remote: Option<IpAddr>, now: Millis) -> Result<(), Error> {
     let name = format!("token/{}", crate::tokens::name_of(work.opened().barrier(), token));
     let row = work.admissions.get(&name)?.ok_or_else(Error::unauthenticated)?;
     let mut stored: JoinToken = decode_record(&row.value)?;
     if stored.expires <= now {
         return Err(Error::unauthenticated());
+    }
+    if !admits(&stored.bound_cidrs, remote) {
+        tracing::warn!(
+            remote = remote.map(tracing::field::display),
+            bound_cidrs = stored.bound_cidrs.join(","),
+            "a node showed a join token from an address that the token is not bound to"
+        );
+        return Err(Error::denied());
     }
     stored.uses = stored.uses.saturating_sub(1);
     if stored.uses == 0 {

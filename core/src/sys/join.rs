@@ -64,9 +64,6 @@ impl Core {
             return Err(Error::invalid("this node already belongs to a cluster"));
         }
         let address = fields.required("leader_api_addr")?;
-        if fields.bool("non_voter")?.unwrap_or(false) {
-            return Err(Error::Unsupported("joining as a permanent non-voter".to_owned()));
-        }
         let step = self.ask_for_admission(target).await;
         let said = match &step {
             Ok(JoinStep::Joined) => None,
@@ -93,6 +90,7 @@ impl Core {
             .ask(target, "sys/storage/raft/bootstrap/challenge", Map::new())
             .await?;
         let challenge = Fields::new(&asked).required("challenge")?;
+        let non_voter = Fields::new(target).bool("non_voter")?.unwrap_or(false);
         let proof = self.launcher.sign(&request_message(&challenge, &record))?;
         let base64 = &base64::engine::general_purpose::STANDARD;
         let mut body = object(json!({
@@ -104,6 +102,7 @@ impl Core {
             "challenge": challenge,
             "public_key": base64.encode(&proof.public_key),
             "signature": base64.encode(&proof.signature),
+            "non_voter": non_voter,
         }));
         if let Some(token) = Fields::new(target)
             .string("join_token")?

@@ -10,6 +10,7 @@ use conclave_raft::{Change, Member, NodeRecord, Status};
 
 use crate::clocktext::rfc3339;
 use crate::core::Core;
+use crate::divergence::Outcome;
 use crate::error::Error;
 use crate::routes::{Act, Answer, Call};
 use crate::sys::open::object;
@@ -70,13 +71,14 @@ fn leader_of(status: &Status) -> Option<&Member> {
 pub fn ha_status(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     let status = status(call.core)?;
     let now = call.env.now();
+    let diverged = crate::divergence::diverged(call.work.opened().view())?;
     let nodes = status.members.iter().map(|member| {
         let is_leader = Some(member.id) == status.leader;
         let contact = member
             .last_contact_ms
             .filter(|_| !is_leader)
             .map(|ago| rfc3339(now.saturating_sub(ago)));
-        json!({
+        let mut node = object(json!({
             "hostname": member.record.name,
             "api_address": member.record.api_addr,
             "cluster_address": cluster_url(&member.record),
@@ -85,7 +87,11 @@ pub fn ha_status(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
             "version": call.core.settings.vault_version,
             "upgrade_version": call.core.settings.vault_version,
             "redundancy_zone": member.record.zone,
-        })
+        }));
+        if diverged.contains(&member.id) {
+            node.insert("diverged".to_owned(), json!(true));
+        }
+        node
     });
     Ok(Answer::at_top_level(object(json!({
         "nodes": nodes.collect::<Vec<_>>(),
@@ -111,6 +117,32 @@ pub fn configuration(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     Ok(Answer::data(object(
         json!({"config": {"index": status.committed_index, "servers": servers}}),
     )))
+}
+
+/// `operator digest -cluster`: all members hash their states at one place and compare.
+pub fn compare(act: Act) -> BoxFuture<'static, Result<Answer, Error>> {
+    async move {
+        let found = act.core.compare_states().await?;
+        let members = found.members.iter().map(|(member, told)| {
+            let mut shown = object(json!({
+                "node_id": member.record.name,
+                "id": member.id,
+                "differs": found.differ.contains(&member.id),
+            }));
+            match told {
+                Ok(told) => shown.insert("digest".to_owned(), json!(hex::encode(told.digest))),
+                Err(why) => shown.insert("error".to_owned(), json!(why)),
+            };
+            Value::Object(shown)
+        });
+        let members = members.collect::<Vec<_>>();
+        Ok(Answer::data(object(json!({
+            "revision": found.revision,
+            "decided": found.outcome != Outcome::Undecided,
+            "members": members,
+        }))))
+    }
+    .boxed()
 }
 
 /// `operator step-down`: whoever leads hands leadership over, whichever node was asked.

@@ -36,6 +36,7 @@ pub const TOP: &[(&str, Fate)] = &[
     ("backend", Honoured),
     ("cluster_addr", Honoured),
     ("cluster_name", Honoured),
+    ("compare_interval", Honoured),
     ("default_lease_ttl", Honoured),
     ("default_max_request_duration", Honoured),
     ("enable_unauthenticated_access", Honoured),
@@ -293,10 +294,7 @@ pub const RAFT: &[(&str, Fate)] = &[
     ("raft_log_verification_interval", Ignored(CHECKSUMMED)),
     ("raft_log_verifier_enabled", Ignored(CHECKSUMMED)),
     ("raft_wal", Ignored("there is one kind of log")),
-    (
-        "retry_join_as_non_voter",
-        Refused("permanent non-voters are not built"),
-    ),
+    ("retry_join_as_non_voter", Honoured),
     ("snapshot_interval", Ignored(SIZED)),
     ("snapshot_threshold", Ignored(SIZED)),
     (

@@ -42,6 +42,7 @@ pub struct Config {
     default_lease_ttl: Option<Duration>,
     max_lease_ttl: Option<Duration>,
     max_request_duration: Option<Duration>,
+    compare_interval: Option<Duration>,
     log_level: Option<String>,
     log_format: Option<String>,
     pid_file: Option<PathBuf>,
@@ -141,6 +142,7 @@ impl Config {
         let durations = [
             (&mut self.default_lease_ttl, "default_lease_ttl"),
             (&mut self.max_lease_ttl, "max_lease_ttl"),
+            (&mut self.compare_interval, "compare_interval"),
             (&mut self.max_request_duration, "default_max_request_duration"),
         ];
         for (slot, key) in durations {
@@ -235,7 +237,17 @@ impl Config {
         merge_into(&mut self.api_addr, named("API_ADDR"));
         merge_into(&mut self.cluster_addr, named("CLUSTER_ADDR"));
         merge_into(&mut self.zone, named("ZONE"));
-        if let Some(Storage::Raft { path, node_id, .. }) = &mut self.storage {
+        if let Some(Storage::Raft {
+            path,
+            node_id,
+            retry_join,
+            ..
+        }) = &mut self.storage
+        {
+            // As in OpenBao, any value will do.
+            if named("RAFT_RETRY_JOIN_AS_NON_VOTER").is_some() {
+                retry_join.iter_mut().for_each(storage::RetryJoin::without_a_vote);
+            }
             if let Some(named) = named("RAFT_PATH") {
                 *path = PathBuf::from(named);
             }

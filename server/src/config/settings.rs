@@ -120,6 +120,9 @@ impl Config {
             peer_unseal: self.peer_unseal.unwrap_or_default(),
             ..Default::default()
         };
+        if let Some(every) = self.compare_interval {
+            core.compare_every = every;
+        }
         if let Some(name) = &self.cluster_name {
             core.cluster_name.clone_from(name);
         }

@@ -47,6 +47,13 @@ impl std::fmt::Debug for RetryJoin {
     }
 }
 
+impl RetryJoin {
+    /// The node asks to join without a vote.
+    pub(super) fn without_a_vote(&mut self) {
+        self.target.insert("non_voter".to_owned(), Value::Bool(true));
+    }
+}
+
 impl Storage {
     pub(super) fn read(kind: &str, body: &Body, pos: Pos, source: &mut Source<'_>) -> Result<Self, Error> {
         match kind {
@@ -65,6 +72,9 @@ impl Storage {
             .map_err(|error| source.wrong(error))?
         {
             retry_join.push(read_join(section.body, section.pos, source)?);
+        }
+        if source.flag(body, "retry_join_as_non_voter")?.unwrap_or(false) {
+            retry_join.iter_mut().for_each(RetryJoin::without_a_vote);
         }
         Ok(Self::Raft {
             path: PathBuf::from(path),

@@ -74,6 +74,8 @@ async fn a_development_server_is_ready_for_secrets() {
         "conclave_http_request_duration_seconds",
         "conclave_requests_in_flight",
         "conclave_lease_expiry_lag_seconds",
+        "conclave_leases",
+        "conclave_state_diverged",
         "conclave_auth_attempts_total",
         "conclave_denied_requests_total",
         "conclave_secret_reads_total",
