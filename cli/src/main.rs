@@ -2,6 +2,7 @@
 
 mod app;
 mod base64;
+mod cluster;
 mod commands;
 mod complete;
 mod entropy;
@@ -20,6 +21,10 @@ mod ui;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
+
+/// Tokens, shares and secrets pass through buffers of many libraries: whatever is freed is wiped.
+#[global_allocator]
+static MEMORY: conclave_mem::Wiping = conclave_mem::Wiping::new();
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args_os()

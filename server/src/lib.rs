@@ -16,6 +16,7 @@ pub mod orphan;
 pub mod serve;
 pub mod temporary;
 pub mod tls;
+mod wiping;
 
 pub use conclave_core::backup;
 

@@ -19,6 +19,7 @@ use crate::node::{CoreHandler, Node, NodeSettings, join};
 use crate::operations::{HttpMetrics, Probes, logs};
 use crate::orphan;
 use crate::tls::{Files, ServerTls};
+use crate::wiping;
 
 /// How long requests under way may take once the server is told to stop.
 const GRACE: Duration = Duration::from_secs(10);
@@ -142,7 +143,14 @@ impl Server {
             handler,
             metrics: metrics.clone(),
             scratch: settings.scratch,
+            seals: node.core.seals(),
         });
+        let threads = vec![tokio::runtime::Handle::current(), node.replication_threads()];
+        tasks.push(tokio::spawn(wiping::after_seals(
+            node.core.seals(),
+            threads,
+            stop.clone(),
+        )));
         let mut addresses = Vec::new();
         for listener in bound {
             let address = listener.address().map_err(|source| Error::Listen {
@@ -194,6 +202,7 @@ impl Server {
         let mut interrupt = listen(SignalKind::interrupt())?;
         let mut hang_up = listen(SignalKind::hangup())?;
         let mut watchdog = watchdog();
+        let mut seals = self.node.core.seals();
         // Ready: a supervisor that waits for it may go on. Without one this does nothing.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         loop {
@@ -205,6 +214,8 @@ impl Server {
                     self.reload_certificates();
                     (self.reload)();
                 }
+                // This thread is none of the runtime's.
+                Ok(()) = seals.changed() => wiping::wipe_own(),
                 _ = watchdog.tick() => {
                     let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
                 }

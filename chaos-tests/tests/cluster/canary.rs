@@ -1,8 +1,10 @@
 //! Marked secrets and names go in; then nothing that the nodes ever wrote, told each other or tell about themselves may
 //! hold a mark, nor the memory of a node that is sealed.
 
+mod keys;
 mod memory;
 mod scanner;
+mod served;
 mod tap;
 
 use std::path::{Path, PathBuf};

@@ -12,6 +12,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -134,6 +135,7 @@ where
         ..
     } = context;
     let watch = Watch::new();
+    let seals = service.surroundings().seals.clone();
     let io = TokioIo::new(Watched::new(stream, Arc::clone(&watch), !http2));
     let requests = service_fn({
         let (settings, watch) = (Arc::clone(&settings), Arc::clone(&watch));
@@ -154,6 +156,7 @@ where
             &watch,
             &settings.timeouts,
             &stop,
+            seals,
         )
         .await
     } else {
@@ -162,6 +165,7 @@ where
             &watch,
             &settings.timeouts,
             &stop,
+            seals,
         )
         .await
     }
@@ -173,13 +177,16 @@ async fn guard<C>(
     watch: &Watch,
     timeouts: &Timeouts,
     stop: &CancellationToken,
+    mut seals: watch::Receiver<u64>,
 ) -> io::Result<()>
 where
     C: GracefulConnection<Error = hyper::Error>,
 {
     let mut connection = pin!(connection);
     let mut look = pin!(tokio::time::sleep(Duration::ZERO));
-    let mut leaving = false;
+    let (mut leaving, mut sealed) = (false, false);
+    // What was counted before is no business of this connection.
+    seals.mark_unchanged();
     loop {
         tokio::select! {
             ended = connection.as_mut() => return ended.map_err(io::Error::other),
@@ -187,7 +194,15 @@ where
                 leaving = true;
                 connection.as_mut().graceful_shutdown();
             }
+            // Its buffers hold what went through it: they go with it, as soon as what is under way was answered.
+            Ok(()) = seals.changed(), if !sealed => {
+                (leaving, sealed) = (true, true);
+                connection.as_mut().graceful_shutdown();
+                look.as_mut().reset(Instant::now() + FAREWELL);
+            }
             () = look.as_mut() => match watch.judge(timeouts) {
+                _ if sealed && !watch.is_busy() => return Err(late("the peer does not leave a sealed node")),
+                Verdict::Wait(until) if sealed => look.as_mut().reset(until.min(Instant::now() + FAREWELL)),
                 Verdict::Wait(until) => look.as_mut().reset(until),
                 Verdict::Idle if !leaving => {
                     leaving = true;

@@ -11,7 +11,7 @@ use http::header::{CONNECTION, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout};
 
 use conclave_core as core;
@@ -43,6 +43,8 @@ pub struct Surroundings {
     pub grpc: Option<tonic::service::Routes>,
     /// A directory for uploads.
     pub scratch: PathBuf,
+    /// Counts how often the node was sealed.
+    pub seals: watch::Receiver<u64>,
 }
 
 /// Where a connection comes from.

@@ -91,6 +91,11 @@ impl Watch {
         InFlight(Arc::clone(self))
     }
 
+    /// Whether a request is under way.
+    pub fn is_busy(&self) -> bool {
+        self.in_flight.load(Ordering::Relaxed) > 0
+    }
+
     /// Whether any request stated its length in two ways.
     pub fn ambiguous(&self) -> bool {
         self.ambiguous.load(Ordering::Relaxed)
@@ -108,7 +113,7 @@ impl Watch {
             }
         }
         let phase = self.phase.load(Ordering::Relaxed);
-        let busy = self.in_flight.load(Ordering::Relaxed) > 0;
+        let busy = self.is_busy();
         let idle = phase == BETWEEN && self.served.load(Ordering::Relaxed);
         // A body under way belongs to its request, which has its own time-outs.
         if !(busy && phase != HEAD) {

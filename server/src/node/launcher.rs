@@ -106,6 +106,11 @@ impl NodeLauncher {
         self.key.key_hash()
     }
 
+    /// The threads that replication runs on.
+    pub fn threads(&self) -> tokio::runtime::Handle {
+        self.handle.clone()
+    }
+
     /// Hands leadership over, ends replication and its threads.
     pub async fn stop(&self) {
         let running = self.running.lock().take();

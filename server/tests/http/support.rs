@@ -130,6 +130,7 @@ fn echo(request: &Request) -> Map<String, Value> {
 pub struct Server {
     pub address: SocketAddr,
     pub script: Arc<Script>,
+    pub seals: tokio::sync::watch::Sender<u64>,
     pub stop: CancellationToken,
     pub task: JoinHandle<()>,
     pub ca: Option<PathBuf>,
@@ -183,17 +184,20 @@ pub async fn start_with(settings: Settings, tls: bool, health: Health) -> Server
     let ca = tls.is_some().then(|| dir.path().join("ca.pem"));
     let listener = listen("127.0.0.1:0".parse().unwrap(), tls, settings).unwrap();
     let address = listener.address().unwrap();
+    let seals = tokio::sync::watch::Sender::new(0);
     let service = Service::new(Surroundings {
         handler: Arc::clone(&script) as Arc<dyn Handler>,
         metrics: Arc::new(HttpMetrics::new(&prometheus::Registry::new()).unwrap()),
         grpc: None,
         scratch: dir.path().to_owned(),
+        seals: seals.subscribe(),
     });
     let stop = CancellationToken::new();
     let task = tokio::spawn(listener.serve(service, stop.clone(), Duration::from_secs(10)));
     Server {
         address,
         script,
+        seals,
         stop,
         task,
         ca,

@@ -47,6 +47,12 @@ const TABLE: &[Edges] = &[
         never: RUNTIMES,
     },
     Edges {
+        name: "conclave-mem",
+        ship: &[],
+        test: &[],
+        never: RUNTIMES,
+    },
+    Edges {
         name: "conclave-barrier",
         ship: &[],
         test: &[],
@@ -89,6 +95,7 @@ const TABLE: &[Edges] = &[
             "conclave-raft",
             "conclave-proto",
             "conclave-hcl",
+            "conclave-mem",
         ],
         test: &["conclave-client"],
         never: STORES,
@@ -101,20 +108,20 @@ const TABLE: &[Edges] = &[
     },
     Edges {
         name: "conclave-cli",
-        ship: &["conclave-client", "conclave-server", "conclave-hcl"],
+        ship: &["conclave-client", "conclave-server", "conclave-hcl", "conclave-mem"],
         test: &["conclave-proto"],
         never: STORES,
     },
     Edges {
         name: "conclave-chaos-tests",
         ship: &["conclave-client", "conclave-raft", "conclave-core"],
-        test: &["conclave-proto", "conclave-chaos-shim"],
+        test: &["conclave-proto", "conclave-chaos-shim", "conclave-barrier"],
         never: &[],
     },
     Edges {
         name: "conclave-chaos-sim",
         ship: &[],
-        test: &["conclave-raft"],
+        test: &["conclave-raft", "conclave-core", "conclave-engines"],
         never: &[],
     },
     Edges {

@@ -1,5 +1,6 @@
 //! What a process has in memory, as whoever owns the machine can read it.
 
+use std::fmt;
 use std::io::{Read, Seek, SeekFrom};
 
 use super::scanner::{Finding, Scanner};
@@ -8,9 +9,32 @@ use super::scanner::{Finding, Scanner};
 const PIECE: u64 = 4 << 20;
 /// Longest form of a fragment, in bytes.
 const OVERLAP: u64 = 128;
+/// What is shown before and after a hit, in bytes.
+const SHOWN: (usize, usize) = (64, 96);
+
+/// A mark that was found, with what tells how it came there. The marks are the test's own: they may be shown.
+#[derive(PartialEq, Eq)]
+pub struct Hit {
+    /// Which mark, and its form.
+    pub finding: Finding,
+    /// Where.
+    pub address: u64,
+    /// The line of the process's map that the address lies in.
+    pub mapping: String,
+    /// What stands around it, escaped.
+    pub around: String,
+}
+
+impl fmt::Debug for Hit {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Finding { mark, form, .. } = self.finding;
+        let (address, mapping, around) = (self.address, &self.mapping, &self.around);
+        write!(out, "mark {mark} ({form}) at {address:x} in {mapping}: {around}")
+    }
+}
 
 /// How many bytes the process may write to, and what was found in them.
-pub fn scan(pid: u32, scanner: &Scanner) -> (u64, Vec<Finding>) {
+pub fn scan(pid: u32, scanner: &Scanner) -> (u64, Vec<Hit>) {
     let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).expect("maps of a process of ours");
     let mut memory = std::fs::File::open(format!("/proc/{pid}/mem"))
         .expect("memory of another process: this test needs the capability SYS_PTRACE, as root has it");
@@ -36,11 +60,26 @@ pub fn scan(pid: u32, scanner: &Scanner) -> (u64, Vec<Finding>) {
                 .is_ok()
                 && piece.iter().any(|byte| *byte != 0)
             {
-                found.extend(scanner.scan(&piece));
+                let hits = scanner.occurrences(&piece).into_iter();
+                found.extend(hits.map(|finding| Hit {
+                    address: at + finding.at as u64,
+                    mapping: line.split_whitespace().collect::<Vec<_>>().join(" "),
+                    around: around(&piece, finding.at),
+                    finding,
+                }));
                 bytes += piece.len() as u64;
             }
             at += if to - at > PIECE { PIECE - OVERLAP } else { PIECE };
         }
     }
     (bytes, found)
+}
+
+fn around(piece: &[u8], at: usize) -> String {
+    let (from, to) = (at.saturating_sub(SHOWN.0), (at + SHOWN.1).min(piece.len()));
+    format!(
+        "{} | {}",
+        piece[from..at].escape_ascii(),
+        piece[at..to].escape_ascii()
+    )
 }

@@ -1,6 +1,6 @@
 //! Finds marks in bytes, in every form in which a program could have written them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -33,11 +33,11 @@ struct Fragment {
 }
 
 impl Scanner {
-    /// Looks for any twelve letters of these marks in any form.
-    pub fn new(marks: &[String]) -> Self {
+    /// Looks for any twelve letters of these marks, texts or keys, in any form.
+    pub fn new<M: AsRef<[u8]>>(marks: &[M]) -> Self {
         let mut fragments: HashMap<[u8; FRAGMENT], Vec<Fragment>> = HashMap::new();
-        for (mark, text) in marks.iter().enumerate() {
-            for form in forms(text) {
+        for (mark, letters) in marks.iter().enumerate() {
+            for form in forms(letters.as_ref()) {
                 for units in form.letters.windows(form.width) {
                     let bytes = units.concat();
                     let first = bytes[..FRAGMENT].try_into().expect("a letter is a byte or more");
@@ -58,19 +58,28 @@ impl Scanner {
 
     /// The first occurrence of each mark and form.
     pub fn scan(&self, bytes: &[u8]) -> Vec<Finding> {
+        let mut known = HashSet::new();
+        let mut found = self.occurrences(bytes);
+        found.retain(|finding| known.insert((finding.mark, finding.form)));
+        found
+    }
+
+    /// Every occurrence, named once however many fragments of it are there.
+    pub fn occurrences(&self, bytes: &[u8]) -> Vec<Finding> {
         let mut found: Vec<Finding> = Vec::new();
+        let mut last = HashMap::new();
         for (at, window) in bytes.windows(FRAGMENT).enumerate() {
             if !self.filter[start(window)] {
                 continue;
             }
             for fragment in self.fragments.get(window).into_iter().flatten() {
-                let known = |seen: &Finding| seen.mark == fragment.mark && seen.form == fragment.form;
-                if bytes[at..].starts_with(&fragment.bytes) && !found.iter().any(known) {
-                    found.push(Finding {
-                        mark: fragment.mark,
-                        form: fragment.form,
-                        at,
-                    });
+                let Fragment { mark, form, .. } = *fragment;
+                if !bytes[at..].starts_with(&fragment.bytes) {
+                    continue;
+                }
+                let before = last.insert((mark, form), at);
+                if before.is_none_or(|before| at - before > FRAGMENT) {
+                    found.push(Finding { mark, form, at });
                 }
             }
         }
@@ -99,10 +108,10 @@ struct Form {
 }
 
 /// A mark as programs write text: as it is, in hexadecimal, UTF-16, escaped, base64 at each of three offsets.
-fn forms(mark: &str) -> Vec<Form> {
+fn forms(mark: &[u8]) -> Vec<Form> {
     let each = |name, write: fn(u8) -> Vec<u8>| Form {
         name,
-        letters: mark.bytes().map(write).collect(),
+        letters: mark.iter().copied().map(write).collect(),
         width: FRAGMENT,
     };
     let mut forms = vec![
@@ -116,7 +125,7 @@ fn forms(mark: &str) -> Vec<Form> {
         each("numbers", |byte| format!("{byte}, ").into_bytes()),
     ];
     for offset in 0..3 {
-        let text = base64_inside(mark.as_bytes(), offset);
+        let text = base64_inside(mark, offset);
         forms.push(Form {
             name: "base64",
             letters: text.into_iter().map(|letter| vec![letter]).collect(),
