@@ -36,6 +36,15 @@ const COMMANDS: &[(&str, &str)] = &[
     ("W", "read secret/data/a"),
     ("W", "token lookup"),
     ("bad", "read secret/data/a"),
+    ("root", "auth enable userpass"),
+    ("root", "write auth/userpass/users/ada password=hunter2 policies=default"),
+    ("root", "read auth/userpass/users/ada"),
+    ("", "write auth/userpass/login/ada password=hunter2"),
+    ("", "write auth/userpass/login/none password=hunter2"),
+    ("root", "auth enable approle"),
+    ("root", "write auth/approle/role/app role_id=r policies=default"),
+    ("root", "write auth/approle/role/app/custom-secret-id secret_id=hunter2"),
+    ("", "write auth/approle/login role_id=r secret_id=hunter2"),
     ("W", "token revoke -self"),
 ];
 

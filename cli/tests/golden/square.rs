@@ -82,28 +82,12 @@ const TOOL: &[(&str, Tool, &str)] = &[
 
 /// What our server does not answer as the original does: a part of the line between `^` and `$`, how, and why.
 const SERVER: &[(&str, Answer, &str)] = &[
-    // Not built: namespaces, auth methods, batch tokens, autopilot.
+    // Not built: namespaces, autopilot.
     ("^namespace", Unbuilt, "namespaces"),
     ("-namespace=", Unbuilt, "namespaces"),
     (" -ns=", Unbuilt, "namespaces"),
     ("VAULT_NAMESPACE=", Unbuilt, "namespaces"),
     ("kv get ns1/kv-v2/a", Stands, "namespaces"),
-    ("^auth enable", Unbuilt, "auth methods other than tokens"),
-    ("^auth tune", Stands, "auth methods other than tokens"),
-    ("^auth list$", Stands, "auth methods other than tokens"),
-    ("^auth move", Stands, "auth methods other than tokens"),
-    ("userpass", Stands, "auth methods other than tokens"),
-    (
-        "^VAULT_TOKEN= token lookup",
-        Stands,
-        "auth methods other than tokens",
-    ),
-    (
-        "^VAULT_TOKEN= kv get secret/a",
-        Stands,
-        "auth methods other than tokens",
-    ),
-    ("-type=batch", Unbuilt, "batch tokens"),
     ("operator raft autopilot", Unbuilt, "autopilot"),
     // Deliberate.
     ("^kv get secret/a$", Better, "a number keeps its digits"),

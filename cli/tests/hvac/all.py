@@ -366,12 +366,94 @@ def wrapping():
     assert other.sys.unwrap()["auth"]["accessor"] == made["wrapped_accessor"]
 
 
+def stranger():
+    """A client without a token."""
+    return hvac.Client(url=client.url, verify=os.environ["VAULT_CACERT"])
+
+
+def people():
+    is_204(system.enable_auth_method("userpass", path="people", config={"max_lease_ttl": "2h"}))
+    fails(exceptions.InvalidRequest, system.enable_auth_method, "userpass", path="people", says="already in use")
+    userpass = client.auth.userpass
+    is_204(userpass.create_or_update_user("Ada", "pw", policies="default", mount_point="people"))
+    is_204(userpass.create_or_update_user("eve", "pw", mount_point="people", token_ttl="5m", token_type="batch"))
+    assert userpass.list_user(mount_point="people")["data"]["keys"] == ["ada", "eve"]
+    assert userpass.read_user("ADA", mount_point="people")["data"]["policies"] == ["default"]
+    someone = stranger()
+    auth = someone.auth.userpass.login("ada", "pw", mount_point="people")["auth"]
+    assert someone.is_authenticated() and auth["metadata"] == {"username": "ada"} and auth["orphan"]
+    assert someone.auth.token.lookup_self()["data"]["display_name"] == "people-ada"
+    assert someone.auth.token.renew_self()["auth"]["client_token"] == auth["client_token"]
+    is_204(userpass.update_password_on_user("ada", "new", mount_point="people"))
+    fails(exceptions.InvalidRequest, stranger().auth.userpass.login, "ada", "pw", mount_point="people", says="invalid username")
+    other = stranger()
+    other.auth.userpass.login("ada", "new", mount_point="people")
+    other.logout(revoke_token=True)
+    batch = stranger()
+    auth = batch.auth.userpass.login("eve", "pw", mount_point="people")["auth"]
+    assert auth["client_token"].startswith("b.") and auth["token_type"] == "batch" and not auth["renewable"]
+    fails(exceptions.InvalidRequest, batch.auth.token.renew_self, says="batch tokens cannot be renewed")
+    is_204(userpass.delete_user("eve", mount_point="people"))
+    for _ in range(5):
+        fails(exceptions.InvalidRequest, stranger().auth.userpass.login, "ada", "no", mount_point="people")
+    fails(exceptions.Forbidden, stranger().auth.userpass.login, "ada", "new", mount_point="people")
+    locked = client.read("sys/locked-users")["data"]["by_namespace"][0]["mount_accessors"][0]
+    assert locked["alias_identifiers"] == ["ada"]
+    client.adapter.post(f"/v1/sys/locked-users/{locked['mount_accessor']}/unlock/ada")
+    is_204(system.disable_auth_method("people"))
+    fails(exceptions.Forbidden, someone.auth.token.lookup_self)
+    fails(exceptions.Forbidden, stranger().auth.userpass.login, "ada", "new", mount_point="people")
+
+
+def machines():
+    is_204(system.enable_auth_method("approle"))
+    approle = client.auth.approle
+    is_204(approle.create_or_update_approle("app", token_policies=["default"], token_ttl="10m", secret_id_num_uses=2))
+    assert approle.list_roles()["data"]["keys"] == ["app"]
+    assert approle.read_role("app")["data"]["token_ttl"] == 600
+    role_id = approle.read_role_id("app")["data"]["role_id"]
+    made = approle.generate_secret_id("app", metadata={"k": "v"})["data"]
+    accessor = made["secret_id_accessor"]
+    assert approle.list_secret_id_accessors("app")["data"]["keys"] == [accessor]
+    assert approle.read_secret_id("app", made["secret_id"])["data"]["metadata"] == {"k": "v"}
+    someone = stranger()
+    auth = someone.auth.approle.login(role_id, made["secret_id"])["auth"]
+    assert auth["metadata"] == {"k": "v", "role_name": "app"} and auth["lease_duration"] == 600
+    assert someone.auth.token.renew_self()["auth"]["lease_duration"] == 600
+    assert approle.read_secret_id_accessor("app", accessor)["data"]["secret_id_num_uses"] == 1
+    stranger().auth.approle.login(role_id, made["secret_id"])
+    fails(exceptions.InvalidRequest, stranger().auth.approle.login, role_id, made["secret_id"], says="invalid role or secret ID")
+    own = approle.create_custom_secret_id("app", "mine")["data"]
+    is_204(approle.destroy_secret_id_accessor("app", own["secret_id_accessor"]))
+    fails(exceptions.InvalidRequest, stranger().auth.approle.login, role_id, "mine")
+    approle.create_custom_secret_id("app", "mine")
+    is_204(approle.destroy_secret_id("app", "mine"))
+    is_204(approle.update_role_id("app", "chosen"))
+    assert approle.read_role_id("app")["data"]["role_id"] == "chosen"
+    is_204(approle.delete_role("app"))
+    fails(exceptions.InvalidPath, approle.read_role, "app")
+    fails(exceptions.InvalidRequest, someone.auth.token.renew_self) if OURS else None
+
+
+def token_roles():
+    roles = client.auth.token
+    is_204(roles.create_or_update_role("app", allowed_policies="default", token_period="1h", orphan=True))
+    assert roles.read_role("app")["data"]["token_period"] == 3600
+    assert roles.list_roles()["data"]["keys"] == ["app"]
+    auth = roles.create(role_name="app", policies=["default"])["auth"]
+    assert auth["lease_duration"] == 3600 and auth["orphan"]
+    fails(exceptions.InvalidRequest, roles.create, role_name="app", policies=["other"], says="must be subset")
+    is_204(roles.delete_role("app"))
+    fails(exceptions.InvalidRequest, roles.create, role_name="app", says="unknown role")
+    assert roles.create(type="batch", policies=["default"])["auth"]["client_token"].startswith("b.")
+
+
 def unbuilt():
     """What is not built says so."""
     if not OURS:
         return
     calls = [
-        (system.enable_auth_method, ["userpass"]),
+        (system.enable_auth_method, ["kubernetes"]),
         (system.create_namespace, ["a"]),
         (system.read_quota, ["a"]),
     ]
@@ -408,6 +490,9 @@ audit(sys.argv[2])
 raft()
 transit()
 wrapping()
+people()
+machines()
+token_roles()
 unbuilt()
 end(root)
 print("done")

@@ -8,6 +8,8 @@ pub enum Open {
     Nothing,
     /// Those that core's own routes take and answer.
     Core,
+    /// Those of users and roles of auth methods.
+    Logins,
     /// Those that stand beside the secrets of KV version 2, never inside `data`.
     Versions,
 }
@@ -17,6 +19,7 @@ impl Open {
     pub fn of(kind: &str, version: Option<&str>) -> Self {
         match (kind, version) {
             ("system" | "token", _) => Self::Core,
+            ("userpass" | "approle", _) => Self::Logins,
             ("kv", Some("2")) => Self::Versions,
             _ => Self::Nothing,
         }
@@ -27,6 +30,7 @@ impl Open {
         match self {
             Self::Nothing => false,
             Self::Core => CORE.contains(&name),
+            Self::Logins => LOGINS.contains(&name),
             Self::Versions => VERSIONS.contains(&name),
         }
     }
@@ -75,6 +79,21 @@ const CORE: &[&str] = &[
     "verification_required",
 ];
 
+/// Numbers and booleans of users and roles: settings, never what somebody shows.
+const LOGINS: &[&str] = &[
+    "bind_secret_id",
+    "local_secret_ids",
+    "secret_id_num_uses",
+    "secret_id_ttl",
+    "token_explicit_max_ttl",
+    "token_max_ttl",
+    "token_no_default_policy",
+    "token_num_uses",
+    "token_period",
+    "token_strictly_bind_ip",
+    "token_ttl",
+];
+
 /// Numbers and booleans of KV version 2 beside the secret.
 const VERSIONS: &[&str] = &[
     "cas",
@@ -108,6 +127,11 @@ mod tests {
             "n": hash("7"),
         });
         assert_eq!(shown(Open::Core, &told), want);
+        let told = json!({"token_ttl": 60, "password": 90125, "secret_id": 7});
+        let want = json!({"token_ttl": 60, "password": hash("90125"), "secret_id": hash("7")});
+        for kind in ["userpass", "approle"] {
+            assert_eq!(shown(Open::of(kind, None), &told), want);
+        }
         // A secret's own members are hashed, whatever they are called.
         let secret = json!({"data": {"version": 5, "metadata": {"cas": 1}}, "options": {"cas": 2}});
         let want =

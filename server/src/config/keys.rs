@@ -49,6 +49,7 @@ pub const TOP: &[(&str, Fate)] = &[
     ("pid_file", Honoured),
     ("seal", Honoured),
     ("storage", Honoured),
+    ("user_lockout", Honoured),
     ("telemetry", Honoured),
     ("zone", Honoured),
     (
@@ -159,10 +160,6 @@ pub const TOP: &[(&str, Fate)] = &[
         "unsafe_relative_paths",
         Refused("a path means what it says: none with `..` is taken"),
     ),
-    (
-        "user_lockout",
-        Ignored("no login method of this build knows users"),
-    ),
 ];
 
 /// Keys of `listener "tcp"`.
@@ -259,6 +256,14 @@ pub const LISTENER: &[(&str, Fate)] = &[
     ),
     ("x_forwarded_for_client_cert_header", Refused(NOT_YET)),
     ("x_forwarded_for_client_cert_header_decoders", Refused(NOT_YET)),
+];
+
+/// Keys of `user_lockout "TYPE"`.
+pub const USER_LOCKOUT: &[(&str, Fate)] = &[
+    ("disable_lockout", Honoured),
+    ("lockout_counter_reset", Honoured),
+    ("lockout_duration", Honoured),
+    ("lockout_threshold", Honoured),
 ];
 
 /// Keys of `audit "file" "name"`.

@@ -5,16 +5,18 @@ mod audit;
 pub mod duration;
 mod keys;
 mod listener;
+mod lockout;
 mod settings;
 mod source;
 mod storage;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use conclave_core::PeerUnseal;
 use conclave_core::audit::Declared;
+use conclave_core::auth::LockoutSettings;
 use conclave_hcl::Body;
 
 use crate::error::Error;
@@ -39,6 +41,7 @@ pub struct Config {
     operations_address: Option<String>,
     audit_directories: Vec<PathBuf>,
     audit_devices: Vec<Declared>,
+    lockout: HashMap<String, LockoutSettings>,
     default_lease_ttl: Option<Duration>,
     max_lease_ttl: Option<Duration>,
     max_request_duration: Option<Duration>,
@@ -158,6 +161,7 @@ impl Config {
             }
             self.audit_devices.push(device);
         }
+        self.lockout.extend(lockout::read(body, source)?);
         if let Some(text) = source.text(body, "peer_unseal")? {
             let setting = PeerUnseal::parse(&text).ok_or_else(|| {
                 let message =

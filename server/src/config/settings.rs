@@ -115,6 +115,7 @@ impl Config {
         let mut core = conclave_core::Settings {
             audit_directories: self.audit_directories.clone(),
             audit_devices: self.audit_devices.clone(),
+            lockout: self.lockout.clone(),
             unauthenticated_rekey: self.unauthenticated_rekey,
             unauthenticated_generate_root: self.unauthenticated_generate_root,
             peer_unseal: self.peer_unseal.unwrap_or_default(),

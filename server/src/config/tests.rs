@@ -133,6 +133,18 @@ fn mistakes_in_audit_devices_and_what_is_missing_are_named() {
             "listener \"tcp\" {}\nstorage \"inmem\" {}\naudit \"file\" \"a\" { options { file_path = \"/a\" } }",
             "need audit_directories",
         ),
+        (
+            "user_lockout \"github\" { lockout_threshold = 3 }",
+            "user_lockout \"github\": use \"all\"",
+        ),
+        (
+            "user_lockout \"all\" { lockout_threshold = 0 }",
+            "disable_lockout = true",
+        ),
+        (
+            "user_lockout \"all\" { threshold = 3 }",
+            "unknown key \"threshold\"",
+        ),
         ("api_addr = \"https://x\"", "no listener"),
         ("listener \"tcp\" {}", "no storage"),
         (
@@ -324,4 +336,54 @@ fn audit_devices_are_declared_as_in_openbao() {
         assert_eq!(device.options["file_path"], "/var/log/c/a.log");
         assert_eq!(device.options["sync"], "true");
     }
+}
+
+#[test]
+fn a_node_may_join_without_a_vote_and_states_be_compared_more_often() {
+    let text = |storage: &str| {
+        format!(
+            "compare_interval = \"10m\"\nstorage \"raft\" {{\n path = \"x\"\n retry_join {{ leader_api_addr = \"https://a\" }}\n \
+             retry_join {{ leader_api_addr = \"https://b\" }}\n {storage}\n}}\n"
+        )
+    };
+    let votes = |config: &Config| -> Vec<bool> {
+        let Some(Storage::Raft { retry_join, .. }) = &config.storage else {
+            panic!("no storage");
+        };
+        retry_join
+            .iter()
+            .map(|join| !join.target.contains_key("non_voter"))
+            .collect()
+    };
+    let (mut config, warnings) = read_text(&text("")).unwrap();
+    assert!(warnings.is_empty(), "{warnings:?}");
+    assert_eq!(config.dev_settings().compare_every, Duration::from_secs(600));
+    assert_eq!(votes(&config), [true, true]);
+    config.overrule(|name| (name == "BAO_RAFT_RETRY_JOIN_AS_NON_VOTER").then(|| "1".to_owned()));
+    assert_eq!(votes(&config), [false, false]);
+    let (config, _) = read_text(&text("retry_join_as_non_voter = true")).unwrap();
+    assert_eq!(votes(&config), [false, false]);
+    let (config, _) = read_text("").unwrap();
+    assert_eq!(config.dev_settings().compare_every, Duration::from_secs(3600));
+}
+
+#[test]
+fn lockout_is_set_by_type_and_for_all() {
+    let text = "listener \"tcp\" {}\nstorage \"inmem\" {}\n\
+        user_lockout \"userpass\" { lockout_threshold = 3 }\n\
+        user_lockout \"all\" { lockout_duration = \"1h\" disable_lockout = \"true\" }";
+    let settings = read_text(text).unwrap().0.dev_settings().lockout;
+    let seen = ["all", "userpass"].map(|kind| {
+        let lockout = settings[kind];
+        (
+            lockout.threshold,
+            lockout.duration,
+            lockout.counter_reset,
+            lockout.disabled,
+        )
+    });
+    assert_eq!(
+        seen,
+        [(5, 3_600_000, 900_000, true), (3, 3_600_000, 900_000, true)]
+    );
 }

@@ -11,6 +11,7 @@ mod hostile;
 mod kv2_model;
 mod kv_rows;
 mod kv_tune;
+mod logins;
 mod script;
 mod scripts;
 mod transit;

@@ -146,6 +146,9 @@ pub fn render(result: Result<Reply, Error>) -> String {
 }
 
 fn success(reply: Reply) -> (u16, Option<Value>) {
+    if let Some(raw) = reply.raw {
+        return (raw.status, serde_json::from_slice(&raw.bytes).ok());
+    }
     let mut body = Map::new();
     if let Some(seconds) = reply.lease_duration_hint {
         body.insert("lease_duration".to_owned(), seconds.into());
