@@ -1,7 +1,7 @@
 # Everything a person types. The work is in deploy/ (clusters), .ci/ (tests) and Cargo; this only names it.
 
 .DEFAULT_GOAL := help
-.PHONY: sim help up down env clean-dev test fmt lint bench chaos check-growth chaos-mutants fresh-check dist install
+.PHONY: check-state fuzz sim help up down env clean-dev test fmt lint bench chaos check-growth chaos-mutants fresh-check dist install
 
 # A compiler cache is used when there is one. The same words for every target: another value would build RocksDB again.
 ifneq ($(shell command -v ccache 2>/dev/null),)
@@ -35,8 +35,10 @@ help:
 	@echo "make bench      measure against bao"
 	@echo "make chaos      real clusters while everything goes wrong, checked, with a picture (MINUTES=10, SEEDS=1, NODES=3|5,"
 	@echo "                FAULTS=all|kill-leader,... SEED= repeats the choices of a run, RECORD=docs/reliability.md notes it)"
+	@echo "make check-state    the same with kills alone (MINUTES=10)"
 	@echo "make check-growth   disk space after 200,000 puts and 100,000 expired tokens (SCALE=1)"
 	@echo "make chaos-mutants  proves that the checks find the bugs they are for"
+	@echo "make fuzz       search for bytes that break a decoder (MINUTES=10 for each, TARGETS='path policy')"
 	@echo "make fresh-check    make up and make test on a fresh Debian, hours (COMMAND=smoke: some steps of it)"
 	@echo "make dist       a Debian package in dist/"
 	@echo "make install    binary, manual, completions and systemd unit below PREFIX (/usr/local)"
@@ -77,8 +79,16 @@ chaos:
 		CONCLAVE_CHAOS_COMMIT=$$(git describe --always --dirty 2>/dev/null) $(if $(SEED),CONCLAVE_CHAOS_SEED=$(SEED)) \
 		cargo nextest run --locked -p conclave-chaos-tests --test cluster --profile long --no-capture -E 'test(cluster_chaos)'
 
+# The same with nothing but kills: what was acknowledged is there, and reads are current.
+check-state:
+	@$(MAKE) --no-print-directory chaos FAULTS=kill-leader,kill-follower,kill-two,kill-all
+
 chaos-mutants:
 	chaos-tests/mutants.sh $(MUTANTS)
+
+# Targets of fuzz/corpus, and minutes for each: make fuzz TARGETS="path policy" MINUTES=10
+fuzz:
+	MINUTES=$(MINUTES) fuzz/fuzz.sh $(TARGETS)
 
 fresh-check:
 	@deploy/fresh-check.sh $(COMMAND)
