@@ -31,7 +31,7 @@ pub const ADDRESS: Flag = Flag::text(
 )
 .default(DEFAULT_ADDRESS)
 .env("ADDR");
-const AGENT_ADDRESS: Flag = Flag::text(
+pub const AGENT_ADDRESS: Flag = Flag::text(
     "agent-address",
     "Address of an agent to call instead of the server.",
 )
@@ -51,11 +51,11 @@ const CLIENT_KEY: Flag =
     Flag::text("client-key", "PEM file with the client's private key.").env("CLIENT_KEY");
 const DISABLE_REDIRECTS: Flag =
     Flag::bool("disable-redirects", "Do not follow redirects.").env("DISABLE_REDIRECTS");
-const HEADER: Flag = Flag::map(
+pub const HEADER: Flag = Flag::map(
     "header",
     "A header key=value for every request; names beginning with X-Vault- are refused. May be given several times.",
 );
-const MFA: Flag = Flag::list(
+pub const MFA: Flag = Flag::list(
     "mfa",
     "Credentials of a second factor. May be given several times.",
 )
@@ -67,15 +67,15 @@ const NS: Flag = Flag::text("ns", "Short form of -namespace, and stronger.")
     .default(NOT_SET)
     .hidden();
 const NON_INTERACTIVE: Flag = Flag::bool("non-interactive", "Never ask for input.");
-const OUTPUT_CURL: Flag = Flag::bool(
+pub const OUTPUT_CURL: Flag = Flag::bool(
     "output-curl-string",
     "Print the request as a curl command instead of sending it.",
 );
-const OUTPUT_POLICY: Flag = Flag::bool(
+pub const OUTPUT_POLICY: Flag = Flag::bool(
     "output-policy",
     "Print a policy that allows the request instead of sending it.",
 );
-const POLICY_OVERRIDE: Flag = Flag::bool("policy-override", "Override a soft-mandatory policy.");
+pub const POLICY_OVERRIDE: Flag = Flag::bool("policy-override", "Override a soft-mandatory policy.");
 const TLS_SERVER_NAME: Flag = Flag::text(
     "tls-server-name",
     "Name expected in the server's certificate and sent as SNI.",
@@ -87,7 +87,7 @@ const TLS_SKIP_VERIFY: Flag = Flag::bool(
 )
 .env("SKIP_VERIFY");
 const UNLOCK_KEY: Flag = Flag::text("unlock-key", "Key that unlocks a locked namespace.");
-const WRAP_TTL: Flag = Flag::span(
+pub const WRAP_TTL: Flag = Flag::span(
     "wrap-ttl",
     "Wrap the answer in a single-use token that lasts this long.",
 )
@@ -196,12 +196,19 @@ impl Cx {
     /// A setting that cannot be used.
     pub fn api(&self, args: &Args) -> Result<Api, Fail> {
         let mut api = self.api_without_token(args)?;
-        let token = match self.env.get("TOKEN") {
-            Some(token) => token.to_owned(),
-            None => self.token_file()?.read().map_err(Fail::remote)?,
-        };
-        api.client.set_token(token);
+        api.client.set_token(self.token()?);
         Ok(api)
+    }
+
+    /// The user's token; empty if there is none.
+    ///
+    /// # Errors
+    /// A token file that cannot be read.
+    pub fn token(&self) -> Result<String, Fail> {
+        match self.env.get("TOKEN") {
+            Some(token) => Ok(token.to_owned()),
+            None => self.token_file()?.read().map_err(Fail::remote),
+        }
     }
 
     /// Calls to the server without a token, for logins.
@@ -273,7 +280,11 @@ impl Cx {
         Api::new(client, Rc::clone(&self.shown))
     }
 
-    fn tls(&self, args: &Args) -> Result<Tls, String> {
+    /// What to trust and show in TLS.
+    ///
+    /// # Errors
+    /// A variable that is no truth value.
+    pub fn tls(&self, args: &Args) -> Result<Tls, String> {
         if let Some(text) = self.env.get("SKIP_VERIFY") {
             parse_bool(text).map_err(|_| "could not parse BAO_SKIP_VERIFY".to_owned())?;
         }
@@ -289,7 +300,11 @@ impl Cx {
         })
     }
 
-    fn timeout(&self) -> Result<Duration, String> {
+    /// Time for one request.
+    ///
+    /// # Errors
+    /// A variable that is no duration.
+    pub fn timeout(&self) -> Result<Duration, String> {
         let span = match self.env.get("CLIENT_TIMEOUT") {
             Some(text) => {
                 Span::parse(text).map_err(|_| "could not parse \"BAO_CLIENT_TIMEOUT\"".to_owned())?
@@ -309,7 +324,7 @@ impl Cx {
 }
 
 /// The namespace with one slash at its end and none before; empty for the root.
-fn namespace(args: &Args) -> String {
+pub fn namespace(args: &Args) -> String {
     let given = Some(args.text(&NS))
         .filter(|n| *n != NOT_SET)
         .unwrap_or_else(|| args.text(&NAMESPACE));

@@ -34,6 +34,14 @@ impl Home {
         }
     }
 
+    /// With a server of ours.
+    fn ours() -> Self {
+        Self {
+            server: Server::dev(Product::Conclave),
+            home: tempfile::tempdir().unwrap(),
+        }
+    }
+
     fn command(&self, program: &str) -> Command {
         let path = std::env::var("PATH").unwrap();
         let mut command = Command::new(program);
@@ -216,4 +224,117 @@ fn published_guides_run_as_written() {
         assert!(output.lines().any(|l| l == line), "no {line:?} in:\n{output}");
     }
     assert!(output.ends_with("DONE\n"), "{output}");
+}
+
+#[test]
+fn our_own_commands_speak_grpc() {
+    let home = Home::ours();
+    let made = text(&home.run("operator raft join-token -field=join_token"));
+    assert!(made.starts_with("cj.") && !made.ends_with('\n'), "{made:?}");
+    let bound = home.run("operator raft join-token -uses=2 -ttl=1m -bound-cidrs=10.0.0.0/8,::1 -format=json");
+    let bound: serde_json::Value = serde_json::from_str(&text(&bound)).unwrap();
+    assert_eq!(
+        (&bound["ttl"], &bound["uses"], &bound["bound_cidrs"]),
+        (&60.into(), &2.into(), &serde_json::json!(["10.0.0.0/8", "::1"]))
+    );
+    assert!(text(&home.run("operator raft join-token")).contains("ttl           10m"));
+    let fingerprint = "ab".repeat(32);
+    assert_eq!(
+        text(&home.run(&format!("operator raft approve {fingerprint}"))),
+        format!("Success! The node may join: {fingerprint}\n")
+    );
+    assert_eq!(
+        text(&home.run("operator raft pending")),
+        "No node waits for approval.\n"
+    );
+    assert_eq!(text(&home.run("operator raft pending -format=json")), "[]\n");
+    let compared = text(&home.run("operator digest -cluster"));
+    assert!(
+        compared.starts_with("Node ") && !compared.contains("differs"),
+        "{compared}"
+    );
+
+    let exit = |line: &str, variables: &[(&str, &str)]| {
+        let output = home.run_with(line, variables);
+        (output.status.code(), complaint(&output))
+    };
+    let (code, said) = exit("operator raft approve abc", &[]);
+    assert!(
+        code == Some(2) && said.contains("64 hexadecimal digits"),
+        "{said}"
+    );
+    let (code, said) = exit("operator raft join-token -bound-cidrs=10.0.0.0/33", &[]);
+    assert!(code == Some(2) && said.contains("10.0.0.0/33"), "{said}");
+    for wrong in ["approve", "pending x", "join-token -uses=0", "join-token -ttl=0"] {
+        let (code, said) = exit(&format!("operator raft {wrong}"), &[]);
+        assert_eq!(code, Some(1), "{wrong}: {said}");
+    }
+    let (code, said) = exit("operator raft pending -output-curl-string", &[]);
+    assert!(code == Some(1) && said.contains("speaks gRPC"), "{said}");
+    let (code, said) = exit("operator raft pending", &[("BAO_TOKEN", "bad")]);
+    assert!(code == Some(2) && said.ends_with("no valid token\n"), "{said}");
+
+    // A node that is away is passed over, and our variables win.
+    let list = format!("http://127.0.0.1:1, {}", home.server.address);
+    let variables = [
+        ("CONCLAVE_ADDR", list.as_str()),
+        ("BAO_ADDR", "http://127.0.0.1:2"),
+    ];
+    text(&home.run_with("operator raft pending", &variables));
+    let dead = [
+        ("CONCLAVE_ADDR", "http://127.0.0.1:1"),
+        ("VAULT_CLIENT_TIMEOUT", "1s"),
+    ];
+    let (code, said) = exit("operator raft pending", &dead);
+    assert!(code == Some(2) && said.contains("127.0.0.1:1"), "{said}");
+
+    assert_eq!(
+        text(&home.run("operator seal -cluster")),
+        "Success! All servers of the cluster are sealed.\n"
+    );
+    let (code, said) = exit("operator raft pending", &[]);
+    assert!(code == Some(2) && said.contains("sealed"), "{said}");
+}
+
+#[test]
+fn tls_is_checked_over_grpc_as_over_http() {
+    let server = Server::raft(Product::Conclave);
+    let authority = server.authority.clone().unwrap();
+    let home = Home {
+        server,
+        home: tempfile::tempdir().unwrap(),
+    };
+    let other = home.home.path().join("other.pem");
+    std::fs::write(&other, server::authority("other authority").0).unwrap();
+    let folder = home.home.path().join("authorities");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::copy(&authority, folder.join("ca.pem")).unwrap();
+    let ask = |flags: &str, seconds: &str| {
+        let line = format!("operator raft pending {flags}");
+        complaint(&home.run_with(line.trim(), &[("VAULT_CLIENT_TIMEOUT", seconds)]))
+    };
+    let (ca, other, folder) = (authority.display(), other.display(), folder.display());
+    // Whom it trusts it asks; there is no cluster yet.
+    for trusting in [
+        format!("-ca-cert={ca}"),
+        format!("-ca-path={folder}"),
+        "-tls-skip-verify".to_owned(),
+        format!("-ca-cert={ca} -tls-server-name=localhost"),
+    ] {
+        let said = ask(&trusting, "30s");
+        assert!(said.contains("not initialized"), "{trusting}: {said}");
+    }
+    for (distrusting, why) in [
+        (String::new(), "certificate"),
+        (format!("-ca-cert={other}"), "invalid peer certificate"),
+        (format!("-ca-cert={ca} -tls-server-name=elsewhere"), "elsewhere"),
+        ("-ca-cert=none.pem".to_owned(), "no such file"),
+        (
+            format!("-ca-cert={ca} -client-cert={ca}"),
+            "both client cert and client key",
+        ),
+    ] {
+        let said = ask(&distrusting, "1s");
+        assert!(said.contains(why), "{distrusting}: {said}");
+    }
 }

@@ -62,6 +62,13 @@ impl Builder {
         self
     }
 
+    /// Accepts any certificate. Whoever is on the path can then read and change everything: for tests only.
+    #[must_use]
+    pub fn danger_accept_any_certificate(mut self, accept: bool) -> Self {
+        self.trust.anybody = accept;
+        self
+    }
+
     /// The token.
     #[must_use]
     pub fn token(mut self, token: impl Into<String>) -> Self {

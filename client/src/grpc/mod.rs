@@ -26,7 +26,7 @@ pub use kv::{Kv, Secret, Version};
 pub use logical::{Answer, Logical};
 pub use policy::Policies;
 pub use secret::{SecretData, SecretText};
-pub use sys::{Founded, Sys};
+pub use sys::{Founded, JoinToken, Sys};
 pub use token::{Token, Tokens};
 
 use call::Calls;

@@ -1,6 +1,7 @@
 //! The cluster itself: the calls of service `Sys`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::call::Repeat;
 use super::secret::SecretText;
@@ -18,6 +19,18 @@ pub struct Founded {
     pub shares: Vec<SecretText>,
     /// The root token.
     pub root_token: SecretText,
+}
+
+/// A token by which nodes join, and what it is bound to.
+pub struct JoinToken {
+    /// To be shown by the node that joins.
+    pub token: SecretText,
+    /// How long it lives.
+    pub ttl: Duration,
+    /// How many nodes may join by it.
+    pub uses: u32,
+    /// Networks a node must ask from; none: from anywhere.
+    pub bound_cidrs: Vec<String>,
 }
 
 impl Sys {
@@ -101,8 +114,20 @@ impl Sys {
     /// # Errors
     /// [`Error::OutcomeUnknown`] if the answer was lost.
     pub async fn seal(&self) -> Result<(), Error> {
+        self.seal_as(v1::SealRequest { cluster: false }).await
+    }
+
+    /// All nodes drop their keys, those that cannot be reached as soon as they can.
+    ///
+    /// # Errors
+    /// [`Error::OutcomeUnknown`] if the answer was lost.
+    pub async fn seal_cluster(&self) -> Result<(), Error> {
+        self.seal_as(v1::SealRequest { cluster: true }).await
+    }
+
+    async fn seal_as(&self, message: v1::SealRequest) -> Result<(), Error> {
         self.cluster
-            .call(Repeat::Never, v1::SealRequest {}, |link, request| async move {
+            .call(Repeat::Never, message, |link, request| async move {
                 link.sys().seal(request).await
             })
             .await
@@ -178,5 +203,70 @@ impl Sys {
             )
             .await?;
         Ok(listed.members)
+    }
+
+    /// Makes a token by which nodes join the cluster. Fields that are zero or empty take the cluster's defaults.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a life, a number of uses or a network that the cluster does not take.
+    pub async fn make_join_token(&self, wishes: v1::MakeJoinTokenRequest) -> Result<JoinToken, Error> {
+        let made = self
+            .cluster
+            .call(Repeat::ByKey, wishes, |link, request| async move {
+                link.sys().make_join_token(request).await
+            })
+            .await?;
+        Ok(JoinToken {
+            token: SecretText::new(made.join_token),
+            ttl: Duration::from_secs(made.ttl_seconds),
+            uses: made.uses,
+            bound_cidrs: made.bound_cidrs,
+        })
+    }
+
+    /// Lets the node with this key fingerprint join. Approving twice is as good as once.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if it is no fingerprint, or one of a node that was removed.
+    pub async fn approve_node(&self, fingerprint: &str) -> Result<v1::ApproveNodeResponse, Error> {
+        let message = v1::ApproveNodeRequest {
+            fingerprint: fingerprint.to_owned(),
+        };
+        self.cluster
+            .call(Repeat::Freely, message, |link, request| async move {
+                link.sys().approve_node(request).await
+            })
+            .await
+    }
+
+    /// The nodes that wait until they are approved.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn pending_nodes(&self) -> Result<Vec<v1::PendingNode>, Error> {
+        let listed = self
+            .cluster
+            .call(
+                Repeat::Freely,
+                v1::PendingNodesRequest {},
+                |link, request| async move { link.sys().pending_nodes(request).await },
+            )
+            .await?;
+        Ok(listed.nodes)
+    }
+
+    /// Has all members hash their state at one position of the log and compares. Give the client a deadline and attempts
+    /// that are long enough to read the whole state.
+    ///
+    /// # Errors
+    /// [`Error::OutcomeUnknown`] if the answer was lost.
+    pub async fn compare_state(&self) -> Result<v1::CompareStateResponse, Error> {
+        self.cluster
+            .call(
+                Repeat::Never,
+                v1::CompareStateRequest {},
+                |link, request| async move { link.sys().compare_state(request).await },
+            )
+            .await
     }
 }

@@ -19,7 +19,7 @@ pub use json::{Fields, Json};
 pub use preview::Preview;
 pub use request::{Body, Request, Response};
 pub use secret::{Auth, Secret, WrapInfo};
-pub use tls::{Tls, plain};
+pub use tls::{ClientPem, Tls, plain};
 
 /// Largest answer kept in memory, in bytes. Snapshots are streamed and not bound by it.
 pub const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;

@@ -3,11 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use reqwest::{Certificate, ClientBuilder, Identity};
+use zeroize::Zeroizing;
 
 use super::Error;
 
 /// Largest PEM file read, in bytes: a bundle of every public authority is about 250 KiB.
 const MAX_PEM_BYTES: u64 = 8 * 1024 * 1024;
+
+/// PEM text with authorities, and what is said if it holds none.
+type Source = (Vec<u8>, String);
+/// A client's certificate chain and its private key, in PEM.
+pub type ClientPem = (Vec<u8>, Zeroizing<Vec<u8>>);
 
 /// TLS settings. The empty default trusts what the platform trusts.
 #[derive(Clone, Default)]
@@ -44,52 +50,83 @@ impl Tls {
         Ok(builder)
     }
 
+    /// The authorities to trust, in PEM; `None`: the platform's.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the file that is missing or not PEM.
+    pub fn authorities(&self) -> Result<Option<Vec<u8>>, Error> {
+        self.roots()?;
+        let sources = self.sources()?;
+        Ok(sources.map(|sources| {
+            sources
+                .into_iter()
+                .flat_map(|(pem, _)| [pem, b"\n".to_vec()].concat())
+                .collect()
+        }))
+    }
+
     fn roots(&self) -> Result<Option<Vec<Certificate>>, Error> {
+        let Some(sources) = self.sources()? else {
+            return Ok(None);
+        };
+        let bundles = sources
+            .into_iter()
+            .map(|(pem, complaint)| bundle(&pem, complaint));
+        Ok(Some(bundles.collect::<Result<Vec<_>, _>>()?.concat()))
+    }
+
+    /// PEM texts with authorities, and what is said of each that holds none.
+    fn sources(&self) -> Result<Option<Vec<Source>>, Error> {
         if let Some(bytes) = &self.ca_cert_bytes {
-            return bundle(bytes, "Couldn't parse PEM in ca_cert bytes".into()).map(Some);
+            let complaint = "Couldn't parse PEM in ca_cert bytes".to_owned();
+            return Ok(Some(vec![(bytes.clone(), complaint)]));
         }
         if let Some(path) = &self.ca_cert {
-            let text = format!("Couldn't parse PEM in: {}", path.display());
             let pem = read(path).map_err(|e| Error::Config(format!("Error loading CA File: {e}")))?;
-            return match bundle(&pem, text) {
-                Ok(certs) => Ok(Some(certs)),
-                Err(e) => Err(Error::Config(format!("Error loading CA File: {e}"))),
-            };
+            let complaint = format!("Error loading CA File: Couldn't parse PEM in: {}", path.display());
+            return Ok(Some(vec![(pem, complaint)]));
         }
         let Some(dir) = &self.ca_path else { return Ok(None) };
         let entries = std::fs::read_dir(dir)
             .map_err(|e| Error::Config(format!("lstat {}: {}", dir.display(), plain(&e))))?;
-        let mut certs = Vec::new();
         let mut paths: Vec<PathBuf> = entries.filter_map(|e| e.ok().map(|e| e.path())).collect();
         paths.sort();
-        for path in paths.into_iter().filter(|p| p.is_file()) {
+        let sources = paths.into_iter().filter(|path| path.is_file()).map(|path| {
             let pem = read(&path).map_err(|e| Error::Config(format!("Error loading CA Path: {e}")))?;
-            certs.extend(bundle(
-                &pem,
-                format!("Couldn't parse PEM in: {}", path.display()),
-            )?);
+            Ok((pem, format!("Couldn't parse PEM in: {}", path.display())))
+        });
+        sources.collect::<Result<_, _>>().map(Some)
+    }
+
+    /// The client's certificate chain and its key, in PEM, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the file that is missing.
+    pub fn client_pem(&self) -> Result<Option<ClientPem>, Error> {
+        match (&self.client_cert, &self.client_key) {
+            (Some(cert), Some(key)) => Ok(Some((
+                read(cert).map_err(Error::Config)?,
+                Zeroizing::new(read(key).map_err(Error::Config)?),
+            ))),
+            (None, None) => Ok(None),
+            _ => Err(Error::Config(
+                "both client cert and client key must be provided".into(),
+            )),
         }
-        Ok(Some(certs))
     }
 
     fn identity(&self) -> Result<Option<Identity>, Error> {
-        let (cert, key) = match (&self.client_cert, &self.client_key) {
-            (Some(cert), Some(key)) => (cert, key),
-            (None, None) => return Ok(None),
-            _ => {
-                return Err(Error::Config(
-                    "both client cert and client key must be provided".into(),
-                ));
-            }
+        let Some((chain, key)) = self.client_pem()? else {
+            return Ok(None);
         };
-        let mut pem = read(cert).map_err(Error::Config)?;
-        pem.push(b'\n');
-        pem.extend(read(key).map_err(Error::Config)?);
+        let pem = Zeroizing::new([chain.as_slice(), b"\n", &key].concat());
+        let names =
+            [&self.client_cert, &self.client_key].map(|path| path.as_deref().unwrap_or(Path::new("")));
         let identity = Identity::from_pem(&pem).map_err(|_| {
             Error::Config(format!(
                 "no certificate with its key in {} and {}",
-                cert.display(),
-                key.display()
+                names[0].display(),
+                names[1].display()
             ))
         })?;
         Ok(Some(identity))

@@ -250,7 +250,7 @@ impl Config {
         {
             // As in OpenBao, any value will do.
             if named("RAFT_RETRY_JOIN_AS_NON_VOTER").is_some() {
-                retry_join.iter_mut().for_each(storage::RetryJoin::without_a_vote);
+                retry_join.iter_mut().for_each(RetryJoin::without_a_vote);
             }
             if let Some(named) = named("RAFT_PATH") {
                 *path = PathBuf::from(named);

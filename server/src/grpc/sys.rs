@@ -65,8 +65,12 @@ impl v1::sys_server::Sys for Service {
     }
 
     async fn seal(&self, call: Request<v1::SealRequest>) -> Reply<v1::SealResponse> {
-        let (head, _) = open(call);
-        let answer = self.0.ask(head, Verb::Write, "sys/seal", Map::new()).await?;
+        let (head, asked) = open(call);
+        let data = match asked.cluster {
+            true => object(json!({"cluster": true})),
+            false => Map::new(),
+        };
+        let answer = self.0.ask(head, Verb::Write, "sys/seal", data).await?;
         Ok(answer.reply(v1::SealResponse {}))
     }
 
@@ -125,6 +129,80 @@ impl v1::sys_server::Sys for Service {
         let nodes = answer.fields()?.objects("nodes");
         let members = nodes.into_iter().map(member).collect();
         Ok(answer.reply(v1::MembersResponse { members }))
+    }
+
+    async fn make_join_token(
+        &self,
+        call: Request<v1::MakeJoinTokenRequest>,
+    ) -> Reply<v1::MakeJoinTokenResponse> {
+        let (head, asked) = open(call);
+        let mut data = Map::new();
+        if asked.ttl_seconds > 0 {
+            data.insert("ttl".to_owned(), asked.ttl_seconds.into());
+        }
+        if asked.uses > 0 {
+            data.insert("uses".to_owned(), asked.uses.into());
+        }
+        if !asked.bound_cidrs.is_empty() {
+            data.insert("bound_cidrs".to_owned(), asked.bound_cidrs.into());
+        }
+        let path = "sys/storage/raft/join-token";
+        let mut answer = self.0.ask(head, Verb::Write, path, data).await?;
+        let mut fields = answer.fields()?;
+        let message = v1::MakeJoinTokenResponse {
+            join_token: fields.text("join_token"),
+            ttl_seconds: fields.number("ttl"),
+            uses: fields.small("uses"),
+            bound_cidrs: fields.texts("bound_cidrs"),
+        };
+        Ok(answer.reply(message))
+    }
+
+    async fn approve_node(&self, call: Request<v1::ApproveNodeRequest>) -> Reply<v1::ApproveNodeResponse> {
+        let (head, asked) = open(call);
+        let data = object(json!({"fingerprint": asked.fingerprint}));
+        let path = "sys/storage/raft/approve";
+        let mut answer = self.0.ask(head, Verb::Write, path, data).await?;
+        let mut fields = answer.fields()?;
+        let message = v1::ApproveNodeResponse {
+            fingerprint: fields.text("fingerprint"),
+            ttl_seconds: fields.number("ttl"),
+        };
+        Ok(answer.reply(message))
+    }
+
+    async fn pending_nodes(&self, call: Request<v1::PendingNodesRequest>) -> Reply<v1::PendingNodesResponse> {
+        let mut answer = self.read(open(call).0, "sys/storage/raft/pending").await?;
+        let nodes = answer.fields()?.object("key_info").each();
+        let nodes = nodes.map(|(fingerprint, mut fields)| v1::PendingNode {
+            fingerprint,
+            name: fields.text("name"),
+            zone: fields.text("zone"),
+            api_address: fields.text("api_addr"),
+            cluster_address: fields.text("cluster_addr"),
+        });
+        let nodes = nodes.collect();
+        Ok(answer.reply(v1::PendingNodesResponse { nodes }))
+    }
+
+    async fn compare_state(&self, call: Request<v1::CompareStateRequest>) -> Reply<v1::CompareStateResponse> {
+        let (head, _) = open(call);
+        let path = "sys/storage/raft/compare";
+        let mut answer = self.0.ask(head, Verb::Write, path, Map::new()).await?;
+        let mut fields = answer.fields()?;
+        let members = fields.objects("members").into_iter();
+        let members = members.map(|mut fields| v1::MemberDigest {
+            name: fields.text("node_id"),
+            digest: fields.text("digest"),
+            differs: fields.flag("differs"),
+            error: fields.text("error"),
+        });
+        let message = v1::CompareStateResponse {
+            members: members.collect(),
+            revision: fields.number("revision"),
+            decided: fields.flag("decided"),
+        };
+        Ok(answer.reply(message))
     }
 }
 

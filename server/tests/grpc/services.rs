@@ -371,7 +371,7 @@ async fn health_follows_the_seal() {
         tonic::Code::NotFound
     );
     let mut sys = v1::sys_client::SysClient::new(channel);
-    sys.seal(root(v1::SealRequest {})).await.unwrap();
+    sys.seal(root(v1::SealRequest::default())).await.unwrap();
     for (service, state) in [("", 2), ("conclave.v1.Kv", 2), ("conclave.v1.Sys", 1)] {
         assert_eq!(
             health.check(of(service)).await.unwrap().into_inner().status,
@@ -430,5 +430,58 @@ async fn reflection_describes_every_service() {
         panic!("no file")
     };
     assert!(!file.file_descriptor_proto.is_empty());
+    server.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_are_let_in_and_states_compared() {
+    let server = plain().await;
+    let mut sys = v1::sys_client::SysClient::new(channel(&server).await);
+    let wishes = v1::MakeJoinTokenRequest {
+        ttl_seconds: 60,
+        uses: 2,
+        bound_cidrs: vec!["10.0.0.0/8".to_owned()],
+    };
+    let made = sys.make_join_token(root(wishes)).await.unwrap().into_inner();
+    assert!(made.join_token.starts_with("cj."));
+    assert_eq!((made.ttl_seconds, made.uses), (60, 2));
+    assert_eq!(made.bound_cidrs, ["10.0.0.0/8"]);
+    let default = sys.make_join_token(root(v1::MakeJoinTokenRequest::default()));
+    let default = default.await.unwrap().into_inner();
+    assert_eq!((default.ttl_seconds, default.uses), (600, 1));
+    let wrong = v1::MakeJoinTokenRequest {
+        bound_cidrs: vec!["10.0.0.0/33".to_owned()],
+        ..Default::default()
+    };
+    let wrong = sys.make_join_token(root(wrong)).await.err().unwrap();
+    assert_eq!(wrong.code(), tonic::Code::InvalidArgument, "{wrong}");
+    assert!(wrong.message().contains("10.0.0.0/33"), "{wrong}");
+
+    let fingerprint = "7F".repeat(32);
+    let approved = v1::ApproveNodeRequest { fingerprint };
+    let approved = sys.approve_node(root(approved)).await.unwrap().into_inner();
+    assert_eq!(
+        (approved.fingerprint, approved.ttl_seconds),
+        ("7f".repeat(32), 600)
+    );
+    let nodes = sys.pending_nodes(root(v1::PendingNodesRequest {})).await.unwrap();
+    assert!(nodes.into_inner().nodes.is_empty());
+    let nobody = sys.pending_nodes(v1::PendingNodesRequest {}).await.err().unwrap();
+    assert_eq!(nobody.code(), tonic::Code::Unauthenticated);
+
+    let found = sys.compare_state(root(v1::CompareStateRequest {})).await.unwrap();
+    let found = found.into_inner();
+    assert!(found.decided && found.revision > 0, "{found:?}");
+    assert_eq!((found.members.len(), found.members[0].digest.len()), (1, 64));
+    assert!(!found.members[0].differs);
+
+    let cluster = v1::SealRequest { cluster: true };
+    sys.seal(root(cluster)).await.unwrap();
+    let status = sys.seal_status(v1::SealStatusRequest {}).await.unwrap();
+    assert!(status.into_inner().sealed);
+    // A mark would be left by a seal of this node alone; a seal of the cluster leaves none, and shares open it.
+    let key = Some(v1::unseal_request::What::Key(server.unseal_key.to_string()));
+    let open = sys.unseal(v1::UnsealRequest { what: key }).await.unwrap();
+    assert!(!open.into_inner().sealed);
     server.server.stop().await;
 }

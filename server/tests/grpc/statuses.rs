@@ -109,7 +109,7 @@ async fn a_sealed_node_is_unavailable_and_says_why() {
     let server = plain().await;
     let channel = channel(&server).await;
     let mut sys = v1::sys_client::SysClient::new(channel.clone());
-    sys.seal(root(v1::SealRequest {})).await.unwrap();
+    sys.seal(root(v1::SealRequest::default())).await.unwrap();
     let mut kv = v1::kv_client::KvClient::new(channel);
     let refused = kv.get(root(get("a"))).await.err().unwrap();
     assert_eq!(said(refused), is(Code::Unavailable, "SEALED"));

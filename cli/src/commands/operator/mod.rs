@@ -1,5 +1,6 @@
 //! `operator`: the life of a cluster, from its first key to its last peer.
 
+mod admission;
 mod digest;
 mod generate_root;
 mod init;
@@ -40,12 +41,12 @@ pub const COMMANDS: &[Command] = &[
     raft::GROUP,
     raft::LIST_PEERS,
     raft::JOIN,
-    raft::NEW_JOIN_TOKEN,
+    admission::NEW_JOIN_TOKEN,
     raft::REMOVE_PEER,
     raft::PROMOTE,
     raft::DEMOTE,
-    raft::APPROVE,
-    raft::PENDING,
+    admission::APPROVE,
+    admission::PENDING,
     raft::SNAPSHOT,
     raft::SNAPSHOT_SAVE,
     raft::SNAPSHOT_RESTORE,

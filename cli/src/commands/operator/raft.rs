@@ -5,7 +5,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 
 use conclave_client::http::{Body, Error, Fields, Json, Request, plain as io_text};
 
-use crate::commands::{Command, FIELD, Output, at_most, exactly};
+use crate::commands::{Command, Output, at_most, exactly};
 use crate::exit::{Context as _, Exit, Fail};
 use crate::flags::{Args, Flag};
 use crate::goval::{plain, quote};
@@ -29,8 +29,6 @@ const JOIN_TOKEN: Flag = Flag::text(
     "join-token",
     "Token of 'operator raft join-token', which a Conclave cluster asks for; @file reads it.",
 );
-const TTL: Flag = Flag::span("ttl", "Life of the token; 10 minutes if not set, a day at most.");
-const USES: Flag = Flag::int("uses", "Nodes that may join by the token; 1 if not set.");
 const NON_VOTER: Flag = Flag::bool("non-voter", "Join without a vote.");
 const FORCE: Flag = Flag::bool("force", "Restore even if the snapshot is of another cluster.");
 const CLEANUP: Flag = Flag::bool("cleanup-dead-servers", "Remove dead servers.");
@@ -68,15 +66,6 @@ pub const JOIN: Command = Command::new("operator raft join", "[options] <leader-
     .help("Makes the node that is called a peer of a leader's cluster.\n\n$ conclave operator raft join https://10.0.0.1:8200")
     .output(Output::Format)
     .flags(&[AUTO_JOIN_PORT, AUTO_JOIN_SCHEME, JOIN_TOKEN, LEADER_CA_CERT, LEADER_CLIENT_CERT, LEADER_CLIENT_KEY, NON_VOTER, RETRY]);
-pub const NEW_JOIN_TOKEN: Command = Command::new(
-    "operator raft join-token",
-    "[options]",
-    "Makes a token by which a node joins the cluster",
-    join_token,
-)
-.help("Makes a token that a new node shows to be let in.\n\n$ conclave operator raft join-token -uses=2")
-.output(Output::Field)
-.flags(&[TTL, USES]);
 pub const REMOVE_PEER: Command = Command::new(
     "operator raft remove-peer",
     "[options] <server_id>",
@@ -98,14 +87,6 @@ pub const DEMOTE: Command = Command::new(
     demote,
 )
 .output(Output::Format);
-pub const APPROVE: Command =
-    Command::new("operator raft approve", "[options] <fingerprint>", "Lets a waiting node join the cluster", approve)
-        .help("Lets the node with this key fingerprint join; the node prints it when it starts.\n\n$ conclave operator raft approve FINGERPRINT")
-        .output(Output::Format);
-pub const PENDING: Command =
-    Command::new("operator raft pending", "[options]", "Lists the nodes that wait for approval", pending)
-        .help("Lists the nodes that asked to join without a token and wait until they are approved.\n\n$ conclave operator raft pending")
-        .output(Output::Format);
 pub const SNAPSHOT: Command = Command::group(
     "operator raft snapshot",
     "Restores and saves snapshots from the Raft cluster",
@@ -262,29 +243,8 @@ fn join(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     Ok(Exit::OK)
 }
 
-fn join_token(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
-    at_most(args, 0)?;
-    let api = cx.api(args)?;
-    let mut body = Fields::new();
-    if args.given(&TTL) {
-        body.insert("ttl", args.span(&TTL).to_string());
-    }
-    if args.given(&USES) {
-        body.insert("uses", args.int(&USES));
-    }
-    let sentence = "Error making a join token";
-    let answer = api.write("sys/storage/raft/join-token", body);
-    let made = answer
-        .and_then(conclave_client::http::Answer::ok)
-        .context(sentence)?;
-    let made = made.ok_or_else(|| Fail::remote(format!("{sentence}: the server sent none")))?;
-    Ok(match args.some(&FIELD) {
-        Some(name) => output::secret_field(&mut cx.ui, &made, name),
-        None => output::secret(&mut cx.ui, &made),
-    })
-}
-
-fn one(args: &Args) -> Result<&str, Fail> {
+/// The one argument of a command.
+pub(super) fn one(args: &Args) -> Result<&str, Fail> {
     match args.rest() {
         [one] => Ok(one.trim()),
         other => Err(Fail::usage(format!(
@@ -332,44 +292,6 @@ fn demote(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
         "Error demoting server",
         "Server demoted successfully!",
     )
-}
-
-fn approve(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
-    let fingerprint = one(args)?;
-    let api = cx.api(args)?;
-    let body: Fields = [("fingerprint", fingerprint)].into_iter().collect();
-    api.call("PUT", "sys/storage/raft/approve", Some(body))
-        .context("Error approving the node")?;
-    cx.ui.line(&format!("Success! The node may join: {fingerprint}"));
-    Ok(Exit::OK)
-}
-
-fn pending(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
-    at_most(args, 0)?;
-    let api = cx.api(args)?;
-    let sentence = "Error listing the nodes that wait";
-    let secret = api.read("sys/storage/raft/pending").context(sentence)?;
-    let secret = secret.ok_or_else(|| Fail::remote(format!("{sentence}: the server sent none")))?;
-    if !cx.ui.is_table() {
-        return Ok(output::secret(&mut cx.ui, &secret));
-    }
-    let about = secret.field("key_info").and_then(Json::as_object);
-    let mut lines = vec!["Fingerprint | Name | Zone | Address".to_owned()];
-    for (fingerprint, node) in about.iter().flat_map(|nodes| nodes.iter()) {
-        let text = |name: &str| node.get(name).map(plain).unwrap_or_default();
-        lines.push(format!(
-            "{fingerprint} | {} | {} | {}",
-            text("name"),
-            text("zone"),
-            text("cluster_addr")
-        ));
-    }
-    let table = table::with_header(&lines, "|");
-    cx.ui.line(match lines.len() {
-        1 => "No node waits for approval.",
-        _ => &table,
-    });
-    Ok(Exit::OK)
 }
 
 fn save(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {

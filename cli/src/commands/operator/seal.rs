@@ -88,16 +88,16 @@ fn key(cx: &mut Cx, args: &Args) -> Result<String, Fail> {
 
 fn seal(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     at_most(args, 0)?;
+    if args.is(&CLUSTER) {
+        // Only our cluster knows it: as all that is ours alone, it goes over gRPC.
+        let cluster = cx.cluster(args)?;
+        cluster.wait("Error sealing", cluster.conclave.sys().seal_cluster())?;
+        cx.ui.line("Success! All servers of the cluster are sealed.");
+        return Ok(Exit::OK);
+    }
     let api = cx.api(args)?;
-    // Without the flag the call is the one every server knows.
-    let cluster = args.is(&CLUSTER);
-    let body: Option<Fields> = cluster.then(|| [("cluster", true)].into_iter().collect());
-    api.call("PUT", "sys/seal", body).context("Error sealing")?;
-    cx.ui.line(if cluster {
-        "Success! All servers of the cluster are sealed."
-    } else {
-        "Success! Vault is sealed."
-    });
+    api.call("PUT", "sys/seal", None).context("Error sealing")?;
+    cx.ui.line("Success! Vault is sealed.");
     Ok(Exit::OK)
 }
 
