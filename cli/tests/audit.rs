@@ -37,13 +37,19 @@ const COMMANDS: &[(&str, &str)] = &[
     ("W", "token lookup"),
     ("bad", "read secret/data/a"),
     ("root", "auth enable userpass"),
-    ("root", "write auth/userpass/users/ada password=hunter2 policies=default"),
+    (
+        "root",
+        "write auth/userpass/users/ada password=hunter2 policies=default",
+    ),
     ("root", "read auth/userpass/users/ada"),
     ("", "write auth/userpass/login/ada password=hunter2"),
-    ("", "write auth/userpass/login/none password=hunter2"),
+    ("", "write auth/userpass/login/ada password=wrong"),
     ("root", "auth enable approle"),
     ("root", "write auth/approle/role/app role_id=r policies=default"),
-    ("root", "write auth/approle/role/app/custom-secret-id secret_id=hunter2"),
+    (
+        "root",
+        "write auth/approle/role/app/custom-secret-id secret_id=hunter2",
+    ),
     ("", "write auth/approle/login role_id=r secret_id=hunter2"),
     ("W", "token revoke -self"),
 ];
@@ -56,6 +62,10 @@ const NOT_OURS: &[&str] = &[
     "/request/client_id",
     // Said of the token's maker instead.
     "/response/auth/display_name",
+    // Identities are not built.
+    "/auth/entity_id",
+    "/auth/entity_created",
+    "/response/auth/entity_id",
 ];
 
 /// Members that ours has always, and the original only sometimes.

@@ -68,6 +68,7 @@ impl Core {
             path: &path,
             trail: Trail::new(self, &request, &path, operation_of(request.verb)),
             use_paid: false,
+            owing: None,
             computed: Answers::default(),
         };
         let outcome = attempt.run(&session, replica.as_ref()).await;
@@ -84,6 +85,8 @@ struct Attempt<'q> {
     path: &'q CanonPath,
     trail: Trail<'q>,
     use_paid: bool,
+    /// Whose use is to be paid, and on which view it was authenticated.
+    owing: Option<(Opened, Arc<Caller>)>,
     computed: Answers,
 }
 
@@ -131,9 +134,9 @@ impl Attempt<'_> {
 
     async fn once(&mut self, session: &Arc<Session>, replica: &dyn Replica) -> Result<Answered, CommitError> {
         let decision = loop {
-            match self.decide_proven(session, replica).await? {
-                Decision::Compute(heavy) => self.compute(heavy).await?,
-                decision => break decision,
+            match self.decide_proven(session, replica).await {
+                Ok(Decision::Compute(heavy)) => self.compute(heavy).await?,
+                decided => break self.paid(decided, replica).await?,
             }
         };
         match decision {
@@ -271,6 +274,7 @@ impl Attempt<'_> {
         replica: &dyn Replica,
         view: Arc<View>,
     ) -> Result<Decision, CommitError> {
+        self.owing = None;
         let (opened, derived) = session.view(view)?;
         self.trail.follow(&derived).await?;
         if let Some(routed) = derived.catalog.route(self.path) {
@@ -291,7 +295,9 @@ impl Attempt<'_> {
         }
         let caller = self.authenticate(session, &opened, &derived, now)?;
         self.trail.by(&caller);
-        self.pay_use(&opened, &caller, replica).await?;
+        if caller.record.num_uses > 0 && !self.use_paid {
+            self.owing = Some((opened.clone(), caller.clone()));
+        }
         Ok(self.decide(&opened, &derived, &caller, now)?)
     }
 
@@ -320,7 +326,7 @@ impl Attempt<'_> {
         now: u64,
     ) -> Result<Decision, Error> {
         let operation = operation_of(self.request.verb);
-        self.trail.begin(operation)?;
+        self.trail.begin_login(operation)?;
         let asked = auth::Asked {
             core: self.core,
             opened,
@@ -356,22 +362,30 @@ impl Attempt<'_> {
         caller
     }
 
-    /// A token with limited uses pays before its request runs, so that two requests cannot share the last use.
-    async fn pay_use(
+    /// A token with limited uses pays before anything is done or answered, so that two requests cannot share the last use;
+    /// but after its request is on record: what no device could record did not happen, and costs no use.
+    async fn paid(
         &mut self,
-        opened: &Opened,
-        caller: &Caller,
+        decided: Result<Decision, CommitError>,
         replica: &dyn Replica,
-    ) -> Result<(), CommitError> {
-        if caller.record.num_uses == 0 || self.use_paid {
-            return Ok(());
+    ) -> Result<Decision, CommitError> {
+        let Some((opened, caller)) = self.owing.take() else {
+            return decided;
+        };
+        match &decided {
+            Ok(_) => {}
+            Err(CommitError::Retry | CommitError::Refused | CommitError::Failed(Error::AuditRefused)) => {
+                return decided;
+            }
+            // What is refused costs a use as well, as in Vault.
+            Err(CommitError::Failed(error)) => self.trail.refuse(error)?,
         }
-        let mut draft = crate::store::Draft::new(opened);
+        let mut draft = crate::store::Draft::new(&opened);
         caller.expect_in(&mut draft)?;
         draft.add(tokens::USES, &caller.name, -1, 0, i64::MAX)?;
         commit(replica, draft.finish()).await?;
         self.use_paid = true;
-        Ok(())
+        decided
     }
 
     /// Everything between the view and the commit. Synchronous and without effects, so it may run again.

@@ -11,7 +11,7 @@ use conclave_engine_api::{Env, Fields, Operation, Reply};
 use crate::backup::Spool;
 use crate::core::Core;
 use crate::error::Error;
-use crate::tokens::Caller;
+use crate::tokens::{Caller, TokenRecord};
 use crate::work::Work;
 use crate::wrapping::Wrap;
 
@@ -22,6 +22,8 @@ pub struct Answer {
     pub reply: Reply,
     /// A token handed out.
     pub auth: Option<Map<String, Value>>,
+    /// What a login's token is, for the record of who it was.
+    pub login: Option<Box<TokenRecord>>,
     /// Whether `data` is repeated at the top level.
     pub at_top_level: bool,
     /// A file to be sent instead of the reply.

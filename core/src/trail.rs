@@ -108,6 +108,23 @@ impl<'q> Trail<'q> {
         Ok(())
     }
 
+    /// Records the request as one that is refused, unless it is on record already.
+    pub fn refuse(&mut self, error: &Error) -> Result<(), Error> {
+        if !self.begun {
+            self.record(Stage::Refused(error))?;
+            self.begun = true;
+        }
+        Ok(())
+    }
+
+    /// Records a login, once: whoever asks may, and who it is will be told by the answer.
+    pub fn begin_login(&mut self, operation: Operation) -> Result<(), Error> {
+        self.decided(true, &[]);
+        self.begin(operation)?;
+        self.decided = None;
+        Ok(())
+    }
+
     /// Something was done that cannot be taken back.
     pub fn changed(&mut self) {
         self.changed = true;
@@ -137,8 +154,8 @@ impl<'q> Trail<'q> {
     async fn end_records(&mut self, outcome: Result<&Answer, &Error>) -> Result<(), Error> {
         // A request that failed before its record was due (a denial) is recorded now.
         match outcome {
-            Err(error) if !self.begun => self.record(Stage::Refused(error))?,
-            _ => self.begin(self.operation)?,
+            Err(error) => self.refuse(error)?,
+            Ok(_) => self.begin(self.operation)?,
         }
         self.record(Stage::Ended(outcome))?;
         let taken = std::mem::take(&mut self.taken);

@@ -10,11 +10,15 @@
 mod support;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use conclave_core::{Body, Error, Request, Verb};
+use conclave_raft::Replica;
+use conclave_raft::local::LocalReplica;
 use support::Node;
+use support::shared::node_on;
 
 const MINUTE: u64 = 60_000;
 
@@ -23,7 +27,11 @@ async fn with_userpass() -> Node {
     node.call(Verb::Write, "sys/auth/userpass", json!({"type": "userpass"}))
         .await
         .unwrap();
-    user(&node, json!({"password": "pw", "token_policies": "p1", "token_ttl": "10m"})).await;
+    user(
+        &node,
+        json!({"password": "pw", "token_policies": "p1", "token_ttl": "10m"}),
+    )
+    .await;
     node
 }
 
@@ -35,7 +43,9 @@ async fn user(node: &Node, body: Value) {
 
 async fn try_login(node: &Node, name: &str, password: &str) -> Result<Value, Error> {
     let path = format!("auth/userpass/login/{name}");
-    let answer = node.plain(Verb::Write, &path, json!({ "password": password })).await?;
+    let answer = node
+        .plain(Verb::Write, &path, json!({ "password": password }))
+        .await?;
     Ok(answer["auth"].clone())
 }
 
@@ -64,7 +74,10 @@ async fn a_login_makes_a_token_of_its_own() {
         (&auth["metadata"], &auth["lease_duration"], &auth["renewable"]),
         (&json!({"username": "ada"}), &json!(600), &json!(true))
     );
-    assert_eq!((&auth["orphan"], &auth["token_type"]), (&json!(true), &json!("service")));
+    assert_eq!(
+        (&auth["orphan"], &auth["token_type"]),
+        (&json!(true), &json!("service"))
+    );
     let token = auth["client_token"].as_str().unwrap();
     let found = lookup(&node, token).await.unwrap();
     assert_eq!(found["display_name"], "userpass-ada");
@@ -74,8 +87,15 @@ async fn a_login_makes_a_token_of_its_own() {
     node.clock.advance(10 * MINUTE);
     assert!(lookup(&node, token).await.is_err(), "it ends by itself");
     node.expire().await;
-    let accessors = node.call(Verb::List, "auth/token/accessors", Value::Null).await.unwrap();
-    assert_eq!(accessors["data"]["keys"].as_array().unwrap().len(), 1, "only root is left");
+    let accessors = node
+        .call(Verb::List, "auth/token/accessors", Value::Null)
+        .await
+        .unwrap();
+    assert_eq!(
+        accessors["data"]["keys"].as_array().unwrap().len(),
+        1,
+        "only root is left"
+    );
 }
 
 #[tokio::test]
@@ -86,7 +106,6 @@ async fn nothing_but_a_login_is_open() {
         (Verb::List, "auth/userpass/users"),
         (Verb::Write, "auth/userpass/users/eve"),
         (Verb::Write, "auth/userpass/login"),
-        (Verb::Write, "auth/userpass/login/ada/x"),
         (Verb::Write, "auth/nosuch/login/ada"),
         (Verb::Write, "userpass/login/ada"),
         (Verb::Write, "auth/token/login/ada"),
@@ -94,8 +113,16 @@ async fn nothing_but_a_login_is_open() {
         let answer = node.plain(verb, path, json!({"password": "pw"})).await;
         assert_eq!(text(answer), "permission denied", "{path}");
     }
-    let read = node.plain(Verb::Read, "auth/userpass/login/ada", Value::Null).await;
+    let read = node
+        .plain(Verb::Read, "auth/userpass/login/ada", Value::Null)
+        .await;
     assert_eq!(text(read), "unsupported operation");
+    let beneath = node.plain(
+        Verb::Write,
+        "auth/userpass/login/ada/x",
+        json!({"password": "pw"}),
+    );
+    assert_eq!(text(beneath.await), "unsupported path");
 }
 
 #[tokio::test]
@@ -113,7 +140,12 @@ async fn renewal_asks_who_it_is() {
     user(&node, json!({"token_max_ttl": "20m"})).await;
     let cut = renew(json!({"increment": "1h"})).await.unwrap();
     assert_eq!(cut["auth"]["lease_duration"], 900);
-    assert!(cut["warnings"][0].as_str().unwrap().contains("capped accordingly"));
+    assert!(
+        cut["warnings"][0]
+            .as_str()
+            .unwrap()
+            .contains("capped accordingly")
+    );
     user(&node, json!({"token_policies": "p2"})).await;
     assert_eq!(
         text(renew(json!({})).await),
@@ -141,20 +173,28 @@ async fn a_mount_takes_its_tokens_along() {
         .await;
     assert!(child.is_err(), "the default policy does not make tokens");
     let bystander = node.token(json!({"ttl": "1h"})).await;
-    node.call(Verb::Delete, "sys/auth/userpass", Value::Null).await.unwrap();
+    node.call(Verb::Delete, "sys/auth/userpass", Value::Null)
+        .await
+        .unwrap();
     for token in &tokens {
         assert_eq!(text(lookup(&node, token).await), "permission denied");
     }
     assert!(lookup(&node, &bystander).await.is_ok());
     assert_eq!(text(try_login(&node, "ada", "pw").await), "permission denied");
     node.expire().await;
-    let left = node.call(Verb::List, "auth/token/accessors", Value::Null).await.unwrap();
+    let left = node
+        .call(Verb::List, "auth/token/accessors", Value::Null)
+        .await
+        .unwrap();
     assert_eq!(left["data"]["keys"].as_array().unwrap().len(), 2);
     // The same path again is another mount: nobody is known there, and no token of the first is good.
     node.call(Verb::Write, "sys/auth/userpass", json!({"type": "userpass"}))
         .await
         .unwrap();
-    assert_eq!(text(try_login(&node, "ada", "pw").await), "invalid username or password");
+    assert_eq!(
+        text(try_login(&node, "ada", "pw").await),
+        "invalid username or password"
+    );
     assert!(lookup(&node, &tokens[0]).await.is_err());
 }
 
@@ -175,11 +215,19 @@ async fn a_move_ends_the_tokens_and_keeps_the_users() {
     let token = answer["auth"]["client_token"].as_str().unwrap();
     assert_eq!(lookup(&node, token).await.unwrap()["display_name"], "people-ada");
     for (from, to, said) in [
-        ("auth/people", "people", "cannot remount auth mount to non-auth mount \"people/\""),
+        (
+            "auth/people",
+            "people",
+            "cannot remount auth mount to non-auth mount \"people/\"",
+        ),
         ("auth/token", "auth/t2", "cannot remount \"auth/token/\""),
         ("auth/none", "auth/x", "no matching mount at \"auth/none/\""),
         ("secret", "auth/x", "cannot remount to destination auth/x/"),
-        ("auth/people", "auth/token", "path already in use at \"auth/token/\""),
+        (
+            "auth/people",
+            "auth/token",
+            "path already in use at \"auth/token/\"",
+        ),
     ] {
         assert_eq!(text(remount(from, to).await), said);
     }
@@ -203,15 +251,24 @@ async fn tokens_are_bound_to_their_networks() {
     let Body::Envelope(envelope) = inside.body else {
         panic!("a login answers with a token")
     };
-    let token = envelope.auth.unwrap()["client_token"].as_str().unwrap().to_owned();
+    let token = envelope.auth.unwrap()["client_token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let lookup = "auth/token/lookup-self";
     assert!(from("10.9.9.9", Some(&token), Verb::Read, lookup).await.is_ok());
     for outside in ["11.0.0.1", "::1"] {
         let answer = from(outside, Some(&token), Verb::Read, lookup).await;
-        assert_eq!(answer.err().unwrap().to_string(), "permission denied", "{outside}");
+        assert_eq!(
+            answer.err().unwrap().to_string(),
+            "permission denied",
+            "{outside}"
+        );
     }
     assert!(
-        node.call_as(&token, Verb::Read, lookup, Value::Null).await.is_err(),
+        node.call_as(&token, Verb::Read, lookup, Value::Null)
+            .await
+            .is_err(),
         "from nowhere"
     );
 }
@@ -231,7 +288,10 @@ async fn no_login_makes_root() {
 // What must hold of names that are guessed at: CVE-2023-3462, CVE-2025-6004, -6010, -6011, -6013, CVE-2020-35177.
 
 async fn locked(node: &Node) -> Value {
-    let listed = node.call(Verb::Read, "sys/locked-users", Value::Null).await.unwrap();
+    let listed = node
+        .call(Verb::Read, "sys/locked-users", Value::Null)
+        .await
+        .unwrap();
     listed["data"].clone()
 }
 
@@ -239,10 +299,17 @@ async fn locked(node: &Node) -> Value {
 async fn five_failures_lock_a_name_in_every_spelling() {
     let node = with_userpass().await;
     for name in ["ada", "Ada", "ADA", "aDa", "adA"] {
-        assert_eq!(text(try_login(&node, name, "bad").await), "invalid username or password");
+        assert_eq!(
+            text(try_login(&node, name, "bad").await),
+            "invalid username or password"
+        );
     }
     for name in ["ada", "ADA"] {
-        assert_eq!(text(try_login(&node, name, "pw").await), "permission denied", "also when right");
+        assert_eq!(
+            text(try_login(&node, name, "pw").await),
+            "permission denied",
+            "also when right"
+        );
     }
     let list = locked(&node).await;
     assert_eq!(list["total"], 1);
@@ -262,7 +329,10 @@ async fn a_lock_ends_and_a_success_starts_over() {
         let node = &node;
         async move {
             for _ in 0..times {
-                assert_eq!(text(try_login(node, "ada", "bad").await), "invalid username or password");
+                assert_eq!(
+                    text(try_login(node, "ada", "bad").await),
+                    "invalid username or password"
+                );
             }
         }
     };
@@ -324,27 +394,67 @@ async fn guesses_at_the_same_time_are_counted_one_by_one() {
 }
 
 #[tokio::test]
+async fn all_nodes_count_together() {
+    let node = with_userpass().await;
+    let replica: Arc<dyn Replica> =
+        Arc::new(LocalReplica::open(node.store.clone(), node.clock.clone()).unwrap());
+    let other = node_on(&node, &replica);
+    other.core.resume().await.unwrap();
+    other.unseal().await;
+    for number in 0..5 {
+        let asked = [&node, &other][number % 2];
+        assert_eq!(
+            text(try_login(asked, "ada", "bad").await),
+            "invalid username or password"
+        );
+    }
+    for asked in [&node, &other] {
+        assert_eq!(text(try_login(asked, "ada", "pw").await), "permission denied");
+    }
+    let listed = locked(&other).await;
+    assert_eq!(listed["total"], 1);
+    let accessor = listed["by_namespace"][0]["mount_accessors"][0]["mount_accessor"].clone();
+    let unlock = format!("sys/locked-users/{}/unlock/ada", accessor.as_str().unwrap());
+    other.call(Verb::Write, &unlock, Value::Null).await.unwrap();
+    login(&node).await;
+}
+
+#[tokio::test]
 async fn lockout_is_tuned_by_mount() {
     let node = with_userpass().await;
     let tune = |config: Value| {
         let body = json!({ "user_lockout_config": config });
         node.call(Verb::Write, "sys/auth/userpass/tune", body)
     };
-    tune(json!({"lockout_threshold": "2", "lockout_duration": "1h"})).await.unwrap();
+    tune(json!({"lockout_threshold": "2", "lockout_duration": "1h"}))
+        .await
+        .unwrap();
     for _ in 0..2 {
-        assert_eq!(text(try_login(&node, "ada", "bad").await), "invalid username or password");
+        assert_eq!(
+            text(try_login(&node, "ada", "bad").await),
+            "invalid username or password"
+        );
     }
     node.clock.advance(30 * MINUTE);
     assert_eq!(text(try_login(&node, "ada", "pw").await), "permission denied");
-    let shown = node.call(Verb::Read, "sys/auth/userpass/tune", Value::Null).await.unwrap();
+    let shown = node
+        .call(Verb::Read, "sys/auth/userpass/tune", Value::Null)
+        .await
+        .unwrap();
     assert_eq!(
-        (&shown["data"]["user_lockout_threshold"], &shown["data"]["user_lockout_duration"]),
+        (
+            &shown["data"]["user_lockout_threshold"],
+            &shown["data"]["user_lockout_duration"]
+        ),
         (&json!(2), &json!(3600))
     );
     tune(json!({"lockout_disable": true})).await.unwrap();
     login(&node).await;
     for _ in 0..7 {
-        assert_eq!(text(try_login(&node, "ada", "bad").await), "invalid username or password");
+        assert_eq!(
+            text(try_login(&node, "ada", "bad").await),
+            "invalid username or password"
+        );
     }
     login(&node).await;
     assert!(tune(json!({"lockout_threshold": "-1"})).await.is_err());
@@ -377,16 +487,26 @@ async fn batch_tokens_write_nothing_and_end_with_what_they_hang_on() {
     assert!(token.starts_with("b."), "{token}");
     let found = lookup(&node, &token).await.unwrap();
     assert_eq!(
-        (&found["type"], &found["accessor"], &found["renewable"], &found["ttl"]),
+        (
+            &found["type"],
+            &found["accessor"],
+            &found["renewable"],
+            &found["ttl"]
+        ),
         (&json!("batch"), &json!(""), &json!(false), &json!(600))
     );
     for (path, said) in [
         ("auth/token/renew-self", "batch tokens cannot be renewed"),
         ("auth/token/revoke-self", "batch tokens cannot be revoked"),
     ] {
-        assert_eq!(text(node.call_as(&token, Verb::Write, path, json!({})).await), said);
+        assert_eq!(
+            text(node.call_as(&token, Verb::Write, path, json!({})).await),
+            said
+        );
     }
-    let hole = node.call_as(&token, Verb::Write, "cubbyhole/x", json!({"a": 1})).await;
+    let hole = node
+        .call_as(&token, Verb::Write, "cubbyhole/x", json!({"a": 1}))
+        .await;
     assert!(hole.is_err(), "nothing can hang on it");
     // Whoever changes it has none.
     for at in [2, token.len() / 2, token.len() - 1] {
@@ -396,7 +516,9 @@ async fn batch_tokens_write_nothing_and_end_with_what_they_hang_on() {
         assert_eq!(text(lookup(&node, &changed).await), "permission denied");
     }
     assert!(lookup(&node, &token).await.is_ok());
-    node.call(Verb::Delete, "sys/auth/userpass", Value::Null).await.unwrap();
+    node.call(Verb::Delete, "sys/auth/userpass", Value::Null)
+        .await
+        .unwrap();
     assert!(lookup(&node, &token).await.is_err(), "its mount is gone");
 }
 
@@ -407,7 +529,9 @@ async fn batch_tokens_end_with_their_parent_and_live_through_rotations() {
     let make = |token: String, body: Value| {
         let node = &node;
         async move {
-            let made = node.call_as(&token, Verb::Write, "auth/token/create", body).await?;
+            let made = node
+                .call_as(&token, Verb::Write, "auth/token/create", body)
+                .await?;
             Ok::<_, Error>(made["auth"]["client_token"].as_str().unwrap().to_owned())
         }
     };
@@ -416,7 +540,10 @@ async fn batch_tokens_end_with_their_parent_and_live_through_rotations() {
     let orphan = json!({"type": "batch", "policies": "default", "ttl": "30m", "no_parent": true});
     let orphan = make(parent.clone(), orphan).await.unwrap();
     node.call(Verb::Write, "sys/rotate", json!({})).await.unwrap();
-    assert!(lookup(&node, &token).await.is_ok(), "a new data key changes nothing");
+    assert!(
+        lookup(&node, &token).await.is_ok(),
+        "a new data key changes nothing"
+    );
     let revoke = json!({ "token": parent });
     node.call(Verb::Write, "auth/token/revoke", revoke).await.unwrap();
     assert!(lookup(&node, &token).await.is_err());
@@ -427,8 +554,14 @@ async fn batch_tokens_end_with_their_parent_and_live_through_rotations() {
     for (body, said) in [
         (json!({"policies": "root"}), "batch tokens cannot be root tokens"),
         (json!({"period": "1h"}), "batch tokens cannot have \"period\" set"),
-        (json!({"num_uses": 1}), "batch tokens cannot have \"num_uses\" set"),
-        (json!({"explicit_max_ttl": "1h"}), "batch tokens cannot have \"explicit_max_ttl\" set"),
+        (
+            json!({"num_uses": 1}),
+            "batch tokens cannot have \"num_uses\" set",
+        ),
+        (
+            json!({"explicit_max_ttl": "1h"}),
+            "batch tokens cannot have \"explicit_max_ttl\" set",
+        ),
     ] {
         let mut body = body.as_object().cloned().unwrap();
         body.insert("type".to_owned(), json!("batch"));
@@ -436,4 +569,81 @@ async fn batch_tokens_end_with_their_parent_and_live_through_rotations() {
         let refused = make(root.clone(), Value::Object(body)).await;
         assert_eq!(refused.unwrap_err().to_string(), said);
     }
+}
+
+// Roles of tokens.
+
+#[tokio::test]
+async fn a_role_bounds_the_tokens_that_are_made_by_it() {
+    let node = Node::unsealed().await;
+    let policy = json!({"policy": "path \"auth/token/create/*\" { capabilities = [\"update\"] }"});
+    node.call(Verb::Write, "sys/policy/maker", policy).await.unwrap();
+    let maker = node.token(json!({"policies": "maker", "ttl": "1h"})).await;
+    let role = json!({
+        "allowed_policies": "app", "orphan": true, "token_period": "20m", "renewable": false,
+        "token_num_uses": 3, "path_suffix": "sfx", "token_no_default_policy": true,
+    });
+    node.call(Verb::Write, "auth/token/roles/app", role)
+        .await
+        .unwrap();
+    let make = |body: Value| node.call_as(&maker, Verb::Write, "auth/token/create/app", body);
+    let made = make(json!({"ttl": "9h", "renewable": true})).await.unwrap();
+    let auth = &made["auth"];
+    assert_eq!(
+        (
+            &auth["policies"],
+            &auth["lease_duration"],
+            &auth["renewable"],
+            &auth["num_uses"],
+            &auth["orphan"]
+        ),
+        (
+            &json!(["app"]),
+            &json!(1200),
+            &json!(false),
+            &json!(3),
+            &json!(true)
+        )
+    );
+    let found = node.call(
+        Verb::Write,
+        "auth/token/lookup",
+        json!({"token": auth["client_token"]}),
+    );
+    let found = found.await.unwrap();
+    assert_eq!(found["data"]["path"], "auth/token/create/app/sfx");
+    assert_eq!(found["data"]["role"], "app");
+    assert_eq!(
+        text(make(json!({"policies": "maker"})).await),
+        "token policies ([\"maker\"]) must be subset of the role's allowed policies ([\"app\"]) or glob policies ([])"
+    );
+    // Orphans outlive who made them; what is not an orphan does not.
+    let child = json!({"orphan": false, "token_num_uses": 0});
+    node.call(Verb::Write, "auth/token/roles/app", child)
+        .await
+        .unwrap();
+    let token = |made: &Value| made["auth"]["client_token"].as_str().unwrap().to_owned();
+    let (orphan, child) = (token(&made), token(&make(json!({})).await.unwrap()));
+    node.call(Verb::Write, "auth/token/revoke", json!({ "token": maker }))
+        .await
+        .unwrap();
+    let lives = |id: String| {
+        let node = &node;
+        async move {
+            let found = node.call(Verb::Write, "auth/token/lookup", json!({ "token": id }));
+            found.await.is_ok()
+        }
+    };
+    assert!(lives(orphan).await && !lives(child).await);
+    // A role is no way to root.
+    let role = json!({"allowed_policies": "root", "token_period": 0, "token_no_default_policy": true});
+    node.call(Verb::Write, "auth/token/roles/up", role).await.unwrap();
+    let maker = node.token(json!({"policies": "maker", "ttl": "1h"})).await;
+    let up = node
+        .call_as(&maker, Verb::Write, "auth/token/create/up", json!({}))
+        .await;
+    assert_eq!(
+        text(up),
+        "root tokens may not be created without parent token being root"
+    );
 }

@@ -88,6 +88,9 @@ const SERVER: &[(&str, Answer, &str)] = &[
     (" -ns=", Unbuilt, "namespaces"),
     ("VAULT_NAMESPACE=", Unbuilt, "namespaces"),
     ("kv get ns1/kv-v2/a", Stands, "namespaces"),
+    ("^VAULT_TOKEN= token lookup$", Stands, "identities"),
+    ("login -method=userpass -format=json", Stands, "identities"),
+    ("^write -format=json auth/approle/login", Stands, "identities"),
     ("operator raft autopilot", Unbuilt, "autopilot"),
     // Deliberate.
     ("^kv get secret/a$", Better, "a number keeps its digits"),

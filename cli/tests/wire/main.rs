@@ -8,9 +8,9 @@
     missing_docs
 )]
 
+mod crossing;
 #[path = "../golden/mask.rs"]
 mod mask;
-mod crossing;
 mod request;
 #[path = "../golden/server.rs"]
 #[allow(dead_code)]
@@ -111,6 +111,90 @@ const DIFFERENT: &[(&str, Differs, &str)] = &[
         Status,
         "a wrong request is 400, never 500",
     ),
+    ("_period\":\"-1\"", Text, "errors name the field, not the value"),
+    ("_period\":-1", Text, "errors name the field, not the value"),
+    ("_ttl\":-1", Text, "errors name the field, not the value"),
+    (
+        "\"token_bound_cidrs\":\"999.1.1.1/8\"",
+        Differs::Answer,
+        "what is no network is refused, not stored",
+    ),
+    (
+        "^POST auth/people/users/none/password",
+        Status,
+        "a wrong request is 400, never 500",
+    ),
+    (
+        "^token= POST auth/people/login/ada {}",
+        Status,
+        "a wrong request is 400, never 500",
+    ),
+    (
+        "^token= GET auth/people/login/ada",
+        Text,
+        "an error is laid out as a list of one, also without a token",
+    ),
+    (
+        "^token= POST auth/people/login/a/b",
+        Text,
+        "an error is laid out as a list of one, also without a token",
+    ),
+    (
+        "{\"increment\":\"2m\"}",
+        Status,
+        "a renewal that is refused is 400, never 500",
+    ),
+    (
+        "^POST auth/approle/role/app2",
+        Status,
+        "a wrong request is 400, never 500",
+    ),
+    ("999.0.0.1/32", Status, "a wrong request is 400, never 500"),
+    (
+        "^POST auth/approle/role/none/secret-id/lookup",
+        Status,
+        "a wrong request is 400, never 500",
+    ),
+    (
+        "^token= POST auth/approle/login {\"secret_id\":\"x\"}",
+        Status,
+        "a wrong request is 400, never 500",
+    ),
+    (
+        "^token= POST auth/approle/login {}",
+        Status,
+        "a wrong request is 400, never 500",
+    ),
+    (
+        "custom-secret-id {\"secret_id\":\"abc\"}",
+        Status,
+        "a wrong request is 400, never 500",
+    ),
+    (
+        "secret-id-accessor/destroy {\"secret_id_accessor\":\"nope\"}",
+        Status,
+        "a wrong request is 400, never 500",
+    ),
+    (
+        "secret-id {\"cidr_list\":\"127.0.0.1/32\"}",
+        Status,
+        "a wrong request is 400, never 500",
+    ),
+    (
+        "{\"local_secret_ids\":true,\"bind_secret_id\":false}",
+        Status,
+        "a wrong request is 400, never 500",
+    ),
+    (
+        "\"bound_cidr_list\":\"1.2.3.4\"",
+        Status,
+        "a wrong request is 400, never 500",
+    ),
+    (
+        "^POST auth/token/lookup {\"token\":\"$T1\"}",
+        Differs::Answer,
+        "a token tells its period, also if a role set it",
+    ),
     ("sys/leases/count", Unbuilt, "leases of engines"),
     ("sys/leases/tidy", Unbuilt, "there is nothing to tidy"),
     ("\"max_versions\":-1", Differs::Answer, "max_versions is bounded"),
@@ -165,6 +249,69 @@ const DIFFERENT: &[(&str, Differs, &str)] = &[
         Differs::Answer,
         "a node that belongs to a cluster cannot join another",
     ),
+    (
+        "^token= POST sys/wrapping/lookup {}",
+        Text,
+        "who shows no token hears that it is not permitted",
+    ),
+    (
+        "^token=$W2 GET cubbyhole/response",
+        Text,
+        "reading a wrapped answer where it lies is not warned of",
+    ),
+    (
+        "\"type\":\"ed25519\",\"derived\":true,\"convergent_encryption\":true",
+        Status,
+        "a wrong request is 400, never 500",
+    ),
+    (
+        "\"type\":\"rsa-2048\",\"derived\":true",
+        Status,
+        "a wrong request is 400, never 500",
+    ),
+    (
+        "^POST transit/keys/h/rotate",
+        Status,
+        "a wrong request is 400, never 500",
+    ),
+    (
+        "^GET transit/backup/e",
+        Status,
+        "a wrong request is 400, never 500",
+    ),
+    (
+        "^GET transit/backup/nosuch",
+        Status,
+        "a wrong request is 400, never 500",
+    ),
+    (
+        "^POST transit/restore {\"backup\"",
+        Status,
+        "a wrong request is 400, never 500",
+    ),
+    ("[{\"x\":1}]", Status, "a wrong request is 400, never 500"),
+    (
+        "^POST transit/sign/de {\"input\":\"aGk=\"}",
+        Status,
+        "a wrong request is 400, never 500",
+    ),
+    (
+        "^POST transit/sign/e {\"input\":\"aGk=\",\"key_version\":9}",
+        Status,
+        "a wrong request is 400, never 500",
+    ),
+    (
+        "\"salt_length\":\"500\"",
+        Status,
+        "a wrong request is 400, never 500",
+    ),
+    ("\"prehashed\":true", Status, "a wrong request is 400, never 500"),
+    (
+        "\"hash_algorithm\":\"sha3-256\"",
+        Unbuilt,
+        "signatures by RSA over other hashes than SHA-2",
+    ),
+    ("^POST transit/hmac/a/zz", Text, "an unknown algorithm is named"),
     ("sys/storage/raft/autopilot", Unbuilt, "autopilot"),
     (
         "^POST sys/storage/raft/snapshot {}",

@@ -2,6 +2,7 @@
 //! everything else that a client or an engine said is a keyed hash, or left out where there is no key. Written straight
 //! into its line: every request pays for two.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::ser::SerializeMap;
@@ -17,7 +18,7 @@ use crate::catalog::{Category, MountRecord};
 use crate::clocktext::rfc3339;
 use crate::error::Error;
 use crate::routes::Answer;
-use crate::tokens::Caller;
+use crate::tokens::{Caller, TokenRecord};
 use crate::wrapping::Wrap;
 
 /// What both records of a request share.
@@ -144,24 +145,44 @@ impl<'a> Record<'a> {
     }
 
     fn auth(&self, hasher: Option<&Hasher>) -> Auth<'_> {
-        let record = self.head.caller.map(|caller| &caller.record);
+        let made = self.login();
+        let shown = made.and_then(|(answer, _)| answer.auth.as_ref()?.get("client_token")?.as_str());
+        let caller = self.head.caller.map(|caller| &caller.record);
+        let record = made.map(|(_, record)| record).or(caller);
         let hash = |text: &str| hasher.map(|hasher| hasher.hash(text.as_bytes()));
         Auth {
-            client_token: self.head.token.and_then(hash),
-            accessor: record.and_then(|record| hash(&record.accessor)),
+            client_token: self
+                .head
+                .token
+                .filter(|_| made.is_none())
+                .or(shown)
+                .and_then(hash),
+            accessor: record.and_then(accessor).and_then(hash),
             display_name: record.map(|record| record.display_name.as_str()),
             policies: record.map(|record| record.policies.as_slice()),
             token_policies: record.map(|record| record.policies.as_slice()),
+            // What a method says of who logged in; what makers of tokens say of them is theirs.
+            metadata: record
+                .filter(|record| record.login.is_some() && !record.meta.is_empty())
+                .map(|record| &record.meta),
             policy_results: self.head.decided.map(|(allowed, granted)| Results {
                 allowed,
                 granting_policies: granted.iter().map(|name| Granting::by(name)).collect(),
             }),
-            token_type: if record.is_some() { "service" } else { "default" },
-            token_issue_time: record.map(|record| rfc3339(record.created)),
+            token_type: record.map_or("default", |record| record.kind.name()),
+            token_issue_time: caller
+                .filter(|_| made.is_none())
+                .map(|record| rfc3339(record.created)),
             token_ttl: record
                 .map(|record| record.creation_ttl / 1000)
                 .filter(|ttl| *ttl > 0),
         }
+    }
+
+    /// The token that a login made, and the answer that hands it out.
+    fn login(&self) -> Option<(&'a Answer, &'a TokenRecord)> {
+        let answer = self.outcome?.ok()?;
+        Some((answer, answer.login.as_deref()?))
     }
 
     fn request_part<'s>(&'s self, hasher: Option<&'s Hasher>) -> RequestPart<'s> {
@@ -174,7 +195,10 @@ impl<'a> Record<'a> {
             mount: head.mount.map(Mount::of),
             mount_running_version: head.mount.map(|_| head.version),
             client_token: head.token.and_then(hash),
-            client_token_accessor: head.caller.and_then(|caller| hash(&caller.record.accessor)),
+            client_token_accessor: head
+                .caller
+                .and_then(|caller| accessor(&caller.record))
+                .and_then(hash),
             namespace: Namespace { id: "root" },
             path: head.path,
             data: data.map(|hasher| HashedMap::new(hasher, self.request, self.open())),
@@ -194,7 +218,13 @@ impl<'a> Record<'a> {
             answer.reply.warnings.iter().map(hash).collect()
         });
         ResponsePart {
-            auth: keyed.and_then(|(answer, hasher)| Some(Handed(answer.auth.as_ref()?, hasher))),
+            auth: keyed.and_then(|(answer, hasher)| {
+                Some(Handed {
+                    auth: answer.auth.as_ref()?,
+                    hasher,
+                    login: answer.login.is_some(),
+                })
+            }),
             wrap_info: keyed.and_then(|(answer, hasher)| match &answer.wrap {
                 Some(Wrap::Done(info)) => Some(WrapInfo(info, hasher)),
                 _ => None,
@@ -234,6 +264,11 @@ impl<'a> Record<'a> {
     }
 }
 
+/// Tokens that are stored nowhere have none.
+fn accessor(record: &TokenRecord) -> Option<&str> {
+    Some(record.accessor.as_str()).filter(|accessor| !accessor.is_empty())
+}
+
 #[derive(Serialize)]
 struct Line<'a> {
     time: String,
@@ -259,6 +294,8 @@ struct Auth<'a> {
     policies: Option<&'a [String]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     token_policies: Option<&'a [String]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<&'a BTreeMap<String, String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     policy_results: Option<Results<'a>>,
     token_type: &'static str,
@@ -390,12 +427,17 @@ impl Serialize for WrapInfo<'_> {
 }
 
 /// A token handed out: who it is for and how long is shown, what it is is not.
-struct Handed<'a>(&'a Map<String, Value>, &'a Hasher);
+struct Handed<'a> {
+    auth: &'a Map<String, Value>,
+    hasher: &'a Hasher,
+    /// Whether a login made it: then its metadata say who that was.
+    login: bool,
+}
 
 impl Serialize for Handed<'_> {
     fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
         const SHOWN: [&str; 4] = ["policies", "token_policies", "identity_policies", "token_type"];
-        let Self(auth, hasher) = self;
+        let Self { auth, hasher, login } = self;
         let mut map = out.serialize_map(None)?;
         for name in ["client_token", "accessor"] {
             if let Some(value) = auth.get(name) {
@@ -406,6 +448,9 @@ impl Serialize for Handed<'_> {
             if let Some(value) = auth.get(name) {
                 map.serialize_entry(name, value)?;
             }
+        }
+        if let Some(meta) = auth.get("metadata").filter(|meta| *login && meta.is_object()) {
+            map.serialize_entry("metadata", meta)?;
         }
         if let Some(life) = auth.get("lease_duration").filter(|life| life.is_number()) {
             map.serialize_entry("token_ttl", life)?;

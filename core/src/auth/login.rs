@@ -101,7 +101,7 @@ pub fn login(asked: &Asked<'_>, routed: &Routed<'_>) -> Result<Decided, Error> {
         Some(alias) => lockout::with_failures(asked.opened, lockout, record, alias, |failures| {
             if failures.is_locked(asked.now) {
                 core.metrics.logged_in(&record.kind, "locked");
-                return Err(Error::denied());
+                return Err(Error::unauthenticated());
             }
             decide(asked, record, work, txn, &request, Some(failures))
         }),
@@ -165,7 +165,7 @@ fn let_in(
 ) -> Result<Answer, Error> {
     let remote = asked.request.remote;
     if !admits(&login.token.bound_cidrs, remote) {
-        return Err(Error::denied());
+        return Err(Error::unauthenticated());
     }
     let settings = login.token;
     let kind = match kind_of(&record.told.token_type, settings.kind) {
@@ -214,6 +214,7 @@ fn let_in(
     let minted = tokens::mint(work, env, new)?;
     let mut answer = Answer {
         auth: Some(tokens::auth_object(&minted.record, &minted.id, asked.now)),
+        login: Some(Box::new(minted.record)),
         ..Answer::default()
     };
     answer.reply.warnings.extend(life.warning);

@@ -87,13 +87,7 @@ fn describe_all(call: &Call<'_, '_>, category: Category) -> Map<String, Value> {
 
 /// A mount as clients see it.
 pub fn describe(call: &Call<'_, '_>, mount: &MountRecord) -> Map<String, Value> {
-    let kind = mount.kind.as_str();
-    let own = SINGLE.contains(&kind);
-    let options = match (mount.options.is_empty(), mount.category) {
-        (true, Category::Auth) if !own => json!({}),
-        (true, _) => Value::Null,
-        (false, _) => json!(mount.options),
-    };
+    let options = options(mount);
     let mut config = super::object(json!({
         "default_lease_ttl": mount.default_lease_ttl / 1000,
         "max_lease_ttl": mount.max_lease_ttl / 1000,
@@ -120,10 +114,20 @@ pub fn describe(call: &Call<'_, '_>, mount: &MountRecord) -> Map<String, Value> 
         "type": mount.kind,
         "uuid": mount.uuid,
     }));
-    if !own && call.core.engine_of(mount).is_some() {
+    if !SINGLE.contains(&mount.kind.as_str()) && call.core.engine_of(mount).is_some() {
         described.insert("deprecation_status".to_owned(), json!("supported"));
     }
     described
+}
+
+/// A mount's options as clients see them: the original has none where there is none, and an empty object for methods.
+pub(super) fn options(mount: &MountRecord) -> Value {
+    let own = SINGLE.contains(&mount.kind.as_str());
+    match (mount.options.is_empty(), mount.category) {
+        (true, Category::Auth) if !own => json!({}),
+        (true, _) => Value::Null,
+        (false, _) => json!(mount.options),
+    }
 }
 
 /// Settings of a mount that are shown only where they are set.

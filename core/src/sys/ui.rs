@@ -33,11 +33,7 @@ pub async fn mounts_for_anybody(core: &Core) -> Result<Box<Envelope>, Error> {
         let mounts = derived.catalog.mounts(category).iter();
         let seen = mounts.filter(|(_, mount)| mount.listing_visibility == "unauth");
         let shown = seen.map(|(path, mount)| {
-            let options = if mount.options.is_empty() {
-                Value::Null
-            } else {
-                json!(mount.options)
-            };
+            let options = mounts::options(mount);
             let mount = json!({"type": mount.kind, "description": mount.description, "options": options});
             (path.clone(), mount)
         });

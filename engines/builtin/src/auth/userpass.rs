@@ -81,7 +81,7 @@ impl Engine for Userpass {
     }
 
     fn logins(&self) -> &'static [&'static str] {
-        &["login/:username"]
+        &["login/*username"]
     }
 
     fn exists(&self, txn: &mut Txn<'_>, request: &Request<'_>) -> Result<Option<bool>, Error> {

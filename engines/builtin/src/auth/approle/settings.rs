@@ -4,7 +4,6 @@ use conclave_engine_api::{Error, Fields, Operation, Outcome, Reply, Request, Tok
 use serde_json::{Map, Value, json};
 
 use crate::auth::approle::role::Role;
-use crate::auth::approle::unknown_role;
 
 /// A path, the parameter behind it, what it was called before, and what is said when none is given.
 struct Setting {
@@ -73,13 +72,13 @@ pub(super) fn handle(
             Ok(show(&role, found, path).into())
         }
         (Some(setting), Create | Update) => {
-            let mut role = Role::load(txn, name)?.ok_or_else(|| unknown_role(name))?;
+            let mut role = Role::load(txn, name)?.ok_or(Error::UnsupportedPath)?;
             set(&mut role, setting, request.data)?;
             role.store(txn, name)?;
             Ok(Reply::empty().into())
         }
         (None, Create | Update) if path != "local-secret-ids" => {
-            let mut role = Role::load(txn, name)?.ok_or_else(|| unknown_role(name))?;
+            let mut role = Role::load(txn, name)?.ok_or(Error::UnsupportedPath)?;
             if path == "role-id" {
                 let role_id = request.fields().required("role_id")?;
                 role.identify(txn, name, role_id)?;
@@ -146,9 +145,10 @@ fn set(role: &mut Role, setting: &Setting, body: &Map<String, Value>) -> Result<
             role.token.ttl = fields.duration("token_ttl")?.unwrap_or(role.token.ttl);
             role.token.max_ttl = fields.duration("token_max_ttl")?.unwrap_or(role.token.max_ttl);
             if longer(role) {
-                return Err(Error::invalid(
-                    "token_ttl should not be greater than token_max_ttl",
-                ));
+                return Err(Error::invalid(match setting.name {
+                    "token_ttl" => "token_ttl should not be greater than token_max_ttl",
+                    _ => "token_max_ttl should be greater than or equal to token_ttl",
+                }));
             }
             Ok(())
         }

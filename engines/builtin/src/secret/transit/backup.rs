@@ -164,6 +164,7 @@ fn read_policy(from: &Object<'_>, name: &str) -> Result<Policy, Error> {
     policy.min_available = from.number("min_available_version")?;
     policy.latest = from.number("latest_version")?;
     policy.auto_rotate_period = from.number("auto_rotate_period")? / NANOS;
+    policy.backup = from.stamp("backup_info");
     policy.key_size = usize::try_from(from.number("key_size")?).unwrap_or(usize::MAX);
     let derived_otherwise = policy.derived && from.number("kdf")? != 1;
     let named_otherwise = ["version_template", "storage_prefix"]
@@ -201,6 +202,14 @@ impl<'a> Object<'a> {
     fn text(&self, name: &str) -> Result<&'a str, Error> {
         let text = self.0.get(name).and_then(Value::as_str);
         text.ok_or_else(|| Error::invalid(format!("the backup has no {name}")))
+    }
+
+    fn stamp(&self, name: &str) -> Option<Stamp> {
+        let stamp = self.0.get(name)?;
+        Some(Stamp {
+            time: stamp.get("time")?.as_str()?.to_owned(),
+            version: stamp.get("version")?.as_u64()?,
+        })
     }
 
     fn flag(&self, name: &str) -> bool {

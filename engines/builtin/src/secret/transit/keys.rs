@@ -24,8 +24,7 @@ pub(super) fn create(
 ) -> Result<Outcome, Error> {
     let mut policy = wanted(name, request.fields())?;
     if let Some(found) = Policy::load(txn, name)? {
-        let reply = described(txn, &found, &[])?;
-        return Ok(reply.warn(format!("key {name} already existed")).into());
+        return Ok(described(txn, &found, &[])?.into());
     }
     rotated(txn, &mut policy, env)
 }
@@ -247,19 +246,15 @@ pub(super) fn trim(txn: &mut Txn<'_>, name: &str, request: &Request<'_>) -> Resu
     let policy = Policy::load(txn, name)?;
     let mut policy = policy.ok_or_else(|| Error::invalid("invalid key name"))?;
     policy.check_usable()?;
-    let Ok(asked) = u64::try_from(asked) else {
-        return Err(Error::invalid("minimum available version cannot be negative"));
-    };
+    let asked = u64::try_from(asked).unwrap_or(0);
     let refused = if policy.min_encryption == 0 {
         "minimum available version cannot be set when minimum encryption version is not set"
-    } else if asked < policy.min_available {
+    } else if asked == 0 || asked < policy.min_available {
         "minimum available version cannot be decremented"
-    } else if asked > policy.latest {
-        "minimum available version cannot be higher than the latest key version"
     } else if asked > policy.min_encryption {
-        "minimum available version cannot be higher than minimum encryption version"
+        "minimum available version cannot be greater than minmum encryption version"
     } else if asked > policy.min_decryption {
-        "minimum available version cannot be higher than minimum decryption version"
+        "minimum available version cannot be greater than minimum decryption version"
     } else {
         policy.trim(txn, asked)?;
         policy.store(txn)?;

@@ -208,7 +208,7 @@ pub(super) fn verify(
     Ok(batch.answer(done, Some(("valid", Value::Bool(false))))?.into())
 }
 
-/// Whether the batch is to be verified by keyed hashes; all its items must agree.
+/// Whether the batch is to be verified by keyed hashes; all its items must agree. A signature goes before a keyed hash.
 fn is_by_hmac(batch: &Batch<'_>) -> Result<bool, Error> {
     let signatures = batch.items.iter().filter(|item| item.get("signature").is_some());
     let signatures = signatures.count();
@@ -216,9 +216,6 @@ fn is_by_hmac(batch: &Batch<'_>) -> Result<bool, Error> {
     let hmacs = batch.items.iter().filter(only_hmac).count();
     let missing = batch.items.len() - signatures - hmacs;
     let refused = match (batch.is_many(), signatures > 0, hmacs > 0, missing > 0) {
-        (false, true, false, _) if batch.items.iter().any(|item| item.get("hmac").is_some()) => {
-            "provide one of 'signature' or 'hmac'"
-        }
         (false, false, false, _) => "neither a 'signature' nor an 'hmac' were given to verify",
         (_, true, true, _) => "elements of batch_input must all provide 'signature' or all provide 'hmac'",
         (_, true, false, true) => "some elements of batch_input are missing 'signature'",
@@ -281,7 +278,11 @@ fn halves(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// The key that a derived Ed25519 key has for a context.
 pub(super) fn derived_key(version: &Version, context: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
-    ed::key_of(&derive(version, context, ed::SEED_LEN)?)
+    let seed = derive(version, context, ed::SEED_LEN).map_err(|error| match error {
+        Error::Invalid(text) => Error::Invalid(format!("error deriving key: {text}")),
+        other => other,
+    })?;
+    ed::key_of(&seed)
 }
 
 fn check_kind(kind: Kind, what: &str) -> Result<(), Error> {
