@@ -14,6 +14,8 @@ pub fn encode(request_id: String, revision: Option<u64>, answer: Answer) -> Resp
         at_top_level,
         file,
         wrap,
+        // Said in audit records alone.
+        login: _,
     } = answer;
     let wrap_info = match wrap {
         Some(Wrap::Done(info)) => Some(info),
