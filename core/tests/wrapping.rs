@@ -9,7 +9,7 @@
 
 mod support;
 
-use conclave_core::{Body, Error, Request, Verb};
+use conclave_core::{Body, Error, Request, Settings, Verb};
 use serde_json::{Map, Value, json};
 use support::Node;
 
@@ -286,6 +286,39 @@ async fn policies_bound_how_long_answers_are_wrapped() {
         let taken = wrapped(&node, &token, Verb::Read, "secret/data/a", json!({})).await;
         assert_eq!(taken.is_ok(), for_a_minute, "{bounds}");
     }
+}
+
+#[tokio::test]
+async fn audit_records_have_the_token_and_the_answer_hashed() {
+    let home = tempfile::tempdir().unwrap();
+    let node = Node::unsealed_with(Settings {
+        audit_directories: vec![home.path().to_owned()],
+        ..Settings::default()
+    })
+    .await;
+    let log = home.path().join("audit.log");
+    let device = json!({"type": "file", "options": {"file_path": log}});
+    node.call(Verb::Write, "sys/audit/file", device).await.unwrap();
+    let data = json!({"n": 90_125, "text": "hunter2"});
+    let made = wrapped(&node, &node.root, Verb::Write, "sys/wrapping/wrap", data).await;
+    let token = made.unwrap().token();
+    let shown = json!({"token": token});
+    node.plain(Verb::Write, "sys/wrapping/lookup", shown.clone())
+        .await
+        .unwrap();
+    node.call(Verb::Write, "sys/wrapping/unwrap", shown.clone())
+        .await
+        .unwrap();
+    assert!(is_not_valid(
+        node.call(Verb::Write, "sys/wrapping/unwrap", shown).await
+    ));
+    let log = std::fs::read_to_string(log).unwrap();
+    for secret in [token.as_str(), "90125", "hunter2"] {
+        assert!(!log.contains(secret), "{secret}");
+    }
+    assert!(log.contains(r#""wrap_info":{"#) && log.contains(r#""creation_path":"sys/wrapping/wrap""#));
+    // One request and one response for each, the refused one too.
+    assert_eq!(log.matches(r#""path":"sys/wrapping/"#).count(), 8);
 }
 
 #[tokio::test]

@@ -347,7 +347,8 @@ def transit():
         assert not keys.verify_signed_data(kind, hash_input="aG8=", signature=signed)["data"]["valid"]
     assert list(keys.export_key("k", key_type="hmac-key")["data"]["keys"]) == ["2"]
     backup = keys.backup_key("k")["data"]["backup"]
-    fails(exceptions.VaultError, keys.restore_key, backup)
+    refused = exceptions.InvalidRequest if OURS else exceptions.InternalServerError
+    fails(refused, keys.restore_key, backup, says="already exists")
     keys.delete_key("k")
     keys.restore_key(backup)
     assert keys.read_key("k")["data"]["latest_version"] == 2

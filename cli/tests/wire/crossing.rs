@@ -53,7 +53,10 @@ fn cross(from: &Server, to: &Server, name: &str, kind: &str, derived: bool) {
     let after = uses(from, name, kind, derived);
     let backup = get(from, &format!("transit/backup/{name}"))["data"]["backup"].clone();
     post(to, "transit/restore", &json!({"backup": backup}));
-    let (shown, moved) = (get(from, &format!("transit/keys/{name}")), get(to, &format!("transit/keys/{name}")));
+    let (shown, moved) = (
+        get(from, &format!("transit/keys/{name}")),
+        get(to, &format!("transit/keys/{name}")),
+    );
     assert_eq!(shown["data"]["keys"], moved["data"]["keys"], "{name}");
     let there = uses(to, name, kind, derived);
     for (server, made) in [(to, &before), (to, &after), (from, &there)] {
@@ -69,7 +72,14 @@ fn cross(from: &Server, to: &Server, name: &str, kind: &str, derived: bool) {
     if kind == "hmac" || derived {
         assert_eq!(after[0], there[0], "{name}");
     }
-    let kinds = ["hmac-key", if kind.starts_with("ecdsa") || kind.starts_with("ed") { "signing-key" } else { "hmac-key" }];
+    let kinds = [
+        "hmac-key",
+        if kind.starts_with("ecdsa") || kind.starts_with("ed") {
+            "signing-key"
+        } else {
+            "hmac-key"
+        },
+    ];
     for part in kinds {
         let path = format!("transit/export/{part}/{name}");
         assert_eq!(get(from, &path)["data"], get(to, &path)["data"], "{path}");
@@ -80,7 +90,10 @@ fn cross(from: &Server, to: &Server, name: &str, kind: &str, derived: bool) {
 fn uses(server: &Server, name: &str, kind: &str, derived: bool) -> Vec<(String, Value)> {
     let mut made = Vec::new();
     let answer = post(server, &format!("transit/hmac/{name}"), &json!({"input": INPUT}));
-    made.push((format!("verify/{name}"), json!({"input": INPUT, "hmac": answer["data"]["hmac"]})));
+    made.push((
+        format!("verify/{name}"),
+        json!({"input": INPUT, "hmac": answer["data"]["hmac"]}),
+    ));
     let mut asked = json!({"plaintext": INPUT, "input": INPUT});
     if derived {
         asked["context"] = CONTEXT.into();
@@ -109,7 +122,10 @@ fn uses(server: &Server, name: &str, kind: &str, derived: bool) -> Vec<(String, 
     };
     for way in ways {
         let mut asked = asked.clone();
-        asked.as_object_mut().unwrap().extend(way.as_object().unwrap().clone());
+        asked
+            .as_object_mut()
+            .unwrap()
+            .extend(way.as_object().unwrap().clone());
         let answer = post(server, &format!("transit/sign/{name}"), &asked);
         asked["signature"] = answer["data"]["signature"].clone();
         made.push((format!("verify/{name}"), asked));

@@ -48,14 +48,21 @@ impl Request {
             .collect();
         let waits = rest.starts_with("~ ");
         rest = rest.trim_start_matches("~ ");
-        let mut option = |name: &str| {
-            let (value, after) = rest.strip_prefix(name)?.split_once(' ').unwrap();
+        let mut options = BTreeMap::new();
+        while let Some((option, after)) = rest.split_once(' ') {
+            let known = ["token", "type", "wrap"].into_iter();
+            let mut found =
+                known.filter_map(|name| Some((name, option.strip_prefix(name)?.strip_prefix('=')?)));
+            let Some((name, value)) = found.next() else {
+                break;
+            };
+            options.insert(name, value.to_owned());
             rest = after;
-            Some(value.to_owned())
-        };
-        let token = option("token=");
-        let content_type = option("type=");
-        let wrap_ttl = option("wrap=");
+        }
+        let mut option = |name: &str| options.remove(name);
+        let token = option("token");
+        let content_type = option("type");
+        let wrap_ttl = option("wrap");
         let (method, rest) = rest.split_once(' ').unwrap();
         let (path, body) = rest.split_once(' ').unwrap_or((rest, ""));
         Self {

@@ -295,6 +295,36 @@ mod tests {
     }
 
     #[test]
+    fn answers_are_wrapped_on_request() {
+        let ttl = |text: &str| {
+            request(&[("x-conclave-wrap-ttl", text)])
+                .map(|request| request.wrap_ttl)
+                .map_err(|status| status.code())
+        };
+        assert_eq!(ttl("5m"), Ok(Some(300_000)));
+        assert_eq!(ttl("-5m"), Err(Code::InvalidArgument));
+        let info = json(
+            "",
+            r#"{"token":"s.x","creation_path":"cubbyhole/ä😀"}"#.as_bytes(),
+        )
+        .unwrap();
+        let answer = Answer {
+            request_id: "r".to_owned(),
+            revision: None,
+            wrap_info: Some(info.clone()),
+            body: core::Body::Empty,
+        };
+        let reply = answer.reply(());
+        let told = reply
+            .metadata()
+            .get("x-conclave-wrap-info")
+            .unwrap()
+            .to_str()
+            .unwrap();
+        assert_eq!(serde_json::from_str::<Map<String, Value>>(told).unwrap(), info);
+    }
+
+    #[test]
     fn names_that_are_missing_are_refused() {
         assert!(named("mount", "").is_err());
         assert!(named("mount", "/").is_err());
