@@ -250,6 +250,8 @@ async fn without_a_device_that_takes_the_record_nothing_is_done() {
         .await
         .unwrap();
     assert_eq!(health().await, "enabled");
+    let once = node.token(json!({"policies": ["default"], "num_uses": 1})).await;
+    let twice = node.token(json!({"policies": ["default"], "num_uses": 2})).await;
     std::fs::remove_dir_all(dir.path()).unwrap();
     let before = revision(&node);
     for (verb, path) in [
@@ -266,8 +268,27 @@ async fn without_a_device_that_takes_the_record_nothing_is_done() {
             .await,
         Err(Error::AuditRefused)
     ));
+    // Not even a use of a token that has few is spent, whether its request would have been allowed or not.
+    for (token, path) in [(&once, "auth/token/lookup-self"), (&twice, "secret/data/a")] {
+        let refused = node.call_as(token, Verb::Read, path, Value::Null).await;
+        assert!(matches!(refused, Err(Error::AuditRefused)), "{path}: {refused:?}");
+    }
     assert_eq!(revision(&node), before);
     std::fs::create_dir(dir.path()).unwrap();
+    let looked = async |token: &str| {
+        node.call_as(token, Verb::Read, "auth/token/lookup-self", Value::Null)
+            .await
+    };
+    looked(&once).await.expect("its only use is left");
+    assert!(looked(&once).await.is_err(), "and was its only one");
+    let denied = node
+        .call_as(&twice, Verb::Read, "secret/data/a", Value::Null)
+        .await;
+    assert!(matches!(denied, Err(Error::Denied { .. })), "{denied:?}");
+    looked(&twice)
+        .await
+        .expect("one use was spent on what was denied");
+    assert!(looked(&twice).await.is_err(), "as in Vault");
     node.call(Verb::Read, "secret/data/a", Value::Null)
         .await
         .expect("it works again by itself");

@@ -48,6 +48,7 @@ async fn cluster_dark_for_400_days() {
         }
     })
     .await;
+    the_ended_certificates_only_alarm(&cluster, shifted).await;
     let writers = Writers::start(4, &cluster.apis(), &mut cluster.seed);
     writers.go_on(32).await;
     writers.finish().await.is_found_by(&api).await;
@@ -63,4 +64,24 @@ async fn cluster_dark_for_400_days() {
     .await;
     cluster.digests_agree().await;
     cluster.assert_alive();
+}
+
+/// Those of the listeners were made for a year; members' own have no end. Log and metric tell of it, and all goes on.
+async fn the_ended_certificates_only_alarm(cluster: &Cluster, now: u64) {
+    const METRIC: &str = "conclave_tls_cert_expiry_timestamp_seconds ";
+    for node in &cluster.nodes {
+        eventually("the log tells of the certificate", SOON, async || {
+            let said = node.said();
+            if said.contains("the listener's certificate has ended") {
+                Ok(())
+            } else {
+                Err(said)
+            }
+        })
+        .await;
+        let metrics = node.metrics().await;
+        let line = metrics.lines().find_map(|line| line.strip_prefix(METRIC));
+        let end: u64 = line.expect("the metric").parse().expect("seconds");
+        assert!(end > 0 && end < now, "{} ends at {end}", node.name);
+    }
 }

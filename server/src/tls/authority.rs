@@ -19,7 +19,8 @@ use conclave_raft::node::{Clock, SystemClock};
 
 use crate::Error;
 
-const DAY: Duration = Duration::from_secs(24 * 3600);
+/// A day.
+pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Life of a certificate authority.
 const CA_LIFE: Duration = DAY.saturating_mul(3650);
 /// Life of a listener's certificate.
@@ -209,7 +210,8 @@ fn named(name: &str) -> DistinguishedName {
     names
 }
 
-fn now() -> Duration {
+/// Since the Unix epoch.
+pub(super) fn now() -> Duration {
     Duration::from_millis(SystemClock.wall())
 }
 

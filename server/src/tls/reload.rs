@@ -13,11 +13,15 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 use tokio_util::sync::CancellationToken;
 
-use super::authority::{Made, certificates, not_after, private_key};
+use super::authority::{DAY, Made, certificates, not_after, now, private_key};
 use crate::Error;
 
 /// How often the files' times of change are looked at.
 const POLL: Duration = Duration::from_secs(30);
+/// From then on the log tells that a certificate ends. One that the node makes itself is renewed before.
+const WARN_BEFORE: Duration = DAY.saturating_mul(14);
+/// Between two lines about the same certificate.
+const REMIND: Duration = DAY;
 
 /// Where a listener's TLS settings come from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -92,6 +96,7 @@ impl ServerTls {
     /// Looks for changes until `stop`; `ends` hears when the certificate in use ends, in seconds since the Unix epoch.
     pub async fn watch(self: Arc<Self>, stop: CancellationToken, ends: impl Fn(i64) + Send) {
         let mut ticks = tokio::time::interval(POLL);
+        let mut reminder = Reminder::default();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -107,8 +112,39 @@ impl ServerTls {
             }
             if let Ok(end) = self.not_after() {
                 ends(end);
+                if let Some(warning) = reminder.due(end, now()) {
+                    tracing::warn!("{warning}");
+                }
             }
         }
+    }
+}
+
+/// Tells of a certificate that ends soon or has ended: once a day, and at once when another one does.
+#[derive(Default)]
+struct Reminder(Option<(i64, Duration)>);
+
+impl Reminder {
+    /// What is to be said at `now` of a certificate that ends at `end`, both since the Unix epoch.
+    fn due(&mut self, end: i64, now: Duration) -> Option<String> {
+        let ends = Duration::from_secs(u64::try_from(end).unwrap_or(0));
+        let left = ends.saturating_sub(now);
+        if left > WARN_BEFORE {
+            self.0 = None;
+            return None;
+        }
+        if self
+            .0
+            .is_some_and(|(told, at)| told == end && now.saturating_sub(at) < REMIND)
+        {
+            return None;
+        }
+        self.0 = Some((end, now));
+        Some(match left.as_secs() / DAY.as_secs() {
+            _ if left.is_zero() => "the listener's certificate has ended: clients refuse it".to_owned(),
+            0 => "the listener's certificate ends within a day: clients will refuse it".to_owned(),
+            days => format!("the listener's certificate ends in {days} days: clients will refuse it"),
+        })
     }
 }
 
@@ -189,4 +225,30 @@ fn provider(suites: &[String]) -> Result<CryptoProvider, Error> {
                 .any(|wanted| name == *wanted || name.strip_suffix("_SHA256") == Some(wanted))
     });
     Ok(provider)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_that_ends_is_told_of_once_a_day() {
+        let mut reminder = Reminder::default();
+        let end = 1_800_000_000_i64;
+        let at = |before: i64| Duration::from_secs(u64::try_from(end - before).unwrap_or(0));
+        let (hour, day) = (3600, 86_400);
+        assert_eq!(reminder.due(end, at(15 * day)), None);
+        let first = reminder.due(end, at(14 * day)).unwrap_or_default();
+        assert!(first.contains("ends in 14 days"), "{first}");
+        assert_eq!(reminder.due(end, at(14 * day - hour)), None, "not each minute");
+        let next = reminder.due(end, at(13 * day)).unwrap_or_default();
+        assert!(next.contains("ends in 13 days"), "{next}");
+        let last = reminder.due(end, at(hour)).unwrap_or_default();
+        assert!(last.contains("within a day"), "{last}");
+        let over = reminder.due(end, at(-day)).unwrap_or_default();
+        assert!(over.contains("has ended"), "{over}");
+        let other = reminder.due(end + 2 * day, at(-day)).unwrap_or_default();
+        assert!(other.contains("ends in 1 days"), "another one: {other}");
+        assert_eq!(reminder.due(end + 400 * day, at(-day)), None, "renewed");
+    }
 }

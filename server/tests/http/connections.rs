@@ -357,6 +357,35 @@ async fn stopping_waits_for_requests_under_way() {
 }
 
 #[tokio::test]
+async fn a_seal_ends_connections_once_what_is_under_way_is_answered() {
+    let server = start(Settings::default(), false).await;
+    let mut busy = connect(&server).await;
+    busy.write_all(b"POST /v1/slow HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+        .await
+        .unwrap();
+    let mut idle = connect(&server).await;
+    idle.write_all(b"GET /v1/empty HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await
+        .unwrap();
+    read_one(&mut idle).await;
+    server.script.entered.notified().await;
+    server.seals.send_modify(|times| *times += 1);
+    assert_eq!(read_all(&mut idle).await, "", "nothing is under way here");
+    server.script.release.notify_one();
+    assert_eq!(status(&read_all(&mut busy).await), 204);
+
+    // The next ones are served as before.
+    let mut stream = connect(&server).await;
+    for _ in 0..2 {
+        stream
+            .write_all(b"GET /v1/empty HTTP/1.1\r\nHost: x\r\n\r\n")
+            .await
+            .unwrap();
+        assert_eq!(status(&read_one(&mut stream).await), 204);
+    }
+}
+
+#[tokio::test]
 async fn a_write_goes_on_when_its_client_goes_away() {
     let server = start(Settings::default(), false).await;
     let mut stream = connect(&server).await;
