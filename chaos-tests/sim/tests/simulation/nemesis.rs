@@ -299,6 +299,9 @@ impl Driver {
             return None;
         }
         self.gone.push(old.id);
+        if self.tell(&leader, Order::Forget(old.id), PATIENCE).is_ok() {
+            self.world.fired("member forgotten");
+        }
         // A node that is not told, and still serves its clients, must do so in vain.
         match self.dice.percent(50) {
             true => self.kill(&old),

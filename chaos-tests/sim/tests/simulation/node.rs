@@ -62,6 +62,8 @@ pub enum Order {
     Found,
     Register(NodeRecord),
     Change(Change),
+    /// Take a removed node out of the register, as the layers above do.
+    Forget(u64),
     Snapshot,
     Write(Action),
     Eligible(bool),
@@ -275,7 +277,8 @@ impl Node {
     async fn obey(&self, replica: &RaftReplica, world: &Arc<World>, order: Order) -> Result<u64, String> {
         let told = match order {
             Order::Found => replica.initialize(self.record.clone()).await.map(|()| self.id),
-            Order::Register(record) => register(replica, record).await,
+            Order::Register(node) => propose(replica, Op::RegisterNode { node }).await,
+            Order::Forget(node) => propose(replica, Op::ForgetNode { node }).await,
             Order::Change(change) => replica.change(change).await.map(|()| 0),
             Order::Write(action) => {
                 self.client(replica, world, 0).write(action).await;
@@ -296,13 +299,14 @@ impl Node {
     }
 }
 
-async fn register(replica: &RaftReplica, record: NodeRecord) -> Result<u64, Error> {
+/// One operation on the register; the id it is about.
+async fn propose(replica: &RaftReplica, op: Op) -> Result<u64, Error> {
     let command = Command {
         origin: replica.next_origin(),
         oldest_term: 0,
         now_used: replica.now(),
         expect: Vec::new(),
-        ops: vec![Op::RegisterNode { node: record }],
+        ops: vec![op],
     };
     match replica.propose(command).await? {
         Outcome::Applied { node, .. } => Ok(node),

@@ -144,6 +144,7 @@ pub const EFFECTS: &[&str] = &[
     "conflict",
     "all sealed",
     "removed and still running",
+    "member forgotten",
     "vault opened again",
     "token revoked",
     "token expired",

@@ -11,6 +11,7 @@ use conclave_raft::{Applied, Error};
 use parking_lot::Mutex;
 
 use crate::disk::SimLog;
+use crate::invariants::ciphertexts::Least;
 use crate::plan::Mutant;
 use crate::world::World;
 
@@ -96,14 +97,15 @@ impl SimStore {
     }
 
     /// Shows rows that are about to be written to the invariants.
-    fn look_at_rows(&self, least: u32, set: &WriteSet) -> Result<(), Error> {
+    fn look_at_rows(&self, before: Applied, set: &WriteSet) -> Result<(), Error> {
+        let least = Least::of(before.min_term, set);
         for (key, row) in &set.rows {
             let Some(row) = row.as_ref().filter(|row| row.term != 0) else {
                 continue;
             };
             let before = self.live().get(key)?;
             self.world
-                .check(|all| all.ciphertexts.written(least, key, row, before.as_ref()));
+                .check(|all| all.ciphertexts.written(&least, key, row, before.as_ref()));
         }
         Ok(())
     }
@@ -176,7 +178,7 @@ impl Store for SimStore {
                 }
             }
         }
-        self.look_at_rows(before.min_term, &set)?;
+        self.look_at_rows(before, &set)?;
         {
             let mut inner = self.inner.lock();
             inner.live.write(set.clone())?;

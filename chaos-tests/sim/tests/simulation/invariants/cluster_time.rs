@@ -10,9 +10,9 @@ use conclave_raft::state::MAX_STEP;
 /// Clocks that must have shown the time of a leap: the leader's alone may be wrong.
 const WITNESSES: usize = 2;
 /// Who follows a leader is further from its clock than this ...
-const APART: u64 = 30_000;
-/// ... for a shorter time than this.
-const LONG: Duration = Duration::from_secs(10);
+const APART: u64 = 10_000;
+/// ... for a shorter time than this: a node hears a leader for 3.6 s after its last answer at most.
+const LONG: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
 pub struct ClusterTime {

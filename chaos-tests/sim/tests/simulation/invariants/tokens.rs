@@ -82,7 +82,8 @@ impl Tokens {
             .get_mut(&id)
             .ok_or("tokens: an unknown one was used")?;
         let early = !token.ending && now + SLACK < token.earliest;
-        token.over = true;
+        // A leader whose clock was wrong may have refused it too soon.
+        token.over |= right;
         match early && right {
             true => Err(format!(
                 "tokens: token {id} was refused {} ms before its time, and nobody revoked it",

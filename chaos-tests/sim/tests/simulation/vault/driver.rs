@@ -79,14 +79,35 @@ impl Driver {
         None
     }
 
+    /// A few new keys, each while clients write.
     pub fn rotate_key<E>(&mut self) -> Option<Vec<E>> {
-        let mut open = self.present();
-        open.retain(|node| node.is_running() && !node.sealed.load(Ordering::Relaxed));
-        let node = self.dice.pick(&open)?;
-        if self.order_vault(&node, Deed::Rotate, PATIENCE) {
-            self.world.fired(Fault::RotateKey.name());
+        for _ in 0..self.dice.between(1, 4) {
+            let mut open = self.present();
+            open.retain(|node| node.is_running() && !node.sealed.load(Ordering::Relaxed));
+            let node = self.dice.pick(&open)?;
+            if self.order_vault(&node, Deed::Rotate, PATIENCE) {
+                self.world.fired(Fault::RotateKey.name());
+            }
+            let pause = self.dice.millis(5, 200);
+            self.pass(pause);
         }
         None
+    }
+
+    /// Whether some row is of a key that may be gone.
+    fn holds_old_rows(&self) -> bool {
+        let Some(view) = self.leader().map(|leader| leader.state.view()) else {
+            return true;
+        };
+        let least = view.applied().min_term;
+        let mut old = false;
+        view.rows()
+            .scan(&[], None, &mut |_, row| {
+                old |= row.term != 0 && row.term < least;
+                Ok(!old)
+            })
+            .unwrap();
+        old
     }
 
     /// All is calm: time passes until every token of a client is over; then none works or is kept, and every secret is there.
@@ -110,6 +131,9 @@ impl Driver {
         });
         if !reached {
             return self.stuck("the cluster's clock does not go on");
+        }
+        if !self.wait(ENOUGH, |run| !run.holds_old_rows()) {
+            return self.stuck("rows of an old key are left");
         }
         for node in members {
             if !self.order_vault(&node, Deed::Inspect, ENOUGH) {
