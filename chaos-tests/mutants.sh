@@ -2,8 +2,9 @@
 # Proves that every check can fail: puts one bug back at a time and runs the check that is there for it. Prints, for each
 # invariant, the bug, within how many seeds it was caught, and how to see it again; fails if one survives.
 #
-# Two builds hold all bugs of the product (feature `mutants`); CONCLAVE_MUTANT says which one a process has. Names of
-# mutants as arguments take those alone. RECORD=FILE writes the table between the two marks in that document.
+# Two builds hold all bugs of the product (feature `mutants`); CONCLAVE_MUTANT says which one a process has. SIMULATION and
+# RAFT_TESTS (test binaries) and NODE (a `conclave`) name such builds that are there already. Names of mutants as arguments
+# take those alone. RECORD=FILE writes the table between the two marks in that document.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -13,7 +14,6 @@ cd "$(dirname "$0")/.."
 MUTANTS=(
     "a vote and an entry are on disk before they are answered for|skip-sync|disk|"
     "a vote survives a loss of power|forgotten-vote|disk|"
-    "what was synced is there after a loss of power|skip-fsync|nodes:cluster_power_of_one|corrupt Raft log: .* durable\|was acknowledged and is gone"
     "a write is acknowledged after a quorum has synced it|early-ack|seeds|"
     "a read shows every write that ended before it began|stale-read|seeds|"
     "a command is applied only if its expectations hold|lost-expectation|seeds|"
@@ -27,15 +27,14 @@ MUTANTS=(
     "a disk that was copied or set back is noticed|cloned-disk|seeds|"
     "a node's id is given once|reused-id|seeds|"
     "no key seals two values with one nonce|nonce-reuse|seeds|"
-    "a member speaks for itself alone|unchecked-sender|raft:a_member_cannot_speak_as_another|panicked at"
+    "a member speaks for itself alone|unchecked-sender|raft:calls_are_taken_from_the_member_that_sends_them_alone|panicked at"
     "the leader's clock is the cluster's, not a follower's|follower-clock|seeds|"
+    "what was synced is there after a loss of power|skip-fsync|nodes:cluster_power_of_one|corrupt Raft log: .* durable\|was acknowledged and is gone"
     "no name is in the clear on a disk or between nodes|plain-names|nodes:cluster_canary|marks were found"
 )
 # Seeds after which a bug counts as not caught, in the simulation and with real processes.
 SEEDS=${SEEDS:-200}
 NODE_SEEDS=${NODE_SEEDS:-3}
-BUILD=(--locked -p conclave-chaos-sim -p conclave-raft --features "conclave-chaos-sim/mutants,conclave-raft/mutants")
-
 target=$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/conclave-mutants.XXXXXX")
 trap 'put_back; rm -rf "$scratch"' EXIT
@@ -47,9 +46,23 @@ put_back() {
     fi
 }
 
+# The simulation and the tests of replication, with all bugs; made once.
+broken_tests() {
+    [[ -n ${SIMULATION:-} && -n ${RAFT_TESTS:-} ]] && return
+    local made
+    made=$(cargo test --locked -p conclave-chaos-sim -p conclave-raft --no-run \
+        --features conclave-chaos-sim/mutants,conclave-raft/mutants 2>&1) || { echo "$made" && exit 1; }
+    SIMULATION=$(sed -n 's|.*Executable tests/simulation/main.rs (\(.*\))|\1|p' <<<"$made")
+    RAFT_TESTS=$(sed -n 's|.*Executable tests/cluster/main.rs (\(.*\))|\1|p' <<<"$made")
+}
+
 # The binary whose bug is chosen when it starts; made once, when a check first needs it.
 broken_nodes() {
     [[ -e $scratch/broken ]] && return
+    if [[ -n ${NODE:-} ]]; then
+        cp "$NODE" "$scratch/broken"
+        return
+    fi
     cargo build --quiet --locked -p conclave-cli
     cp "$target/debug/conclave" "$scratch/good"
     cargo build --quiet --locked -p conclave-cli --features mutants
@@ -70,18 +83,18 @@ try() {
         disk | client | seeds)
             local variable=MUTANT
             [[ $how == seeds ]] && variable=CONCLAVE_MUTANT
-            env "$variable=$mutant" SEEDS="$SEEDS" cargo nextest run "${BUILD[@]}" --profile long --no-capture \
-                -E 'package(conclave-chaos-sim) and test(/(^|::)every_mutant_is_caught$/)' >"$log" 2>&1 || true
+            env "$variable=$mutant" SEEDS="$SEEDS" "$SIMULATION" every_mutant_is_caught --nocapture >"$log" 2>&1 || true
             seeds=$(sed -n "s/.*$mutant: caught within \([0-9]*\) seeds: .*/\1/p" "$log")
             found=$(sed -n "s/.*$mutant: caught within [0-9]* seeds: //p" "$log")
             again=$(sed -n 's/^  again: //p' "$log")
-            [[ $how == seeds ]] && again=${again/conclave-chaos-sim/conclave-chaos-sim --features mutants}
+            if [[ $how == seeds ]]; then
+                again=${again/conclave-chaos-sim/conclave-chaos-sim --features mutants}
+            fi
             ;;
         raft:*)
             check=${how#*:}
             again="CONCLAVE_MUTANT=$mutant cargo nextest run -p conclave-raft --features mutants $check"
-            if ! CONCLAVE_MUTANT=$mutant cargo nextest run "${BUILD[@]}" --profile long --no-capture \
-                -E "package(conclave-raft) and test(/(^|::)$check\$/)" >"$log" 2>&1 && grep -q "$says" "$log"; then
+            if ! CONCLAVE_MUTANT=$mutant "$RAFT_TESTS" "$check" >"$log" 2>&1 && grep -q "$says" "$log"; then
                 seeds=1
                 found="$check fails"
             fi
@@ -103,7 +116,7 @@ try() {
     esac
 }
 
-cargo nextest run "${BUILD[@]}" --no-run
+broken_tests
 survivors=0
 table=$'| What must hold | Bug put back | Caught within | By | Again |\n|---|---|---|---|---|\n'
 for line in "${MUTANTS[@]}"; do

@@ -66,11 +66,11 @@ pub fn run_script(plan: Plan, script: impl FnOnce(&mut Driver) + Send + 'static)
 /// Where the simulation's own source lies.
 const HARNESS: &str = "chaos-tests/sim";
 
-thread_local!(static PANICKED_AT: RefCell<Option<String>> = const { RefCell::new(None) });
+thread_local!(static FIRST_PANIC: RefCell<Option<String>> = const { RefCell::new(None) });
 
-/// Where this thread panicked last.
-fn panicked_at() -> Option<String> {
-    PANICKED_AT.take()
+/// Where this thread panicked first, and why: what comes after follows from it.
+fn first_panic() -> Option<String> {
+    FIRST_PANIC.take()
 }
 
 /// From here on each thread knows where it panicked: in the product or in the simulation.
@@ -79,8 +79,11 @@ fn remember_panics() {
     ONCE.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
-            let at = panic.location().map(|at| format!("{}:{}", at.file(), at.line()));
-            PANICKED_AT.set(at);
+            let at = panic.location().map_or(String::new(), ToString::to_string);
+            let why = panic.payload_as_str().unwrap_or_default();
+            FIRST_PANIC.with_borrow_mut(|first| {
+                first.get_or_insert_with(|| format!("{at}: {why}"));
+            });
             before(panic);
         }));
     });
@@ -100,8 +103,9 @@ fn run_here(plan: Plan, script: Script) -> Report {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
         let text = text.unwrap_or_default();
-        match panicked_at().filter(|at| at.contains(HARNESS)) {
-            Some(at) => world.broke(format!("panic at {at}: {text}")),
+        match first_panic() {
+            Some(first) if first.contains(HARNESS) => world.broke(format!("panic at {first}")),
+            Some(first) => world.found(format!("panic: at {first}")),
             None => world.found(format!("panic: {text}")),
         }
     }
