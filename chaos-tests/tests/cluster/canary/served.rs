@@ -47,7 +47,13 @@ async fn cluster_canary_served() {
     cluster.shares = base64;
     cluster.all_unsealed(&[0, 1, 2]).await;
     let leader = cluster.leader().await;
-    all.extend(plant(&mut cluster).await.all().into_iter().map(String::into_bytes));
+    all.extend(
+        plant(&mut cluster)
+            .await
+            .all()
+            .into_iter()
+            .map(String::into_bytes),
+    );
     cluster.api(leader).must("PUT", "sys/seal", json!({})).await;
     is_clean(&cluster, leader, &Scanner::new(&all)).await;
     cluster.assert_alive();
