@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use futures::FutureExt;
 use serde_json::{Value, json};
 
-use crate::harness::{Api, Cluster, Links, Seed, Tool};
+use crate::harness::{Api, Cluster, Links, SOON, Seed, Tool, eventually};
 use checks::audit::Trail;
 use checks::keys::{self, Acknowledged};
 use checks::metrics::Counters;
@@ -34,6 +34,8 @@ use settings::Settings;
 
 /// Versions that a key keeps: more than a round writes.
 const MAX_VERSIONS: u64 = 4000;
+/// How long a client waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Groups of clients with connections of their own.
 const GROUPS: usize = 4;
 /// One fault in so many that allow it happens under a hindrance of the network.
@@ -50,7 +52,7 @@ async fn cluster_chaos() {
         let run = AssertUnwindSafe(run(&settings, seed, began, &mut report)).catch_unwind();
         if let Err(panic) = run.await {
             let why = said(&*panic);
-            let verdict = format!("{}: {why}", kind_of(&why));
+            let verdict = format!("{} ({}): {why}", kind_of(&why), report.now);
             show(&settings, &report, began.elapsed(), &verdict, seed);
             std::panic::resume_unwind(Box::new(format!("{verdict}\nagain: {}", settings.again(seed))));
         }
@@ -148,6 +150,7 @@ async fn run(settings: &Settings, seed: u64, began: Instant, report: &mut Report
         };
         journal.extend(stage.round(round, fault, settings.enough, report).await);
     }
+    "the end".clone_into(&mut report.now);
     keys::are_found_again(&stage.cluster.apis(), &journal, &mut stage.cluster.seed.split()).await;
     all_tell_one_digest(&mut stage.cluster).await;
     marks::are_hidden(&stage.cluster, &stage.mark);
@@ -201,7 +204,7 @@ impl Stage {
         let group = |_| {
             let apis = doors
                 .iter()
-                .map(|door| Api::new(door, &ca).with_token(&cluster.root));
+                .map(|door| Api::patient(door, &ca, PATIENCE).with_token(&cluster.root));
             apis.collect()
         };
         let groups = (0..GROUPS).map(group).collect();
@@ -245,6 +248,7 @@ impl Stage {
             enough,
         };
         let from = self.began.elapsed();
+        report.now = format!("round {round}, {}", named(fault, under));
         if let Some(under) = under {
             let other = scene.cluster.others(leader)[0];
             scene.hinder(under, leader, other);
@@ -254,9 +258,7 @@ impl Stage {
         let to = self.began.elapsed();
         clients.go_on(enough).await;
         let mut history = clients.finish().await;
-        let name = under.map_or(fault.name().to_owned(), |under| {
-            format!("{} under {}", fault.name(), under.name())
-        });
+        let name = named(fault, under);
         eprintln!(
             "{:4} s  round {round}: {name}: {} calls, {:.1} s from fault to whole{}",
             self.began.elapsed().as_secs(),
@@ -299,6 +301,13 @@ impl Stage {
     }
 }
 
+/// A fault and what it happens under.
+fn named(fault: Fault, under: Option<Fault>) -> String {
+    under.map_or(fault.name().to_owned(), |under| {
+        format!("{} under {}", fault.name(), under.name())
+    })
+}
+
 /// `conclave operator digest` of every node, one of them sealed: one revision, one digest.
 async fn all_tell_one_digest(cluster: &mut Cluster) {
     let nodes = cluster.nodes.len();
@@ -306,15 +315,23 @@ async fn all_tell_one_digest(cluster: &mut Cluster) {
     cluster.nodes[sealed].kill();
     cluster.nodes[sealed].start().await;
     cluster.digests_agree().await;
-    let mut told = Vec::new();
-    for at in 0..nodes {
-        let operations = format!("-operations={}", cluster.nodes[at].operations);
-        let tool = Tool::conclave(cluster, &[at]);
-        let said = tool
-            .must(&["operator", "digest", &operations, "-format=json"])
-            .await;
-        told.push(serde_json::from_str::<Value>(&said).expect("JSON"));
-    }
+    // The cluster's own jobs may write between two questions.
+    let told = eventually("all tell of one revision", SOON, async || {
+        let mut told = Vec::new();
+        for at in 0..nodes {
+            let operations = format!("-operations={}", cluster.nodes[at].operations);
+            let tool = Tool::conclave(cluster, &[at]);
+            let said = tool
+                .must(&["operator", "digest", &operations, "-format=json"])
+                .await;
+            told.push(serde_json::from_str::<Value>(&said).expect("JSON"));
+        }
+        let same = told
+            .iter()
+            .all(|digest| digest["revision"] == told[0]["revision"]);
+        if same { Ok(told) } else { Err(told) }
+    })
+    .await;
     assert!(cluster.nodes[sealed].is_sealed().await, "nobody gave it shares");
     assert!(told.iter().all(|digest| *digest == told[0]), "DIVERGED: {told:?}");
     eprintln!("digest, node{} sealed: {}", sealed + 1, told[0]);

@@ -13,7 +13,7 @@ use super::linear::Op;
 use crate::harness::{Api, Lost, Reply, SOON, Seed, eventually};
 
 /// Clients at work at once: with few keys, so that about four calls of a key are under way at any time.
-pub const CLIENTS: usize = 32;
+pub const CLIENTS: usize = 40;
 /// Keys that are never deleted, so that every acknowledged version can be read again.
 pub const KEPT: usize = 2;
 /// Keys that are written, deleted and removed.
@@ -40,6 +40,8 @@ pub struct Round {
     next_value: AtomicU64,
     /// Newest version heard of, by key.
     versions: Vec<AtomicU64>,
+    /// Calls that wait for an answer, by node.
+    waiting: Vec<AtomicUsize>,
 }
 
 /// A call to a key, and through which node.
@@ -113,13 +115,14 @@ impl Clients {
         let round = Arc::new(Round {
             directory,
             mark,
-            groups,
             leader: AtomicUsize::new(leader),
             began,
             stop: AtomicBool::new(false),
             answered: AtomicU64::new(0),
             next_value: AtomicU64::new(1),
             versions: (0..KEPT + LOOSE).map(|_| AtomicU64::new(0)).collect(),
+            waiting: groups[0].iter().map(|_| AtomicUsize::new(0)).collect(),
+            groups,
         });
         let tasks = (0..CLIENTS).map(|number| {
             let client = Client {
@@ -213,13 +216,17 @@ impl Client {
         self.history
     }
 
-    /// This node, or the next one that served this client lately; of none, this one.
+    /// This node, or the next one that served this client lately and does not keep too many waiting; of none, this one. A
+    /// minority of nodes that do not answer leaves clients to the others.
     fn unshunned(&self, node: usize) -> usize {
         let now = Instant::now();
+        let most = CLIENTS / (self.apis.len() / 2 + 1);
         let mut nodes = (0..self.apis.len()).map(|more| (node + more) % self.apis.len());
-        nodes
-            .find(|node| self.shunned[*node].is_none_or(|until| until <= now))
-            .unwrap_or(node)
+        let serves = |node: &usize| {
+            self.shunned[*node].is_none_or(|until| until <= now)
+                && self.round.waiting[*node].load(Ordering::SeqCst) < most
+        };
+        nodes.find(serves).unwrap_or(node)
     }
 
     /// What to do next with a key, and through which node: at least three reads in ten go through followers.
@@ -249,7 +256,9 @@ impl Client {
         let (method, path, body) = self.request(key, input);
         let through_follower = self.round.leader.load(Ordering::SeqCst) != node;
         let from = self.round.began.elapsed();
+        self.round.waiting[node].fetch_add(1, Ordering::SeqCst);
         let reply = self.apis[node].call(method, &path, body).await;
+        self.round.waiting[node].fetch_sub(1, Ordering::SeqCst);
         let to = self.round.began.elapsed();
         let request = reply.as_ref().ok().and_then(|reply| reply.request());
         let told = understand(input, reply);

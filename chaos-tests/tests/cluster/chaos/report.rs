@@ -39,6 +39,8 @@ pub struct Report {
     /// Time that calls of keys were under way, and time that keys had histories, in nanoseconds.
     under_way: u64,
     watched: u64,
+    /// What the run is about.
+    pub now: String,
     /// Answers whose audit record was looked for.
     pub recorded: u64,
     /// Connections that the network carried.

@@ -46,13 +46,18 @@ pub enum Outcome {
 impl Api {
     /// A client of the node at `url`, which must show a certificate signed by `ca` (PEM). No token yet.
     pub fn new(url: &str, ca: &[u8]) -> Self {
+        Self::patient(url, ca, TIMEOUT)
+    }
+
+    /// The same, which waits for an answer no longer than this.
+    pub fn patient(url: &str, ca: &[u8], timeout: Duration) -> Self {
         // It may be installed already: all of this process use the same one.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let ca = Certificate::from_pem(ca).expect("the authority's certificate");
         let http = reqwest::Client::builder()
             .tls_certs_only([ca])
             .no_proxy()
-            .timeout(TIMEOUT)
+            .timeout(timeout)
             .build()
             .expect("an HTTP client");
         Self {

@@ -37,6 +37,7 @@ pub struct Node {
     disk: Option<Disk>,
     source: Option<Ipv4Addr>,
     clock: Option<String>,
+    binary: Option<PathBuf>,
 }
 
 impl Node {
@@ -111,6 +112,7 @@ impl Node {
             disk: None,
             source: None,
             clock: None,
+            binary: None,
         }
     }
 
@@ -139,6 +141,11 @@ impl Node {
     /// Lets its wall clock be right, from its next start on.
     pub fn correct_clock(&mut self) {
         self.clock = None;
+    }
+
+    /// Lets another build run it, from its next start on; `None` is the one under test.
+    pub fn run_by(&mut self, binary: Option<PathBuf>) {
+        self.binary = binary;
     }
 
     /// Lets its connections on this machine come from this address of loopback, from its next start on.
@@ -197,7 +204,7 @@ impl Node {
         config.push(self.folder.join("conclave.hcl"));
         let process = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "--"])
-            .arg(conclave())
+            .arg(self.binary.clone().unwrap_or_else(conclave))
             .arg("server")
             .arg(config)
             .envs(self.environment())
