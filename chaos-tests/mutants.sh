@@ -4,7 +4,7 @@
 #
 # Two builds hold all bugs of the product (feature `mutants`); CONCLAVE_MUTANT says which one a process has. SIMULATION and
 # RAFT_TESTS (test binaries) and NODE (a `conclave`) name such builds that are there already. Names of mutants as arguments
-# take those alone. RECORD=FILE writes the table between the two marks in that document.
+# take those alone. RECORD=FILE enters each row into the table between the two marks of that document, in place of an older.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -116,9 +116,22 @@ try() {
     esac
 }
 
+# Enters the row of a mutant into the document.
+record() {
+    local mutant=$1 row=$2
+    [[ -z ${RECORD:-} ]] && return
+    printf '%s\n' "$row" >"$scratch/row"
+    if grep -q "| \`$mutant\` |" "$RECORD"; then
+        sed -i -e "/| \`$mutant\` |/{r $scratch/row" -e 'd}' "$RECORD"
+    else
+        echo '<!-- end of mutants -->' >>"$scratch/row"
+        sed -i -e "/^<!-- end of mutants -->\$/{r $scratch/row" -e 'd}' "$RECORD"
+    fi
+}
+
 broken_tests
 survivors=0
-table=$'| What must hold | Bug put back | Caught within | By | Again |\n|---|---|---|---|---|\n'
+table=''
 for line in "${MUTANTS[@]}"; do
     IFS='|' read -r holds mutant how says <<<"${line//\\|/$'\x01'}"
     says=${says//$'\x01'/\\|}
@@ -131,21 +144,17 @@ for line in "${MUTANTS[@]}"; do
         survivors=$((survivors + 1))
         tail -n 40 "$scratch/$mutant.log"
         printf '==> %-20s SURVIVED (%d s)\n' "$mutant" "$((SECONDS - started))"
-        table+="| $holds | \`$mutant\` | **not caught** | | |"$'\n'
         continue
     fi
     printf '==> %-20s caught within %s seeds (%d s): %s\n    again: %s\n' \
         "$mutant" "$seeds" "$((SECONDS - started))" "$found" "$again"
     # The invariant's name is the beginning of what it says.
-    table+="| $holds | \`$mutant\` | $seeds | ${found%%:*} | \`$again\` |"$'\n'
+    row="| $holds | \`$mutant\` | $seeds | ${found%%:*} | \`$again\` |"
+    table+="$row"$'\n'
+    record "$mutant" "$row"
 done
-printf '\n%s' "$table"
+printf '\n| What must hold | Bug put back | Seeds | Caught by | Again |\n|---|---|---|---|---|\n%s' "$table"
 if ((survivors > 0)); then
     echo "error: $survivors survived" >&2
     exit 1
-fi
-if [[ -n ${RECORD:-} && $# -eq 0 ]]; then
-    printf '%s' "$table" >"$scratch/table"
-    sed -i -e '/^<!-- mutants -->$/,/^<!-- end of mutants -->$/{//!d}' \
-        -e "/^<!-- mutants -->\$/r $scratch/table" "$RECORD"
 fi
