@@ -372,6 +372,15 @@ async fn health_follows_the_seal() {
     );
     let mut sys = v1::sys_client::SysClient::new(channel);
     sys.seal(root(v1::SealRequest::default())).await.unwrap();
+    // A seal ends connections, whose buffers hold what went through them; who watches hears of it or is cut off.
+    if let Some(Ok(changed)) = tokio::time::timeout(PATIENCE, states.next()).await.unwrap() {
+        assert_eq!(changed.status, 2);
+    }
+    let channel = self::channel(&server).await;
+    let mut health = HealthClient::new(channel.clone());
+    let mut sys = v1::sys_client::SysClient::new(channel);
+    let mut states = health.watch(of("")).await.unwrap().into_inner();
+    assert_eq!(states.next().await.unwrap().unwrap().status, 2);
     for (service, state) in [("", 2), ("conclave.v1.Kv", 2), ("conclave.v1.Sys", 1)] {
         assert_eq!(
             health.check(of(service)).await.unwrap().into_inner().status,
@@ -379,8 +388,6 @@ async fn health_follows_the_seal() {
             "{service}"
         );
     }
-    let changed = tokio::time::timeout(PATIENCE, states.next()).await.unwrap();
-    assert_eq!(changed.unwrap().unwrap().status, 2);
     let key = Some(v1::unseal_request::What::Key(server.unseal_key.to_string()));
     let open = sys
         .unseal(v1::UnsealRequest { what: key })
@@ -477,6 +484,8 @@ async fn nodes_are_let_in_and_states_compared() {
 
     let cluster = v1::SealRequest { cluster: true };
     sys.seal(root(cluster)).await.unwrap();
+    // A seal ends connections.
+    let mut sys = v1::sys_client::SysClient::new(channel(&server).await);
     let status = sys.seal_status(v1::SealStatusRequest {}).await.unwrap();
     assert!(status.into_inner().sealed);
     // A mark would be left by a seal of this node alone; a seal of the cluster leaves none, and shares open it.

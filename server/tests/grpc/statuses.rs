@@ -107,9 +107,11 @@ async fn every_failure_has_its_status() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sealed_node_is_unavailable_and_says_why() {
     let server = plain().await;
+    let mut sys = v1::sys_client::SysClient::new(channel(&server).await);
+    sys.seal(root(v1::SealRequest::default())).await.unwrap();
+    // A seal ends connections.
     let channel = channel(&server).await;
     let mut sys = v1::sys_client::SysClient::new(channel.clone());
-    sys.seal(root(v1::SealRequest::default())).await.unwrap();
     let mut kv = v1::kv_client::KvClient::new(channel);
     let refused = kv.get(root(get("a"))).await.err().unwrap();
     assert_eq!(said(refused), is(Code::Unavailable, "SEALED"));
