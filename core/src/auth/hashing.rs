@@ -18,8 +18,8 @@ use crate::error::Error;
 const QUEUE: usize = 256;
 /// Most threads, each of which takes 19 MiB for a password.
 const MAX_THREADS: usize = 16;
-/// Niceness of the threads: whatever else wants to run, runs first.
-const NICENESS: i32 = 15;
+/// Niceness of the threads: whatever else wants to run, runs first, and leaves them a tenth of a processor.
+const NICENESS: i32 = 10;
 
 /// The queue of one node and its threads, which start with the first computation and end with the node.
 #[derive(Default)]
