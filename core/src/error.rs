@@ -137,6 +137,7 @@ impl From<raft::Error> for Error {
             raft::Error::OutcomeUnknown => Self::OutcomeUnknown,
             raft::Error::Limit(what) => Self::Overloaded(format!("limit reached: {what}")),
             raft::Error::Membership(text) => Self::Invalid(text),
+            raft::Error::TooNew { .. } => Self::Unsupported(error.to_string()),
             raft::Error::Peer { .. } => Self::NoLeader(error.to_string()),
             other => Self::Internal(other.to_string()),
         }

@@ -17,10 +17,13 @@ pub(crate) use op::{get_node_record, put_node_record};
 use op::{get_op, put_key, put_op};
 use wire::{Reader, put_count, put_long_bytes};
 
-/// Format of commands and batches that this build writes, and the only one it reads.
+/// Format of batches, and the least of commands: a command is written in the least that holds its operations, so that
+/// members of an older version read all that does not need a newer one.
 pub const FORMAT: u16 = 1;
-/// Greatest cluster version this build supports.
-pub const CLUSTER_VERSION: u16 = 1;
+/// Greatest format of commands that this build reads.
+pub const NEWEST_FORMAT: u16 = if cfg!(feature = "next-format") { 2 } else { FORMAT };
+/// Greatest cluster version this build supports. Members of version n read formats up to n.
+pub const CLUSTER_VERSION: u16 = NEWEST_FORMAT;
 /// Longest key in bytes.
 pub const MAX_KEY: usize = 4 << 10;
 /// Longest value in bytes: 1 MiB of payload and room for an envelope.
@@ -49,6 +52,11 @@ pub struct Batch {
     pub commands: Vec<Bytes>,
 }
 
+/// The least format that holds a command, and so the least cluster version in which it may be proposed.
+pub fn format_of(command: &Command) -> u16 {
+    command.ops.iter().map(op::format_of).max().unwrap_or(FORMAT)
+}
+
 /// Encodes a command.
 ///
 /// # Errors
@@ -56,7 +64,7 @@ pub struct Batch {
 /// `RaiseVersion` above what this build supports.
 pub fn encode_command(command: &Command) -> Result<Bytes, Error> {
     let mut out = BytesMut::with_capacity(estimate(command));
-    out.put_u16(FORMAT);
+    out.put_u16(format_of(command));
     out.put_u64(command.origin.node);
     out.put_u64(command.origin.incarnation);
     out.put_u64(command.origin.sequence);
@@ -88,7 +96,7 @@ pub fn encode_command(command: &Command) -> Result<Bytes, Error> {
 /// `Error::UnknownFormat` for another format, `Error::Corrupt` for anything that `encode_command` does not write.
 pub fn decode_command(bytes: &Bytes) -> Result<Command, Error> {
     let mut reader = Reader::new(bytes, "command");
-    reader.format(FORMAT)?;
+    let format = reader.formats(FORMAT..=NEWEST_FORMAT)?;
     if bytes.len() > MAX_COMMAND {
         return Err(reader.corrupt(format!("{} bytes are above {MAX_COMMAND}", bytes.len())));
     }
@@ -109,14 +117,18 @@ pub fn decode_command(bytes: &Bytes) -> Result<Command, Error> {
     for _ in 0..count {
         ops.push(get_op(&mut reader)?);
     }
-    reader.finish()?;
-    Ok(Command {
+    let command = Command {
         origin,
         oldest_term,
         now_used,
         expect,
         ops,
-    })
+    };
+    if format_of(&command) != format {
+        return Err(reader.corrupt(format!("format {format} is not the least that holds it")));
+    }
+    reader.finish()?;
+    Ok(command)
 }
 
 /// Encodes a batch of encoded commands.

@@ -162,6 +162,9 @@ pub enum Op {
         /// The new cluster version.
         version: u16,
     },
+    /// Nothing that is seen: an operation that only members of the next version know, to try upgrades with.
+    #[cfg(feature = "next-format")]
+    NextFormat,
     /// Put an archive that waits in staged chunks in the place of everything outside the register: rows, due index,
     /// least term. The first operation of its command. Its revision is one above both the state's and the archive's;
     /// adopted rows take it as revision and generation, and the change log begins anew. Refused as a whole when the

@@ -40,6 +40,16 @@ pub enum Error {
         /// Its format number.
         format: u32,
     },
+    /// Not every member reads this yet.
+    #[error(
+        "not before all members run a version that knows it: it needs cluster version {needed}, this cluster has {current}"
+    )]
+    TooNew {
+        /// The least cluster version that has it.
+        needed: u16,
+        /// The cluster's.
+        current: u16,
+    },
     /// The disk failed.
     #[error("storage: {0}")]
     Storage(String),

@@ -3,6 +3,8 @@
 
 #[cfg(all(not(debug_assertions), feature = "mutants"))]
 compile_error!("a mutant reintroduces a bug on purpose: debug builds only");
+#[cfg(all(not(debug_assertions), feature = "next-format"))]
+compile_error!("the next format is there to try upgrades: debug builds only");
 
 pub mod codec;
 pub mod command;

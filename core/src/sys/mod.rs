@@ -11,6 +11,8 @@ mod keys;
 mod leases;
 mod locked;
 pub(crate) mod mounts;
+#[cfg(feature = "next-format")]
+mod next_format;
 mod open;
 mod policies;
 mod raft;
@@ -175,6 +177,8 @@ pub const ROUTES: &[Route] = &[
     rows("decode-token", &[Update], generate_root::decode),
     sudo(act("seal", &[Update], seal::seal)),
     sudo(act("step-down", &[Update], raft::step_down)),
+    #[cfg(feature = "next-format")]
+    sudo(act("next-format", &[Update], next_format::commit)),
     rows("ha-status", &[Read], raft::ha_status),
     rows("storage/raft/configuration", &[Read], raft::configuration),
     act("storage/raft/remove-peer", &[Update], raft::remove_peer),

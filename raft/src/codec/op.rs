@@ -21,6 +21,17 @@ const FORGET_NODE: u8 = 11;
 const ADVANCE_CLOCK: u8 = 12;
 const RAISE_VERSION: u8 = 13;
 const ADOPT_STAGED: u8 = 14;
+#[cfg(feature = "next-format")]
+const NEXT_FORMAT: u8 = 15;
+
+/// The first format that holds an operation.
+pub(super) fn format_of(op: &Op) -> u16 {
+    match op {
+        #[cfg(feature = "next-format")]
+        Op::NextFormat => 2,
+        _ => super::FORMAT,
+    }
+}
 
 /// Writes an operation: a tag, then its fields.
 pub(super) fn put_op(out: &mut BytesMut, op: &Op) -> Result<(), Error> {
@@ -103,6 +114,8 @@ fn put_cluster_op(out: &mut BytesMut, op: &Op) -> Result<(), Error> {
         Op::AdoptStaged { id, chunks, digest } => {
             put_numbers(out, ADOPT_STAGED, &[id, &chunks.to_be_bytes(), digest])
         }
+        #[cfg(feature = "next-format")]
+        Op::NextFormat => out.put_u8(NEXT_FORMAT),
         _ => {
             return Err(Error::Limit(
                 "operations on rows are written by their own function",
@@ -188,6 +201,8 @@ pub(super) fn get_op(reader: &mut Reader) -> Result<Op, Error> {
             chunks: reader.u32()?,
             digest: reader.array()?,
         },
+        #[cfg(feature = "next-format")]
+        NEXT_FORMAT => Op::NextFormat,
         other => return Err(reader.corrupt(format!("operation {other} is unknown"))),
     })
 }

@@ -1,6 +1,8 @@
 //! Reading and writing the primitive fields of our binary formats. Total: any input gives a value or an error.
 //! This file must not know what the fields mean.
 
+use std::ops::RangeInclusive;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::error::Error;
@@ -22,9 +24,14 @@ impl Reader {
 
     /// The leading format number, which must be the one given.
     pub fn format(&mut self, known: u16) -> Result<(), Error> {
+        self.formats(known..=known).map(drop)
+    }
+
+    /// A format number of several; which it is.
+    pub fn formats(&mut self, known: RangeInclusive<u16>) -> Result<u16, Error> {
         let format = self.u16()?;
-        if format == known {
-            Ok(())
+        if known.contains(&format) {
+            Ok(format)
         } else {
             Err(Error::UnknownFormat {
                 what: self.what,

@@ -35,6 +35,8 @@ pub struct Found {
     pub last_log: u64,
     /// Its wall clock in Unix milliseconds.
     pub wall: u64,
+    /// The greatest cluster version its build supports.
+    pub supports: u16,
     /// The members it knows of.
     pub members: BTreeMap<u64, NodeRecord>,
 }
@@ -101,6 +103,8 @@ impl Network {
             willing: answer.willing,
             last_log: answer.last_log,
             wall: answer.wall,
+            // Builds that do not say it are of the first version.
+            supports: u16::try_from(answer.supports).unwrap_or(u16::MAX).max(1),
             members: members?,
         })
     }

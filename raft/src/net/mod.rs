@@ -30,7 +30,7 @@ use tonic::transport::server::Connected;
 
 use crate::command::NodeRecord;
 
-pub(crate) use client::Network;
+pub(crate) use client::{Found, Network};
 pub use key::{NodeKey, NodeSignature};
 pub(crate) use lanes::{Lane, Lanes};
 pub(crate) use peers::{Peers, Start};

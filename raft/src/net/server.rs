@@ -21,7 +21,7 @@ use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status, Streaming};
 use tower::util::MapResponseLayer;
 
-use crate::codec::{MAX_BATCH_COMMANDS, decode_command};
+use crate::codec::{CLUSTER_VERSION, MAX_BATCH_COMMANDS, decode_command};
 use crate::door::desk::{self, Item, Raft, Reply, ReplyTo};
 use crate::door::door::Leadership;
 use crate::door::sessions::Sessions;
@@ -314,6 +314,7 @@ impl Node for Service {
             last_log: position(host.log.last().as_ref()),
             wall: host.clock.wall(),
             incarnation: host.incarnation,
+            supports: u32::from(CLUSTER_VERSION),
             members: host
                 .peers
                 .all()

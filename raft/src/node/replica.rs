@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
-use crate::codec::encode_command;
+use crate::codec::{encode_command, format_of};
 use crate::command::{Command, Millis, NodeRecord, Op, Origin, Outcome};
 use crate::door::Waiters;
 use crate::door::desk::{self, Raft};
@@ -368,6 +368,10 @@ impl Node {
         let origin = command.origin;
         if origin.node != self.config.node_id || origin.incarnation != self.incarnation {
             return Err(Error::Limit("proposals of this start of this node"));
+        }
+        let (needed, current) = (format_of(command), self.applied.borrow().cluster_version);
+        if needed > current {
+            return Err(Error::TooNew { needed, current });
         }
         let encoded = encode_command(command)?;
         let retry_until = Instant::now() + self.config.timings.retry;

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use futures::future::join_all;
 
+use crate::codec::CLUSTER_VERSION;
 use crate::command::{Millis, Op, Outcome};
 use crate::error::Error;
-use crate::net::Start;
+use crate::net::{Found, Start};
 use crate::node::replica::Node;
 use crate::replica::{Change, Status};
 use crate::state::{registered_node, registered_nodes};
@@ -54,6 +55,7 @@ pub async fn run(node: Arc<Node>) {
         if status.is_leader && now.saturating_sub(clock_at) > PAUSE {
             clock_at = now;
             advance_clock(&node, &status).await;
+            raise_version(&node, &status).await;
         }
     }
 }
@@ -106,6 +108,33 @@ async fn find_members(node: &Node) {
     }
     if fresh {
         node.transport.trust(node.peers.keys());
+    }
+}
+
+/// Lets the cluster use what this build knows and older ones do not, once every member says that it knows it too. There is no
+/// way back: a member that is started with an older build after that refuses its own data.
+async fn raise_version(node: &Node, status: &Status) {
+    if node.applied.borrow().cluster_version >= CLUSTER_VERSION {
+        return;
+    }
+    let me = node.config.node_id;
+    let others = status
+        .members
+        .iter()
+        .map(|member| member.id)
+        .filter(|id| *id != me);
+    let found = join_all(others.map(|id| node.network.probe(id))).await;
+    let supports =
+        |found: &Result<Found, Error>| found.as_ref().is_ok_and(|it| it.supports >= CLUSTER_VERSION);
+    if !found.iter().all(supports) {
+        return;
+    }
+    let version = CLUSTER_VERSION;
+    match node.propose(vec![Op::RaiseVersion { version }]).await {
+        Ok(Outcome::Applied { .. }) => {
+            tracing::info!(version, "all members know this version: it is used from now on")
+        }
+        other => tracing::warn!(?other, version, "the cluster version is not raised"),
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::codec::decode_batch;
+use crate::codec::{CLUSTER_VERSION, decode_batch};
 use crate::command::{Origin, Outcome};
 use crate::error::Error;
 use crate::state::apply::OpenBatch;
@@ -77,6 +77,7 @@ impl Machine {
     /// The store's own.
     pub fn open(store: Arc<dyn Store>) -> Result<Self, Error> {
         let (applied, membership) = store.applied()?;
+        understands(&applied)?;
         let retained = Retained::load(store.snapshot()?.as_ref())?;
         Ok(Self {
             retained,
@@ -184,6 +185,7 @@ impl Machine {
         self.store.install(dir)?;
         self.cache.clear();
         let (applied, membership) = self.store.applied()?;
+        understands(&applied)?;
         self.retained = Retained::load(self.store.snapshot()?.as_ref())?;
         self.applied = applied;
         self.membership = membership;
@@ -207,6 +209,17 @@ impl Machine {
     pub fn views(&self) -> Views {
         self.views.clone()
     }
+}
+
+/// A state that a newer version may have written: every member supported that one, so older builds stay away from now on.
+fn understands(applied: &Applied) -> Result<(), Error> {
+    if applied.cluster_version <= CLUSTER_VERSION {
+        return Ok(());
+    }
+    Err(Error::UnknownFormat {
+        what: "cluster version",
+        format: u32::from(applied.cluster_version),
+    })
 }
 
 /// Entries come in order and without a gap; the first may have any index.

@@ -130,6 +130,8 @@ impl<'b, 'a> Staged<'b, 'a> {
             Op::ForgetNode { node } => self.forget_node(*node),
             Op::AdvanceClock => Ok(()),
             Op::RaiseVersion { version } => self.raise_version(*version),
+            #[cfg(feature = "next-format")]
+            Op::NextFormat => Ok(()),
             Op::AdoptStaged { .. } if number > 0 => Err(denied(
                 "an archive is adopted by the first operation of a command",
             )),

@@ -5,12 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use conclave_raft::codec::{encode_batch, encode_command};
+use conclave_raft::codec::{CLUSTER_VERSION, encode_batch, encode_command};
 use conclave_raft::state::{
     Changes, DueEntry, Entry, Machine, MemoryStore, Payload, RESERVED_TABLE, Store, WriteSet, counter_value,
     digest, registered_node,
 };
-use conclave_raft::{Applied, Command, Op, Origin, Row, Snapshot, Walk};
+use conclave_raft::{Applied, Command, Error, Op, Origin, Row, Snapshot, Walk};
 
 use crate::rig::{Rig, add, delete, golden, key, node, put};
 
@@ -477,4 +477,17 @@ fn a_damaged_memory_checkpoint_is_refused() {
         assert!(store.install(&checkpoint).is_err(), "cut at {at}");
     }
     assert_eq!(store.applied().unwrap().0, applied(1));
+}
+
+#[test]
+fn a_state_that_a_newer_version_may_have_written_is_not_opened() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let mut newer = set(1, vec![]);
+    newer.applied.cluster_version = CLUSTER_VERSION + 1;
+    store.write(newer).unwrap();
+    let error = Machine::open(store).err().unwrap();
+    assert!(
+        matches!(error, Error::UnknownFormat { what: "cluster version", format } if format == u32::from(CLUSTER_VERSION) + 1),
+        "{error}"
+    );
 }
