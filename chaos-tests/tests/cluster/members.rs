@@ -1,4 +1,5 @@
-//! Members come and go: removed, refused, replaced under a new id, promoted, demoted, stepped down.
+//! Members come and go: removed, refused, replaced under a new id, without a vote, promoted, demoted, stepped down; and hold the
+//! same rows all the while.
 
 use serde_json::json;
 
@@ -15,7 +16,12 @@ async fn cluster_members() {
     writers.go_on(8).await;
     removed_and_refused(&mut cluster).await;
     writers.go_on(8).await;
-    a_fresh_node_takes_the_place(&mut cluster).await;
+    let fresh = cluster.add("node4", "c");
+    cluster.nodes[fresh].start().await;
+    a_token_is_bound_to_networks(&cluster, fresh).await;
+    writers.go_on(8).await;
+    a_fresh_node_takes_the_place(&mut cluster, fresh, &writers).await;
+    states_are_equal(&cluster).await;
     writers.go_on(8).await;
     what_cannot_be_is_refused(&cluster).await;
     the_leader_is_removed(&mut cluster).await;
@@ -115,12 +121,72 @@ async fn removed_and_refused(cluster: &mut Cluster) {
     cluster.nodes[2].kill();
 }
 
-async fn a_fresh_node_takes_the_place(cluster: &mut Cluster) {
-    let fresh = cluster.add("node4", "c");
-    cluster.nodes[fresh].start().await;
-    cluster.join(fresh, 0).await;
+async fn a_token_is_bound_to_networks(cluster: &Cluster, joiner: usize) {
+    let wish = json!({"bound_cidrs": ["10.0.0.0/8", "::1"]});
+    let given = cluster
+        .api(0)
+        .must("POST", "sys/storage/raft/join-token", wish)
+        .await;
+    assert_eq!(given["bound_cidrs"], json!(["10.0.0.0/8", "::1"]));
+    let target = target(cluster, &given["join_token"]);
+    for _ in 0..2 {
+        let refused = cluster.nodes[joiner]
+            .api
+            .call("POST", "sys/storage/raft/join", Some(target.clone()))
+            .await
+            .expect("an answer");
+        assert_eq!(refused.status, 400, "{}", refused.text());
+        assert!(refused.text().contains("403"), "{}", refused.text());
+    }
+    assert!(
+        cluster.nodes[0].said().contains("10.0.0.0/8"),
+        "the member says why"
+    );
+}
+
+fn target(cluster: &Cluster, token: &serde_json::Value) -> serde_json::Value {
+    let ca = std::fs::read_to_string(cluster.ca()).expect("the authority");
+    json!({"leader_api_addr": cluster.nodes[0].url, "leader_ca_cert": ca, "join_token": token})
+}
+
+async fn a_fresh_node_takes_the_place(cluster: &mut Cluster, fresh: usize, writers: &Writers) {
+    let wish = json!({"bound_cidrs": "127.0.0.0/8"});
+    let given = cluster
+        .api(1)
+        .must("POST", "sys/storage/raft/join-token", wish)
+        .await;
+    let mut target = target(cluster, &given["join_token"]);
+    target["non_voter"] = json!(true);
+    let joined = cluster.nodes[fresh]
+        .api
+        .must("POST", "sys/storage/raft/join", target)
+        .await;
+    assert_eq!(joined["joined"], true, "{joined}");
+    eventually("it hears of the cluster", SOON, async || {
+        let sealed = cluster.nodes[fresh].seal_status().await;
+        if sealed["initialized"] == true {
+            Ok(())
+        } else {
+            Err(sealed)
+        }
+    })
+    .await;
     cluster.give_shares(&[fresh, 0, 1]).await;
     cluster.all_unsealed(&[0, 1, fresh]).await;
+    // It has the log and serves what is in it, and is not promoted however long it goes on.
+    for _ in 0..3 {
+        let read = cluster.api(fresh).get("secret/data/removed").await;
+        assert_eq!(read.body["data"]["data"]["value"], "after the removal");
+        writers.go_on(16).await;
+        let servers = cluster.servers(0).await.expect("members");
+        let voters = servers.iter().filter(|server| server["voter"] == true);
+        assert_eq!((servers.len(), voters.count()), (3, 2), "{servers:?}");
+    }
+    let name = json!({"server_id": cluster.nodes[fresh].name});
+    cluster
+        .api(1)
+        .must("POST", "sys/storage/raft/promote", name)
+        .await;
     let servers = cluster.voters(3).await;
     let mut ids: Vec<u64> = servers
         .iter()
@@ -130,6 +196,23 @@ async fn a_fresh_node_takes_the_place(cluster: &mut Cluster) {
     assert_eq!(ids, [1, 2, 4], "an id is never given twice");
     let read = cluster.api(fresh).get("secret/data/removed").await;
     assert_eq!(read.body["data"]["data"]["value"], "after the removal");
+}
+
+/// While others write, and through whichever node is asked.
+async fn states_are_equal(cluster: &Cluster) {
+    for at in cluster.running() {
+        let found = cluster
+            .api(at)
+            .must("POST", "sys/storage/raft/compare", json!({}))
+            .await;
+        assert_eq!(found["decided"], true, "{found}");
+        let members = found["members"].as_array().expect("members");
+        assert_eq!(members.len(), 3);
+        for member in members {
+            assert_eq!(member["differs"], false, "{found}");
+            assert_eq!(member["digest"], members[0]["digest"], "{found}");
+        }
+    }
 }
 
 async fn what_cannot_be_is_refused(cluster: &Cluster) {
