@@ -1,7 +1,7 @@
 # Everything a person types. The work is in deploy/ (clusters), .ci/ (tests) and Cargo; this only names it.
 
 .DEFAULT_GOAL := help
-.PHONY: check-state fuzz sim help up down env clean-dev test fmt lint bench chaos check-growth chaos-mutants fresh-check dist install
+.PHONY: check-state fuzz sim help up down env clean-dev test fmt lint bench chaos chaos-upgrade check-growth chaos-mutants fresh-check dist install
 
 # A compiler cache is used when there is one. The same words for every target: another value would build RocksDB again.
 ifneq ($(shell command -v ccache 2>/dev/null),)
@@ -37,6 +37,7 @@ help:
 	@echo "                FAULTS=all|kill-leader,... SEED= repeats the choices of a run, RECORD=docs/reliability.md notes it)"
 	@echo "make check-state    the same with kills alone (MINUTES=10)"
 	@echo "make check-growth   disk space after 200,000 puts and 100,000 expired tokens (SCALE=1)"
+	@echo "make chaos-upgrade  upgrades a cluster node by node to the next version, which has one more format"
 	@echo "make chaos-mutants  proves that the checks find the bugs they are for"
 	@echo "make fuzz       search for bytes that break a decoder (MINUTES=10 for each, TARGETS='path policy')"
 	@echo "make fresh-check    make up and make test on a fresh Debian, hours (COMMAND=smoke: some steps of it)"
@@ -82,6 +83,9 @@ chaos:
 # The same with nothing but kills: what was acknowledged is there, and reads are current.
 check-state:
 	@$(MAKE) --no-print-directory chaos FAULTS=kill-leader,kill-follower,kill-two,kill-all
+
+chaos-upgrade:
+	chaos-tests/upgrade.sh
 
 chaos-mutants:
 	chaos-tests/mutants.sh $(MUTANTS)

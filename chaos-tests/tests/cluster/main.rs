@@ -33,3 +33,4 @@ mod seal;
 mod snapshot;
 mod together;
 mod unseal;
+mod upgrade;

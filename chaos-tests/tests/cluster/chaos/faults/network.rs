@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::{Fault, Scene};
+use crate::chaos::SLOWER;
 use crate::harness::{End, Manner, SOON, eventually};
 
 /// How late slow links are: a way around half the world, and back.
@@ -34,7 +35,8 @@ impl Scene<'_> {
             }
             _ => {}
         }
-        self.clients.go_on(self.enough).await;
+        let slower = if fault == Fault::SlowLinks { SLOWER } else { 1 };
+        self.clients.go_on(self.enough / slower).await;
         let met = eventually("the fault meets something", SOON, async || {
             if hindered() + cut() > before {
                 Ok(true)
