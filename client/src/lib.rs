@@ -17,6 +17,6 @@ mod grpc;
 pub mod http;
 
 pub use grpc::{
-    Answer, Builder, Conclave, Error, Founded, JoinToken, Kv, Logical, Policies, Secret, SecretData, SecretText, Sys,
-    Token, Tokens, Version, v1,
+    Answer, Builder, Conclave, Error, Founded, JoinToken, Kv, Logical, Policies, Secret, SecretData,
+    SecretText, Sys, Token, Tokens, Version, v1,
 };

@@ -373,6 +373,7 @@ async fn commit(log: &Log, op: Op) {
 async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let tried = tokio::time::timeout(SOON, async {
         while !holds().await {
+            // why: the clock is a paused one, which this moves on.
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     });
@@ -442,7 +443,7 @@ async fn the_leader_compares_hourly_by_itself_and_steps_aside_if_it_is_the_one()
     let trio = Trio::open().await;
     let _jobs: Vec<_> = trio.cores.iter().map(|core| core.start_jobs()).collect();
     trio.rot(0);
-    // The leader has looked at the clock, and an hour has not gone by.
+    // why: the clock is a paused one. The leader has looked at it by then, and an hour has not gone by.
     tokio::time::sleep(Duration::from_secs(60)).await;
     trio.policies(0).await.unwrap();
     trio.log.clock.advance(HOUR);
