@@ -148,7 +148,11 @@ fn write_envelope(out: &mut Vec<u8>, request_id: &str, envelope: &core::Envelope
     }
     out.extend_from_slice(b"\"request_id\":");
     // The id of a wrapped answer lies with it.
-    let request_id = if envelope.wrap_info.is_some() { "" } else { request_id };
+    let request_id = if envelope.wrap_info.is_some() {
+        ""
+    } else {
+        request_id
+    };
     serde_json::to_writer(&mut *out, request_id)?;
     out.extend_from_slice(b",\"lease_id\":");
     serde_json::to_writer(&mut *out, &envelope.lease_id)?;
