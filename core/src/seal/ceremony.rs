@@ -99,7 +99,10 @@ impl Core {
     /// How far things are, as audit records of steps tell it in the clear.
     pub(crate) fn unseal_told(&self) -> Map<String, Value> {
         let (given, _) = self.share_progress();
-        let told = [("sealed", self.seal.is_sealed().into()), ("progress", given.into())];
+        let told = [
+            ("sealed", self.seal.is_sealed().into()),
+            ("progress", given.into()),
+        ];
         told.into_iter()
             .map(|(name, value): (_, Value)| (name.to_owned(), value))
             .collect()
