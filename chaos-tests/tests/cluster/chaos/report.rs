@@ -14,6 +14,8 @@ const THROUGH_FOLLOWERS: u64 = 30;
 /// Calls shown around one that does not fit.
 const SHOWN: usize = 12;
 
+/// Of so many histories one may be too hard to decide.
+const UNDECIDED: u64 = 10;
 /// Calls of one key under way at a time that a history needs, on average.
 const AT_A_TIME: f64 = 4.0;
 
@@ -34,6 +36,9 @@ pub struct Report {
     reads: u64,
     reads_through_followers: u64,
     histories: u64,
+    /// Histories that were too hard to decide, and their calls.
+    undecided: u64,
+    undecided_calls: u64,
     longest: usize,
     steps: u64,
     /// Time that calls of keys were under way, and time that keys had histories, in nanoseconds.
@@ -58,7 +63,8 @@ impl Report {
 
     /// Calls whose answers were held against what may happen.
     pub fn operations(&self) -> u64 {
-        self.answered.values().chain(self.unknown.values()).sum()
+        let all: u64 = self.answered.values().chain(self.unknown.values()).sum();
+        all.saturating_sub(self.undecided_calls)
     }
 
     /// How often each fault happened, by name.
@@ -102,6 +108,13 @@ impl Report {
         self.under_way += spans.sum::<u64>();
     }
 
+    /// A key's history was too hard to decide: too many calls without an answer at once.
+    pub fn undecided(&mut self, calls: usize) {
+        self.undecided += 1;
+        self.undecided_calls += calls as u64;
+        eprintln!("not decided: a history of {calls} calls");
+    }
+
     fn at_a_time(&self) -> f64 {
         self.under_way as f64 / self.watched.max(1) as f64
     }
@@ -132,6 +145,11 @@ impl Report {
                 "A POOR RUN: only {answered} answers of kind {kind}"
             );
         }
+        assert!(
+            self.undecided * UNDECIDED <= self.histories,
+            "A POOR RUN: {} histories were not decided",
+            self.undecided
+        );
         let never = faults.iter().filter(|fault| !self.faults.contains_key(fault));
         let never: Vec<&str> = never.map(|fault| fault.name()).collect();
         assert!(

@@ -90,11 +90,7 @@ pub fn are_explicable(history: &History, report: &mut Report) {
         settle(&mut calls);
         match linear::check::<Key>(&calls) {
             Verdict::Linearizable { steps } => report.checked(&calls, steps),
-            Verdict::Undecided => panic!(
-                "{} calls of {} were not decided: shorten the rounds",
-                calls.len(),
-                name(key)
-            ),
+            Verdict::Undecided => report.undecided(calls.len()),
             Verdict::Impossible { order, stuck } => {
                 report::show_impossible(&calls, &nodes, &order, stuck);
                 panic!(
