@@ -327,7 +327,9 @@ async fn a_lock_ends_and_a_success_starts_over() {
     let node = with_userpass().await;
     // Three failures are enough to show it: each is a password hashed.
     let tuned = json!({"user_lockout_config": {"lockout_threshold": 3}});
-    node.call(Verb::Write, "sys/auth/userpass/tune", tuned).await.unwrap();
+    node.call(Verb::Write, "sys/auth/userpass/tune", tuned)
+        .await
+        .unwrap();
     let fail = |times: usize| {
         let node = &node;
         async move {

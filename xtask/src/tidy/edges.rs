@@ -108,7 +108,12 @@ const TABLE: &[Edges] = &[
     },
     Edges {
         name: "conclave-cli",
-        ship: &["conclave-client", "conclave-server", "conclave-hcl", "conclave-mem"],
+        ship: &[
+            "conclave-client",
+            "conclave-server",
+            "conclave-hcl",
+            "conclave-mem",
+        ],
         test: &["conclave-proto"],
         never: STORES,
     },
