@@ -40,6 +40,31 @@ pub struct Node {
     binary: Option<PathBuf>,
 }
 
+/// A certificate of the listener, by the authority in `tls`.
+fn make_certificate(tls: &Path, name: &str) {
+    let made = Command::new(conclave())
+        .args([
+            "operator",
+            "tls",
+            "create-cert",
+            "-name",
+            name,
+            "-san",
+            "127.0.0.1",
+        ])
+        .arg("-ca-dir")
+        .arg(tls)
+        .arg("-out")
+        .arg(tls)
+        .output()
+        .expect("conclave runs");
+    assert!(
+        made.status.success(),
+        "no certificate: {}",
+        String::from_utf8_lossy(&made.stderr)
+    );
+}
+
 impl Node {
     /// Writes certificate and configuration of a new node below `root`. `tls` holds the authority.
     pub fn prepare(root: &Path, tls: &Path, name: &str, zone: &str) -> Self {
@@ -50,27 +75,7 @@ impl Node {
             .mode(0o700)
             .create(folder.join("data"))
             .expect("a data directory");
-        let made = Command::new(conclave())
-            .args([
-                "operator",
-                "tls",
-                "create-cert",
-                "-name",
-                name,
-                "-san",
-                "127.0.0.1",
-            ])
-            .arg("-ca-dir")
-            .arg(tls)
-            .arg("-out")
-            .arg(tls)
-            .output()
-            .expect("conclave runs");
-        assert!(
-            made.status.success(),
-            "no certificate: {}",
-            String::from_utf8_lossy(&made.stderr)
-        );
+        make_certificate(tls, name);
         let ports = ports::free(3);
         let [api, cluster, operations] = [0, 1, 2].map(|at| format!("127.0.0.1:{}", ports[at]));
         let config = format!(
