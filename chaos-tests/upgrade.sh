@@ -12,5 +12,5 @@ cargo build --quiet --locked -p conclave-cli --features next-format
 cp "$target/debug/conclave" "$scratch/next"
 cargo build --quiet --locked -p conclave-cli
 cp "$target/debug/conclave" "$scratch/this"
-CONCLAVE_BIN="$scratch/this" CONCLAVE_NEXT_BIN="$scratch/next" cargo nextest run --locked -p conclave-chaos-tests --test cluster \
-    --profile long --no-capture -E 'test(/(^|::)cluster_upgrade_one_by_one$/)'
+CONCLAVE_BIN="$scratch/this" CONCLAVE_NEXT_BIN="$scratch/next" cargo nextest run --locked -p conclave-chaos-tests --features upgrade \
+    --test cluster --profile long --no-capture -E 'test(/(^|::)cluster_upgrade_one_by_one$/)'

@@ -33,4 +33,5 @@ mod seal;
 mod snapshot;
 mod together;
 mod unseal;
+#[cfg(feature = "upgrade")]
 mod upgrade;

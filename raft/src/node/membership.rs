@@ -12,7 +12,8 @@ use tokio::time::timeout;
 
 use crate::command::NodeRecord;
 use crate::error::Error;
-use crate::log::types::StoredMembers;
+use crate::log::types::{StoredMembers, position};
+use crate::node::observe;
 use crate::node::replica::{Node, open_core};
 use crate::replica::{Change, Status};
 use crate::state::{RegisteredNode, registered_node};
@@ -42,8 +43,11 @@ impl Node {
         }
     }
 
+    /// What the Raft core knows now: the published status follows a moment later, too late for the change after a change.
     fn leading(&self) -> Result<Status, Error> {
-        let status = self.status.borrow().clone();
+        let metrics = self.raft.load().metrics();
+        let metrics = metrics.borrow_watched().clone();
+        let status = observe::status(self, &metrics, *self.leadership.borrow());
         match status.is_leader {
             true => Ok(status),
             false => Err(Error::NotLeader {
@@ -64,7 +68,16 @@ impl Node {
         };
         let raft = self.raft.load_full();
         let changed = raft.change_membership_if(change, retain, [fence]).await;
-        changed.map(|_| ()).map_err(|e| refused(&e.to_string()))
+        let changed = changed.map_err(|e| refused(&e.to_string()))?;
+        // The answer may be here before the metrics, on which the next change is decided.
+        let mut metrics = raft.metrics();
+        let reached = position(Some(&changed.log_id));
+        while position(metrics.borrow_and_update().membership_config.log_id().as_ref()) < reached {
+            if metrics.changed().await.is_err() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     async fn add_learner(&self, node: u64) -> Result<(), Error> {

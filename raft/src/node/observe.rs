@@ -150,7 +150,8 @@ fn learn_peers(node: &Node, metrics: &Metrics) {
     }
 }
 
-fn status(node: &Node, metrics: &Metrics, leadership: Leadership) -> Status {
+/// What these metrics say, in our terms.
+pub fn status(node: &Node, metrics: &Metrics, leadership: Leadership) -> Status {
     let applied = *node.applied.borrow();
     let leads = metrics.state.is_leader();
     let has_quorum = leads && has_quorum(node, metrics);

@@ -44,13 +44,13 @@ fn settings(
     let body = section.body;
     source.check_keys(body, keys::USER_LOCKOUT)?;
     let millis = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let threshold = source.bound(body, "lockout_threshold")?.unwrap_or(base.threshold);
-    if threshold == 0 {
+    // The helper for bounds takes 0 for "as usual"; here whoever writes it wants no lockout, and must say so.
+    if source.number(body, "lockout_threshold")? == Some(0) {
         let message = "lockout_threshold must not be 0: disable_lockout = true locks nobody out";
         return Err(source.at(section.pos, message));
     }
     Ok(LockoutSettings {
-        threshold,
+        threshold: source.bound(body, "lockout_threshold")?.unwrap_or(base.threshold),
         duration: source
             .duration(body, "lockout_duration")?
             .map_or(base.duration, millis),

@@ -342,7 +342,8 @@ fn audit_devices_are_declared_as_in_openbao() {
 fn a_node_may_join_without_a_vote_and_states_be_compared_more_often() {
     let text = |storage: &str| {
         format!(
-            "compare_interval = \"10m\"\nstorage \"raft\" {{\n path = \"x\"\n retry_join {{ leader_api_addr = \"https://a\" }}\n \
+            "compare_interval = \"10m\"\ncluster_addr = \"https://127.0.0.1:1\"\nlistener \"tcp\" {{}}\n\
+             storage \"raft\" {{\n path = \"x\"\n retry_join {{ leader_api_addr = \"https://a\" }}\n \
              retry_join {{ leader_api_addr = \"https://b\" }}\n {storage}\n}}\n"
         )
     };
@@ -363,7 +364,7 @@ fn a_node_may_join_without_a_vote_and_states_be_compared_more_often() {
     assert_eq!(votes(&config), [false, false]);
     let (config, _) = read_text(&text("retry_join_as_non_voter = true")).unwrap();
     assert_eq!(votes(&config), [false, false]);
-    let (config, _) = read_text("").unwrap();
+    let (config, _) = read_text("listener \"tcp\" {}\nstorage \"inmem\" {}").unwrap();
     assert_eq!(config.dev_settings().compare_every, Duration::from_secs(3600));
 }
 
