@@ -143,6 +143,7 @@ impl Attempt<'_> {
             Decision::Compute(_) => Err(Error::internal("a computation was left over").into()),
             Decision::Refuse(refusal) => {
                 let (proposal, error) = *refusal;
+                self.core.has_room()?;
                 commit(replica, proposal).await?;
                 Err(error.into())
             }

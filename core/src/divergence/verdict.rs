@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use conclave_engine_api::Millis;
-use conclave_raft::{Condition, Expect, Op, View};
+use conclave_raft::{Expect, Op, View};
 
 use crate::core::Core;
 use crate::error::Error;
+use crate::store::clear::{node_ids, put_clear, put_node_ids};
 use crate::store::layout::clear_key;
 
 const COMPARED: &str = "compared";
@@ -29,40 +30,17 @@ pub fn compared_at(view: &View) -> Result<Millis, Error> {
 
 /// The operation of the command behind which states are compared.
 pub fn put_compared(now: Millis) -> Op {
-    put(COMPARED, now.to_be_bytes().to_vec())
+    put_clear(COMPARED, now.to_be_bytes().to_vec())
 }
 
 /// Ids of the nodes that differ from the majority.
 pub fn diverged(view: &View) -> Result<BTreeSet<u64>, Error> {
-    let row = view.rows().get(&clear_key(DIVERGED))?;
-    let bytes = row.map(|row| row.value).unwrap_or_default();
-    let (ids, rest) = bytes.as_chunks::<8>();
-    if !rest.is_empty() {
-        return Err(Error::internal("the list of nodes that differ is damaged"));
-    }
-    Ok(ids.iter().map(|id| u64::from_be_bytes(*id)).collect())
+    node_ids(view, DIVERGED)
 }
 
 /// The expectation and the operation that replace the list of nodes that differ.
 pub fn put_diverged(view: &View, ids: &BTreeSet<u64>) -> Result<(Expect, Op), Error> {
-    let key = clear_key(DIVERGED);
-    let condition = match view.rows().get(&key)? {
-        Some(row) => Condition::Revision(row.revision),
-        None => Condition::Absent,
-    };
-    let value = ids.iter().flat_map(|id| id.to_be_bytes()).collect();
-    Ok((Expect { key, condition }, put(DIVERGED, value)))
-}
-
-fn put(name: &str, value: Vec<u8>) -> Op {
-    Op::Put {
-        key: clear_key(name),
-        kind: 0,
-        term: 0,
-        deadline: 0,
-        new_generation: false,
-        value: value.into(),
-    }
+    put_node_ids(view, DIVERGED, ids)
 }
 
 impl Core {

@@ -10,6 +10,7 @@ use conclave_raft::{Condition, Expect, Op, Row, View};
 
 use crate::error::Error;
 use crate::store::Table;
+use crate::store::clear::{node_ids, put_clear, put_node_ids};
 use crate::store::layout::clear_key;
 
 const BARRIER_ID: &str = "barrier-id";
@@ -113,27 +114,27 @@ pub fn found(id: BarrierId, seal: &SealConfig, keyring: Vec<u8>, cluster: &str) 
         condition: Condition::Absent,
     };
     let ops = vec![
-        put(BARRIER_ID, id.as_bytes().to_vec()),
-        put(SEAL, seal.encode()),
-        put(KEYRING, keyring),
-        put(CLUSTER, cluster.as_bytes().to_vec()),
+        put_clear(BARRIER_ID, id.as_bytes().to_vec()),
+        put_clear(SEAL, seal.encode()),
+        put_clear(KEYRING, keyring),
+        put_clear(CLUSTER, cluster.as_bytes().to_vec()),
     ];
     (expect, ops)
 }
 
 /// The operation that replaces the keyring; the command that carries it moves the epoch too.
 pub fn put_keyring(keyring: Vec<u8>) -> Op {
-    put(KEYRING, keyring)
+    put_clear(KEYRING, keyring)
 }
 
 /// The operation that replaces the seal configuration.
 pub fn put_seal(seal: &SealConfig) -> Op {
-    put(SEAL, seal.encode())
+    put_clear(SEAL, seal.encode())
 }
 
 /// The operation that leaves the new root key for nodes that hold the old one.
 pub fn put_handover(handover: Vec<u8>) -> Op {
-    put(HANDOVER, handover)
+    put_clear(HANDOVER, handover)
 }
 
 /// The operation that removes the new root key which was left for nodes that held the old one.
@@ -203,7 +204,7 @@ pub fn put_rewrap(rewrap: &Rewrap) -> Op {
     value.push((if rewrap.met { MET } else { 0 }) | (if rewrap.damaged { DAMAGED } else { 0 }));
     value.extend_from_slice(&rewrap.rewrapped.to_be_bytes());
     value.extend_from_slice(&rewrap.cursor);
-    put(REWRAP, value)
+    put_clear(REWRAP, value)
 }
 
 /// The operation that ends a rewrap.
@@ -281,47 +282,24 @@ pub fn put_seal_epoch(view: &View, epoch: u64) -> Result<(Expect, Op), Error> {
         Some(row) => Condition::Revision(row.revision),
         None => Condition::Absent,
     };
-    let op = put(EPOCH, epoch.to_be_bytes().to_vec());
+    let op = put_clear(EPOCH, epoch.to_be_bytes().to_vec());
     Ok((Expect { key, condition }, op))
 }
 
 /// The operation that keeps the seal epoch when a snapshot takes the place of the state: it must never go back.
 pub fn keep_seal_epoch(view: &View) -> Result<Option<Op>, Error> {
     let row = view.rows().get(&clear_key(EPOCH))?;
-    Ok(row.map(|row| put(EPOCH, row.value.to_vec())))
+    Ok(row.map(|row| put_clear(EPOCH, row.value.to_vec())))
 }
 
 /// Nodes that an operator demoted: they are not promoted again by themselves. Clear, for a sealed leader promotes too.
 pub fn nonvoters(view: &View) -> Result<BTreeSet<u64>, Error> {
-    let row = view.rows().get(&clear_key(NONVOTERS))?;
-    let bytes = row.map(|row| row.value).unwrap_or_default();
-    let (ids, rest) = bytes.as_chunks::<8>();
-    if !rest.is_empty() {
-        return Err(Error::internal("the list of demoted nodes is damaged"));
-    }
-    Ok(ids.iter().map(|id| u64::from_be_bytes(*id)).collect())
+    node_ids(view, NONVOTERS)
 }
 
 /// The expectation and the operation that replace the list of demoted nodes.
 pub fn put_nonvoters(view: &View, ids: &BTreeSet<u64>) -> Result<(Expect, Op), Error> {
-    let key = clear_key(NONVOTERS);
-    let condition = match view.rows().get(&key)? {
-        Some(row) => Condition::Revision(row.revision),
-        None => Condition::Absent,
-    };
-    let value: Vec<u8> = ids.iter().flat_map(|id| id.to_be_bytes()).collect();
-    Ok((Expect { key, condition }, put(NONVOTERS, value)))
-}
-
-fn put(name: &str, value: Vec<u8>) -> Op {
-    Op::Put {
-        key: clear_key(name),
-        kind: 0,
-        term: 0,
-        deadline: 0,
-        new_generation: false,
-        value: value.into(),
-    }
+    put_node_ids(view, NONVOTERS, ids)
 }
 
 fn required(view: &View, name: &str) -> Result<Bytes, Error> {

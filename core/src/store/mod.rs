@@ -1,6 +1,7 @@
 //! The one place where the barrier meets replication: names and values are opened on the way up and sealed on the way
 //! down. Everything above works on plain paths and bytes, everything below on ciphertext.
 
+pub mod clear;
 mod draft;
 pub mod layout;
 mod names;
