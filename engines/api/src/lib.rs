@@ -27,6 +27,6 @@ pub use lease::LeaseSpec;
 pub use login::{Class, LoggedIn, Login, Renewal};
 pub use outcome::{Outcome, RawBody, Reply, Status};
 pub use request::{Mount, Operation, Request};
-pub use time::format_time;
+pub use time::{format_time, parse_time};
 pub use token_settings::{TokenSettings, TokenType};
 pub use txn::{Changes, Page, Reader, Seen, Stored, Txn, Write};

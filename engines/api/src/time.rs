@@ -13,9 +13,27 @@ pub fn format_time(time: Millis) -> String {
         .to_string()
 }
 
+/// Reads what [`format_time`] writes, and any other RFC 3339 time; parts of a millisecond are dropped. `None` if it is no
+/// such time. A time before 1970 is 1970.
+pub fn parse_time(text: &str) -> Option<Millis> {
+    let time: Timestamp = text.parse().ok()?;
+    Some(u64::try_from(time.as_millisecond()).unwrap_or(0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reads_what_others_print() {
+        assert_eq!(
+            parse_time("2026-01-01T00:00:00.250999999Z"),
+            Some(1_767_225_600_250)
+        );
+        assert_eq!(parse_time("2026-01-01T01:00:00+01:00"), Some(1_767_225_600_000));
+        assert_eq!(parse_time("0001-01-01T00:00:00Z"), Some(0));
+        assert_eq!(parse_time("yesterday"), None);
+    }
 
     #[test]
     fn prints_like_go() {

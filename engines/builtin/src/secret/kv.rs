@@ -129,6 +129,11 @@ const ROUTES: &[Route] = &[
         summary: "Version 2: remove the data of versions for ever.",
     },
     Route {
+        pattern: "import/*path",
+        operations: WRITE,
+        summary: "Version 2: take in versions from elsewhere with their numbers and times.",
+    },
+    Route {
         pattern: "*path",
         operations: &[
             Operation::Create,

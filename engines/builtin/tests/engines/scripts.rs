@@ -25,6 +25,7 @@ script!(
     kv2_config,
     kv2_data,
     kv2_expiry,
+    kv2_import,
     kv2_lists,
     kv2_metadata,
     kv2_metadata_patch,

@@ -13,6 +13,7 @@ mod config;
 mod custom;
 mod data;
 mod detailed;
+mod import;
 mod metadata;
 mod record;
 mod subkeys;
@@ -34,6 +35,7 @@ enum Area {
     Delete,
     Undelete,
     Destroy,
+    Import,
 }
 
 /// Whether what a write addresses exists; only data and metadata distinguish.
@@ -81,6 +83,7 @@ pub(super) fn handle(txn: &mut Txn<'_>, request: &Request<'_>, env: &mut Env<'_>
         (Area::Delete, Create | Update) => versions::delete(txn, key, fields, now),
         (Area::Undelete, Create | Update) => versions::undelete(txn, key, fields, now),
         (Area::Destroy, Create | Update) => versions::destroy(txn, key, fields),
+        (Area::Import, Create | Update) => import::import(txn, key, fields, now),
         _ => Err(Error::UnsupportedOperation),
     }
 }
@@ -120,6 +123,7 @@ fn split<'a>(request: &Request<'a>) -> Option<(Area, &'a str)> {
         "delete" => Area::Delete,
         "undelete" => Area::Undelete,
         "destroy" => Area::Destroy,
+        "import" => Area::Import,
         _ => return None,
     };
     Some((area, key))
