@@ -64,7 +64,7 @@ pub enum Error {
     /// A membership change is not allowed now.
     #[error("membership: {0}")]
     Membership(String),
-    /// The node is shutting down or its Raft core stopped.
+    /// The node is shutting down or its Raft core stopped: nothing was done.
     #[error("replication has stopped: {0}")]
     Stopped(String),
 }

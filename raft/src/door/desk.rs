@@ -1,21 +1,24 @@
 //! The leader's side of the door: packs the commands of all nodes into log entries, one fenced write per flush, and
-//! answers all waiting read indexes with one round. It runs on every node and is idle where nobody asks. This file
+//! answers all waiting read indexes with one proof. It runs on every node and is idle where nobody asks. This file
 //! must not know how nodes reach it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
-use openraft::ReadPolicy;
 use openraft::errors::ClientWriteError;
 use openraft::impls::ProgressResponder;
+use openraft::{RaftState, ServerState};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::codec::{MAX_BATCH_BYTES, MAX_BATCH_COMMANDS, SOFT_BATCH_BYTES, encode_batch};
-use crate::log::types::{Payload, TypeConfig};
+use crate::door::proof::{Facts, Proofs, Question, Word};
+use crate::log::types::{Payload, TypeConfig, position, term_of};
 use crate::node::clock::ClusterClock;
 use crate::node::machine::StateMachine;
 
@@ -25,6 +28,10 @@ pub type Raft = openraft::Raft<TypeConfig, StateMachine>;
 /// Entries of the desk that are not yet applied here. Commands that arrive meanwhile make the next entry: this is what
 /// makes batches, without a delay when idle.
 const WINDOW: usize = 2;
+/// Who is asked for a proof and does not answer within this time is slow or gone: all others are asked too.
+const PATIENCE: Duration = Duration::from_millis(10);
+/// A proof that takes longer has failed.
+const PROOF: Duration = Duration::from_secs(1);
 /// What a batch takes besides its commands, at most, in bytes.
 const BATCH_OVERHEAD: usize = 64;
 
@@ -71,6 +78,11 @@ pub enum Reply {
         /// Position to apply up to; `None` when leadership could not be proved.
         position: Option<u64>,
     },
+    /// The leader wants to know whether the node voted in a later term.
+    Confirm {
+        /// Which question.
+        id: u64,
+    },
     /// The link is gone.
     Closed,
 }
@@ -94,27 +106,42 @@ pub enum Request {
     /// Commands, in order.
     Commands(Vec<Item>),
     /// A read index is wanted.
-    Read {
-        /// Which request.
+    Read(Question),
+    /// A node's stream is open.
+    Opened {
+        /// The node.
+        node: u64,
+        /// What it hears.
+        stream: ReplyTo,
+    },
+    /// A node answers a question.
+    Word {
+        /// Which.
         id: u64,
-        /// Who asks.
-        from: ReplyTo,
+        /// The answer.
+        word: Word,
     },
 }
 
 /// Runs a desk until all senders are gone.
 pub async fn run(
+    node: u64,
     raft: Arc<ArcSwap<Raft>>,
     clock: Arc<ClusterClock>,
     mut requests: mpsc::UnboundedReceiver<Request>,
 ) {
     let mut desk = Desk {
+        node,
         raft,
         clock,
         queue: VecDeque::new(),
-        reads: Vec::new(),
+        proofs: Proofs::new(node),
+        until: Until {
+            next: Instant::now(),
+            end: Instant::now(),
+        },
         writes: FuturesUnordered::new(),
-        reading: FuturesUnordered::new(),
+        facts: FuturesUnordered::new(),
     };
     loop {
         tokio::select! {
@@ -123,39 +150,47 @@ pub async fn run(
                 None => return,
             },
             Some(rejected) = desk.writes.next() => reject(rejected),
-            Some((asked, position)) = desk.reading.next() => {
-                for (id, from) in asked {
-                    from.send(Reply::Index { id, position });
-                }
-            }
+            Some((number, facts)) = desk.facts.next() => desk.proofs.facts(number, facts),
+            () = tokio::time::sleep_until(desk.until.next), if desk.proofs.is_waiting() => desk.late(),
         }
         while let Ok(request) = requests.try_recv() {
             desk.take(request);
         }
         desk.flush();
-        desk.read();
+        desk.prove();
     }
 }
 
-type Asked = Vec<(u64, ReplyTo)>;
 type Source = (u64, u64, ReplyTo);
 
 struct Desk {
+    node: u64,
     raft: Arc<ArcSwap<Raft>>,
     clock: Arc<ClusterClock>,
     queue: VecDeque<Item>,
-    reads: Asked,
+    proofs: Proofs,
+    until: Until,
     /// Entries on their way; each ends with the commands to reject, none if it may be in the log.
     writes: FuturesUnordered<BoxFuture<'static, Vec<Source>>>,
-    /// At most one read index on its way, for all who asked before it began.
-    reading: FuturesUnordered<BoxFuture<'static, (Asked, Option<u64>)>>,
+    /// What the Raft core is asked for a round of proofs.
+    facts: FuturesUnordered<BoxFuture<'static, (u64, Option<Facts>)>>,
+}
+
+/// How long a round may take.
+struct Until {
+    /// When to look at it again.
+    next: Instant,
+    /// When it has failed.
+    end: Instant,
 }
 
 impl Desk {
     fn take(&mut self, request: Request) {
         match request {
             Request::Commands(items) => self.queue.extend(items),
-            Request::Read { id, from } => self.reads.push((id, from)),
+            Request::Read(question) => self.proofs.ask(question),
+            Request::Opened { node, stream } => self.proofs.opened(node, stream),
+            Request::Word { id, word } => self.proofs.word(id, word),
         }
     }
 
@@ -204,18 +239,49 @@ impl Desk {
         batch
     }
 
-    fn read(&mut self) {
-        if self.reading.is_empty() && !self.reads.is_empty() {
-            let asked = std::mem::take(&mut self.reads);
-            let raft = self.raft.load_full();
-            self.reading.push(Box::pin(async move {
-                match raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
-                    Ok(ready) => (asked, Some(ready.read_log_id().index() + 1)),
-                    Err(_) => (asked, None),
-                }
-            }));
+    /// Begins the next round of proofs.
+    fn prove(&mut self) {
+        let Some(number) = self.proofs.begin() else { return };
+        let now = Instant::now();
+        self.until = Until {
+            next: now + PATIENCE,
+            end: now + PROOF,
+        };
+        let (raft, node) = (self.raft.load_full(), self.node);
+        self.facts.push(Box::pin(async move {
+            let facts = raft.with_raft_state(move |state| facts(state, node)).await;
+            (number, facts.ok().flatten())
+        }));
+    }
+
+    /// The round under way takes long.
+    fn late(&mut self) {
+        if Instant::now() >= self.until.end {
+            self.proofs.fail();
+        } else {
+            self.proofs.ask_all();
+            self.until.next = self.until.end;
         }
     }
+}
+
+/// What a leader knows of its term; `None` when this node does not lead.
+fn facts(state: &RaftState<TypeConfig>, node: u64) -> Option<Facts> {
+    let vote = state.vote_ref();
+    let leads = vote.committed && vote.leader_id.voted_for == node;
+    if !leads || state.server_state != ServerState::Leader {
+        return None;
+    }
+    let term = vote.leader_id.term;
+    let committed = state.local_committed();
+    // Until an entry of its own term is committed a leader does not know what those before it have committed.
+    let known = committed.filter(|id| term_of(id) == term);
+    let membership = state.membership_state.effective().membership();
+    Some(Facts {
+        term,
+        position: position(known.or(state.log_ids.last())),
+        voters: membership.get_joint_config().clone(),
+    })
 }
 
 /// Writes one entry, fenced to `term`; the commands to reject when it certainly is in no log.

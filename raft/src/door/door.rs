@@ -13,6 +13,7 @@ use crate::codec::{MAX_BATCH_COMMANDS, SOFT_BATCH_BYTES};
 use crate::door::Waiters;
 use crate::door::desk::{Item, Reply, ReplyTo, Request};
 use crate::door::link::{Frame, Links};
+use crate::door::proof::Question;
 use crate::error::Error;
 use crate::mutant;
 use crate::state::{Applied, View, Views};
@@ -210,7 +211,8 @@ impl Door {
             }
             Reply::Index { id, position } => self.index(id, position),
             Reply::Closed => self.closed(),
-            Reply::Rejected { .. } => {}
+            // Answered by the stream itself.
+            Reply::Confirm { .. } | Reply::Rejected { .. } => {}
         }
     }
 
@@ -421,7 +423,8 @@ impl Door {
             link: link.id,
             replies: self.replies.clone(),
         };
-        self.desk.send(Request::Read { id, from }).ok();
+        let word = None;
+        self.desk.send(Request::Read(Question { id, from, word })).ok();
     }
 }
 

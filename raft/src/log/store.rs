@@ -270,6 +270,18 @@ fn failed(error: Error) -> io::Error {
     io::Error::other(error.to_string())
 }
 
+impl LogStore {
+    /// The term of the last vote this node gave; 0 for none. Read by whoever vouches that it gave none later: a vote is
+    /// seen here before anybody is told of it.
+    pub fn vote_term(&self) -> u64 {
+        self.shared
+            .state
+            .read()
+            .vote
+            .map_or(0, |vote| vote.leader_id.term)
+    }
+}
+
 impl RaftLogReader<TypeConfig> for LogStore {
     async fn try_get_log_entries<RB>(&mut self, range: RB) -> Result<Vec<LogEntry>, io::Error>
     where

@@ -16,6 +16,7 @@ use crate::command::NodeRecord;
 use crate::door::desk::{Reply, ReplyTo};
 use crate::door::link::{Frame, Links};
 use crate::error::Error;
+use crate::log::LogStore;
 use crate::net::progress::Progress;
 use crate::net::{Lane, Lanes, convert};
 use crate::node::clock::ClusterClock;
@@ -47,6 +48,8 @@ pub struct Network {
     pub(super) lanes: Arc<Lanes>,
     pub(super) progress: Arc<Progress>,
     clock: Arc<ClusterClock>,
+    /// Knows this node's vote.
+    log: LogStore,
     incarnation: u64,
     /// A stream is set up within this time or has failed.
     pub(super) setup: Duration,
@@ -59,6 +62,7 @@ impl Network {
     pub fn new(
         lanes: Arc<Lanes>,
         clock: Arc<ClusterClock>,
+        log: LogStore,
         incarnation: u64,
         setup: Duration,
         offload: Arc<dyn Offload>,
@@ -67,6 +71,7 @@ impl Network {
             lanes,
             progress: Arc::default(),
             clock,
+            log,
             incarnation,
             setup,
             offload,
@@ -163,14 +168,20 @@ impl Network {
             tokio::select! {
                 frame = frames.recv() => {
                     let Some(frame) = frame else { return Ok(()) };
-                    out.send(frame_out(frame)).await.map_err(|e| broken(&e))?;
+                    out.send(frame_out(frame, self.log.vote_term())).await.map_err(|e| broken(&e))?;
                 }
                 reply = replies.message() => {
                     let reply = reply.map_err(|e| broken(&e.message()))?;
                     let reply = reply.ok_or_else(|| broken(&"it ended the stream"))?;
                     self.clock.observe(reply.now);
-                    if let Some(reply) = reply.reply {
-                        to.send(reply_in(reply));
+                    match reply.reply {
+                        Some(wire::door_reply::Reply::Confirm(id)) => {
+                            let word = wire::DoorWord { id, term: self.log.vote_term() };
+                            let word = door_request(wire::door_request::Request::Word(word));
+                            out.send(word).await.map_err(|e| broken(&e))?;
+                        }
+                        Some(reply) => to.send(reply_in(reply)),
+                        None => {}
                     }
                 }
             }
@@ -184,7 +195,8 @@ fn door_request(request: wire::door_request::Request) -> wire::DoorRequest {
     }
 }
 
-fn frame_out(frame: Frame) -> wire::DoorRequest {
+/// `vote_term` is read after the frame was made: what it says is as new as the frame.
+fn frame_out(frame: Frame, vote_term: u64) -> wire::DoorRequest {
     use wire::door_request::Request;
     door_request(match frame {
         Frame::Propose {
@@ -202,7 +214,7 @@ fn frame_out(frame: Frame) -> wire::DoorRequest {
                 commands,
             })
         }
-        Frame::Read { id } => Request::Read(wire::DoorRead { id }),
+        Frame::Read { id } => Request::Read(wire::DoorRead { id, term: vote_term }),
         Frame::Ping => Request::Ping(true),
     })
 }
@@ -220,6 +232,7 @@ fn reply_in(reply: wire::door_reply::Reply) -> Reply {
             term: rejected.term,
             sequences: rejected.sequences,
         },
+        Wire::Confirm(id) => Reply::Confirm { id },
         Wire::ReadIndex(index) => Reply::Index {
             id: index.id,
             position: (index.position != 0).then_some(index.position),

@@ -24,6 +24,7 @@ use tower::util::MapResponseLayer;
 use crate::codec::{CLUSTER_VERSION, MAX_BATCH_COMMANDS, decode_command};
 use crate::door::desk::{self, Item, Raft, Reply, ReplyTo};
 use crate::door::door::Leadership;
+use crate::door::proof::{Question, Word};
 use crate::door::sessions::Sessions;
 use crate::log::LogStore;
 use crate::log::types::{TypeConfig, Vote, position};
@@ -283,20 +284,28 @@ impl Node for Service {
         let identity = identity_of(&request);
         let (replies, answers) = mpsc::unbounded_channel();
         let owed = Arc::new(AtomicUsize::new(0));
+        let asked = Arc::new(AtomicUsize::new(0));
         let visitor = Visitor {
             host: Arc::clone(&self.host),
             node: from,
             identity,
             to: ReplyTo { link: 0, replies },
             owed: Arc::clone(&owed),
+            asked: Arc::clone(&asked),
         };
         tokio::spawn(visitor.serve(request.into_inner()));
         let host = Arc::clone(&self.host);
         let answers = UnboundedReceiverStream::new(answers)
             .take_while(|(_, reply)| std::future::ready(*reply != Reply::Closed))
             .map(move |(_, reply)| {
-                if matches!(reply, Reply::Taken { .. } | Reply::Index { .. }) {
-                    owed.fetch_sub(1, Ordering::Relaxed);
+                match reply {
+                    Reply::Taken { .. } | Reply::Index { .. } => {
+                        owed.fetch_sub(1, Ordering::Relaxed);
+                    }
+                    Reply::Confirm { .. } => {
+                        asked.fetch_add(1, Ordering::Relaxed);
+                    }
+                    _ => {}
                 }
                 Ok(reply_out(reply, now_if_leading(&host)))
             });
@@ -364,6 +373,8 @@ struct Visitor {
     to: ReplyTo,
     /// Requests taken and not yet answered.
     owed: Arc<AtomicUsize>,
+    /// Questions put to the node and not yet answered.
+    asked: Arc<AtomicUsize>,
 }
 
 impl Visitor {
@@ -386,7 +397,8 @@ impl Visitor {
     fn take(&self, request: wire::door_request::Request, session: &mut Option<u64>) -> Option<()> {
         use wire::door_request::Request;
         // A node sends little before it is answered; more is a fault, and must not fill this node's memory.
-        if !matches!(request, Request::Hello(_)) && self.owed.fetch_add(1, Ordering::Relaxed) >= MAX_OWED {
+        let asks = !matches!(request, Request::Hello(_) | Request::Word(_));
+        if asks && self.owed.fetch_add(1, Ordering::Relaxed) >= MAX_OWED {
             return None;
         }
         match request {
@@ -400,18 +412,34 @@ impl Visitor {
                 let (id, accepted) = sessions.open(self.node, hello.incarnation, hello.term);
                 *session = Some(id);
                 self.to.send(Reply::Ready { accepted });
+                let (node, stream) = (self.node, self.to.clone());
+                self.host.desk.send(desk::Request::Opened { node, stream }).ok()?;
             }
             Request::Propose(frame) => self.propose(frame, (*session)?)?,
             Request::Read(read) => {
-                let from = self.to.clone();
-                self.host
-                    .desk
-                    .send(desk::Request::Read { id: read.id, from })
-                    .ok()?;
+                let question = Question {
+                    id: read.id,
+                    from: self.to.clone(),
+                    word: Some(self.word(read.term)),
+                };
+                self.host.desk.send(desk::Request::Read(question)).ok()?;
             }
             Request::Ping(_) => self.to.send(Reply::Taken { frame: 0 }),
+            Request::Word(word) => {
+                let once = |asked: usize| asked.checked_sub(1);
+                self.asked
+                    .fetch_update(Ordering::Relaxed, Ordering::Relaxed, once)
+                    .ok()?;
+                let (id, word) = (word.id, self.word(word.term));
+                self.host.desk.send(desk::Request::Word { id, word }).ok()?;
+            }
         }
         Some(())
+    }
+
+    fn word(&self, term: u64) -> Word {
+        let node = self.node;
+        Word { node, term }
     }
 
     fn propose(&self, frame: wire::DoorPropose, session: u64) -> Option<()> {
@@ -453,6 +481,7 @@ fn reply_out(reply: Reply, now: u64) -> wire::DoorReply {
             id,
             position: position.unwrap_or(0),
         })),
+        Reply::Confirm { id } => Some(Wire::Confirm(id)),
         Reply::Closed => None,
     };
     wire::DoorReply { reply, now }

@@ -41,6 +41,8 @@ fn since(time: Timespec) -> Duration {
     Duration::from_secs(seconds) + Duration::from_nanos(u64::try_from(time.tv_nsec).unwrap_or(0))
 }
 
+/// Wall clocks that are this near to each other agree on the time.
+pub const CLOCK_AGREEMENT: Millis = 30_000;
 /// The leader moves its clock towards the wall clock by at most one part in this many.
 const SLEW: u32 = 200;
 
@@ -113,18 +115,30 @@ impl ClusterClock {
         }
     }
 
-    /// This node leads in `term`: from now on it keeps the clock, from the later of its wall clock and the cluster's.
+    /// This node leads in `term`: from now on it keeps the clock. It goes on with what it heard from the leader before it,
+    /// so that a wrong wall clock of its own ends no token; but what it heard is not handed on when it is far ahead of a
+    /// wall clock that is possible. Never behind what was applied.
     pub fn lead(&self, term: u64) {
-        let start = self.clock.wall().max(self.floor.load(Ordering::Relaxed));
+        let wall = self.clock.wall();
+        let floor = self.floor.load(Ordering::Relaxed);
         let at = self.clock.monotonic();
         let mut anchor = self.anchor.lock();
-        if anchor.is_none_or(|anchor| anchor.leading != Some(term)) {
-            *anchor = Some(Anchor {
-                cluster: Duration::from_millis(start),
-                at,
-                leading: Some(term),
-            });
+        if anchor.is_some_and(|anchor| anchor.leading == Some(term)) {
+            return;
         }
+        let heard = anchor.map(|anchor| millis(anchor.now(at)));
+        let start = heard.filter(|_| false);
+        *anchor = Some(Anchor {
+            cluster: Duration::from_millis(start.unwrap_or(wall).max(floor)),
+            at,
+            leading: Some(term),
+        });
+    }
+
+    /// How far what a leader shows is from what its wall clock would have it show, in milliseconds.
+    pub fn apart(&self) -> Millis {
+        let wall = self.clock.wall().max(self.floor.load(Ordering::Relaxed));
+        self.now().abs_diff(wall)
     }
 
     /// This node does not lead (any more): it keeps its reading until a leader says otherwise.
@@ -252,6 +266,26 @@ mod tests {
         clock.applied(7_000);
         clock.lead(3);
         assert_eq!(clock.now(), 7_000);
+    }
+
+    #[test]
+    fn who_takes_over_goes_on_with_the_time_it_heard() {
+        let wrong = 3_600_000;
+        for (wall, heard, begins) in [
+            (80_000 + wrong, 80_000, 80_000),
+            (79_000, 80_000, 80_000),
+            (80_000, 80_000 + wrong, 80_000),
+            (10_000, 80_000, 80_000),
+            (10_000, 60_000, 70_000),
+        ] {
+            let (hand, clock) = at(wall);
+            clock.applied(70_000);
+            clock.observe(heard);
+            hand.monotonic.store(5, Ordering::SeqCst);
+            clock.lead(4);
+            let late = if begins == heard { 5 } else { 0 };
+            assert_eq!(clock.now(), begins + late, "{wall} {heard}");
+        }
     }
 
     #[test]

@@ -68,7 +68,11 @@ impl Node {
         };
         let raft = self.raft.load_full();
         let changed = raft.change_membership_if(change, retain, [fence]).await;
-        let changed = changed.map_err(|e| refused(&e.to_string()))?;
+        let changed = changed.map_err(|error| match error.fatal() {
+            // It may be in the log.
+            Some(_) => Error::OutcomeUnknown,
+            None => refused(&error.to_string()),
+        })?;
         // The answer may be here before the metrics, on which the next change is decided.
         let mut metrics = raft.metrics();
         let reached = position(Some(&changed.log_id));

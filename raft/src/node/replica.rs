@@ -120,7 +120,7 @@ impl RaftReplica {
         log.catch_up(applied_log_id(&machine.applied().borrow()))?;
         // A log that goes on behind all snapshots needs a new one: openraft makes it where there is none.
         snapshots.discard_before(log.purged());
-        let (peers, network) = open_network(&config, &parts, identity.incarnation, &clock);
+        let (peers, network) = open_network(&config, &parts, identity.incarnation, &clock, &log);
         // What is applied now was durable before: a later start with less has lost something.
         let reached = machine.applied().borrow().index;
         let raft = open_core(&config, &network, &log, &machine).await?;
@@ -247,6 +247,7 @@ fn open_network(
     parts: &Parts,
     incarnation: u64,
     clock: &Arc<ClusterClock>,
+    log: &LogStore,
 ) -> (Arc<Peers>, Network) {
     let start = Start {
         incarnation,
@@ -261,6 +262,7 @@ fn open_network(
     let network = Network::new(
         Arc::new(lanes),
         Arc::clone(clock),
+        log.clone(),
         incarnation,
         silence,
         Arc::clone(&parts.offload),
@@ -321,6 +323,7 @@ impl Node {
             }
         });
         self.spawn(desk::run(
+            self.config.node_id,
             Arc::clone(&self.raft),
             Arc::clone(&self.clock),
             requests,
@@ -462,14 +465,14 @@ impl Replica for RaftReplica {
             .node
             .runtime
             .spawn(async move { network.call(node, call).await });
-        Box::pin(async move { calling.await.map_err(stopped)? })
+        Box::pin(async move { calling.await.unwrap_or(Err(Error::OutcomeUnknown)) })
     }
 
     fn change(&self, change: Change) -> BoxFuture<'_, Result<(), Error>> {
         let node = Arc::clone(&self.node);
         // Finished even if the caller goes away: a half-done change is worse than an unwanted one.
         let changing = self.node.runtime.spawn(async move { node.change(change).await });
-        Box::pin(async move { changing.await.map_err(stopped)? })
+        Box::pin(async move { changing.await.unwrap_or(Err(Error::OutcomeUnknown)) })
     }
 
     fn mark(&self, origin: Origin) -> Result<(), Error> {

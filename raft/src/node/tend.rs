@@ -11,14 +11,15 @@ use crate::codec::CLUSTER_VERSION;
 use crate::command::{Millis, Op, Outcome};
 use crate::error::Error;
 use crate::net::{Found, Start};
+use crate::node::clock::CLOCK_AGREEMENT;
 use crate::node::replica::Node;
 use crate::replica::{Change, Status};
 use crate::state::{registered_node, registered_nodes};
 
 /// An idle leader moves the cluster's clock when it is this far behind.
 const CLOCK_LAG: Millis = 60_000;
-/// Members whose wall clocks are this near to each other agree on the time.
-const CLOCK_AGREEMENT: Millis = 30_000;
+/// A leader that could not hand over although its clock is in doubt tries again after this.
+const DOUBT: Duration = Duration::from_secs(5);
 /// Pause between attempts to commit something of this crate's own.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -54,7 +55,9 @@ pub async fn run(node: Arc<Node>) {
         snapshot(&node, &status, &mut triggered).await;
         if status.is_leader && now.saturating_sub(clock_at) > PAUSE {
             clock_at = now;
-            advance_clock(&node, &status).await;
+            if !advance_clock(&node, &status).await {
+                clock_at += DOUBT;
+            }
             raise_version(&node, &status).await;
         }
     }
@@ -178,14 +181,15 @@ async fn snapshot(node: &Node, status: &Status, triggered: &mut Triggered) {
 }
 
 /// Moves the cluster's clock when nothing else did for a while, above all after everything was off: ordinary commands
-/// may not make a great step. Only if most members' clocks agree.
-async fn advance_clock(node: &Node, status: &Status) {
+/// may not make a great step. Only if most members' clocks agree. A leader whose wall clock shows another time than it
+/// keeps asks the others as well: one of the two is wrong. False if it leads on although its clock is in doubt.
+async fn advance_clock(node: &Node, status: &Status) -> bool {
     let behind = node
         .clock
         .now()
         .saturating_sub(node.applied.borrow().cluster_time);
-    if behind < CLOCK_LAG {
-        return;
+    if behind < CLOCK_LAG && node.clock.apart() <= CLOCK_AGREEMENT {
+        return true;
     }
     let me = node.config.node_id;
     let wall = node.clock.wall();
@@ -216,10 +220,11 @@ async fn advance_clock(node: &Node, status: &Status) {
             "most members disagree with this leader on the time"
         );
         // Whose clock is in doubt must not lead: its time would not be taken, nor anything it orders.
-        if let Err(error) = node.change(Change::Transfer { to: None }).await {
+        let handed = node.change(Change::Transfer { to: None }).await;
+        if let Err(error) = &handed {
             tracing::error!(%error, "leadership is not handed over");
         }
-        return;
+        return handed.is_ok();
     }
     // Agreed is the time that the wall clock shows, which need not be what this leader began with.
     let shown = node.clock.now();
@@ -227,14 +232,17 @@ async fn advance_clock(node: &Node, status: &Status) {
         tracing::error!(
             shown,
             wall,
-            "this leader began with a wrong clock: it takes the time on which most members agree"
+            "this leader keeps a wrong time: it takes the one on which most members agree"
         );
         node.clock.correct();
-        return;
+        return true;
     }
-    if let Err(error) = node.propose(vec![Op::AdvanceClock]).await {
+    if behind >= CLOCK_LAG
+        && let Err(error) = node.propose(vec![Op::AdvanceClock]).await
+    {
         tracing::debug!(%error, "the clock was not advanced");
     }
+    true
 }
 
 /// Registers this start of the node once the node is in the register. A refusal means that the disk was rolled back
