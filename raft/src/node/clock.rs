@@ -127,7 +127,7 @@ impl ClusterClock {
             return;
         }
         let heard = anchor.map(|anchor| millis(anchor.now(at)));
-        let start = heard.filter(|_| false);
+        let start = heard.filter(|heard| wall < floor || *heard <= wall.saturating_add(CLOCK_AGREEMENT));
         *anchor = Some(Anchor {
             cluster: Duration::from_millis(start.unwrap_or(wall).max(floor)),
             at,
