@@ -259,6 +259,7 @@ fn in_cubbyhole(
         data,
         mount: &mount,
         caller: owner,
+        display_name: "",
         remote: None,
     };
     let mut entropy = OsEntropy;

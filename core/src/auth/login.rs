@@ -12,6 +12,7 @@ use crate::catalog::{CONFIG, Catalog, Category, EPOCH, MountRecord, Routed};
 use crate::core::Core;
 use crate::entropy::OsEntropy;
 use crate::error::Error;
+use crate::identity;
 use crate::request::Request;
 use crate::routes::{Answer, matches};
 use crate::session::Derived;
@@ -68,6 +69,12 @@ pub fn owner_of(mount: u32, era: u32) -> String {
     format!("mount-{mount}-{era}")
 }
 
+/// The mount in such a name.
+pub fn mount_of_owner(owner: &str) -> Option<u32> {
+    let (mount, _) = owner.strip_prefix("mount-")?.split_once('-')?;
+    mount.parse().ok()
+}
+
 /// Decides a login.
 pub fn login(asked: &Asked<'_>, routed: &Routed<'_>) -> Result<Decided, Error> {
     let record = routed.mount.as_ref();
@@ -89,6 +96,7 @@ pub fn login(asked: &Asked<'_>, routed: &Routed<'_>) -> Result<Decided, Error> {
         data: &asked.request.data,
         mount: &mount,
         caller: "",
+        display_name: "",
         remote: asked.request.remote,
     };
     let alias = match asked.operation.is_write() {
@@ -186,8 +194,10 @@ fn let_in(
     if settings.strictly_bind_ip {
         bound_cidrs = remote.iter().map(ToString::to_string).collect();
     }
+    let known = identity::sign_in(work, env, record, &login.alias, &login.alias_metadata)?;
     let new = NewToken {
         parent: None,
+        entity: known.entity,
         policies,
         path: asked.path.as_str().to_owned(),
         meta: login.metadata,
@@ -213,7 +223,12 @@ fn let_in(
     };
     let minted = tokens::mint(work, env, new)?;
     let mut answer = Answer {
-        auth: Some(tokens::auth_object(&minted.record, &minted.id, asked.now)),
+        auth: Some(tokens::auth_object(
+            &minted.record,
+            &known.policies,
+            &minted.id,
+            asked.now,
+        )),
         login: Some(Box::new(minted.record)),
         ..Answer::default()
     };

@@ -1,10 +1,13 @@
 //! What a secrets engine or an auth method implements. Engines are synchronous and pure: a request, a transaction and an environment
 //! go in, an outcome comes out. They must not know how state is stored or who calls.
 
-use crate::env::Env;
+use serde_json::{Map, Value};
+
+use crate::effect::{Effect, Failure, Leased, Plan, Terms};
+use crate::env::{Env, Millis};
 use crate::error::Error;
 use crate::login::{Class, LoggedIn, Renewal};
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Reply};
 use crate::request::{Mount, Operation, Request};
 use crate::txn::Txn;
 
@@ -44,6 +47,76 @@ pub trait Engine: Send + Sync + 'static {
     fn due(&self, txn: &mut Txn<'_>, mount: &Mount, path: &str, env: &mut Env<'_>) -> Result<(), Error> {
         let _ = (txn, mount, path, env);
         Ok(())
+    }
+
+    /// A row that `due` left to be done outside: the effect, whose transaction must move the row's deadline. Called where
+    /// `Engine::acts_when_due` says so.
+    fn due_outside(
+        &self,
+        txn: &mut Txn<'_>,
+        mount: &Mount,
+        path: &str,
+        env: &mut Env<'_>,
+    ) -> Result<Option<Box<Effect>>, Error> {
+        let _ = (txn, mount, path, env);
+        Ok(None)
+    }
+
+    /// Whether what is due at `path` is done outside the cluster.
+    fn acts_when_due(&self, path: &str) -> bool {
+        let _ = path;
+        false
+    }
+
+    /// An effect without a lease was carried out, or was not: the engine writes the result and says what is answered.
+    fn settle(
+        &self,
+        txn: &mut Txn<'_>,
+        mount: &Mount,
+        memo: &Map<String, Value>,
+        result: Result<&[String], &Failure>,
+        env: &mut Env<'_>,
+    ) -> Result<Reply, Error> {
+        let _ = (txn, mount, memo, env);
+        match result {
+            Ok(_) => Ok(Reply::empty()),
+            Err(failure) => Err(Error::invalid(failure.text.clone())),
+        }
+    }
+
+    /// How the account of a lease is dropped. It must do no harm when the account is gone or was never made.
+    fn revocation(
+        &self,
+        txn: &mut Txn<'_>,
+        mount: &Mount,
+        lease: &Leased<'_>,
+        env: &mut Env<'_>,
+    ) -> Result<Plan, Error> {
+        let _ = (txn, mount, lease, env);
+        Err(Error::Unsupported(
+            "revoking what this engine hands out".to_owned(),
+        ))
+    }
+
+    /// What life a lease would be given now.
+    fn terms(&self, txn: &mut Txn<'_>, mount: &Mount, lease: &Leased<'_>) -> Result<Terms, Error> {
+        let _ = (txn, mount, lease);
+        Err(Error::Unsupported(
+            "renewing what this engine hands out".to_owned(),
+        ))
+    }
+
+    /// What is done outside so that the account of a lease lives until `expires`; `None`: nothing.
+    fn extension(
+        &self,
+        txn: &mut Txn<'_>,
+        mount: &Mount,
+        lease: &Leased<'_>,
+        expires: Millis,
+        env: &mut Env<'_>,
+    ) -> Result<Option<Plan>, Error> {
+        let _ = (txn, mount, lease, expires, env);
+        Ok(None)
     }
 
     /// The token that `caller` stands for ended: rows that hang on it go. Called again, each time in a transaction of its

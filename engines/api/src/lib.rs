@@ -3,6 +3,7 @@
 
 pub mod cidr;
 pub mod duration;
+pub mod effect;
 pub mod engine;
 pub mod env;
 pub mod error;
@@ -18,6 +19,9 @@ pub mod token_settings;
 pub mod txn;
 
 pub use duration::{format_duration, parse_duration};
+pub use effect::{
+    Action, Bounds, Done, Driver, Effect, Failure, Hidden, Leased, Plan, Target, TargetTls, Terms,
+};
 pub use engine::{Engine, Route};
 pub use env::{Entropy, Env, Millis, Workshop};
 pub use error::Error;

@@ -27,6 +27,8 @@ pub struct Login {
     pub display_name: String,
     /// Shown with the token.
     pub metadata: BTreeMap<String, String>,
+    /// What is kept of this login with the name of whoever logged in, for templates of policies.
+    pub alias_metadata: BTreeMap<String, String>,
     /// Kept sealed with the token and handed back when it is renewed.
     pub internal: Map<String, Value>,
     /// What the token may be.

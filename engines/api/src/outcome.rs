@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
+use crate::effect::Effect;
 use crate::error::Error;
 use crate::heavy::Heavy;
 use crate::lease::LeaseSpec;
@@ -19,6 +20,9 @@ pub enum Outcome {
     Login(Box<Login>),
     /// This must be computed first; nothing is committed, and the engine is asked again with the answer in its `Env`.
     Heavy(Heavy),
+    /// This is done outside the cluster: the transaction is committed first, then the plan runs, then its result is
+    /// committed and answered.
+    Effect(Box<Effect>),
 }
 
 impl Outcome {

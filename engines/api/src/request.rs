@@ -64,6 +64,8 @@ pub struct Request<'a> {
     /// Opaque text that stands for the caller's token for as long as it lives: what a cubbyhole hangs on. Empty for
     /// callers without a token.
     pub caller: &'a str,
+    /// What people call the caller: for names of accounts, not for decisions.
+    pub display_name: &'a str,
     /// Where the request came from, after trusted proxies.
     pub remote: Option<IpAddr>,
 }

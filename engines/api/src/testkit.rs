@@ -182,7 +182,7 @@ impl<'e> Harness<'e> {
     ) -> Result<Reply, Error> {
         match self.ask(caller, operation, path, data)? {
             Outcome::Reply(reply) => Ok(reply),
-            Outcome::Login(_) | Outcome::Heavy(_) => Ok(Reply::empty()),
+            Outcome::Login(_) | Outcome::Heavy(_) | Outcome::Effect(_) => Ok(Reply::empty()),
         }
     }
 
@@ -204,6 +204,7 @@ impl<'e> Harness<'e> {
                 data: &data,
                 mount: &self.mount,
                 caller,
+                display_name: "token",
                 remote: self.remote,
             };
             if operation == Operation::Update && self.engine.exists(&mut txn, &request)? == Some(false) {

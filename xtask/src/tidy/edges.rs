@@ -88,9 +88,16 @@ const TABLE: &[Edges] = &[
         never: TRANSPORTS,
     },
     Edges {
+        name: "conclave-targets",
+        ship: &["conclave-engine-api"],
+        test: &[],
+        never: STORES,
+    },
+    Edges {
         name: "conclave-server",
         ship: &[
             "conclave-core",
+            "conclave-targets",
             "conclave-engines",
             "conclave-raft",
             "conclave-proto",

@@ -44,6 +44,7 @@ fn touched(
         path,
         data: data.as_object().unwrap(),
         mount: &harness.mount,
+        display_name: "",
         caller: "caller",
         remote: None,
     };

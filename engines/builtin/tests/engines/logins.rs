@@ -21,6 +21,7 @@ fn asks(harness: &Harness<'_>, name: &str) -> Option<String> {
         data: data.as_object().unwrap(),
         mount: &harness.mount,
         caller: "",
+        display_name: "",
         remote: harness.remote,
     };
     let mut txn = Txn::new(&harness.rows);

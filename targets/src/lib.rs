@@ -1,0 +1,51 @@
+//! Drivers of the systems outside in which engines make and drop accounts. They carry out plans within bounds and say what
+//! came of it. They must not know leases, mounts, tokens or storage.
+
+mod address;
+mod postgres;
+mod tls;
+
+use std::time::Duration;
+
+use conclave_engine_api::{Bounds, Done, Driver, Failure, Plan};
+use rustix::time::{ClockId, clock_gettime};
+
+/// Connections to targets, kept open for the next plan.
+#[derive(Default)]
+pub struct Targets {
+    postgres: postgres::Postgres,
+}
+
+impl Targets {
+    /// Time on the clock that `Bounds::until` is read on: `CLOCK_BOOTTIME`, which never jumps, counts while the machine
+    /// sleeps and goes on while the process is stopped.
+    pub fn boot_time() -> Duration {
+        let time = clock_gettime(ClockId::Boottime);
+        let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+        Duration::from_secs(seconds) + Duration::from_nanos(u64::try_from(time.tv_nsec).unwrap_or(0))
+    }
+
+    /// Carries out a plan. Answers what it lists; nothing for other actions.
+    ///
+    /// # Errors
+    /// [`Failure`]: why not, and what may have been done all the same.
+    pub async fn run(&self, plan: &Plan, bounds: &Bounds) -> Result<Vec<String>, Failure> {
+        match plan.target.driver {
+            Driver::Postgresql => self.postgres.run(plan, bounds).await,
+            Driver::Mysql | Driver::Redis => Err(Failure::new(
+                Done::Nothing,
+                format!(
+                    "unsupported: the {} driver is not built",
+                    plan.target.driver.name()
+                ),
+            )),
+        }
+    }
+}
+
+/// What is left of the time a plan has.
+fn left(bounds: &Bounds) -> Result<Duration, Failure> {
+    let left = bounds.until.checked_sub(Targets::boot_time());
+    left.filter(|left| !left.is_zero())
+        .ok_or_else(|| Failure::new(Done::Nothing, "the time for this call to the target is over"))
+}

@@ -1,0 +1,315 @@
+//! PostgreSQL. Statements of a plan run in one transaction; the session bears the name the bounds give it before the first
+//! of them is sent, so that whoever sweeps after us can end it. Knows no templates: statements come as they are to be run.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use conclave_engine_api::{Action, Bounds, Done, Failure, Hidden, Plan, Target};
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+
+use crate::address;
+use crate::left;
+use crate::tls::Tls;
+
+/// Servers whose connections are kept; those beyond are forgotten, all at once.
+const MAX_SERVERS: usize = 256;
+/// Connections kept idle to one server.
+const MAX_IDLE: usize = 4;
+/// How long a session that was told to end is waited for.
+const ENDING: Duration = Duration::from_millis(50);
+
+/// Connections to all servers.
+#[derive(Default)]
+pub struct Postgres {
+    /// By how a server is reached, credentials included: a changed password makes new connections.
+    servers: Mutex<Vec<(Target, Arc<Server>)>>,
+}
+
+struct Server {
+    /// As many plans at once as the target may have connections.
+    turns: Arc<Semaphore>,
+    idle: Mutex<Vec<Client>>,
+}
+
+/// A connection in use, and the turn it takes.
+struct Session {
+    client: Client,
+    _turn: OwnedSemaphorePermit,
+}
+
+impl Postgres {
+    /// Carries out a plan.
+    pub async fn run(&self, plan: &Plan, bounds: &Bounds) -> Result<Vec<String>, Failure> {
+        let server = self.server(&plan.target);
+        let session = server.open(&plan.target, bounds).await?;
+        let done = carry_out(&session.client, plan, bounds).await;
+        // Whatever failed may have left the session in any state.
+        if done.is_ok() {
+            server.keep(session);
+        }
+        done
+    }
+
+    fn server(&self, target: &Target) -> Arc<Server> {
+        let mut servers = self.servers.lock();
+        if let Some((_, server)) = servers.iter().find(|(known, _)| known == target) {
+            return server.clone();
+        }
+        if servers.len() >= MAX_SERVERS {
+            servers.clear();
+        }
+        let server = Arc::new(Server {
+            turns: Arc::new(Semaphore::new(target.max_connections.max(1) as usize)),
+            idle: Mutex::default(),
+        });
+        servers.push((target.clone(), server.clone()));
+        server
+    }
+}
+
+impl Server {
+    /// A session that bears the name of the bounds.
+    async fn open(&self, target: &Target, bounds: &Bounds) -> Result<Session, Failure> {
+        let turn = within(bounds, Done::Nothing, async {
+            self.turns
+                .clone()
+                .acquire_owned()
+                .await
+                .map_err(|_| "the target is closed".to_owned())
+        })
+        .await?
+        .map_err(|text| Failure::new(Done::Nothing, text))?;
+        let naming = format!("SET application_name = {}", literal(&bounds.session)?);
+        while let Some(client) = { self.idle.lock().pop() } {
+            // A connection that broke while it was idle is no failure of the plan.
+            if let Ok(Ok(())) = within(bounds, Done::Nothing, client.batch_execute(&naming)).await {
+                return Ok(Session { client, _turn: turn });
+            }
+        }
+        let client = connect(target, bounds).await?;
+        Ok(Session { client, _turn: turn })
+    }
+
+    fn keep(&self, session: Session) {
+        let mut idle = self.idle.lock();
+        if idle.len() < MAX_IDLE && !session.client.is_closed() {
+            idle.push(session.client);
+        }
+    }
+}
+
+async fn connect(target: &Target, bounds: &Bounds) -> Result<Client, Failure> {
+    let nothing = |text: String| Failure::new(Done::Nothing, text);
+    let mut address = address::parse(&target.url).map_err(nothing)?;
+    address.config.application_name(&bounds.session);
+    let connecting = async {
+        if address.tls {
+            let tls = Tls::new(&target.tls).map_err(nothing)?;
+            let (client, connection) = address
+                .config
+                .connect(tls)
+                .await
+                .map_err(|error| refused(&error))?;
+            tokio::spawn(drive(connection));
+            Ok(client)
+        } else {
+            let connected = address.config.connect(NoTls).await;
+            let (client, connection) = connected.map_err(|error| refused(&error))?;
+            tokio::spawn(drive(connection));
+            Ok(client)
+        }
+    };
+    within(bounds, Done::Nothing, connecting).await?
+}
+
+/// Ends with its client.
+async fn drive(connection: impl Future<Output = Result<(), tokio_postgres::Error>>) {
+    if let Err(error) = connection.await {
+        tracing::debug!(error = %told(&error), "a connection to a database broke");
+    }
+}
+
+async fn carry_out(client: &Client, plan: &Plan, bounds: &Bounds) -> Result<Vec<String>, Failure> {
+    match &plan.action {
+        Action::Check => {
+            call(client, "SELECT 1", bounds).await?;
+            Ok(Vec::new())
+        }
+        Action::Run { statements } => {
+            transact(client, statements, bounds).await?;
+            Ok(Vec::new())
+        }
+        Action::List { prefix } => {
+            let prefix = literal(prefix)?;
+            let query = format!(
+                "SELECT rolname FROM pg_catalog.pg_roles WHERE left(rolname, length({prefix})) = {prefix}"
+            );
+            call(client, &query, bounds).await
+        }
+        Action::Drop {
+            account,
+            statements,
+            session,
+        } => {
+            if !session.is_empty() {
+                end_sessions(client, "application_name", session, bounds).await?;
+            }
+            drop_account(client, account, statements, bounds).await?;
+            Ok(Vec::new())
+        }
+    }
+}
+
+/// Ends sessions and waits until they are gone: what they were doing is done or rolled back then.
+async fn end_sessions(client: &Client, column: &str, value: &str, bounds: &Bounds) -> Result<(), Failure> {
+    let query = format!(
+        "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity \
+         WHERE {column} = {} AND pid <> pg_catalog.pg_backend_pid()",
+        literal(value)?
+    );
+    while !call(client, &query, bounds).await?.is_empty() {
+        tokio::time::sleep(ENDING.min(left(bounds)?)).await;
+    }
+    Ok(())
+}
+
+async fn drop_account(
+    client: &Client,
+    account: &str,
+    statements: &[Hidden],
+    bounds: &Bounds,
+) -> Result<(), Failure> {
+    let exists = format!(
+        "SELECT rolname FROM pg_catalog.pg_roles WHERE rolname = {}",
+        literal(account)?
+    );
+    if call(client, &exists, bounds).await?.is_empty() {
+        return Ok(());
+    }
+    if statements.is_empty() {
+        let account_name = identifier(account)?;
+        // Nobody may log in while its sessions end. What it owns is kept; what it was granted goes with it. Who is no
+        // superuser must be a member of the role for that.
+        let close = Hidden::new(format!("ALTER ROLE {account_name} NOLOGIN"));
+        transact(client, &[close], bounds).await?;
+        end_sessions(client, "usename", account, bounds).await?;
+        let superuser = "SELECT rolname FROM pg_catalog.pg_roles WHERE rolname = current_user AND rolsuper";
+        let mut drop = Vec::new();
+        if call(client, superuser, bounds).await?.is_empty() {
+            drop.push(Hidden::new(format!("GRANT {account_name} TO CURRENT_USER")));
+        }
+        drop.push(Hidden::new(format!(
+            "REASSIGN OWNED BY {account_name} TO CURRENT_USER"
+        )));
+        drop.push(Hidden::new(format!("DROP OWNED BY {account_name}")));
+        drop.push(Hidden::new(format!("DROP ROLE IF EXISTS {account_name}")));
+        transact(client, &drop, bounds).await
+    } else {
+        transact(client, statements, bounds).await?;
+        end_sessions(client, "usename", account, bounds).await
+    }
+}
+
+/// Runs statements, all or none.
+async fn transact(client: &Client, statements: &[Hidden], bounds: &Bounds) -> Result<(), Failure> {
+    let limit = left(bounds)?.as_millis().max(1);
+    let mut batch = Hidden::new(format!("BEGIN;\nSET LOCAL statement_timeout = {limit};\n"));
+    for statement in statements {
+        batch.push_str(statement.trim().trim_end_matches(';'));
+        batch.push_str(";\n");
+    }
+    batch.push_str("COMMIT");
+    match within(bounds, Done::Unknown, client.batch_execute(&batch)).await? {
+        Ok(()) => Ok(()),
+        Err(error) => Err(failure(&error)),
+    }
+}
+
+/// Asks, and answers the first column.
+async fn call(client: &Client, query: &str, bounds: &Bounds) -> Result<Vec<String>, Failure> {
+    let answer = within(bounds, Done::Unknown, client.simple_query(query)).await?;
+    let rows = answer.map_err(|error| failure(&error))?;
+    let first = |message: &SimpleQueryMessage| match message {
+        SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap_or_default().to_owned()),
+        _ => None,
+    };
+    Ok(rows.iter().filter_map(first).collect())
+}
+
+/// Waits no longer than the bounds allow.
+async fn within<T>(bounds: &Bounds, done: Done, work: impl Future<Output = T>) -> Result<T, Failure> {
+    let late = |_| Failure::new(done, "the target did not answer in time");
+    tokio::time::timeout(left(bounds)?, work).await.map_err(late)
+}
+
+/// An error before any statement was sent.
+fn refused(error: &tokio_postgres::Error) -> Failure {
+    Failure::new(Done::Nothing, told(error))
+}
+
+/// An error of a statement.
+fn failure(error: &tokio_postgres::Error) -> Failure {
+    let done = if error.as_db_error().is_some() && !error.is_closed() {
+        Done::Refused
+    } else {
+        Done::Unknown
+    };
+    Failure::new(done, told(error))
+}
+
+/// What is said of an error. A syntax error quotes the statement, which may hold a password.
+fn told(error: &tokio_postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(told) if *told.code() == SqlState::SYNTAX_ERROR => {
+            format!("a statement has a syntax error (SQLSTATE {})", told.code().code())
+        }
+        Some(told) => format!("{} (SQLSTATE {})", told.message(), told.code().code()),
+        None => {
+            let source = std::error::Error::source(error).map(ToString::to_string);
+            source.map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
+        }
+    }
+}
+
+/// A quoted name.
+fn identifier(name: &str) -> Result<String, Failure> {
+    check(name)?;
+    Ok(format!("\"{}\"", name.replace('"', "\"\"")))
+}
+
+/// A quoted text.
+fn literal(text: &str) -> Result<String, Failure> {
+    check(text)?;
+    let quoted = text.replace('\'', "''");
+    Ok(if text.contains('\\') {
+        format!("E'{}'", quoted.replace('\\', "\\\\"))
+    } else {
+        format!("'{quoted}'")
+    })
+}
+
+fn check(text: &str) -> Result<(), Failure> {
+    if text.is_empty() || text.contains('\0') {
+        return Err(Failure::new(Done::Nothing, "a name is empty or holds a NUL"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_end_their_quotes() {
+        assert_eq!(identifier("a\"; DROP").unwrap(), "\"a\"\"; DROP\"");
+        assert_eq!(literal("it's").unwrap(), "'it''s'");
+        assert_eq!(literal("a\\'b").unwrap(), "E'a\\\\''b'");
+        for bad in ["", "a\0b"] {
+            assert!(identifier(bad).is_err() && literal(bad).is_err());
+        }
+    }
+}
