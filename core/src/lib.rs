@@ -17,6 +17,7 @@ mod divergence;
 mod entropy;
 pub mod error;
 mod help;
+mod identity;
 mod jobs;
 pub use jobs::{Rewrapped, Round};
 mod latch;

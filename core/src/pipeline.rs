@@ -19,6 +19,7 @@ use crate::core::Core;
 use crate::entropy::OsEntropy;
 use crate::error::Error;
 use crate::help;
+use crate::identity;
 use crate::policy::CheckRequest;
 use crate::request::{Request, Verb};
 use crate::response::Response;
@@ -605,7 +606,8 @@ impl Attempt<'_> {
 pub fn own_routes() -> impl Iterator<Item = (&'static str, &'static Route)> {
     let sys = sys::ROUTES.iter().map(|route| ("sys/", route));
     let token = tokens::routes::ROUTES.iter().map(|route| ("auth/token/", route));
-    sys.chain(token)
+    let identity = identity::ROUTES.iter().map(|route| ("identity/", route));
+    sys.chain(token).chain(identity)
 }
 
 /// The table of a mount that core serves itself.
@@ -613,6 +615,7 @@ fn table_of(kind: &str) -> Option<&'static [Route]> {
     match kind {
         "system" => Some(sys::ROUTES),
         "token" => Some(tokens::routes::ROUTES),
+        "identity" => Some(identity::ROUTES),
         _ => None,
     }
 }

@@ -24,9 +24,6 @@ pub fn run(bytes: &[u8]) {
     let Ok(policy) = Policy::parse("fuzzed", text) else {
         return;
     };
-    if policy.check_supported().is_err() {
-        return;
-    }
     let policy = Arc::new(policy);
     let Ok(acl) = Acl::new(&[Arc::clone(&policy)], 0) else {
         return;

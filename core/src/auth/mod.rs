@@ -7,4 +7,4 @@ mod login;
 
 pub use hashing::Hashing;
 pub use lockout::{Lockout, LockoutSettings};
-pub use login::{Asked, Decided, login, mount_of_login, owner_of};
+pub use login::{Asked, Decided, login, mount_of_login, mount_of_owner, owner_of};

@@ -14,6 +14,7 @@ use crate::catalog::Category;
 use crate::core::Core;
 use crate::entropy::OsEntropy;
 use crate::error::Error;
+use crate::identity;
 use crate::session::Session;
 use crate::store::layout::open_key;
 use crate::store::{CommitError, EXPIRY_QUEUE, Space, Table, commit};
@@ -203,6 +204,9 @@ impl Core {
             let mount = record.to_mount(self.settings.default_lease_ttl, self.settings.max_lease_ttl);
             done &= engine.forget_caller(&mut txn, &mount, name)?;
             work.draft.include(space, txn.into_changes())?;
+        }
+        if let Some(mount) = auth::mount_of_owner(name) {
+            done &= identity::forget_mount(work, mount)?;
         }
         if done {
             work.closing.delete(name)?;

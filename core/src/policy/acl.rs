@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -14,8 +15,9 @@ use super::capability::Capabilities;
 use super::index::Index;
 use super::keys_filter::KeysFilter;
 use super::limit::{ListLimit, list_limit};
-use super::parse::{Grant, Policy, Rule, is_template};
+use super::parse::{Grant, Policy, Rule};
 use super::pattern::Pattern;
+use super::template::{Values, fill};
 use crate::error::Error;
 
 /// What a token may do. Cheap to ask, dear to make: keep it as long as the token's policies are the same and
@@ -90,20 +92,36 @@ pub enum Missing<'a> {
 }
 
 impl Acl {
-    /// Unites the policies of a token. `now` drops rules whose `expiration` has come. [`Error::Unsupported`] if a rule
-    /// cannot be decided ([`Policy::check_supported`]): leaving it out could widen access.
+    /// Unites the policies of a token of nobody. `now` drops rules whose `expiration` has come; rules with templates say
+    /// nothing.
     pub fn new(policies: &[Arc<Policy>], now: Millis) -> Result<Self, Error> {
-        let mut united: BTreeMap<&str, Compiled> = BTreeMap::new();
+        Self::of(policies, now, None)
+    }
+
+    /// Unites the policies of a token of somebody, for whom templates stand for these values. A rule that asks for what
+    /// there is not says nothing; [`Error::Denied`] if a value would make a rule reach further than it was written.
+    pub fn of(policies: &[Arc<Policy>], now: Millis, values: Option<&dyn Values>) -> Result<Self, Error> {
+        let mut united: BTreeMap<Cow<'_, str>, Compiled> = BTreeMap::new();
         let mut valid_until: Option<Millis> = None;
         for policy in policies {
-            policy.check_supported()?;
             for rule in &policy.rules {
-                let path = rule.pattern.as_str();
-                if rule.expires.is_some_and(|expires| expires <= now) || is_template(path) {
+                if rule.expires.is_some_and(|expires| expires <= now) {
                     continue;
                 }
+                let Some(path) = fill(rule.pattern.as_str(), values)? else {
+                    continue;
+                };
                 valid_until = valid_until.into_iter().chain(rule.expires).min();
-                let compiled = united.entry(path).or_insert_with(|| Compiled::new(&rule.pattern));
+                let compiled = match united.entry(path) {
+                    Entry::Occupied(known) => known.into_mut(),
+                    Entry::Vacant(free) => {
+                        let compiled = match free.key() {
+                            Cow::Borrowed(_) => Compiled::new(&rule.pattern),
+                            Cow::Owned(filled) => Compiled::new(&Pattern::new(filled)),
+                        };
+                        free.insert(compiled)
+                    }
+                };
                 compiled.unite(rule);
                 compiled.by.push((policy.shared_name(), rule.grant.capabilities));
             }

@@ -104,10 +104,3 @@ path "auth/token/revoke-self" {
     capabilities = ["update"]
 }
 "#;
-
-/// Templated paths of [`DEFAULT`]. They grant a token a look at its own entity; a token without one has nothing to look
-/// at, so leaving them out is what OpenBao does as well.
-pub(super) const OWN_ENTITY_PATHS: [&str; 2] = [
-    "identity/entity/id/{{identity.entity.id}}",
-    "identity/entity/name/{{identity.entity.name}}",
-];

@@ -5,8 +5,7 @@
 //! over every rule that is not more specific, for LIST and SCAN by either spelling of the directory (CVE-2026-63131)
 //! and for every spelling of upper and lower case (Vault 2.2.2).
 //!
-//! Not built: identity templates (`{{identity..}}`), `control_group` and `mfa_methods`. Policies that use them answer
-//! [`crate::Error::Unsupported`]; see [`Policy::check_supported`].
+//! Not built: `control_group` and `mfa_methods`. Policies that use them answer [`crate::Error::Unsupported`].
 
 mod acl;
 mod builtin;
@@ -17,6 +16,7 @@ mod limit;
 mod parameters;
 mod parse;
 mod pattern;
+mod template;
 #[cfg(test)]
 mod tests;
 
@@ -25,4 +25,5 @@ pub use builtin::{DEFAULT, RESPONSE_WRAPPING, WRAPPING_POLICY};
 pub use capability::Capabilities;
 pub use conclave_engine_api::Operation;
 pub use keys_filter::KeysFilter;
+pub use template::Values;
 pub use parse::{MAX_PATH_BYTES, MAX_RULES, Policy};

@@ -8,11 +8,11 @@ use serde_json::{Map, Number, Value};
 use conclave_engine_api::{Millis, parse_duration};
 use conclave_hcl::{self as hcl, Body, Kind};
 
-use super::builtin::OWN_ENTITY_PATHS;
 use super::capability::Capabilities;
 use super::keys_filter::KeysFilter;
 use super::parameters::Parameters;
 use super::pattern::Pattern;
+use super::template::is_template;
 use crate::error::Error;
 
 /// Most rules of one policy.
@@ -107,23 +107,6 @@ impl Policy {
             .map(|rule| rule.pattern.as_str())
             .filter(|path| is_template(path))
     }
-
-    /// [`Error::Unsupported`] if a rule needs an identity, which is not built. Ask before a policy is stored: an
-    /// [`super::Acl`] with such a policy cannot be made. The two templates of the built-in default policy pass.
-    pub fn check_supported(&self) -> Result<(), Error> {
-        match self.templates().find(|path| !OWN_ENTITY_PATHS.contains(path)) {
-            None => Ok(()),
-            Some(path) => Err(Error::Unsupported(format!(
-                "policy {:?}, path {path:?}: templates need identities, which are not built",
-                self.name
-            ))),
-        }
-    }
-}
-
-/// Whether a path carries a template.
-pub(super) fn is_template(path: &str) -> bool {
-    path.contains("{{")
 }
 
 /// As Go's multierror prints a single error, which the original makes of keys it does not know.

@@ -5,7 +5,7 @@ use serde_json::{Map, json};
 use crate::error::Error;
 use crate::policy::Acl;
 use crate::routes::{Answer, Call};
-use crate::tokens;
+use crate::tokens::{self, Found};
 
 /// Most paths asked at once.
 const MAX_PATHS: usize = 1000;
@@ -16,8 +16,7 @@ pub fn of_token(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     let token = token.map_err(|_| Error::listed("no token found"))?;
     let found = tokens::by_id(call.work, &token, call.env.now())?;
     let found = found.ok_or_else(|| Error::listed("invalid token"))?;
-    let acl = tokens::compile(&found.record, call.work.catalog, call.env.now())?;
-    answer(call, &acl)
+    of_found(call, &found)
 }
 
 /// Of the token with the accessor in the body.
@@ -25,13 +24,18 @@ pub fn of_accessor(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     let accessor = call.fields().required("accessor")?;
     let found = tokens::by_accessor(call.work, &accessor, call.env.now())?;
     let found = found.ok_or_else(|| Error::listed("invalid accessor"))?;
-    let acl = tokens::compile(&found.record, call.work.catalog, call.env.now())?;
-    answer(call, &acl)
+    of_found(call, &found)
 }
 
 /// Of the caller.
 pub fn of_self(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     answer(call, &call.caller.acl)
+}
+
+fn of_found(call: &Call<'_, '_>, found: &Found) -> Result<Answer, Error> {
+    let work = &*call.work;
+    let (acl, _) = tokens::compile(work.opened(), &found.record, work.catalog, call.env.now())?;
+    answer(call, &acl)
 }
 
 fn answer(call: &Call<'_, '_>, acl: &Acl) -> Result<Answer, Error> {

@@ -106,7 +106,7 @@ pub fn write(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
             "policy is longer than {MAX_POLICY_BYTES} bytes"
         )));
     }
-    Policy::parse(&name, &text)?.check_supported()?;
+    Policy::parse(&name, &text)?;
     let path = format!("policy/{name}");
     let known: Option<PolicyRecord> = match call.work.config.get(&path)? {
         Some(row) => Some(decode_record(&row.value)?),

@@ -48,10 +48,14 @@ const SYS: &[&str] = &[
     "workflows/",
 ];
 
+/// The same beneath `identity/`: tokens for others than this cluster, and second factors.
+const IDENTITY: &[&str] = &["mfa/", "oidc/"];
+
 /// The error for a path beneath a mount of core's own that no route answers.
 pub fn refusal(mount: &str, path: &str) -> Error {
     let known = match mount {
         "system" => SYS,
+        "identity" => IDENTITY,
         _ => &[],
     };
     let path = path.trim_end_matches('/');

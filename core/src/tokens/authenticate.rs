@@ -15,7 +15,8 @@ use conclave_raft::Condition;
 
 use crate::catalog::{Catalog, decode_record};
 use crate::error::Error;
-use crate::policy::Acl;
+use crate::identity::{Standing, Subject};
+use crate::policy::{Acl, Values};
 use crate::store::{Draft, Opened};
 use crate::tokens::{TOKENS, TokenKind, TokenRecord, batch};
 
@@ -35,6 +36,8 @@ pub struct Caller {
     stands_on: Option<(String, u64)>,
     /// What it may do.
     pub acl: Acl,
+    /// What its rights rest on beside the token, if it is somebody's.
+    standing: Option<Standing>,
     key: Bytes,
     revision: u64,
     epoch: u64,
@@ -104,8 +107,10 @@ impl Callers {
         if !record.stands(catalog) {
             return Err(Error::unauthenticated());
         }
+        let (acl, standing) = compile(opened, &record, catalog, now)?;
         let caller = Arc::new(Caller {
-            acl: compile(&record, catalog, now)?,
+            acl,
+            standing,
             key: opened.key(TOKENS, &name)?,
             stands_on: Some((name.clone(), row.generation)),
             name,
@@ -145,8 +150,10 @@ fn unsealed(
         }
         stands_on = Some((parent.clone(), row.generation));
     }
+    let (acl, standing) = compile(opened, &record, catalog, now)?;
     Ok(Arc::new(Caller {
-        acl: compile(&record, catalog, now)?,
+        acl,
+        standing,
         name: hex::encode(hmac),
         record,
         stands_on,
@@ -158,10 +165,13 @@ fn unsealed(
 }
 
 impl Caller {
-    /// Has a commit fail if the token has been revoked by then.
+    /// Has a commit fail if the token has been revoked by then, or whoever it is of has changed.
     pub fn expect_in(&self, draft: &mut Draft<'_>) -> Result<(), Error> {
-        match &self.stands_on {
-            Some((name, generation)) => draft.expect(TOKENS, name, Condition::Generation(*generation)),
+        if let Some((name, generation)) = &self.stands_on {
+            draft.expect(TOKENS, name, Condition::Generation(*generation))?;
+        }
+        match &self.standing {
+            Some(standing) => standing.expect_in(draft),
             None => Ok(()),
         }
     }
@@ -184,7 +194,10 @@ impl Caller {
             return Ok(true);
         }
         let row = opened.view().rows().get(&self.key)?;
-        let current = row.is_some_and(|row| row.revision == self.revision);
+        let mut current = row.is_some_and(|row| row.revision == self.revision);
+        if let Some(standing) = self.standing.as_ref().filter(|_| current) {
+            current = standing.holds(opened)?;
+        }
         if current {
             self.held_at.store(revision, Ordering::Relaxed);
         }
@@ -192,15 +205,30 @@ impl Caller {
     }
 }
 
-/// The rights of a stored token under a catalog. Policies that do not exist grant nothing.
-pub fn compile(record: &TokenRecord, catalog: &Catalog, now: Millis) -> Result<Acl, Error> {
+/// The rights of a stored token under a catalog, and what they rest on beside it. Policies that do not exist grant nothing;
+/// a token of somebody who is gone or disabled has no rights at all.
+pub fn compile(
+    opened: &Opened,
+    record: &TokenRecord,
+    catalog: &Catalog,
+    now: Millis,
+) -> Result<(Acl, Option<Standing>), Error> {
+    let known = match record.entity.as_str() {
+        "" => None,
+        entity => Some(Subject::load(opened, catalog, entity)?),
+    };
+    let (subject, standing) = known.unzip();
     if record.is_root() {
-        return Ok(Acl::root());
+        return Ok((Acl::root(), standing));
     }
-    let policies: Vec<_> = record
-        .policies
+    let mut names = record.policies.clone();
+    names.extend(subject.iter().flat_map(Subject::policies));
+    names.sort_unstable();
+    names.dedup();
+    let policies: Vec<_> = names
         .iter()
         .filter_map(|name| catalog.policy(name).cloned())
         .collect();
-    Acl::new(&policies, now)
+    let values = subject.as_ref().map(|subject| subject as &dyn Values);
+    Ok((Acl::of(&policies, now, values)?, standing))
 }

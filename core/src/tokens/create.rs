@@ -1,9 +1,12 @@
 //! Making tokens by tokens: what may be asked for, by whom, and what a token role makes of it.
 
+use std::collections::BTreeMap;
+
 use conclave_engine_api::{Millis, TokenType};
 
 use crate::catalog::Category;
 use crate::error::Error;
+use crate::identity;
 use crate::routes::{Answer, Call};
 use crate::sys::normal_names;
 use crate::tokens::roles::Role;
@@ -40,7 +43,6 @@ fn make(call: &mut Call<'_, '_>, orphan: bool, named: Named<'_>) -> Result<Answe
     let asked = fields.duration("period")?.unwrap_or(0);
     let id = fields.string("id")?.filter(|id| !id.is_empty());
     check_wishes(call, privileged, no_parent, asked, id.as_deref())?;
-    check_alias(call, role)?;
     let kind = kind_of(call, role)?;
     let policies = match role {
         Some(role) if role.lists_policies() => role.policies(call)?,
@@ -58,10 +60,13 @@ fn make(call: &mut Call<'_, '_>, orphan: bool, named: Named<'_>) -> Result<Answe
         check_batch(&policies, period, num_uses, explicit_max_ttl)?;
     }
     let life = life_of(call, &policies, period, explicit_max_ttl)?;
+    let parent = (!orphan && !no_parent).then(|| call.caller.name.clone());
+    let (entity, identity) = stands_for(call, role, parent.is_some())?;
     let renewable = fields.bool("renewable")?.unwrap_or(true) && role.is_none_or(|role| role.renewable);
     let new = NewToken {
         id,
-        parent: (!orphan && !no_parent).then(|| call.caller.name.clone()),
+        parent,
+        entity,
         policies,
         path: match named {
             Some((name, role)) => role.path(name),
@@ -88,7 +93,12 @@ fn make(call: &mut Call<'_, '_>, orphan: bool, named: Named<'_>) -> Result<Answe
     warnings.extend(life.warning);
     let minted = tokens::mint(call.work, &mut call.env, new)?;
     let mut answer = Answer {
-        auth: Some(auth_object(&minted.record, &minted.id, call.env.now())),
+        auth: Some(auth_object(
+            &minted.record,
+            &identity,
+            &minted.id,
+            call.env.now(),
+        )),
         ..Answer::default()
     };
     answer.reply.warnings = warnings;
@@ -130,19 +140,35 @@ fn check_wishes(
     Ok(())
 }
 
-/// Which entity a token stands for is the role's to allow, and not built.
-fn check_alias(call: &Call<'_, '_>, role: Option<&Role>) -> Result<(), Error> {
+/// The entity a token is of, and the policies that come with it: that of the alias that is asked for and the role allows,
+/// else the parent's. An orphan without an alias is nobody's.
+fn stands_for(
+    call: &mut Call<'_, '_>,
+    role: Option<&Role>,
+    has_parent: bool,
+) -> Result<(String, Vec<String>), Error> {
     let alias = call.fields().string("entity_alias")?.unwrap_or_default();
-    match role {
-        _ if alias.is_empty() => Ok(()),
-        None => Err(Error::invalid(
-            "'entity_alias' is only allowed in combination with token role",
-        )),
-        Some(role) if role.allows_alias(&alias) => {
-            Err(Error::Unsupported("entity aliases of tokens".to_owned()))
+    let role = match role {
+        _ if alias.is_empty() => {
+            let entity = has_parent.then(|| call.caller.record.entity.clone());
+            let entity = entity.unwrap_or_default();
+            let policies = identity::policies_of(call.work.opened(), call.work.catalog, &entity)?;
+            return Ok((entity, policies));
         }
-        Some(_) => Err(Error::invalid("invalid 'entity_alias' value")),
+        None => {
+            return Err(Error::invalid(
+                "'entity_alias' is only allowed in combination with token role",
+            ));
+        }
+        Some(role) => role,
+    };
+    if !role.allows_alias(&alias) {
+        return Err(Error::invalid("invalid 'entity_alias' value"));
     }
+    let mount = call.work.catalog.mounts(Category::Auth).get("token/");
+    let mount = mount.ok_or_else(|| Error::internal("the mount of tokens is missing"))?;
+    let known = identity::sign_in(call.work, &mut call.env, mount, &alias, &BTreeMap::new())?;
+    Ok((known.entity, known.policies))
 }
 
 /// What is asked for, unless the role decides it.

@@ -7,6 +7,7 @@ use conclave_engine_api::Millis;
 use crate::catalog::decode_record;
 use crate::clocktext::rfc3339;
 use crate::error::Error;
+use crate::identity::policies_of;
 use crate::tokens::{TokenRecord, accessor_name, batch, name_of};
 use crate::work::Work;
 
@@ -74,7 +75,7 @@ pub fn describe(work: &Work<'_>, found: &Found, id: &str, now: Millis) -> Result
     put("creation_time", json!(record.created / 1000));
     put("creation_ttl", json!(record.creation_ttl / 1000));
     put("display_name", json!(record.display_name));
-    put("entity_id", json!(""));
+    put("entity_id", json!(record.entity));
     put(
         "expire_time",
         if record.expires == 0 {
@@ -84,6 +85,11 @@ pub fn describe(work: &Work<'_>, found: &Found, id: &str, now: Millis) -> Result
         },
     );
     put("explicit_max_ttl", json!(record.explicit_max_ttl / 1000));
+    let identity = policies_of(work.opened(), work.catalog, &record.entity)?;
+    if !identity.is_empty() {
+        put("external_namespace_policies", json!({}));
+        put("identity_policies", json!(identity));
+    }
     put("id", json!(id));
     if !record.is_born_root() {
         put("issue_time", json!(rfc3339(record.created)));

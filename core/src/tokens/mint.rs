@@ -54,6 +54,8 @@ pub struct NewToken {
     pub bound_cidrs: Vec<String>,
     /// The token role that makes it.
     pub role: String,
+    /// The id of the entity it is of; empty for nobody's.
+    pub entity: String,
     /// The login that makes it.
     pub login: Option<LoginOrigin>,
     /// How it lives.
@@ -108,6 +110,7 @@ pub fn mint(work: &mut Work<'_>, env: &mut Env<'_>, new: NewToken) -> Result<Min
         renewable: new.renewable,
         bound_cidrs: new.bound_cidrs,
         role: new.role,
+        entity: new.entity,
         login: new.login,
     };
     if record.kind == TokenKind::Batch {

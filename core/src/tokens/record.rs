@@ -84,6 +84,9 @@ pub struct TokenRecord {
     /// The token role it was made by; empty for none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub role: String,
+    /// The id of the entity it is of; empty for nobody's.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub entity: String,
     /// The login it was made by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub login: Option<LoginOrigin>,

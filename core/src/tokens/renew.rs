@@ -5,6 +5,7 @@ use conclave_engine_api::{LoggedIn, Renewal, Txn};
 
 use crate::catalog::{Category, encode_record};
 use crate::error::Error;
+use crate::identity::policies_of;
 use crate::routes::{Answer, Call};
 use crate::store::Space;
 use crate::tokens::lookup::Found;
@@ -46,8 +47,10 @@ pub fn extend(call: &mut Call<'_, '_>, found: &Found, id: &str) -> Result<Answer
     call.work
         .tokens
         .put_due(&found.name, encode_record(&record)?, Some(record.expires))?;
+    let work = &*call.work;
+    let identity = policies_of(work.opened(), work.catalog, &record.entity)?;
     let mut answer = Answer {
-        auth: Some(auth_object(&record, id, now)),
+        auth: Some(auth_object(&record, &identity, id, now)),
         ..Answer::default()
     };
     answer.reply.warnings.extend(life.warning);

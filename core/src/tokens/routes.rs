@@ -59,27 +59,34 @@ pub const ROUTES: &[Route] = &[
     rows("tidy", &[Update], tidy),
 ];
 
-/// What whoever gets a token is told of it.
-pub fn auth_object(record: &TokenRecord, id: &str, now: Millis) -> Map<String, Value> {
+/// What whoever gets a token is told of it. `identity` are the policies that it has by its entity.
+pub fn auth_object(record: &TokenRecord, identity: &[String], id: &str, now: Millis) -> Map<String, Value> {
     let meta = if record.meta.is_empty() {
         Value::Null
     } else {
         json!(record.meta)
     };
-    crate::sys::object(json!({
+    let mut policies = [record.policies.as_slice(), identity].concat();
+    policies.sort_unstable();
+    policies.dedup();
+    let mut auth = crate::sys::object(json!({
         "client_token": id,
         "accessor": record.accessor,
-        "policies": record.policies,
+        "policies": policies,
         "token_policies": record.policies,
         "metadata": meta,
         "lease_duration": record.ttl(now).div_ceil(1000),
         "renewable": record.renewable,
-        "entity_id": "",
+        "entity_id": record.entity,
         "token_type": record.kind.name(),
         "orphan": record.parent.is_none(),
         "mfa_requirement": null,
         "num_uses": record.num_uses,
-    }))
+    }));
+    if !identity.is_empty() {
+        auth.insert("identity_policies".to_owned(), json!(identity));
+    }
+    auth
 }
 
 fn shown(call: &Call<'_, '_>) -> Result<String, Error> {

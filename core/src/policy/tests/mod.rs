@@ -7,6 +7,7 @@ mod properties;
 mod seeds;
 mod speed;
 mod tables;
+mod templates;
 
 use std::sync::Arc;
 

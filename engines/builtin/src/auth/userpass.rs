@@ -215,6 +215,7 @@ fn login(txn: &mut Txn<'_>, request: &Request<'_>, env: &mut Env<'_>, name: &str
         alias: name.to_owned(),
         display_name: name.to_owned(),
         metadata: BTreeMap::from([("username".to_owned(), name.to_owned())]),
+        alias_metadata: BTreeMap::new(),
         internal: Map::from_iter([("username".to_owned(), named)]),
         token: user.token,
     })))

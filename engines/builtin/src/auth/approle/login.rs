@@ -48,6 +48,7 @@ pub(super) fn login(txn: &mut Txn<'_>, request: &Request<'_>, env: &Env<'_>) -> 
     Ok(Outcome::Login(Box::new(Login {
         alias: role_id,
         display_name: String::new(),
+        alias_metadata: metadata.clone(),
         metadata,
         internal: Map::from_iter(internal),
         token,
