@@ -46,7 +46,7 @@ put_back() {
     fi
 }
 
-# The simulation and the tests of replication, with all bugs; made once.
+# The simulation and the tests of replication, with all bugs; made once, when a check first needs them.
 broken_tests() {
     [[ -n ${SIMULATION:-} && -n ${RAFT_TESTS:-} ]] && return
     local made
@@ -81,6 +81,7 @@ try() {
     seeds='' found='' again=''
     case $how in
         disk | client | seeds)
+            broken_tests
             local variable=MUTANT
             [[ $how == seeds ]] && variable=CONCLAVE_MUTANT
             env "$variable=$mutant" SEEDS="$SEEDS" "$SIMULATION" every_mutant_is_caught --nocapture >"$log" 2>&1 || true
@@ -92,6 +93,7 @@ try() {
             fi
             ;;
         raft:*)
+            broken_tests
             check=${how#*:}
             again="CONCLAVE_MUTANT=$mutant cargo nextest run -p conclave-raft --features mutants $check"
             if ! CONCLAVE_MUTANT=$mutant "$RAFT_TESTS" "$check" >"$log" 2>&1 && grep -q "$says" "$log"; then
@@ -129,7 +131,6 @@ record() {
     fi
 }
 
-broken_tests
 survivors=0
 table=''
 for line in "${MUTANTS[@]}"; do

@@ -10,6 +10,7 @@ use crate::history::{Action, Answer};
 use crate::node::{Node, Order};
 use crate::plan::Plan;
 use crate::run::{Driver, Report, run_script};
+use crate::world::EPOCH;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -28,6 +29,8 @@ fn calm() -> Plan {
 
 fn sound(report: &Report) {
     assert_eq!(report.findings, [""; 0], "{}", report.trace);
+    // What a course of events asserts by itself counts as a failure of the simulation.
+    assert_eq!(report.broken, [""; 0], "{}", report.trace);
 }
 
 /// The others, none of which stands for election.
@@ -124,4 +127,32 @@ fn the_cluster_does_not_leap_to_a_time_that_only_its_leader_once_had() {
         run.pass(Duration::from_secs(30));
     });
     sound(&report);
+}
+
+#[test]
+fn a_leader_that_takes_over_with_a_wrong_clock_shows_the_clusters_time() {
+    for offset in [3_600_000, -3_600_000] {
+        let report = run_script(calm(), move |run| {
+            let nodes = run.present();
+            let (wrong, leader) = (&nodes[0], &nodes[1]);
+            let hand = Order::Change(Change::Transfer { to: Some(leader.id) });
+            run.tell_leader(&hand, LIMIT).unwrap();
+            assert!(run.wait(LIMIT, |run| run.leader().is_some_and(|it| it.id == leader.id)));
+            // It has heard what time it is.
+            run.pass(Duration::from_secs(5));
+            wrong.clock.set_offset(offset);
+            leader.order(Order::Change(Change::Transfer { to: Some(wrong.id) }));
+            let mut led = false;
+            run.wait(LIMIT, |run| {
+                led |= run.leader().is_some_and(|it| it.id == wrong.id);
+                let time = EPOCH + u64::try_from(run.world.now().as_millis()).unwrap();
+                for shown in nodes.iter().filter_map(|node| node.shows()) {
+                    assert!(shown.abs_diff(time) < 30_000, "{shown} at {time}");
+                }
+                false
+            });
+            assert!(led, "the one with the wrong clock never led");
+        });
+        sound(&report);
+    }
 }

@@ -75,16 +75,15 @@ impl Tokens {
         }
     }
 
-    /// It was refused by a node whose clock shows `now`, and clocks are right, or not.
-    pub fn refused(&mut self, id: u64, now: u64, right: bool) -> Result<(), String> {
+    /// It was refused by a node whose clock shows `now`.
+    pub fn refused(&mut self, id: u64, now: u64) -> Result<(), String> {
         let token = self
             .tokens
             .get_mut(&id)
             .ok_or("tokens: an unknown one was used")?;
         let early = !token.ending && now + SLACK < token.earliest;
-        // A leader whose clock was wrong may have refused it too soon.
-        token.over |= right;
-        match early && right {
+        token.over = true;
+        match early {
             true => Err(format!(
                 "tokens: token {id} was refused {} ms before its time, and nobody revoked it",
                 token.earliest - now

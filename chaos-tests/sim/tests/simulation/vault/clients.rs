@@ -138,8 +138,8 @@ impl Client {
                 world.check(|all| all.tokens.worked(id, was_over, now));
             }
             Told::Denied => {
-                let (now, right) = (self.user.now(), self.clocks_are_right());
-                world.check(|all| all.tokens.refused(id, now, right));
+                let now = self.user.now();
+                world.check(|all| all.tokens.refused(id, now));
                 world.fired("token expired");
             }
             _ => {}

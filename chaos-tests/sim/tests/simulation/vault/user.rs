@@ -18,8 +18,6 @@ use crate::world::World;
 const MAKER: &str = r#"path "auth/token/*" { capabilities = ["create", "read", "update"] }"#;
 /// Between two looks at whether the node is sealed.
 const LOOK: Duration = Duration::from_millis(100);
-/// What a node says whose process is being ended.
-const STOPPING: &str = "replication has stopped";
 /// Number of the shares, and of those that open.
 const SHARES: (u64, usize) = (3, 2);
 
@@ -139,7 +137,6 @@ impl User {
             Err(Error::Denied { .. } | Error::BadToken) => Told::Denied,
             Err(Error::Sealed) => Told::Sealed,
             Err(Error::OutcomeUnknown) => Told::Unknown,
-            Err(Error::Internal(why)) if why.contains(STOPPING) => Told::Failed(why),
             Err(Error::Internal(why)) => {
                 let node = self.node.id;
                 self.world.found(format!(
