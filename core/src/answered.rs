@@ -24,7 +24,9 @@ const MAX_KEY_CHARS: usize = 128;
 /// Largest answer that is kept, in encoded bytes. Beyond it only the fact is kept that the write was done.
 const MAX_ANSWER_BYTES: usize = 256 * 1024;
 
-const ANSWERED: Space = Space::root(Table::Answered);
+const fn answered(namespace: u32) -> Space {
+    Space::within(Table::Answered, namespace)
+}
 
 /// What is known of a request before it is handled.
 pub enum Known {
@@ -36,6 +38,8 @@ pub enum Known {
 
 /// A write whose answer will be kept.
 pub struct Unanswered {
+    /// Where its row lies.
+    namespace: u32,
     /// Path of its row.
     name: String,
     /// Tells another body under the same key from a repetition.
@@ -44,7 +48,8 @@ pub struct Unanswered {
     seen: Seen,
 }
 
-/// Looks a request up by its idempotency key. `caller` names who asks: keys of different tokens do not meet.
+/// Looks a request up by its idempotency key. `caller` names who asks: keys of different tokens do not meet, nor do those of
+/// different namespaces.
 ///
 /// # Errors
 /// [`Error::Invalid`] for a key that is too long or not visible ASCII, for a key that came with another body before, and
@@ -53,7 +58,7 @@ pub fn look_up(
     opened: &Opened,
     request: &Request,
     caller: &str,
-    path: &CanonPath,
+    (namespace, path): (u32, &CanonPath),
     now: Millis,
 ) -> Result<Known, Error> {
     let verb = match request.verb {
@@ -68,7 +73,7 @@ pub fn look_up(
     check_key(key)?;
     let name = name_of(opened.barrier(), [caller, verb, path.as_str(), key]);
     let body = digest_of(&request.data)?;
-    let row = opened.space(ANSWERED).row(&name)?;
+    let row = opened.space(answered(namespace)).row(&name)?;
     let seen = row.as_ref().map_or(Seen::Absent, |row| Seen::Revision {
         revision: row.revision,
         deadline: row.deadline,
@@ -76,7 +81,12 @@ pub fn look_up(
     // What fell due and was not yet removed counts as gone; the new answer takes its place.
     let row = row.filter(|row| row.deadline.is_some_and(|deadline| deadline > now));
     let Some(row) = row else {
-        return Ok(Known::New(Some(Unanswered { name, body, seen })));
+        return Ok(Known::New(Some(Unanswered {
+            namespace,
+            name,
+            body,
+            seen,
+        })));
     };
     let kept: Kept = decode_record(&row.value)?;
     if kept.body != body {
@@ -100,7 +110,12 @@ pub fn keep(
     answer: &Answer,
     now: Millis,
 ) -> Result<Proposal, Error> {
-    let Some(Unanswered { name, body, seen }) = unanswered.filter(|_| !proposal.is_empty()) else {
+    let Some(Unanswered {
+        namespace,
+        name,
+        body,
+        seen,
+    }) = unanswered.filter(|_| !proposal.is_empty()) else {
         return Ok(proposal);
     };
     let mut value = encode_record(&Kept {
@@ -121,7 +136,7 @@ pub fn keep(
         },
     );
     let mut draft = Draft::new(opened);
-    draft.include(ANSWERED, changes)?;
+    draft.include(answered(namespace), changes)?;
     let kept = draft.finish();
     proposal.expect.extend(kept.expect);
     proposal.ops.extend(kept.ops);
@@ -129,12 +144,12 @@ pub fn keep(
 }
 
 /// Removes an answer that fell due, unless another took its place.
-pub fn forget(work: &mut Work<'_>, name: &str) -> Result<(), Error> {
-    let reader = work.opened().space(ANSWERED);
+pub fn forget(work: &mut Work<'_>, namespace: u32, name: &str) -> Result<(), Error> {
+    let reader = work.opened().space(answered(namespace));
     let mut txn = Txn::new(&reader);
     txn.get(name)?;
     txn.delete(name)?;
-    work.draft.include(ANSWERED, txn.into_changes())
+    work.draft.include(answered(namespace), txn.into_changes())
 }
 
 fn check_key(key: &str) -> Result<(), Error> {

@@ -51,6 +51,14 @@ impl CanonPath {
         Self { text }
     }
 
+    /// The same path without its beginning; `None` unless it ends in `rest` and something is left.
+    pub(crate) fn ending_in(&self, rest: &str) -> Option<Self> {
+        let whole = rest.is_empty() || !self.text.ends_with(rest);
+        (!whole).then(|| Self {
+            text: rest.to_owned(),
+        })
+    }
+
     /// The path.
     pub fn as_str(&self) -> &str {
         &self.text

@@ -1,5 +1,6 @@
-//! Mounts, policies and audit devices of the namespace, as one compiled value. Rebuilt when the epoch row moves, which
-//! every change to any of them touches; so a catalog is either exactly the view's or not used.
+//! Mounts, policies and audit devices of a namespace, as one compiled value. Rebuilt when the epoch row moves, which every
+//! change to any of them in any namespace touches; so a catalog is either exactly the view's or not used. A namespace whose
+//! own epoch row stands is taken over as it was.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -12,10 +13,13 @@ use conclave_engine_api::{Millis, Mount, Page};
 use crate::auth::Lockout;
 use crate::canon::CanonPath;
 use crate::error::Error;
+use crate::namespaces::{NamespaceRecord, Node, RECORDS, Tree};
 use crate::policy::{Policy, RESPONSE_WRAPPING, WRAPPING_POLICY};
+use crate::quota;
+use crate::store::layout::ROOT_NAMESPACE;
 use crate::store::{Opened, Space, Table};
 
-/// Where configuration lives.
+/// Where the configuration of the root namespace lives, and of the cluster.
 pub const CONFIG: Space = Space::root(Table::Config);
 /// Moves with every change to configuration or keyring.
 pub const EPOCH: &str = "epoch";
@@ -35,8 +39,11 @@ pub enum Category {
 /// A mount as stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MountRecord {
-    /// Its number in keys; never reused.
+    /// Its number in keys; never reused, in no namespace.
     pub id: u32,
+    /// The namespace it is in.
+    #[serde(default)]
+    pub namespace: u32,
     /// Shown to clients.
     pub uuid: String,
     /// Shown to clients; stays through a move.
@@ -106,6 +113,19 @@ impl MountRecord {
         format!("mount/{}", self.accessor)
     }
 
+    /// Its path as requests name it: with `auth/` before that of an auth method.
+    pub fn full_path(&self) -> String {
+        match self.category {
+            Category::Secret => self.path.clone(),
+            Category::Auth => format!("auth/{}", self.path),
+        }
+    }
+
+    /// Where what it stores lies.
+    pub fn space(&self) -> Space {
+        Space::of_mount(self.namespace, self.id)
+    }
+
     /// What an engine sees of it.
     pub fn to_mount(&self, default_lease_ttl: Millis, max_lease_ttl: Millis) -> Mount {
         let or = |own: Millis, system: Millis| if own == 0 { system } else { own };
@@ -137,15 +157,24 @@ pub struct AuditRecord {
     pub accessor: String,
 }
 
-/// Everything a request needs to be routed and authorised.
+/// Everything a request in a namespace needs to be routed and authorised.
+#[derive(Clone)]
 pub struct Catalog {
+    namespace: Arc<NamespaceRecord>,
+    own: Arc<Own>,
+    tree: Arc<Tree>,
+    /// Rate limits, which are the cluster's.
+    pub quotas: Arc<quota::Rules>,
+}
+
+/// What a namespace has of its own, as of its own epoch.
+#[derive(Default)]
+pub(crate) struct Own {
+    epoch: u64,
     secret: BTreeMap<String, Arc<MountRecord>>,
     auth: BTreeMap<String, Arc<MountRecord>>,
     policies: HashMap<String, Arc<Policy>>,
-    /// What tokens that hold wrapped answers may do.
-    wrapping: Arc<Policy>,
-    /// Audit devices, by path.
-    pub audit: BTreeMap<String, AuditRecord>,
+    audit: BTreeMap<String, AuditRecord>,
 }
 
 /// Where a path leads.
@@ -156,35 +185,32 @@ pub struct Routed<'c> {
     pub rest: &'c str,
 }
 
-impl Catalog {
-    /// Reads the whole configuration of a view.
-    pub fn load(opened: &Opened) -> Result<Self, Error> {
-        let config = opened.space(CONFIG);
-        let mut catalog = Self {
-            secret: BTreeMap::new(),
-            auth: BTreeMap::new(),
-            policies: HashMap::new(),
-            wrapping: Arc::new(Policy::parse(WRAPPING_POLICY, RESPONSE_WRAPPING)?),
-            audit: BTreeMap::new(),
+impl Own {
+    fn load(opened: &Opened, namespace: u32, epoch: u64) -> Result<Self, Error> {
+        let space = Space::within(Table::Config, namespace);
+        let config = opened.space(space);
+        let mut own = Self {
+            epoch,
+            ..Self::default()
         };
         for name in config.names("mount/", &Page::default())? {
-            let mount: MountRecord = read_record(opened, &format!("mount/{name}"))?;
+            let mount: MountRecord = read_record(opened, space, &format!("mount/{name}"))?;
             let table = match mount.category {
-                Category::Secret => &mut catalog.secret,
-                Category::Auth => &mut catalog.auth,
+                Category::Secret => &mut own.secret,
+                Category::Auth => &mut own.auth,
             };
             table.insert(mount.path.clone(), Arc::new(mount));
         }
         for name in config.names("policy/", &Page::default())? {
-            let stored: PolicyRecord = read_record(opened, &format!("policy/{name}"))?;
-            let policy = Policy::parse(&name, &stored.text)?;
-            catalog.policies.insert(name, Arc::new(policy));
+            let stored: PolicyRecord = read_record(opened, space, &format!("policy/{name}"))?;
+            let policy = Policy::parse(&name, &stored.text)?.until(stored.expires);
+            own.policies.insert(name, Arc::new(policy));
         }
         for name in config.names("audit/", &Page::default())? {
-            let device: AuditRecord = read_record(opened, &format!("audit/{name}"))?;
-            catalog.audit.insert(device.path.clone(), device);
+            let device: AuditRecord = read_record(opened, space, &format!("audit/{name}"))?;
+            own.audit.insert(device.path.clone(), device);
         }
-        Ok(catalog)
+        Ok(own)
     }
 
     /// The mounts of a category, by path.
@@ -195,17 +221,103 @@ impl Catalog {
         }
     }
 
+    /// Every mount.
+    pub fn all_mounts(&self) -> impl Iterator<Item = &Arc<MountRecord>> {
+        self.secret.values().chain(self.auth.values())
+    }
+}
+
+impl Catalog {
+    /// Reads the whole configuration of a view, and gives the root's. What `before` knows of namespaces that have not
+    /// changed since is not read again.
+    pub fn load(opened: &Opened, before: Option<&Self>) -> Result<Self, Error> {
+        let epoch_of = |number: u32| opened.space(Space::within(Table::Config, number)).revision(EPOCH);
+        let root = Own::load(opened, ROOT_NAMESPACE, epoch_of(ROOT_NAMESPACE)?)?;
+        let mut all = vec![(Arc::new(NamespaceRecord::root()), Arc::new(root))];
+        for number in opened.space(CONFIG).names(RECORDS, &Page::default())? {
+            let record: NamespaceRecord = read_record(opened, CONFIG, &format!("{RECORDS}{number}"))?;
+            let own = if record.closing {
+                // Its rows are being removed: nothing in it answers any more.
+                Arc::default()
+            } else {
+                let epoch = epoch_of(record.number)?;
+                let known = before.and_then(|before| before.tree.node(record.number));
+                match known.filter(|known| known.own.epoch == epoch && epoch > 0) {
+                    Some(known) => known.own.clone(),
+                    None => Arc::new(Own::load(opened, record.number, epoch)?),
+                }
+            };
+            all.push((Arc::new(record), own));
+        }
+        let wrapping = match before {
+            Some(before) => before.tree.wrapping.clone(),
+            None => Arc::new(Policy::parse(WRAPPING_POLICY, RESPONSE_WRAPPING)?),
+        };
+        let quotas = Arc::new(quota::Rules::load(opened)?);
+        Self::of_tree(Arc::new(Tree::new(all, wrapping)), quotas, ROOT_NAMESPACE)
+    }
+
+    fn of_tree(tree: Arc<Tree>, quotas: Arc<quota::Rules>, number: u32) -> Result<Self, Error> {
+        let node = tree.node(number);
+        let (namespace, own) = node
+            .map(|node| (node.record.clone(), node.own.clone()))
+            .ok_or_else(|| Error::NoNamespace)?;
+        Ok(Self {
+            namespace,
+            own,
+            tree,
+            quotas,
+        })
+    }
+
+    /// The catalog of another namespace of the same view.
+    ///
+    /// # Errors
+    /// [`Error::NoNamespace`] if there is none of this number.
+    pub fn of(&self, number: u32) -> Result<Self, Error> {
+        match number == self.namespace.number {
+            true => Ok(self.clone()),
+            false => Self::of_tree(self.tree.clone(), self.quotas.clone(), number),
+        }
+    }
+
+    /// The namespace whose catalog this is.
+    pub fn namespace(&self) -> &Arc<NamespaceRecord> {
+        &self.namespace
+    }
+
+    /// All namespaces of the view.
+    pub fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    /// This namespace among all of them.
+    pub fn node(&self) -> Result<&Node, Error> {
+        let node = self.tree.node(self.namespace.number);
+        node.ok_or_else(|| Error::internal("a namespace is missing among its like"))
+    }
+
+    /// Audit devices, by path. The root alone has any.
+    pub fn audit(&self) -> &BTreeMap<String, AuditRecord> {
+        &self.own.audit
+    }
+
+    /// The mounts of a category, by path.
+    pub fn mounts(&self, category: Category) -> &BTreeMap<String, Arc<MountRecord>> {
+        self.own.mounts(category)
+    }
+
     /// The policy `name`.
     pub fn policy(&self, name: &str) -> Option<&Arc<Policy>> {
         if name == WRAPPING_POLICY {
-            return Some(&self.wrapping);
+            return Some(&self.tree.wrapping);
         }
-        self.policies.get(name)
+        self.own.policies.get(name)
     }
 
     /// All policy names, sorted.
     pub fn policy_names(&self) -> Vec<String> {
-        let mut names: Vec<_> = self.policies.keys().cloned().collect();
+        let mut names: Vec<_> = self.own.policies.keys().cloned().collect();
         names.sort_unstable();
         names
     }
@@ -213,17 +325,14 @@ impl Catalog {
     /// The mount with the longest path that `path` lies beneath.
     pub fn route<'c>(&'c self, path: &'c CanonPath) -> Option<Routed<'c>> {
         match path.as_str().strip_prefix("auth/") {
-            Some(beneath) => longest(&self.auth, beneath),
-            None => longest(&self.secret, path.as_str()),
+            Some(beneath) => longest(&self.own.auth, beneath),
+            None => longest(&self.own.secret, path.as_str()),
         }
     }
 
-    /// The mount with this id.
+    /// The mount with this id, in whatever namespace.
     pub fn mount_by_id(&self, id: u32) -> Option<&Arc<MountRecord>> {
-        self.secret
-            .values()
-            .chain(self.auth.values())
-            .find(|mount| mount.id == id)
+        self.tree.mount(id)
     }
 }
 
@@ -253,6 +362,9 @@ pub struct PolicyRecord {
     /// Whether a write must name the version it replaces.
     #[serde(default)]
     pub cas_required: bool,
+    /// From when on it is as if it were not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Millis>,
 }
 
 /// Encodes a record: a format byte, then JSON.
@@ -278,10 +390,30 @@ pub fn decode_record<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     }
 }
 
-fn read_record<T: DeserializeOwned>(opened: &Opened, path: &str) -> Result<T, Error> {
-    let row = opened.space(CONFIG).row(path)?;
+fn read_record<T: DeserializeOwned>(opened: &Opened, space: Space, path: &str) -> Result<T, Error> {
+    let row = opened.space(space).row(path)?;
     let row = row.ok_or_else(|| Error::internal("a listed configuration record is gone"))?;
     decode_record(&row.value)
+}
+
+#[cfg(test)]
+impl Catalog {
+    /// The root of a tree of namespaces without anything in them.
+    pub fn of_namespaces(records: Vec<NamespaceRecord>) -> Self {
+        let root = (Arc::new(NamespaceRecord::root()), Arc::default());
+        let others = records.into_iter().map(|record| (Arc::new(record), Arc::default()));
+        let wrapping = Arc::new(Policy::parse(WRAPPING_POLICY, RESPONSE_WRAPPING).unwrap());
+        let tree = Tree::new(std::iter::once(root).chain(others).collect(), wrapping);
+        Self::of_tree(Arc::new(tree), Arc::default(), ROOT_NAMESPACE).unwrap()
+    }
+
+    fn of_mounts(own: Own) -> Self {
+        let root = Self::of_namespaces(Vec::new());
+        Self {
+            own: Arc::new(own),
+            ..root
+        }
+    }
 }
 
 #[cfg(test)]
@@ -291,6 +423,7 @@ mod tests {
     fn mount(path: &str) -> (String, Arc<MountRecord>) {
         let record = MountRecord {
             id: 1,
+            namespace: 0,
             uuid: String::new(),
             accessor: path.to_owned(),
             path: path.to_owned(),
@@ -311,13 +444,11 @@ mod tests {
 
     #[test]
     fn the_longest_mount_wins() {
-        let catalog = Catalog {
+        let catalog = Catalog::of_mounts(Own {
             secret: BTreeMap::from([mount("a/"), mount("a/b/"), mount("ab/")]),
             auth: BTreeMap::from([mount("token/")]),
-            policies: HashMap::new(),
-            wrapping: Arc::new(Policy::parse(WRAPPING_POLICY, RESPONSE_WRAPPING).unwrap()),
-            audit: BTreeMap::new(),
-        };
+            ..Own::default()
+        });
         let route = |path: &str| {
             let path = CanonPath::parse(path).unwrap();
             catalog

@@ -43,6 +43,28 @@ pub enum Error {
         /// What may have been meant.
         warnings: Vec<String>,
     },
+    /// There is nothing of this name, and the original says so in words.
+    #[error("{0}")]
+    Missing(String),
+    /// The accessor is of a token in another namespace.
+    #[error("cannot lookup token in different namespace")]
+    OtherNamespace,
+    /// There is no namespace as the request's header says.
+    #[error("namespace not found")]
+    NoNamespace,
+    /// The namespace takes no requests until somebody unlocks it.
+    #[error(
+        "API access to this namespace has been locked by an administrator - {0:?} must be unlocked to gain access."
+    )]
+    Locked(String),
+    /// A quota is used up; try again.
+    #[error("request path {path:?}: rate limit quota exceeded")]
+    RateLimited {
+        /// The path that was asked for.
+        path: String,
+        /// Whether audit devices are to record it.
+        recorded: bool,
+    },
     /// No mount answers this path.
     #[error("no handler for route {0:?}. route entry not found.")]
     NoRoute(String),
@@ -61,6 +83,9 @@ pub enum Error {
     /// Too much is asked at once; try again.
     #[error("{0}")]
     Overloaded(String),
+    /// A system outside the cluster did not do what it was asked; the text is what it said.
+    #[error("{0}")]
+    Target(String),
     /// No leader or no quorum: try again.
     #[error("no leader can be reached: {0}")]
     NoLeader(String),
@@ -122,6 +147,7 @@ impl From<engine::Error> for Error {
             engine::Error::UnsupportedPath => Self::UnsupportedPath,
             engine::Error::Unsupported(text) => Self::Unsupported(text),
             engine::Error::TooLarge(text) => Self::TooLarge(text),
+            engine::Error::Target(text) => Self::Target(text),
             engine::Error::Internal(text) => Self::Internal(text),
             other => Self::Internal(other.to_string()),
         }
@@ -139,6 +165,8 @@ impl From<raft::Error> for Error {
             raft::Error::Membership(text) => Self::Invalid(text),
             raft::Error::TooNew { .. } => Self::Unsupported(error.to_string()),
             raft::Error::Peer { .. } => Self::NoLeader(error.to_string()),
+            // Said before anything was handed on: another node can be asked.
+            raft::Error::Stopped(_) => Self::NoLeader("this node is stopping".to_owned()),
             other => Self::Internal(other.to_string()),
         }
     }
@@ -147,5 +175,18 @@ impl From<raft::Error> for Error {
 impl From<barrier::Error> for Error {
     fn from(error: barrier::Error) -> Self {
         Self::Internal(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_stopping_node_did_not_take_may_be_asked_of_another() {
+        let error = Error::from(raft::Error::Stopped("channel closed".to_owned()));
+        assert!(matches!(error, Error::NoLeader(_)), "{error}");
+        let error = Error::from(raft::Error::OutcomeUnknown);
+        assert!(matches!(error, Error::OutcomeUnknown), "{error}");
     }
 }

@@ -1,6 +1,7 @@
 //! The straight line. Every request, whatever transport it came by, takes this path and no other:
 //! canonical path, view, authenticate, authorise, audit, route, handle, commit, audit, answer.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,19 +15,22 @@ use crate::answer;
 use crate::answered::{self, Known};
 use crate::auth;
 use crate::canon::CanonPath;
-use crate::catalog::{CONFIG, Category, EPOCH, MountRecord, Routed};
+use crate::catalog::{CONFIG, Catalog, Category, EPOCH, MountRecord, Routed};
 use crate::core::Core;
 use crate::entropy::OsEntropy;
 use crate::error::Error;
 use crate::help;
+use crate::namespaces::Place;
 use crate::identity;
+use crate::leases::{self, Begun};
 use crate::policy::CheckRequest;
 use crate::request::{Request, Verb};
 use crate::response::Response;
 use crate::rights::Bounds;
 use crate::routes::{Access, Act, Answer, Call, Handler, Route, find};
 use crate::session::{Derived, Session};
-use crate::store::{CommitError, Opened, Proposal, Space, commit};
+use crate::store::layout::ROOT_NAMESPACE;
+use crate::store::{CommitError, Opened, Proposal, commit};
 use crate::sys;
 use crate::tokens::{self, Caller, Shown};
 use crate::trail::Trail;
@@ -43,22 +47,16 @@ const MAX_COMPUTATIONS: usize = 16;
 impl Core {
     /// Answers one request.
     pub async fn handle(self: &Arc<Self>, request: Request) -> Result<Response, Error> {
-        let _in_flight = self.metrics.request_started();
+        let _counted = self.metrics.request_started();
         let path = CanonPath::parse(&request.path)?;
-        let path = if matches!(request.verb, Verb::List | Verb::Scan) {
+        let _listed = self.in_flight.enter(&request, &path, self.seal.now());
+        let path = Arc::new(if matches!(request.verb, Verb::List | Verb::Scan) {
             path.as_directory()
         } else {
             path
-        };
+        });
         if let Some(answered) = sys::without_token(self, &request, &path).await {
             return answered;
-        }
-        if request
-            .namespace
-            .as_deref()
-            .is_some_and(|name| !matches!(name.trim_matches('/'), "" | "root"))
-        {
-            return Err(Error::Unsupported("namespaces other than root".to_owned()));
         }
         let session = self.seal.session()?;
         self.divergence.check()?;
@@ -66,9 +64,12 @@ impl Core {
         let mut attempt = Attempt {
             core: self,
             request: &request,
-            path: &path,
-            trail: Trail::new(self, &request, &path, operation_of(request.verb)),
+            trail: Trail::new(self, &request, path.clone(), operation_of(request.verb)),
+            path: path.clone(),
+            asked: path,
+            namespace: ROOT_NAMESPACE,
             use_paid: false,
+            admitted: false,
             owing: None,
             computed: Answers::default(),
         };
@@ -83,9 +84,16 @@ impl Core {
 struct Attempt<'q> {
     core: &'q Arc<Core>,
     request: &'q Request,
-    path: &'q CanonPath,
+    /// The path as asked for, on which that of a namespace may lie.
+    asked: Arc<CanonPath>,
+    /// The path within the namespace that answers.
+    path: Arc<CanonPath>,
+    /// That namespace.
+    namespace: u32,
     trail: Trail<'q>,
     use_paid: bool,
+    /// Whether rate limits let it pass.
+    admitted: bool,
     /// Whose use is to be paid, and on which view it was authenticated.
     owing: Option<(Opened, Arc<Caller>)>,
     computed: Answers,
@@ -104,12 +112,14 @@ enum Decision {
     Refuse(Box<(Proposal, Error)>),
     /// Compute this, then decide again.
     Compute(Heavy),
+    /// Commit this, then act outside the cluster, then answer.
+    Outside(Box<(Proposal, Begun)>),
 }
 
 impl Attempt<'_> {
     async fn run(&mut self, session: &Arc<Session>, replica: &dyn Replica) -> Result<Answered, Error> {
         let mut turn = if is_write(self.request.verb) {
-            self.core.latches.wait_if_fought(self.path.as_str()).await
+            self.core.latches.wait_if_fought(self.asked.as_str()).await
         } else {
             None
         };
@@ -127,7 +137,7 @@ impl Attempt<'_> {
                 }
             }
             if turn.is_none() {
-                turn = self.core.latches.take(self.path.as_str()).await;
+                turn = self.core.latches.take(self.asked.as_str()).await;
             }
         }
         Err(Error::Contention)
@@ -152,11 +162,27 @@ impl Attempt<'_> {
                 let Handler::Act(handler) = act.1.handler else {
                     return Err(Error::internal("not an act").into());
                 };
-                if act.0.operation.is_write() {
+                let changes = act.0.operation.is_write();
+                if changes {
                     self.trail.changed();
                 }
                 let answer = handler(act.0).await?;
-                self.wrap_act(session, replica, answer).await
+                match self.wrap_act(session, replica, answer).await {
+                    // It is done and what it answered is lost: nobody may take that for nothing done and try again.
+                    Err(_) if changes => Err(Error::OutcomeUnknown.into()),
+                    wrapped => wrapped,
+                }
+            }
+            Decision::Outside(effect) => {
+                let (intent, begun) = *effect;
+                self.core.has_room()?;
+                commit(replica, intent).await?;
+                self.trail.changed();
+                let answer = leases::perform(self.core.clone(), session.clone(), begun).await?;
+                // The credential is out there: an answer that cannot be wrapped is lost with it, until its lease ends.
+                self.wrap_act(session, replica, answer)
+                    .await
+                    .map_err(|_| Error::OutcomeUnknown.into())
             }
             Decision::Commit(commitment) => {
                 let (proposal, answer) = self.wrapped(session, replica, *commitment)?;
@@ -184,14 +210,15 @@ impl Attempt<'_> {
         replica: &dyn Replica,
         (proposal, mut answer): (Proposal, Answer),
     ) -> Result<(Proposal, Answer), CommitError> {
-        let Some(wish) = wrapping::wish(self.request, self.path, &mut answer)? else {
+        let Some(wish) = wrapping::wish(self.request, &self.path, &mut answer)? else {
             return Ok((proposal, answer));
         };
         let (opened, derived) = session.view(replica.view().map_err(Error::from)?)?;
         let made = (self.trail.request_id.as_str(), replica.now());
+        let catalog = derived.catalog.of(self.namespace)?;
         Ok(wrapping::wrap(
             self.core,
-            (&opened, &derived),
+            (&opened, &catalog),
             proposal,
             answer,
             wish,
@@ -249,7 +276,7 @@ impl Attempt<'_> {
             let decided = self.decide_on(session, replica, view).await;
             let settled = match &decided {
                 Ok(Decision::Commit(commitment)) => !commitment.0.is_empty(),
-                Ok(Decision::Refuse(_) | Decision::Compute(_))
+                Ok(Decision::Refuse(_) | Decision::Compute(_) | Decision::Outside(_))
                 | Err(CommitError::Retry | CommitError::Refused) => true,
                 Ok(Decision::Act(_)) | Err(CommitError::Failed(_)) => false,
             };
@@ -266,8 +293,10 @@ impl Attempt<'_> {
 
     /// Core's own mounts list rows in order to write, which expectations do not cover.
     fn is_write_to_engine(&self) -> bool {
-        let path = self.path.as_str();
-        is_write(self.request.verb) && !path.starts_with("sys/") && !path.starts_with("auth/token/")
+        let path = self.asked.as_str();
+        // Where its namespace begins is not known yet: what might be core's own is taken for it.
+        let own = path.starts_with("sys/") || path.starts_with("auth/token/");
+        is_write(self.request.verb) && !own && !path.contains("/sys/") && !path.contains("/auth/token/")
     }
 
     async fn decide_on(
@@ -279,18 +308,21 @@ impl Attempt<'_> {
         self.owing = None;
         let (opened, derived) = session.view(view)?;
         self.trail.follow(&derived).await?;
-        if let Some(routed) = derived.catalog.route(self.path) {
-            self.trail.at(routed.mount);
-        }
+        let asked = self.asked.clone();
+        let mut place = Place::find(&derived.catalog, self.request.namespace.as_deref(), &asked)?;
+        self.enter(&place);
         let now = replica.now();
-        if let Some(routed) = auth::mount_of_login(self.core, &derived.catalog, self.path)
+        if !self.admitted && !derived.catalog.quotas.is_empty() {
+            self.admit(&opened, &place).await?;
+        }
+        if let Some(routed) = auth::mount_of_login(self.core, &place.catalog, &place.path)
             && self.request.verb != Verb::Help
         {
-            return Ok(self.login(&opened, &derived, &routed, now)?);
+            return Ok(self.login(&opened, &derived, &place, &routed, now)?);
         }
-        if let Some(id) = wrapping::subject(self.request, self.path) {
-            let told = self.check_wrapping(&opened, &derived, id, now)?;
-            if self.path.as_str() == "sys/wrapping/lookup" {
+        if let Some(id) = wrapping::subject(self.request, &place.path) {
+            let told = self.check_wrapping(&opened, &place.catalog, id, now)?;
+            if place.path.as_str() == "sys/wrapping/lookup" {
                 self.trail.begin(operation_of(self.request.verb))?;
                 return Ok(Decision::Commit(Box::new((Proposal::nothing(&opened), told))));
             }
@@ -300,7 +332,39 @@ impl Attempt<'_> {
         if caller.record.num_uses > 0 && !self.use_paid {
             self.owing = Some((opened.clone(), caller.clone()));
         }
-        Ok(self.decide(&opened, &derived, &caller, now)?)
+        if caller.namespace.number != self.namespace && tokens::is_about_self(place.path.as_str()) {
+            // What a token asks of itself is asked of the namespace it is of, wherever it stands.
+            place.catalog = Cow::Owned(derived.catalog.of(caller.namespace.number)?);
+            self.enter(&place);
+        }
+        Ok(self.decide(&opened, &derived, &place, &caller, now)?)
+    }
+
+    /// Goes where the request leads: what follows, and its records, are of this namespace and path.
+    fn enter(&mut self, place: &Place<'_>) {
+        let record = place.catalog.namespace();
+        if record.number != self.namespace || *place.path != *self.path {
+            self.namespace = record.number;
+            self.path = Arc::new(place.path.as_ref().clone());
+            self.trail.within(record, &self.path);
+        }
+        if let Some(routed) = place.catalog.route(&place.path) {
+            self.trail.at(routed.mount);
+        }
+    }
+
+    /// Takes the request off the rate limit that concerns it, once, before anything is spent on it.
+    async fn admit(&mut self, opened: &Opened, place: &Place<'_>) -> Result<(), Error> {
+        let above = &place.catalog.namespace().path;
+        let routed = place.catalog.route(&place.path);
+        let mount = routed.map(|routed| format!("{above}{}", routed.mount.full_path()));
+        let path = format!("{above}{}", place.path.as_str());
+        let (mount, remote) = (mount.as_deref(), self.request.remote);
+        self.core
+            .admit(opened, &place.catalog, &path, mount, remote)
+            .await?;
+        self.admitted = true;
+        Ok(())
     }
 
     /// What is told of a wrapping token. It must hold an answer before who asks is looked at, unless this request is the
@@ -308,14 +372,14 @@ impl Attempt<'_> {
     fn check_wrapping(
         &self,
         opened: &Opened,
-        derived: &Derived,
+        catalog: &Catalog,
         id: &str,
         now: u64,
     ) -> Result<Answer, Error> {
         match id {
             "" => Err(Error::unauthenticated()),
             _ if self.use_paid => Ok(Answer::empty()),
-            id => wrapping::describe(opened, derived, id, now),
+            id => wrapping::describe(opened, catalog, id, now),
         }
     }
 
@@ -324,6 +388,7 @@ impl Attempt<'_> {
         &mut self,
         opened: &Opened,
         derived: &Derived,
+        place: &Place<'_>,
         routed: &Routed<'_>,
         now: u64,
     ) -> Result<Decision, Error> {
@@ -333,8 +398,9 @@ impl Attempt<'_> {
             core: self.core,
             opened,
             derived,
+            catalog: &place.catalog,
             request: self.request,
-            path: self.path,
+            path: &place.path,
             operation,
             computed: &self.computed,
             now,
@@ -384,7 +450,7 @@ impl Attempt<'_> {
         }
         let mut draft = crate::store::Draft::new(&opened);
         caller.expect_in(&mut draft)?;
-        draft.add(tokens::USES, &caller.name, -1, 0, i64::MAX)?;
+        tokens::add_uses(&mut draft, &caller.name, -1)?;
         commit(replica, draft.finish()).await?;
         self.use_paid = true;
         decided
@@ -395,15 +461,20 @@ impl Attempt<'_> {
         &mut self,
         opened: &Opened,
         derived: &Derived,
-        caller: &Caller,
+        place: &Place<'_>,
+        caller: &Arc<Caller>,
         now: u64,
     ) -> Result<Decision, Error> {
-        let readers = Readers::new(opened);
-        let mut work = Work::new(&readers, &derived.catalog);
+        if caller.sees(place.catalog.namespace(), "").is_none() {
+            self.core.metrics.denied();
+            return Err(Error::denied());
+        }
+        let readers = Readers::within(opened, self.namespace);
+        let mut work = Work::new(&readers, &place.catalog);
         if self.request.verb == Verb::Help {
             return self.help(work);
         }
-        let Some(routed) = derived.catalog.route(self.path) else {
+        let Some(routed) = place.catalog.route(&place.path) else {
             // Whether a mount exists is told only to those whose policies reach the path.
             self.authorise(caller, operation_of(self.request.verb), false)?;
             self.trail.begin(operation_of(self.request.verb))?;
@@ -456,6 +527,7 @@ impl Attempt<'_> {
             access => self.authorise(caller, operation, matches!(access, Ok(Access::Sudo)))?,
         };
         self.trail.begin(operation)?;
+        sys::scope::check(routed.mount, routed.rest)?;
         let (route, params) = match found {
             Err(Error::UnsupportedPath) => {
                 return Err(sys::unbuilt::refusal(&routed.mount.kind, routed.rest));
@@ -467,6 +539,7 @@ impl Attempt<'_> {
             Handler::Act(_) => {
                 let act = Act {
                     core: self.core.clone(),
+                    namespace: self.namespace,
                     operation,
                     params,
                     data,
@@ -476,7 +549,7 @@ impl Attempt<'_> {
             }
             Handler::Rows(handler) => {
                 let opened = work.opened();
-                let unanswered = match answered::look_up(opened, self.request, &caller.name, self.path, now)?
+                let unanswered = match answered::look_up(opened, self.request, &caller.name, (self.namespace, &self.path), now)?
                 {
                     Known::Answered(answer) => {
                         return Ok(Decision::Commit(Box::new((work.finish()?, *answer))));
@@ -497,7 +570,7 @@ impl Attempt<'_> {
                     token: self.request.token.as_deref().map_or("", String::as_str),
                     wraps: wrapping::ttl_of(self.request).is_some(),
                 })?;
-                bounds.screen(operation, self.path.as_str(), &mut answer.reply);
+                bounds.screen(operation, &self.seen_by(caller)?, &mut answer.reply);
                 let proposal = answered::keep(opened, unanswered, work.finish()?, &answer, now)?;
                 Ok(Decision::Commit(Box::new((proposal, answer))))
             }
@@ -510,12 +583,12 @@ impl Attempt<'_> {
         opened: &Opened,
         mut work: Work<'_>,
         routed: &Routed<'_>,
-        caller: &Caller,
+        caller: &Arc<Caller>,
         now: u64,
     ) -> Result<Decision, Error> {
         let record: &MountRecord = routed.mount;
         let engine = self.core.engine_of(record).cloned();
-        let space = Space::of_mount(record.id);
+        let space = record.space();
         let reader = opened.space(space);
         let mut txn = Txn::new(&reader);
         let settings = &self.core.settings;
@@ -526,6 +599,7 @@ impl Attempt<'_> {
             data: &self.request.data,
             mount: &mount,
             caller: caller.scope(),
+            display_name: &caller.record.display_name,
             remote: self.request.remote,
         };
         if let (Some(engine), true) = (&engine, request.operation == Operation::Update) {
@@ -542,7 +616,7 @@ impl Attempt<'_> {
         let data = bounds.apply(&self.request.data);
         request.data = &data;
         let engine = engine.ok_or_else(|| Error::Unsupported(format!("mount type {:?}", record.kind)))?;
-        let unanswered = match answered::look_up(opened, self.request, &caller.name, self.path, now)? {
+        let unanswered = match answered::look_up(opened, self.request, &caller.name, (self.namespace, &self.path), now)? {
             Known::Answered(answer) => return Ok(Decision::Commit(Box::new((work.finish()?, *answer)))),
             Known::New(unanswered) => unanswered,
         };
@@ -553,6 +627,19 @@ impl Attempt<'_> {
         let mut reply = match engine.handle(&mut txn, &request, &mut env)? {
             Outcome::Reply(reply) => reply,
             Outcome::Heavy(heavy) => return Ok(Decision::Compute(heavy)),
+            Outcome::Effect(mut effect) => {
+                bounds.screen(request.operation, &self.seen_by(caller)?, &mut effect.reply);
+                work.draft.include(space, txn.into_changes())?;
+                let asked = leases::Asked {
+                    core: self.core,
+                    caller,
+                    mount: record,
+                    path: self.path.as_str(),
+                    now,
+                };
+                let begun = leases::begin(&mut work, &asked, *effect)?;
+                return Ok(Decision::Outside(Box::new((work.finish()?, begun))));
+            }
             _ => return Err(Error::Unsupported("this outcome of an engine".to_owned())),
         };
         if reply.lease.is_some() {
@@ -564,7 +651,7 @@ impl Attempt<'_> {
         {
             self.core.metrics.secret_read(&record.kind);
         }
-        bounds.screen(request.operation, self.path.as_str(), &mut reply);
+        bounds.screen(request.operation, &self.seen_by(caller)?, &mut reply);
         let answer = Answer::from(reply);
         if txn.writes() == 0 {
             // What was read binds nothing: the view itself is the proof.
@@ -575,15 +662,22 @@ impl Attempt<'_> {
         Ok(Decision::Commit(Box::new((proposal, answer))))
     }
 
+    /// The path as the caller's policies see it: from its own namespace.
+    fn seen_by(&self, caller: &Caller) -> Result<String, Error> {
+        let seen = caller.sees(self.trail.namespace(), self.path.as_str());
+        Ok(seen.ok_or_else(Error::denied)?.into_owned())
+    }
+
     fn authorise<'c>(
         &mut self,
         caller: &'c Caller,
         operation: Operation,
         sudo_path: bool,
     ) -> Result<Bounds<'c>, Error> {
+        let path = self.seen_by(caller)?;
         let request = CheckRequest {
             operation,
-            path: self.path.as_str(),
+            path: &path,
             data: Some(&self.request.data),
             wrap_ttl: wrapping::ttl_of(self.request),
             is_sudo_path: sudo_path,
@@ -611,7 +705,7 @@ pub fn own_routes() -> impl Iterator<Item = (&'static str, &'static Route)> {
 }
 
 /// The table of a mount that core serves itself.
-fn table_of(kind: &str) -> Option<&'static [Route]> {
+pub(crate) fn table_of(kind: &str) -> Option<&'static [Route]> {
     match kind {
         "system" => Some(sys::ROUTES),
         "token" => Some(tokens::routes::ROUTES),

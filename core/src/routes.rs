@@ -30,6 +30,19 @@ pub struct Answer {
     pub file: Option<Spool>,
     /// How it is wrapped.
     pub wrap: Option<Wrap>,
+    /// The lease of what is handed out.
+    pub lease: Option<LeaseInfo>,
+}
+
+/// What is told of a lease together with what it is of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseInfo {
+    /// Its id.
+    pub id: String,
+    /// Whether it may be renewed.
+    pub renewable: bool,
+    /// How long it lives from now.
+    pub seconds: u64,
 }
 
 impl From<Reply> for Answer {
@@ -90,12 +103,25 @@ impl<'a> Call<'a, '_> {
     pub fn fields(&self) -> Fields<'a> {
         Fields::new(self.data)
     }
+
+    /// A path of this namespace as the caller's policies see it.
+    pub fn seen(&self, path: &str) -> Result<String, Error> {
+        let seen = self.caller.sees(self.work.catalog.namespace(), path);
+        Ok(seen.ok_or_else(Error::denied)?.into_owned())
+    }
+
+    /// Whether the caller may do what needs `sudo` on a path of this namespace.
+    pub fn may_sudo(&self, path: &str) -> bool {
+        self.seen(path).is_ok_and(|path| self.caller.acl.may_sudo(&path))
+    }
 }
 
 /// A call of a handler that acts on the node or the cluster. It holds no view: it takes what it needs.
 pub struct Act {
     /// The node.
     pub core: Arc<Core>,
+    /// The namespace it is asked in.
+    pub namespace: u32,
     /// What is to be done.
     pub operation: Operation,
     /// What the pattern's names stand for.

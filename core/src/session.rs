@@ -20,7 +20,7 @@ use crate::tokens::Callers;
 pub struct Derived {
     /// Revision of the epoch row.
     pub epoch: u64,
-    /// Mounts, policies, audit devices.
+    /// Mounts, policies, audit devices of the root namespace; those of the others stand behind it.
     pub catalog: Catalog,
     /// A revision at which the epoch was seen to be this.
     held_at: AtomicU64,
@@ -61,7 +61,7 @@ impl Session {
         let names = Arc::new(NameCache::default());
         let opened = Opened::new(view, barrier.clone(), names.clone());
         let epoch_key = opened.key(CONFIG, EPOCH)?;
-        let derived = derive(&opened, &epoch_key)?;
+        let derived = derive(&opened, &epoch_key, None)?;
         Ok(Self {
             root: ArcSwap::from_pointee(root),
             barrier_id,
@@ -126,7 +126,7 @@ impl Session {
         }
         let barrier = self.current_barrier(&view, epoch, &known)?;
         let opened = Opened::new(view, barrier, self.names.clone());
-        let fresh = Arc::new(derive(&opened, &self.epoch_key)?);
+        let fresh = Arc::new(derive(&opened, &self.epoch_key, Some(&known.catalog))?);
         // The mutant: whoever meets a new epoch first is still served by the old one.
         let stale = mutant::is("late-catalog").then(|| known.clone());
         // An older view must not displace what newer ones use.
@@ -191,11 +191,11 @@ impl Session {
     }
 }
 
-fn derive(opened: &Opened, epoch_key: &[u8]) -> Result<Derived, Error> {
+fn derive(opened: &Opened, epoch_key: &[u8], before: Option<&Catalog>) -> Result<Derived, Error> {
     let epoch = opened.view().rows().get(epoch_key)?.map_or(0, |row| row.revision);
     Ok(Derived {
         epoch,
-        catalog: Catalog::load(opened)?,
+        catalog: Catalog::load(opened, before)?,
         held_at: AtomicU64::new(opened.view().applied().revision),
         barrier: opened.barrier().clone(),
         keyring: rows::keyring_revision(opened.view())?,

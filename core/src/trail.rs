@@ -13,6 +13,7 @@ use crate::catalog::MountRecord;
 use crate::core::Core;
 use crate::entropy::OsEntropy;
 use crate::error::Error;
+use crate::namespaces::NamespaceRecord;
 use crate::request::Request;
 use crate::routes::Answer;
 use crate::session::Derived;
@@ -24,7 +25,8 @@ pub struct Trail<'q> {
     pub request_id: String,
     core: &'q Arc<Core>,
     request: &'q Request,
-    path: &'q CanonPath,
+    path: Arc<CanonPath>,
+    namespace: Option<Arc<NamespaceRecord>>,
     devices: Option<Arc<DeviceSet>>,
     taken: Taken,
     begun: bool,
@@ -44,12 +46,18 @@ enum Stage<'a> {
 
 impl<'q> Trail<'q> {
     /// Nothing is recorded yet.
-    pub fn new(core: &'q Arc<Core>, request: &'q Request, path: &'q CanonPath, operation: Operation) -> Self {
+    pub fn new(
+        core: &'q Arc<Core>,
+        request: &'q Request,
+        path: Arc<CanonPath>,
+        operation: Operation,
+    ) -> Self {
         Self {
             request_id: Env::new(0, &mut OsEntropy).uuid(),
             core,
             request,
             path,
+            namespace: None,
             devices: None,
             taken: Taken::default(),
             begun: false,
@@ -77,6 +85,19 @@ impl<'q> Trail<'q> {
             before.settle(std::mem::take(&mut self.taken)).await?;
         }
         Ok(())
+    }
+
+    /// In which namespace, and what path within it.
+    pub fn within(&mut self, namespace: &Arc<NamespaceRecord>, path: &Arc<CanonPath>) {
+        self.namespace = Some(namespace.clone());
+        self.path = path.clone();
+        self.mount = None;
+    }
+
+    /// The namespace asked in.
+    pub fn namespace(&self) -> &NamespaceRecord {
+        static ROOT: std::sync::LazyLock<NamespaceRecord> = std::sync::LazyLock::new(NamespaceRecord::root);
+        self.namespace.as_deref().unwrap_or(&ROOT)
     }
 
     /// Who asks.
@@ -139,7 +160,10 @@ impl<'q> Trail<'q> {
         // Sealed answers are no requests: there is no key to record them with.
         if matches!(
             outcome,
-            Err(Error::AuditRefused | Error::Sealed | Error::NotInitialized)
+            Err(Error::AuditRefused
+                | Error::Sealed
+                | Error::NotInitialized
+                | Error::RateLimited { recorded: false, .. })
         ) {
             return outcome;
         }
@@ -180,6 +204,7 @@ impl<'q> Trail<'q> {
                 .filter(|token| !token.is_empty()),
             operation: self.operation,
             mount: self.mount.as_deref(),
+            namespace: self.namespace.as_deref(),
             decided: self
                 .decided
                 .as_ref()

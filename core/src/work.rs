@@ -1,12 +1,13 @@
 //! One attempt at a request: transactions over the tables of core and one mount, joined into one draft. Nothing here
 //! lasts: a conflict throws it away and the next attempt starts from a newer view.
 
-use conclave_engine_api::{Txn, Write};
+use conclave_engine_api::{Changes, Txn, Write};
 
 use crate::catalog::{CONFIG, Catalog, EPOCH};
 use crate::error::Error;
+use crate::namespaces::located::{self, Located};
+use crate::store::layout::ROOT_NAMESPACE;
 use crate::store::{Draft, Opened, Proposal, Space, SpaceReader, Table};
-use crate::tokens;
 
 /// Join tokens and waiting nodes.
 pub const ADMISSIONS: Space = Space::root(Table::Admission);
@@ -15,23 +16,30 @@ pub const ADMISSIONS: Space = Space::root(Table::Admission);
 pub struct Readers<'v> {
     opened: &'v Opened,
     config: SpaceReader<'v>,
-    tokens: SpaceReader<'v>,
-    accessors: SpaceReader<'v>,
-    children: SpaceReader<'v>,
-    closing: SpaceReader<'v>,
+    cluster: SpaceReader<'v>,
+    tokens: Located<'v>,
+    accessors: Located<'v>,
+    children: Located<'v>,
+    closing: Located<'v>,
     admissions: SpaceReader<'v>,
 }
 
 impl<'v> Readers<'v> {
-    /// Readers over a view.
+    /// Readers over a view, for work in the root namespace.
     pub fn new(opened: &'v Opened) -> Self {
+        Self::within(opened, ROOT_NAMESPACE)
+    }
+
+    /// Readers over a view, for work in a namespace.
+    pub fn within(opened: &'v Opened, namespace: u32) -> Self {
         Self {
             opened,
-            config: opened.space(CONFIG),
-            tokens: opened.space(tokens::TOKENS),
-            accessors: opened.space(tokens::ACCESSORS),
-            children: opened.space(tokens::CHILDREN),
-            closing: opened.space(tokens::CLOSING),
+            config: opened.space(Space::within(Table::Config, namespace)),
+            cluster: opened.space(CONFIG),
+            tokens: Located::new(opened, Table::Token),
+            accessors: Located::new(opened, Table::Accessor),
+            children: Located::new(opened, Table::TokenChild),
+            closing: Located::new(opened, Table::Closing),
             admissions: opened.space(ADMISSIONS),
         }
     }
@@ -40,11 +48,13 @@ impl<'v> Readers<'v> {
 /// One attempt.
 pub struct Work<'r> {
     opened: &'r Opened,
-    /// Mounts, policies, audit devices as of the view.
+    /// Mounts and policies of the namespace worked in, as of the view.
     pub catalog: &'r Catalog,
-    /// Configuration rows; a write moves the epoch.
+    /// Configuration rows of that namespace; a write moves its epoch, and the cluster's.
     pub config: Txn<'r>,
-    /// Token rows.
+    /// Configuration rows of the cluster, which lie in the root namespace.
+    pub cluster: Txn<'r>,
+    /// Token rows of all namespaces, each called as [`located`] says; so are those that follow.
     pub tokens: Txn<'r>,
     /// Accessor rows.
     pub accessors: Txn<'r>,
@@ -59,12 +69,13 @@ pub struct Work<'r> {
 }
 
 impl<'r> Work<'r> {
-    /// An attempt on a view.
+    /// An attempt on a view, in the namespace of `catalog`, which must be that of `readers`.
     pub fn new(readers: &'r Readers<'_>, catalog: &'r Catalog) -> Self {
         Self {
             opened: readers.opened,
             catalog,
             config: Txn::new(&readers.config),
+            cluster: Txn::new(&readers.cluster),
             tokens: Txn::new(&readers.tokens),
             accessors: Txn::new(&readers.accessors),
             children: Txn::new(&readers.children),
@@ -79,10 +90,23 @@ impl<'r> Work<'r> {
         self.opened
     }
 
+    /// Takes in changes of the configuration of a namespace that is being made.
+    pub fn include_config(&mut self, namespace: u32, changes: Changes) -> Result<(), Error> {
+        let space = Space::within(Table::Config, namespace);
+        self.draft.include(space, changes)?;
+        self.draft.touch(space, EPOCH)
+    }
+
+    /// The number of the namespace worked in.
+    pub fn namespace(&self) -> u32 {
+        self.catalog.namespace().number
+    }
+
     /// About how many changes it holds so far.
     pub fn size(&self) -> usize {
         let txns = [
             &self.config,
+            &self.cluster,
             &self.tokens,
             &self.accessors,
             &self.children,
@@ -94,23 +118,29 @@ impl<'r> Work<'r> {
 
     /// Joins all transactions into one proposal.
     pub fn finish(self) -> Result<Proposal, Error> {
+        let number = self.namespace();
         let mut draft = self.draft;
-        let config = self.config.into_changes();
-        let epoch_moves = !config.writes.is_empty();
-        draft.include(CONFIG, config)?;
+        let (config, cluster) = (self.config.into_changes(), self.cluster.into_changes());
+        let own_moves = !config.writes.is_empty();
+        let epoch_moves = own_moves || !cluster.writes.is_empty();
+        draft.include(Space::within(Table::Config, number), config)?;
+        draft.include(CONFIG, cluster)?;
         if epoch_moves {
             draft.touch(CONFIG, EPOCH)?;
         }
-        draft.include(tokens::TOKENS, self.tokens.into_changes())?;
-        draft.include(tokens::ACCESSORS, self.accessors.into_changes())?;
-        draft.include(tokens::CHILDREN, self.children.into_changes())?;
+        if own_moves && number != ROOT_NAMESPACE {
+            draft.touch(Space::within(Table::Config, number), EPOCH)?;
+        }
+        located::include(&mut draft, Table::Token, self.tokens.into_changes())?;
+        located::include(&mut draft, Table::Accessor, self.accessors.into_changes())?;
+        located::include(&mut draft, Table::TokenChild, self.children.into_changes())?;
         let closing = self.closing.into_changes();
         let closed = closing
             .writes
             .iter()
             .filter(|(_, write)| matches!(write, Write::Put { .. }));
         let closed = closed.map(|(name, _)| name.clone()).collect();
-        draft.include(tokens::CLOSING, closing)?;
+        located::include(&mut draft, Table::Closing, closing)?;
         draft.include(ADMISSIONS, self.admissions.into_changes())?;
         Ok(draft.finish().closing(closed))
     }

@@ -8,16 +8,15 @@ use serde_json::{Map, Value, json};
 use conclave_engine_api::{Env, Millis, Operation, Outcome, Reply, Txn};
 
 use crate::canon::CanonPath;
-use crate::catalog::Category;
+use crate::catalog::{Catalog, Category};
 use crate::clocktext::rfc3339;
 use crate::core::Core;
 use crate::entropy::OsEntropy;
 use crate::error::Error;
 use crate::policy::WRAPPING_POLICY;
 use crate::request::{Request, Verb};
-use crate::routes::Answer;
-use crate::session::Derived;
-use crate::store::{Opened, Proposal, Space};
+use crate::routes::{Answer, LeaseInfo};
+use crate::store::{Opened, Proposal};
 use crate::tokens::{self, Found, NewToken};
 use crate::work::{Readers, Work};
 
@@ -95,14 +94,14 @@ pub fn ttl_of(request: &Request) -> Option<Millis> {
 /// Puts `answer` into a fresh token's cubbyhole, in the same command as `proposal`.
 pub fn wrap(
     core: &Core,
-    (opened, derived): (&Opened, &Derived),
+    (opened, catalog): (&Opened, &Catalog),
     mut proposal: Proposal,
     answer: Answer,
     wish: Wish,
     (request_id, now): (&str, Millis),
 ) -> Result<(Proposal, Answer), Error> {
-    let readers = Readers::new(opened);
-    let mut work = Work::new(&readers, &derived.catalog);
+    let readers = Readers::within(opened, catalog.namespace().number);
+    let mut work = Work::new(&readers, catalog);
     let mut entropy = OsEntropy;
     let minted = tokens::mint(
         &mut work,
@@ -148,11 +147,13 @@ pub fn wrap(
 
 fn body_of(request_id: &str, answer: Answer) -> Body {
     let warnings = answer.reply.warnings;
+    let lease = answer.lease;
+    let seconds = lease.as_ref().map(|lease| lease.seconds);
     Body {
         request_id: request_id.to_owned(),
-        lease_id: String::new(),
-        renewable: false,
-        lease_duration: answer.reply.lease_duration_hint.unwrap_or(0),
+        renewable: lease.as_ref().is_some_and(|lease| lease.renewable),
+        lease_id: lease.map(|lease| lease.id).unwrap_or_default(),
+        lease_duration: seconds.or(answer.reply.lease_duration_hint).unwrap_or(0),
         data: answer.reply.data,
         wrap_info: None,
         warnings: Some(warnings).filter(|warnings| !warnings.is_empty()),
@@ -176,7 +177,13 @@ pub fn take(core: &Core, work: &mut Work<'_>, found: &Found, now: Millis) -> Res
         .and_then(|text| serde_json::from_str(text).ok())
         .ok_or_else(not_valid)?;
     tokens::revoke(work, found)?;
+    let lease = (!body.lease_id.is_empty()).then_some(LeaseInfo {
+        id: body.lease_id,
+        renewable: body.renewable,
+        seconds: body.lease_duration,
+    });
     Ok(Answer {
+        lease,
         reply: Reply {
             data: body.data,
             warnings: body.warnings.unwrap_or_default(),
@@ -210,11 +217,7 @@ pub fn subject<'r>(request: &'r Request, path: &CanonPath) -> Option<&'r str> {
 pub fn find(work: &mut Work<'_>, id: &str, now: Millis, paid: bool) -> Result<Found, Error> {
     let found = tokens::by_id(work, id, now)?.ok_or_else(not_valid)?;
     let is_wrapping = found.record.num_uses == 1 && found.record.policies == [WRAPPING_POLICY];
-    let uses = work
-        .opened()
-        .space(tokens::USES)
-        .counter(&found.name)?
-        .unwrap_or(0);
+    let uses = tokens::uses(work.opened(), &found.name)?.unwrap_or(0);
     if is_wrapping && (uses > 0 || paid) {
         Ok(found)
     } else {
@@ -223,9 +226,9 @@ pub fn find(work: &mut Work<'_>, id: &str, now: Millis, paid: bool) -> Result<Fo
 }
 
 /// What is told of a wrapping token to whoever shows it: never what it holds.
-pub fn describe(opened: &Opened, derived: &Derived, id: &str, now: Millis) -> Result<Answer, Error> {
-    let readers = Readers::new(opened);
-    let mut work = Work::new(&readers, &derived.catalog);
+pub fn describe(opened: &Opened, catalog: &Catalog, id: &str, now: Millis) -> Result<Answer, Error> {
+    let readers = Readers::within(opened, catalog.namespace().number);
+    let mut work = Work::new(&readers, catalog);
     let record = find(&mut work, id, now, false)?.record;
     Ok(Answer::data(crate::sys::object(json!({
         "creation_path": record.path,
@@ -248,7 +251,7 @@ fn in_cubbyhole(
     let record = record.ok_or_else(|| Error::internal("there is no cubbyhole"))?;
     let engine = core.engine_of(record);
     let engine = engine.ok_or_else(|| Error::internal("there is no cubbyhole"))?;
-    let space = Space::of_mount(record.id);
+    let space = record.space();
     let reader = work.opened().space(space);
     let mut txn = Txn::new(&reader);
     let settings = &core.settings;

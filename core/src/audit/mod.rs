@@ -138,7 +138,7 @@ impl Devices {
                 ..device.clone()
             });
         }
-        for (path, record) in &derived.catalog.audit {
+        for (path, record) in derived.catalog.audit() {
             let options = FileOptions::read(&record.options)?;
             devices.push(Device {
                 path: path.clone(),

@@ -2,6 +2,7 @@
 //! everything else that a client or an engine said is a keyed hash, or left out where there is no key. Written straight
 //! into its line: every request pays for two.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -17,7 +18,10 @@ use crate::audit::schema::Open;
 use crate::catalog::{Category, MountRecord};
 use crate::clocktext::rfc3339;
 use crate::error::Error;
+use crate::namespaces::NamespaceRecord;
+use crate::namespaces::id::ROOT;
 use crate::routes::Answer;
+use crate::sys::mounts::shown_kind;
 use crate::tokens::{Caller, TokenRecord};
 use crate::wrapping::Wrap;
 
@@ -40,6 +44,8 @@ pub struct Head<'a> {
     pub remote: Option<IpAddr>,
     /// The mount that answers.
     pub mount: Option<&'a MountRecord>,
+    /// The namespace of the path; `None` for the root.
+    pub namespace: Option<&'a NamespaceRecord>,
     /// Whether it was allowed, and the policies that did, once that is known.
     pub decided: Option<(bool, &'a [String])>,
     /// Version that readers take for that of the mount.
@@ -58,6 +64,7 @@ impl<'a> Head<'a> {
             path,
             remote,
             mount: None,
+            namespace: None,
             decided: None,
             version: "",
         }
@@ -167,7 +174,10 @@ impl<'a> Record<'a> {
                 .map(|record| &record.meta),
             policy_results: self.head.decided.map(|(allowed, granted)| Results {
                 allowed,
-                granting_policies: granted.iter().map(|name| Granting::by(name)).collect(),
+                granting_policies: granted
+                    .iter()
+                    .map(|name| Granting::by(name, self.head.caller.map(|caller| caller.namespace.as_ref())))
+                    .collect(),
             }),
             token_type: record.map_or("default", |record| record.kind.name()),
             token_issue_time: caller
@@ -192,14 +202,14 @@ impl<'a> Record<'a> {
         RequestPart {
             id: head.request_id,
             operation: head.operation.name(),
-            mount: head.mount.map(Mount::of),
+            mount: head.mount.map(|mount| Mount::of(mount, head.namespace)),
             mount_running_version: head.mount.map(|_| head.version),
             client_token: head.token.and_then(hash),
             client_token_accessor: head
                 .caller
                 .and_then(|caller| accessor(&caller.record))
                 .and_then(hash),
-            namespace: Namespace { id: "root" },
+            namespace: Namespace::of(head.namespace),
             path: head.path,
             data: data.map(|hasher| HashedMap::new(hasher, self.request, self.open())),
             remote_address: head.remote,
@@ -229,7 +239,7 @@ impl<'a> Record<'a> {
                 Some(Wrap::Done(info)) => Some(WrapInfo(info, hasher)),
                 _ => None,
             }),
-            mount: self.head.mount.map(Mount::of),
+            mount: self.head.mount.map(|mount| Mount::of(mount, self.head.namespace)),
             mount_running_plugin_version: self.head.mount.map(|_| self.head.version),
             data: match (self.told, data) {
                 (Some(told), _) => Some(Data::Told(told)),
@@ -315,16 +325,18 @@ struct Results<'a> {
 #[derive(Serialize)]
 struct Granting<'a> {
     name: &'a str,
-    namespace_id: &'static str,
+    #[serde(flatten)]
+    namespace: NamespaceOf<'a>,
     #[serde(rename = "type")]
     kind: &'static str,
 }
 
 impl<'a> Granting<'a> {
-    fn by(name: &'a str) -> Self {
+    fn by(name: &'a str, namespace: Option<&'a NamespaceRecord>) -> Self {
+        let Namespace { id, path } = Namespace::of(namespace);
         Self {
             name,
-            namespace_id: "root",
+            namespace: NamespaceOf { id, path },
             kind: "acl",
         }
     }
@@ -342,7 +354,7 @@ struct RequestPart<'a> {
     client_token: Option<Hash>,
     #[serde(skip_serializing_if = "Option::is_none")]
     client_token_accessor: Option<Hash>,
-    namespace: Namespace,
+    namespace: Namespace<'a>,
     path: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<HashedMap<'a>>,
@@ -351,27 +363,54 @@ struct RequestPart<'a> {
 }
 
 #[derive(Serialize)]
-struct Namespace {
-    id: &'static str,
+struct Namespace<'a> {
+    id: Cow<'static, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<&'a str>,
+}
+
+impl<'a> Namespace<'a> {
+    fn of(record: Option<&'a NamespaceRecord>) -> Self {
+        match record.filter(|record| !record.is_root()) {
+            None => Self {
+                id: Cow::Borrowed(ROOT),
+                path: None,
+            },
+            Some(record) => Self {
+                id: Cow::Owned(record.id()),
+                path: Some(&record.path),
+            },
+        }
+    }
+}
+
+/// The namespace of a policy.
+#[derive(Serialize)]
+struct NamespaceOf<'a> {
+    #[serde(rename = "namespace_id")]
+    id: Cow<'static, str>,
+    #[serde(rename = "namespace_path", skip_serializing_if = "Option::is_none")]
+    path: Option<&'a str>,
 }
 
 #[derive(Serialize)]
 struct Mount<'a> {
     mount_point: String,
-    mount_type: &'a str,
+    mount_type: Cow<'a, str>,
     mount_accessor: &'a str,
     mount_class: &'static str,
 }
 
 impl<'a> Mount<'a> {
-    fn of(record: &'a MountRecord) -> Self {
+    fn of(record: &'a MountRecord, namespace: Option<&NamespaceRecord>) -> Self {
+        let above = namespace.map_or("", |namespace| namespace.path.as_str());
         let (mount_class, prefix) = match record.category {
             Category::Secret => ("secret", ""),
             Category::Auth => ("auth", "auth/"),
         };
         Self {
-            mount_point: format!("{prefix}{}", record.path),
-            mount_type: &record.kind,
+            mount_point: format!("{above}{prefix}{}", record.path),
+            mount_type: shown_kind(record),
             mount_accessor: &record.accessor,
             mount_class,
         }

@@ -14,8 +14,10 @@ use crate::error::Error;
 use crate::store::{Opened, Space, Table};
 use crate::work::Work;
 
-/// Failed logins: `<mount's accessor>/<HMAC of the name>`.
-const FAILURES: Space = Space::root(Table::LoginFailures);
+/// Failed logins of a namespace: `<mount's accessor>/<HMAC of the name>`.
+const fn failures(namespace: u32) -> Space {
+    Space::within(Table::LoginFailures, namespace)
+}
 
 /// Settings under this name are for every type that has none of its own.
 pub const ALL: &str = "all";
@@ -98,6 +100,7 @@ impl Failed {
 
 /// The failures under the name of one login.
 pub struct Failures<'a> {
+    namespace: u32,
     txn: Txn<'a>,
     row: String,
     alias: String,
@@ -113,11 +116,12 @@ pub fn with_failures<T>(
     alias: String,
     then: impl FnOnce(Failures<'_>) -> Result<T, Error>,
 ) -> Result<T, Error> {
-    let reader = opened.space(FAILURES);
+    let reader = opened.space(failures(mount.namespace));
     let mut txn = Txn::new(&reader);
     let row = row_of(opened, &mount.accessor, &alias);
     let known = txn.get(&row)?.map(|row| decode_record(&row.value)).transpose()?;
     then(Failures {
+        namespace: mount.namespace,
         txn,
         row,
         alias,
@@ -149,7 +153,7 @@ impl Failures<'_> {
         let kept = self.settings.duration.max(self.settings.counter_reset).max(1);
         let deadline = Some(now.saturating_add(kept));
         self.txn.put_due(&self.row, encode_record(&failed)?, deadline)?;
-        work.draft.include(FAILURES, self.txn.into_changes())?;
+        work.draft.include(failures(self.namespace), self.txn.into_changes())?;
         Ok(failed.is_locked(&self.settings, now))
     }
 
@@ -158,17 +162,17 @@ impl Failures<'_> {
         if self.known.is_some() {
             self.txn.delete(&self.row)?;
         }
-        work.draft.include(FAILURES, self.txn.into_changes())
+        work.draft.include(failures(self.namespace), self.txn.into_changes())
     }
 }
 
 /// Removes failures that count no more.
-pub fn forget(work: &mut Work<'_>, path: &str) -> Result<(), Error> {
-    let reader = work.opened().space(FAILURES);
+pub fn forget(work: &mut Work<'_>, namespace: u32, path: &str) -> Result<(), Error> {
+    let reader = work.opened().space(failures(namespace));
     let mut txn = Txn::new(&reader);
     txn.get(path)?;
     txn.delete(path)?;
-    work.draft.include(FAILURES, txn.into_changes())
+    work.draft.include(failures(namespace), txn.into_changes())
 }
 
 /// Lets a name in again. One that is not locked out stays as it is.
@@ -177,10 +181,10 @@ pub fn unlock(work: &mut Work<'_>, accessor: &str, alias: &str) -> Result<(), Er
         return Ok(());
     }
     let row = row_of(work.opened(), accessor, alias);
-    forget(work, &row)
+    forget(work, work.namespace(), &row)
 }
 
-/// Names that are locked out, by the accessor of their mount.
+/// Names that are locked out in a namespace, by the accessor of their mount.
 pub fn locked(
     opened: &Opened,
     catalog: &Catalog,
@@ -188,7 +192,7 @@ pub fn locked(
     only: Option<&str>,
     now: Millis,
 ) -> Result<BTreeMap<String, Vec<String>>, Error> {
-    let reader = opened.space(FAILURES);
+    let reader = opened.space(failures(catalog.namespace().number));
     let mut locked = BTreeMap::new();
     for mount in catalog.mounts(Category::Auth).values() {
         if only.is_some_and(|only| only != mount.accessor) {

@@ -13,10 +13,11 @@ use crate::core::Core;
 use crate::entropy::OsEntropy;
 use crate::error::Error;
 use crate::identity;
+use crate::namespaces::located::{locate, split};
 use crate::request::Request;
 use crate::routes::{Answer, matches};
 use crate::session::Derived;
-use crate::store::{Opened, Proposal, Space};
+use crate::store::{Opened, Proposal};
 use crate::tokens::{self, LoginOrigin, NewToken, TokenKind};
 use crate::work::{Readers, Work};
 
@@ -28,6 +29,8 @@ pub struct Asked<'a> {
     pub opened: &'a Opened,
     /// What is derived from it.
     pub derived: &'a Derived,
+    /// Mounts and policies of the namespace that is logged in to.
+    pub catalog: &'a Catalog,
     /// The request.
     pub request: &'a Request,
     /// Its path.
@@ -65,14 +68,15 @@ pub fn mount_of_login<'c>(core: &Core, catalog: &'c Catalog, path: &'c CanonPath
 }
 
 /// What tokens hang on that a mount's logins made, among the parents of tokens.
-pub fn owner_of(mount: u32, era: u32) -> String {
-    format!("mount-{mount}-{era}")
+pub fn owner_of(namespace: u32, mount: u32, era: u32) -> String {
+    locate(namespace, &format!("mount-{mount}-{era}"))
 }
 
-/// The mount in such a name.
-pub fn mount_of_owner(owner: &str) -> Option<u32> {
-    let (mount, _) = owner.strip_prefix("mount-")?.split_once('-')?;
-    mount.parse().ok()
+/// The namespace and the mount in such a name.
+pub fn mount_of_owner(owner: &str) -> Option<(u32, u32)> {
+    let (namespace, name) = split(owner);
+    let (mount, _) = name.strip_prefix("mount-")?.split_once('-')?;
+    Some((namespace, mount.parse().ok()?))
 }
 
 /// Decides a login.
@@ -82,12 +86,12 @@ pub fn login(asked: &Asked<'_>, routed: &Routed<'_>) -> Result<Decided, Error> {
     let method = core
         .engine_of(record)
         .ok_or_else(|| Error::internal("a login without a method"))?;
-    let readers = Readers::new(asked.opened);
-    let mut work = Work::new(&readers, &asked.derived.catalog);
+    let readers = Readers::within(asked.opened, record.namespace);
+    let mut work = Work::new(&readers, asked.catalog);
     work.draft
         .expect(CONFIG, EPOCH, Condition::Revision(asked.derived.epoch))?;
     work.draft.decided_at(asked.now);
-    let reader = asked.opened.space(Space::of_mount(record.id));
+    let reader = asked.opened.space(record.space());
     let mut txn = Txn::new(&reader);
     let mount = record.to_mount(core.settings.default_lease_ttl, core.settings.max_lease_ttl);
     let request = api::Request {
@@ -159,7 +163,7 @@ fn decide(
         Err(error) => return Err(error.into()),
     };
     work.draft
-        .include(Space::of_mount(record.id), txn.into_changes())?;
+        .include(record.space(), txn.into_changes())?;
     Ok(Decided::In(Box::new((work.finish()?, reply))))
 }
 

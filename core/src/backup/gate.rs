@@ -27,9 +27,12 @@ impl Core {
             session
                 .callers
                 .authenticate(&opened, &derived.catalog, derived.epoch, shown, replica.now())?;
+        // What carries a file is the cluster's, which the root namespace alone has a say in.
+        let root = derived.catalog.namespace();
+        let seen = caller.sees(root, path.as_str()).ok_or_else(Error::denied)?;
         let decision = caller.acl.check(&CheckRequest {
             operation: Operation::Update,
-            path: path.as_str(),
+            path: &seen,
             data: Some(&request.data),
             wrap_ttl: None,
             is_sudo_path: true,

@@ -24,7 +24,7 @@ const MAX_ID_BYTES: usize = 64;
 pub fn space(catalog: &Catalog) -> Result<Space, Error> {
     let mount = catalog.mounts(Category::Secret).get("identity/");
     let mount = mount.ok_or_else(|| Error::internal("the mount of identities is missing"))?;
-    Ok(Space::of_mount(mount.id))
+    Ok(mount.space())
 }
 
 /// Revision of the marker that moves with every change to any group.
@@ -111,6 +111,7 @@ pub const GROUP_INDEXES: Indexes = Indexes {
 pub struct Rows<'r> {
     txn: Txn<'r>,
     barrier: &'r Barrier,
+    catalog: &'r Catalog,
     groups_moved: bool,
 }
 
@@ -119,11 +120,22 @@ pub fn in_rows<T>(
     work: &mut Work<'_>,
     then: impl FnOnce(&mut Rows<'_>) -> Result<T, Error>,
 ) -> Result<T, Error> {
-    let (opened, space) = (work.opened(), space(work.catalog)?);
+    let catalog = work.catalog;
+    in_rows_of(work, catalog, then)
+}
+
+/// The same for the namespace of `catalog`, whichever is worked in.
+pub fn in_rows_of<T>(
+    work: &mut Work<'_>,
+    catalog: &Catalog,
+    then: impl FnOnce(&mut Rows<'_>) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let (opened, space) = (work.opened(), space(catalog)?);
     let reader = opened.space(space);
     let mut rows = Rows {
         txn: Txn::new(&reader),
         barrier: opened.barrier(),
+        catalog,
         groups_moved: false,
     };
     let done = then(&mut rows)?;
@@ -146,6 +158,11 @@ impl Rows<'_> {
 
     fn put<T: Serialize>(&mut self, path: &str, record: &T) -> Result<(), Error> {
         Ok(self.txn.put(path, encode_record(record)?)?)
+    }
+
+    /// The id of the namespace they are of.
+    pub fn namespace_id(&self) -> String {
+        self.catalog.namespace().id()
     }
 
     /// How many rows it would write or delete so far.

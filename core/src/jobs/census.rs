@@ -7,7 +7,10 @@ use conclave_raft::{View, Walk};
 use crate::core::Core;
 use crate::error::Error;
 use crate::store::layout::after_prefix;
-use crate::tokens::TOKENS;
+use crate::store::{Space, Table};
+
+/// What the keys of all tokens begin with: format, table, ring. The namespace follows.
+const COMMON_BYTES: usize = 4;
 
 impl Core {
     /// Brings `conclave_leases` up to date. Looks at the key of every token, on a thread that may block.
@@ -25,7 +28,8 @@ impl Core {
 }
 
 fn count_tokens(view: &View) -> Result<u64, Error> {
-    let from = TOKENS.prefix();
+    let mut from = Space::root(Table::Token).prefix();
+    from.truncate(COMMON_BYTES);
     let to = after_prefix(&from);
     let mut count = 0;
     view.rows().walk(&from, &to, &mut |_| {

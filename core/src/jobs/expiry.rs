@@ -10,11 +10,12 @@ use conclave_raft::{Key, Op, Replica};
 
 use crate::answered;
 use crate::auth;
-use crate::catalog::Category;
 use crate::core::Core;
 use crate::entropy::OsEntropy;
 use crate::error::Error;
 use crate::identity;
+use crate::leases;
+use crate::namespaces::{self, located};
 use crate::session::Session;
 use crate::store::layout::open_key;
 use crate::store::{CommitError, EXPIRY_QUEUE, Space, Table, commit};
@@ -171,42 +172,60 @@ impl Core {
         let (space, path) = open_key(opened.barrier(), key)?;
         match space.table {
             Table::Token => {
-                if let Some(found) = tokens::by_name(work, &path, 0)? {
+                let name = located::locate(space.namespace, &path);
+                if let Some(found) = tokens::by_name(work, &name, 0)? {
                     tokens::revoke(work, &found)?;
                 }
             }
             Table::Closing => {
-                self.close_step(work, &path)?;
+                self.close_step(work, &located::locate(space.namespace, &path))?;
             }
             Table::Admission => sys::admission_due(work, &path)?,
-            Table::Answered => answered::forget(work, &path)?,
-            Table::LoginFailures => auth::lockout::forget(work, &path)?,
+            Table::Answered => answered::forget(work, space.namespace, &path)?,
+            Table::LoginFailures => auth::lockout::forget(work, space.namespace, &path)?,
             Table::Data => self.engine_due(work, space, &path, now)?,
             _ => return Err(Error::internal("a row of this table cannot fall due")),
         }
         Ok(())
     }
 
-    /// One batch of what hangs on a closed token: its children, then what engines keep for it. Whether nothing is left.
+    /// One batch of what hangs on a closed token: its children, then what engines keep for it; or of what is in a namespace
+    /// that ends. Whether nothing is left.
     fn close_step(&self, work: &mut Work<'_>, name: &str) -> Result<bool, Error> {
+        if name.starts_with(namespaces::CLOSING_PREFIX) {
+            return namespaces::close_step(work, name);
+        }
         if work.closing.get(name)?.is_none() {
             return Ok(true);
         }
+        if let Some(closes) = leases::closes(name) {
+            let done = leases::end_of_prefix(work, closes, self.seal.now())?;
+            if done {
+                work.closing.delete(name)?;
+            }
+            return Ok(done);
+        }
         let mut done = tokens::close_children(work, name)?;
-        let catalog = work.catalog;
-        for record in catalog.mounts(Category::Secret).values() {
+        done &= leases::end_of_owner(work, name, self.seal.now())?;
+        // A token has cubbyholes in its own namespace and in those beneath.
+        let tree = work.catalog.tree();
+        let reached = tree.beneath(located::split(name).0);
+        for record in reached
+            .iter()
+            .flat_map(|node| tree.secret_mounts(node.record.number))
+        {
             let Some(engine) = self.engines.get(record.kind.as_str()) else {
                 continue;
             };
-            let space = Space::of_mount(record.id);
+            let space = record.space();
             let reader = work.opened().space(space);
             let mut txn = Txn::new(&reader);
             let mount = record.to_mount(self.settings.default_lease_ttl, self.settings.max_lease_ttl);
             done &= engine.forget_caller(&mut txn, &mount, name)?;
             work.draft.include(space, txn.into_changes())?;
         }
-        if let Some(mount) = auth::mount_of_owner(name) {
-            done &= identity::forget_mount(work, mount)?;
+        if let Some((namespace, mount)) = auth::mount_of_owner(name) {
+            done &= identity::forget_mount(work, namespace, mount)?;
         }
         if done {
             work.closing.delete(name)?;

@@ -1,6 +1,5 @@
 //! The birth of a cluster, and a node's way into or back into one.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
@@ -9,19 +8,19 @@ use conclave_barrier::{Barrier, BarrierId, Entropy as _, Keyring, RootKey, SealC
 use conclave_engine_api::Env;
 use conclave_raft::Replica;
 
-use crate::catalog::{Catalog, Category, MountRecord, PolicyRecord, encode_record};
+use crate::catalog::{Catalog, PolicyRecord, encode_record};
 use crate::core::Core;
 use crate::entropy::OsEntropy;
 use crate::error::Error;
 use crate::launcher::Membership;
 use crate::policy::DEFAULT;
 use crate::seal::{Peers, rows};
+use crate::store::layout::ROOT_NAMESPACE;
 use crate::store::{CommitError, NameCache, Opened, Proposal, commit};
+use crate::sys::mounts::{BORN, NEXT_ID, born_with};
 use crate::tokens::{NewToken, mint};
 use crate::work::{Readers, Work};
 
-/// Number of mounts every cluster is born with; the next mount's id is one more.
-const BORN_WITH: u32 = 4;
 /// Most shares.
 const MAX_SHARES: i64 = 255;
 
@@ -186,64 +185,22 @@ fn first_rows(
     now: u64,
     root_token: Option<String>,
 ) -> Result<(Proposal, Zeroizing<String>), Error> {
-    let catalog = Catalog::load(opened)?;
+    let catalog = Catalog::load(opened, None)?;
     let readers = Readers::new(opened);
     let mut work = Work::new(&readers, &catalog);
     let mut entropy = OsEntropy;
     let mut env = Env::new(now, &mut entropy);
-    for (id, path, kind, category, description) in [
-        (
-            1,
-            "cubbyhole/",
-            "cubbyhole",
-            Category::Secret,
-            "per-token private secret storage",
-        ),
-        (
-            2,
-            "sys/",
-            "system",
-            Category::Secret,
-            "system endpoints used for control, policy and debugging",
-        ),
-        (3, "identity/", "identity", Category::Secret, "identity store"),
-        (
-            BORN_WITH,
-            "token/",
-            "token",
-            Category::Auth,
-            "token based credentials",
-        ),
-    ] {
-        let record = MountRecord {
-            id,
-            uuid: env.uuid(),
-            accessor: match category {
-                Category::Secret => format!("{kind}_{}", env.hex(4)),
-                Category::Auth => format!("auth_{kind}_{}", env.hex(4)),
-            },
-            path: path.to_owned(),
-            kind: kind.to_owned(),
-            description: description.to_owned(),
-            options: BTreeMap::new(),
-            default_lease_ttl: 0,
-            max_lease_ttl: 0,
-            category,
-            listing_visibility: String::new(),
-            local: kind == "cubbyhole",
-            seal_wrap: kind == "system",
-            told: crate::catalog::Told::default(),
-            logins: crate::catalog::Logins::default(),
-        };
+    for record in born_with(&mut env, 1, ROOT_NAMESPACE) {
         work.config.put(&record.row(), encode_record(&record)?)?;
     }
     work.config
-        .put(crate::sys::mounts::NEXT_ID, encode_record(&(BORN_WITH + 1))?)?;
+        .put(NEXT_ID, encode_record(&(BORN + 1))?)?;
     let policy = PolicyRecord {
         text: DEFAULT.to_owned(),
         version: 1,
         modified: now,
         cas_required: false,
+        expires: None,
     };
     work.config.put("policy/default", encode_record(&policy)?)?;
     let minted = mint(&mut work, &mut env, NewToken::root(root_token))?;

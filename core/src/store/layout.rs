@@ -42,6 +42,12 @@ pub enum Table {
     Answered = 0x19,
     /// Logins that failed, by mount and name.
     LoginFailures = 0x1a,
+    /// Leases of what engines handed out, by id; due in their target's queue.
+    Lease = 0x28,
+    /// Leases in the making, and what is left of those that did not come to be.
+    Intent = 0x29,
+    /// `owner/lease` for each lease that ends with a token.
+    OwnedLease = 0x2a,
 }
 
 /// The rows of one table, namespace and mount.
@@ -65,11 +71,20 @@ impl Space {
         }
     }
 
-    /// The rows of a mount of the root namespace.
-    pub const fn of_mount(mount: u32) -> Self {
+    /// A table of a namespace that belongs to no mount.
+    pub const fn within(table: Table, namespace: u32) -> Self {
+        Self {
+            table,
+            namespace,
+            mount: 0,
+        }
+    }
+
+    /// The rows of a mount.
+    pub const fn of_mount(namespace: u32, mount: u32) -> Self {
         Self {
             table: Table::Data,
-            namespace: ROOT_NAMESPACE,
+            namespace,
             mount,
         }
     }
@@ -124,6 +139,9 @@ impl Table {
             Self::Admission,
             Self::Answered,
             Self::LoginFailures,
+            Self::Lease,
+            Self::Intent,
+            Self::OwnedLease,
         ]
         .into_iter()
         .find(|table| *table as u8 == number)

@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::request::{Request, Verb};
 use crate::response::Response;
 use crate::routes::{Act, Handler, Params, Route, find};
+use crate::store::layout::ROOT_NAMESPACE;
 use crate::sys::{act, generate_root, rotate_root};
 use crate::trail::Trail;
 
@@ -70,7 +71,7 @@ async fn run(
     };
     let (session, replica) = (core.seal.session()?, core.seal.replica()?);
     let derived = session.view(replica.read().await?)?.1;
-    let mut trail = Trail::new(core, request, path, operation);
+    let mut trail = Trail::new(core, request, Arc::new(path.clone()), operation);
     trail.follow(&derived).await?;
     trail.begin(operation)?;
     if operation.is_write() {
@@ -78,6 +79,7 @@ async fn run(
     }
     let answered = handler(Act {
         core: core.clone(),
+        namespace: ROOT_NAMESPACE,
         operation,
         params,
         data: request.data.clone(),

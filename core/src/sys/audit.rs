@@ -14,7 +14,7 @@ const SALT_BYTES: usize = 32;
 
 /// `audit list`: the cluster's devices, and those that the configuration of this node declares.
 pub fn list(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
-    let devices = call.work.catalog.audit.values();
+    let devices = call.work.catalog.audit().values();
     let shared = devices.map(|device| {
         let description = &device.description;
         let shown = describe(&device.path, &device.kind, description, &device.options, false);
@@ -70,7 +70,7 @@ pub fn enable(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     }
     let options: BTreeMap<String, String> = fields.string_map("options")?.unwrap_or_default();
     FileOptions::read(&options)?;
-    if call.work.catalog.audit.contains_key(&path) || call.core.audit.is_declared(&path) {
+    if call.work.catalog.audit().contains_key(&path) || call.core.audit.is_declared(&path) {
         return Err(Error::invalid(format!("path already in use: {path}")));
     }
     let record = AuditRecord {
@@ -96,7 +96,7 @@ pub fn disable(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
             "cannot disable configuration-managed audit device",
         ));
     }
-    if !call.work.catalog.audit.contains_key(&path) {
+    if !call.work.catalog.audit().contains_key(&path) {
         return Ok(Answer::empty());
     }
     call.work.config.delete(&row_of(&path))?;

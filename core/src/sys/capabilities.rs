@@ -29,16 +29,18 @@ pub fn of_accessor(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
 
 /// Of the caller.
 pub fn of_self(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
-    answer(call, &call.caller.acl)
+    let way = call.seen("")?;
+    answer(call, &call.caller.acl, &way)
 }
 
 fn of_found(call: &Call<'_, '_>, found: &Found) -> Result<Answer, Error> {
     let work = &*call.work;
     let (acl, _) = tokens::compile(work.opened(), &found.record, work.catalog, call.env.now())?;
-    answer(call, &acl)
+    answer(call, &acl, "")
 }
 
-fn answer(call: &Call<'_, '_>, acl: &Acl) -> Result<Answer, Error> {
+/// `way` leads from the namespace of the token to this one, in which the paths are.
+fn answer(call: &Call<'_, '_>, acl: &Acl, way: &str) -> Result<Answer, Error> {
     let fields = call.fields();
     let paths = fields
         .strings("paths")?
@@ -50,18 +52,13 @@ fn answer(call: &Call<'_, '_>, acl: &Acl) -> Result<Answer, Error> {
     if paths.len() > MAX_PATHS {
         return Err(Error::TooLarge(format!("more than {MAX_PATHS} paths")));
     }
+    let capabilities = |path: &str| json!(acl.capabilities(&format!("{way}{}", path.trim_start_matches('/'))));
     let mut data = Map::new();
     for path in &paths {
-        data.insert(
-            path.clone(),
-            json!(acl.capabilities(path.trim_start_matches('/'))),
-        );
+        data.insert(path.clone(), capabilities(path));
     }
     if let [path] = paths.as_slice() {
-        data.insert(
-            "capabilities".to_owned(),
-            json!(acl.capabilities(path.trim_start_matches('/'))),
-        );
+        data.insert("capabilities".to_owned(), capabilities(path));
     }
     Ok(Answer::at_top_level(data))
 }

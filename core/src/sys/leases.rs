@@ -1,20 +1,25 @@
-//! `sys/leases/*` for what has leases here so far: tokens that end. A token's lease is called after the path that made it
-//! and the HMAC that names its row, so a lease id is no token and leads to none.
+//! `sys/leases/*`: leases of what engines hand out, and of tokens that end. A token's lease is called after the path that made
+//! it and the HMAC that names its row, so a lease id is no token and leads to none.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
-use conclave_engine_api::{Millis, Page, Reply};
+use conclave_engine_api::{Fields, Millis, Page, Reader, Reply};
 
 use crate::catalog::decode_record;
 use crate::clocktext::rfc3339;
 use crate::core::Core;
 use crate::error::Error;
+use crate::leases;
+use crate::namespaces::id;
+use crate::namespaces::located::{self, Located};
 use crate::routes::{Act, Answer, Call};
-use crate::store::{CommitError, Opened, commit};
+use crate::store::layout::ROOT_NAMESPACE;
+use crate::store::{CommitError, Opened, Space, Table, commit};
 use crate::sys::object;
 use crate::tokens::{self, Found, TokenRecord};
 use crate::work::{Readers, Work};
@@ -23,11 +28,21 @@ use crate::work::{Readers, Work};
 const BATCH: usize = 256;
 /// Tries before a batch that keeps losing to other changes of its tokens is given up.
 const TRIES: u32 = 8;
+/// How long a revocation is waited for whose answer is to say that it is done ...
+const SYNC: Duration = Duration::from_secs(30);
+/// ... and between two looks.
+const LOOK: Duration = Duration::from_millis(50);
+/// Most leases shown of those that could not be revoked.
+const MAX_STUCK: usize = 10_000;
 
 /// `lease lookup`.
 pub fn lookup(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
-    let id = lease_id(call)?;
-    let found = leased(call, &id)?.ok_or_else(|| Error::invalid("invalid lease"))?;
+    let id = lease_id(call.params.get("lease_id"), call.fields())?;
+    let now = call.env.now();
+    if let Some(record) = ours(call.work, &id)? {
+        return Ok(Answer::data(leases::describe(&id, &record, now)));
+    }
+    let found = leased(call.work, &id, now)?.ok_or_else(|| Error::invalid("invalid lease"))?;
     let record = &found.record;
     let last_renewal = match record.renewed {
         0 => Value::Null,
@@ -40,26 +55,155 @@ pub fn lookup(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
         "expire_time": rfc3339(record.expires),
         "last_renewal": last_renewal,
         "renewable": record.renewable,
-        "ttl": record.ttl(call.env.now()).div_ceil(1000),
+        "ttl": record.ttl(now).div_ceil(1000),
     }))))
 }
 
 /// `lease renew`. Tokens are renewed by those who hold them or their accessor, as in Vault.
-pub fn renew(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
-    let id = lease_id(call)?;
-    Err(Error::invalid(match leased(call, &id)? {
-        Some(_) => "tokens cannot be renewed through this endpoint",
-        None => "lease not found",
-    }))
+pub fn renew(act: Act) -> BoxFuture<'static, Result<Answer, Error>> {
+    async move {
+        let id = lease_id(act.params.get("lease_id"), act.fields())?;
+        let increment = act.fields().duration("increment")?.unwrap_or(0);
+        let core = &act.core;
+        let (session, replica) = (core.seal.session()?, core.seal.replica()?);
+        let (opened, derived) = session.view(replica.read().await?)?;
+        let is_token = {
+            let catalog = derived.catalog.of(act.namespace)?;
+            let readers = Readers::within(&opened, act.namespace);
+            let mut work = Work::new(&readers, &catalog);
+            leased(&mut work, &id, replica.now())?.is_some()
+        };
+        drop(opened);
+        if is_token {
+            return Err(Error::invalid("tokens cannot be renewed through this endpoint"));
+        }
+        if id::of_shown(&id) != act.namespace {
+            return Err(Error::invalid("lease not found"));
+        }
+        leases::renew(core, &id, increment).await
+    }
+    .boxed()
 }
 
-/// `lease revoke`. One that is gone already is what was asked for.
-pub fn revoke(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
-    let id = lease_id(call)?;
-    if let Some(found) = leased(call, &id)? {
-        tokens::revoke(call.work, &found)?;
+/// `lease revoke`. One that is gone already is what was asked for. With `sync` it is answered when the account is gone.
+pub fn revoke(act: Act) -> BoxFuture<'static, Result<Answer, Error>> {
+    async move {
+        let id = lease_id(act.params.get("lease_id"), act.fields())?;
+        let sync = act.fields().bool("sync")?.unwrap_or(false);
+        let core = &act.core;
+        for _ in 0..TRIES {
+            let (session, replica) = (core.seal.session()?, core.seal.replica()?);
+            let (opened, derived) = session.view(replica.read().await?)?;
+            let now = replica.now();
+            let proposal = {
+                let catalog = derived.catalog.of(act.namespace)?;
+                let readers = Readers::within(&opened, act.namespace);
+                let mut work = Work::new(&readers, &catalog);
+                if let Some(found) = leased(&mut work, &id, now)? {
+                    tokens::revoke(&mut work, &found)?;
+                } else if id::of_shown(&id) == act.namespace {
+                    leases::mark(&mut work, &id, now, false)?;
+                }
+                work.finish()?
+            };
+            drop(opened);
+            let closed = proposal.closed().to_vec();
+            match commit(replica.as_ref(), proposal).await {
+                Ok(_) => {
+                    core.close_tokens(&session, replica.as_ref(), closed).await;
+                    if sync {
+                        wait_gone(core, &id).await?;
+                    }
+                    return Ok(Answer::empty());
+                }
+                Err(CommitError::Retry) => {}
+                Err(CommitError::Refused) => return Err(Error::internal("a revocation was refused")),
+                Err(CommitError::Failed(error)) => return Err(error),
+            }
+        }
+        Err(Error::Contention)
     }
-    Ok(Answer::empty())
+    .boxed()
+}
+
+/// Waits until a lease that is being revoked is gone, or its target has refused.
+async fn wait_gone(core: &Core, id: &str) -> Result<(), Error> {
+    let until = tokio::time::Instant::now() + SYNC;
+    while tokio::time::Instant::now() < until {
+        let (session, replica) = (core.seal.session()?, core.seal.replica()?);
+        let (opened, _) = session.view(replica.read().await?)?;
+        let Some(record) = leases::by_id(&opened, id)? else {
+            return Ok(());
+        };
+        let error = record.ending.map(|ending| ending.error).unwrap_or_default();
+        if !error.is_empty() {
+            return Err(Error::Target(format!("failed to revoke: {error}; it is tried again")));
+        }
+        drop(opened);
+        tokio::time::sleep(LOOK).await;
+    }
+    Err(Error::Target("the lease is still being revoked".to_owned()))
+}
+
+/// `GET sys/leases`: leases whose revocation failed, with what was said. They are all tried again, so none is irrevocable in
+/// Vault's sense; clients ask for them by that name.
+pub fn stuck(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
+    let limit = call.fields().page()?.limit.unwrap_or(MAX_STUCK).min(MAX_STUCK);
+    let found = leases::stuck(call.work.opened(), call.work.namespace(), limit)?;
+    let shown: Vec<Value> = found
+        .into_iter()
+        .filter_map(|stuck| {
+            let ending = stuck.record.ending?;
+            Some(json!({
+                "lease_id": stuck.id,
+                "mount_path": stuck.record.mount_path,
+                "error": ending.error,
+                "attempts": ending.attempts,
+                "since": rfc3339(ending.since),
+                "next_attempt": rfc3339(stuck.next),
+            }))
+        })
+        .collect();
+    Ok(Answer::data(object(
+        json!({"lease_count": shown.len(), "leases": shown}),
+    )))
+}
+
+/// `GET sys/leases/count`: of all leases, or with `type=irrevocable` of those whose revocation failed.
+pub fn count(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
+    let kind = call.fields().string("type")?.unwrap_or_default();
+    let namespace = call.work.namespace();
+    let mut counts: std::collections::BTreeMap<String, u64> = std::collections::BTreeMap::new();
+    let paths: Vec<String> = match kind.as_str() {
+        "irrevocable" => {
+            let found = leases::stuck(call.work.opened(), namespace, usize::MAX)?;
+            found.into_iter().map(|stuck| stuck.id).collect()
+        }
+        "" => leases::ids(call.work.opened(), namespace)?,
+        _ => return Err(Error::invalid("type must be \"irrevocable\", or not be given")),
+    };
+    let mounts = call.work.catalog.mounts(crate::catalog::Category::Secret);
+    for path in &paths {
+        let mount = mounts.values().find(|mount| path.starts_with(&mount.path));
+        let accessor = mount.map_or_else(|| "disabled".to_owned(), |mount| mount.accessor.clone());
+        *counts.entry(accessor).or_default() += 1;
+    }
+    if kind.is_empty() {
+        let tokens = beneath(call.work.opened(), namespace, "", call.env.now())?.len();
+        let tokens = u64::try_from(tokens).unwrap_or(u64::MAX);
+        counts.insert("auth_token".to_owned(), tokens);
+    }
+    let total: u64 = counts.values().sum();
+    Ok(Answer::data(object(json!({"lease_count": total, "counts": counts}))))
+}
+
+/// `leases/tidy`: there is nothing that could be left behind, for a lease and what it hangs on are one command.
+pub fn tidy(_: &mut Call<'_, '_>) -> Result<Answer, Error> {
+    let reply = Reply {
+        status: conclave_engine_api::Status::Accepted,
+        ..Reply::empty()
+    };
+    Ok(reply.warn("Nothing to tidy: leases and what they hang on are written together.").into())
 }
 
 /// `list sys/leases/lookup/<prefix>`: the next segment of each lease beneath the prefix.
@@ -67,7 +211,10 @@ pub fn list(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     let directory = as_directory(call.params.get("prefix"));
     let page = call.fields().page()?;
     let mut names = BTreeSet::new();
-    for (name, record) in beneath(call.work.opened(), &directory, call.env.now())? {
+    let space = Space::within(Table::Lease, call.work.namespace());
+    let stored = call.work.opened().space(space).names(&directory, &Page::default())?;
+    names.extend(stored.into_iter().filter(|name| name.as_str() > page.after.as_str()));
+    for (name, record) in beneath(call.work.opened(), call.work.namespace(), &directory, call.env.now())? {
         let id = id_of(&name, &record);
         let rest = id.strip_prefix(&directory).unwrap_or_default();
         let next = rest.split_inclusive('/').next().unwrap_or_default();
@@ -82,25 +229,44 @@ pub fn list(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     Ok(Reply::keys(names.into_iter().take(limit).collect()).into())
 }
 
-/// `lease revoke -prefix` and `-force`: everything that had a lease beneath the prefix when this began. Nothing that a
-/// token owns lives outside the cluster, so there is nothing for force to give up.
+/// `lease revoke -prefix`: everything that had a lease beneath the prefix when this began. Accounts go when their targets do
+/// their part, which is tried for ever.
 pub fn revoke_prefix(act: Act) -> BoxFuture<'static, Result<Answer, Error>> {
-    async move {
-        let core = &act.core;
-        let directory = as_directory(act.params.get("prefix"));
-        let (session, replica) = (core.seal.session()?, core.seal.replica()?);
-        let (opened, _) = session.view(replica.read().await?)?;
-        let names: Vec<String> = beneath(&opened, &directory, replica.now())?
-            .into_iter()
-            .map(|(name, _)| name)
-            .collect();
-        drop(opened);
-        for batch in names.chunks(BATCH) {
-            revoke_batch(core, batch).await?;
-        }
-        Ok(Answer::empty())
+    async move { end_beneath(&act, false).await }.boxed()
+}
+
+/// `lease revoke -force`: the same, but what a target refuses or does not answer is tried once and given up. Nothing that a
+/// token owns lives outside the cluster, so for tokens there is nothing to give up.
+pub fn revoke_force(act: Act) -> BoxFuture<'static, Result<Answer, Error>> {
+    async move { end_beneath(&act, true).await }.boxed()
+}
+
+async fn end_beneath(act: &Act, force: bool) -> Result<Answer, Error> {
+    let core = &act.core;
+    let directory = as_directory(act.params.get("prefix"));
+    let (session, replica) = (core.seal.session()?, core.seal.replica()?);
+    let (opened, derived) = session.view(replica.read().await?)?;
+    let names: Vec<String> = beneath(&opened, act.namespace, &directory, replica.now())?
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
+    let closing = {
+        let readers = Readers::new(&opened);
+        let mut work = Work::new(&readers, &derived.catalog);
+        leases::close_prefix(&mut work, act.namespace, &directory, force)?;
+        work.finish()?
+    };
+    drop(opened);
+    let closed = closing.closed().to_vec();
+    match commit(replica.as_ref(), closing).await {
+        Ok(_) => core.close_tokens(&session, replica.as_ref(), closed).await,
+        Err(CommitError::Failed(error)) => return Err(error),
+        Err(CommitError::Retry | CommitError::Refused) => return Err(Error::Contention),
     }
-    .boxed()
+    for batch in names.chunks(BATCH) {
+        revoke_batch(core, batch).await?;
+    }
+    Ok(Answer::empty())
 }
 
 async fn revoke_batch(core: &Core, names: &[String]) -> Result<(), Error> {
@@ -133,10 +299,17 @@ async fn revoke_batch(core: &Core, names: &[String]) -> Result<(), Error> {
     Err(Error::Contention)
 }
 
-fn lease_id(call: &Call<'_, '_>) -> Result<String, Error> {
-    let in_path = call.params.get("lease_id");
+/// The lease of an engine with this id, if it is of the namespace worked in.
+fn ours(work: &Work<'_>, id: &str) -> Result<Option<leases::LeaseRecord>, Error> {
+    if id::of_shown(id) != work.namespace() {
+        return Ok(None);
+    }
+    leases::by_id(work.opened(), id)
+}
+
+fn lease_id(in_path: &str, fields: Fields<'_>) -> Result<String, Error> {
     let id = if in_path.is_empty() {
-        call.fields().string("lease_id")?.unwrap_or_default()
+        fields.string("lease_id")?.unwrap_or_default()
     } else {
         in_path.to_owned()
     };
@@ -147,24 +320,37 @@ fn lease_id(call: &Call<'_, '_>) -> Result<String, Error> {
 }
 
 /// The token that a lease id names, if it has a lease.
-fn leased(call: &mut Call<'_, '_>, id: &str) -> Result<Option<Found>, Error> {
-    let Some((path, name)) = id.rsplit_once("/h") else {
+fn leased(work: &mut Work<'_>, id: &str, now: Millis) -> Result<Option<Found>, Error> {
+    let number = id::of_shown(id);
+    if number != work.namespace() {
+        return Ok(None);
+    }
+    let unmarked = match number {
+        ROOT_NAMESPACE => id,
+        _ => id.rsplit_once('.').map_or(id, |(unmarked, _)| unmarked),
+    };
+    let Some((path, name)) = unmarked.rsplit_once("/h") else {
         return Ok(None);
     };
     // Names of rows are what hexadecimal encoding makes: any other text names none.
     if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Ok(None);
     }
-    let found = tokens::by_name(call.work, name, call.env.now())?;
+    let found = tokens::by_name(work, &located::locate(number, name), now)?;
     Ok(found.filter(|found| found.record.expires != 0 && found.record.path == path))
 }
 
-/// Tokens that end, by the name of their row, whose lease id lies beneath a directory. Reads every token.
-fn beneath(opened: &Opened, directory: &str, now: Millis) -> Result<Vec<(String, TokenRecord)>, Error> {
-    let stored = opened.space(tokens::TOKENS);
+/// Tokens of a namespace that end, by the name of their row, whose lease id lies beneath a directory. Reads every token.
+fn beneath(
+    opened: &Opened,
+    namespace: u32,
+    directory: &str,
+    now: Millis,
+) -> Result<Vec<(String, TokenRecord)>, Error> {
+    let stored = Located::new(opened, Table::Token);
     let mut found = Vec::new();
-    for name in stored.names("", &Page::default())? {
-        let Some(row) = stored.row(&name)? else { continue };
+    for name in tokens::names(opened, namespace)? {
+        let Some(row) = stored.get(&name)? else { continue };
         let record: TokenRecord = decode_record(&row.value)?;
         let ends = record.expires != 0 && !record.is_expired(now);
         if ends && as_directory(&record.path).starts_with(directory) {
@@ -175,7 +361,8 @@ fn beneath(opened: &Opened, directory: &str, now: Millis) -> Result<Vec<(String,
 }
 
 fn id_of(name: &str, record: &TokenRecord) -> String {
-    format!("{}h{name}", as_directory(&record.path))
+    let (number, name) = located::split(name);
+    id::mark(&format!("{}h{name}", as_directory(&record.path)), number)
 }
 
 /// With one slash at its end; empty stays empty.

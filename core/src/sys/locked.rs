@@ -13,32 +13,34 @@ pub fn list(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
         .string("mount_accessor")?
         .filter(|only| !only.is_empty());
     let work = &call.work;
-    let locked = lockout::locked(
-        work.opened(),
-        work.catalog,
-        &call.core.settings,
-        only.as_deref(),
-        call.env.now(),
-    )?;
-    let total: usize = locked.values().map(Vec::len).sum();
-    let mut mounts: Vec<Value> = locked
-        .into_iter()
-        .map(|(accessor, names)| {
-            json!({"mount_accessor": accessor, "counts": names.len(), "alias_identifiers": names})
-        })
-        .collect();
-    if let (Some(only), true) = (only, mounts.is_empty()) {
-        mounts.push(json!({"mount_accessor": only, "counts": 0, "alias_identifiers": null}));
-    }
-    Ok(Answer::data(super::object(json!({
-        "by_namespace": [{
-            "namespace_id": "root",
-            "namespace_path": "",
-            "counts": total,
+    let mut total = 0;
+    let mut namespaces = Vec::new();
+    for node in work.catalog.tree().beneath(work.namespace()) {
+        let catalog = work.catalog.of(node.record.number)?;
+        let (opened, settings) = (work.opened(), &call.core.settings);
+        let locked = lockout::locked(opened, &catalog, settings, only.as_deref(), call.env.now())?;
+        let counts: usize = locked.values().map(Vec::len).sum();
+        total += counts;
+        let mut mounts: Vec<Value> = locked
+            .into_iter()
+            .map(|(accessor, names)| {
+                json!({"mount_accessor": accessor, "counts": names.len(), "alias_identifiers": names})
+            })
+            .collect();
+        let own = node.record.number == work.namespace();
+        if let (Some(only), true) = (&only, own && mounts.is_empty()) {
+            mounts.push(json!({"mount_accessor": only, "counts": 0, "alias_identifiers": null}));
+        }
+        namespaces.push(json!({
+            "namespace_id": node.record.id(),
+            "namespace_path": node.record.path,
+            "counts": counts,
             "mount_accessors": mounts,
-        }],
-        "total": total,
-    }))))
+        }));
+    }
+    Ok(Answer::data(super::object(
+        json!({"by_namespace": namespaces, "total": total}),
+    )))
 }
 
 /// Lets a name in again. One that is not locked out may stay as it is.

@@ -6,18 +6,24 @@ mod audit;
 mod capabilities;
 mod generate_root;
 mod host;
+mod inflight;
 mod join;
 mod keys;
 mod leases;
 mod locked;
 pub(crate) mod mounts;
+mod namespaces;
 #[cfg(feature = "next-format")]
 mod next_format;
 mod open;
+mod openapi;
+mod passwords;
 mod policies;
+mod quotas;
 mod raft;
 mod remount;
 mod rotate_root;
+pub(crate) mod scope;
 mod seal;
 mod snapshot;
 mod tools;
@@ -32,7 +38,7 @@ pub use open::without_token;
 pub(crate) use open::{object, uuid_text};
 pub(crate) use policies::normal_names;
 
-use conclave_engine_api::Operation::{self, Delete, List, Read, Update};
+use conclave_engine_api::Operation::{self, Delete, List, Patch, Read, Scan, Update};
 
 use crate::routes::{Access, Handler, Route};
 
@@ -92,8 +98,24 @@ pub const ROUTES: &[Route] = &[
     sudo(rows("auth/*path", &[Delete], mounts::disable_auth)),
     rows("locked-users", &[Read], locked::list),
     rows("locked-users/:accessor/unlock/*alias", &[Update], locked::unlock),
+    for_callers(rows(
+        "internal/specs/openapi",
+        &[Read, Update],
+        openapi::document,
+    )),
     for_callers(rows("internal/ui/mounts", &[Read], ui::mounts)),
     for_callers(rows("internal/ui/mounts/*path", &[Read], ui::mount)),
+    for_callers(rows("internal/ui/resultant-acl", &[Read], ui::resultant_acl)),
+    for_callers(rows("internal/ui/namespaces", &[Read], ui::namespaces)),
+    rows("namespaces", &[List, Scan], namespaces::list),
+    rows("namespaces/api-lock/lock", &[Update], namespaces::lock),
+    rows("namespaces/api-lock/lock/*path", &[Update], namespaces::lock),
+    rows("namespaces/api-lock/unlock", &[Update], namespaces::unlock),
+    rows("namespaces/api-lock/unlock/*path", &[Update], namespaces::unlock),
+    rows("namespaces/*name", &[Read], namespaces::read),
+    rows("namespaces/*name", &[Update], namespaces::write),
+    rows("namespaces/*name", &[Patch], namespaces::patch),
+    rows("namespaces/*name", &[Delete], namespaces::delete),
     rows("policy", &[Read, List], policies::list),
     rows("policy/:name", &[Read], policies::read_legacy),
     rows("policy/:name", &[Update], policies::write),
@@ -101,7 +123,14 @@ pub const ROUTES: &[Route] = &[
     rows("policies/acl", &[List], policies::list_keys),
     rows("policies/acl/:name", &[Read], policies::read),
     rows("policies/acl/:name", &[Update], policies::write),
+    rows("policies/acl/:name", &[Patch], policies::write),
     rows("policies/acl/:name", &[Delete], policies::delete),
+    rows("policies/detailed/acl", &[List], policies::list_detailed),
+    rows("policies/password", &[List], passwords::list),
+    rows("policies/password/:name", &[Read], passwords::read),
+    rows("policies/password/:name", &[Update], passwords::write),
+    rows("policies/password/:name", &[Delete], passwords::delete),
+    rows("policies/password/:name/generate", &[Read], passwords::generate),
     rows("capabilities", &[Update], capabilities::of_token),
     rows("capabilities-self", &[Update], capabilities::of_self),
     rows("capabilities-accessor", &[Update], capabilities::of_accessor),
@@ -110,10 +139,10 @@ pub const ROUTES: &[Route] = &[
     sudo(rows("audit/*path", &[Delete], audit::disable)),
     rows("audit-hash/*path", &[Update], audit::hash),
     rows("leases/lookup", &[Update], leases::lookup),
-    rows("leases/renew", &[Update], leases::renew),
-    rows("leases/renew/*lease_id", &[Update], leases::renew),
-    rows("leases/revoke", &[Update], leases::revoke),
-    rows("leases/revoke/*lease_id", &[Update], leases::revoke),
+    act("leases/renew", &[Update], leases::renew),
+    act("leases/renew/*lease_id", &[Update], leases::renew),
+    act("leases/revoke", &[Update], leases::revoke),
+    act("leases/revoke/*lease_id", &[Update], leases::revoke),
     sudo(rows("leases/lookup", &[List], leases::list)),
     sudo(rows("leases/lookup/*prefix", &[List], leases::list)),
     sudo(act(
@@ -124,8 +153,11 @@ pub const ROUTES: &[Route] = &[
     sudo(act(
         "leases/revoke-force/*prefix",
         &[Update],
-        leases::revoke_prefix,
+        leases::revoke_force,
     )),
+    rows("leases", &[Read], leases::stuck),
+    rows("leases/count", &[Read], leases::count),
+    rows("leases/tidy", &[Update], leases::tidy),
     rows("key-status", &[Read], keys::status),
     sudo(act("rotate", &[Update], keys::rotate)),
     sudo(act("rotate/keyring", &[Update], keys::rotate)),
@@ -203,6 +235,13 @@ pub const ROUTES: &[Route] = &[
     rows("tools/random/:first/:second", &[Update], tools::random),
     rows("tools/hash", &[Update], tools::hash),
     rows("tools/hash/:algorithm", &[Update], tools::hash),
+    rows("quotas/config", &[Read], quotas::settings),
+    rows("quotas/config", &[Update], quotas::change_settings),
+    rows("quotas/rate-limit", &[List], quotas::list),
+    rows("quotas/rate-limit/:name", &[Read], quotas::read),
+    rows("quotas/rate-limit/:name", &[Update], quotas::write),
+    rows("quotas/rate-limit/:name", &[Delete], quotas::delete),
+    sudo(rows("in-flight-req", &[Read], inflight::list)),
     rows("host-info", &[Read], host::info),
     rows("metrics", &[Read], host::metrics),
     rows("version-history", &[List], host::versions),

@@ -1,17 +1,21 @@
 //! `sys/mounts` and `sys/auth`: which engine answers which paths. `tune.rs` changes a mount, `remount.rs` moves one.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use conclave_engine_api::{Fields, Millis};
+use conclave_engine_api::{Env, Fields, Millis};
 
 use crate::auth::owner_of;
 use crate::catalog::{Category, Logins, MountRecord, Told, decode_record, encode_record};
 use crate::error::Error;
+use crate::leases;
 use crate::routes::{Answer, Call};
+use crate::store::layout::ROOT_NAMESPACE;
 use crate::sys::tune;
 use crate::tokens;
+use crate::work::Work;
 
 /// Row of the next mount's id.
 pub const NEXT_ID: &str = "next-mount";
@@ -22,13 +26,12 @@ const SINGLE: [&str; 4] = ["cubbyhole", "identity", "system", "token"];
 /// Most mounts.
 const MAX_MOUNTS: usize = 10_000;
 /// Secrets engines of Vault and OpenBao that are not built here.
-const UNBUILT_ENGINES: [&str; 24] = [
+const UNBUILT_ENGINES: [&str; 23] = [
     "ad",
     "alicloud",
     "aws",
     "azure",
     "consul",
-    "database",
     "gcp",
     "gcpkms",
     "keymgmt",
@@ -111,13 +114,22 @@ pub fn describe(call: &Call<'_, '_>, mount: &MountRecord) -> Map<String, Value> 
         "running_plugin_version": format!("v{}+builtin.conclave", call.core.settings.vault_version),
         "running_sha256": "",
         "seal_wrap": mount.seal_wrap,
-        "type": mount.kind,
+        "type": shown_kind(mount),
         "uuid": mount.uuid,
     }));
     if !SINGLE.contains(&mount.kind.as_str()) && call.core.engine_of(mount).is_some() {
         described.insert("deprecation_status".to_owned(), json!("supported"));
     }
     described
+}
+
+/// A mount's type as clients see it: the original tells those that every namespace has of its own from the root's.
+pub(crate) fn shown_kind(mount: &MountRecord) -> Cow<'_, str> {
+    let own = SINGLE.contains(&mount.kind.as_str());
+    match own && mount.namespace != ROOT_NAMESPACE {
+        true => Cow::Owned(format!("ns_{}", mount.kind)),
+        false => Cow::Borrowed(mount.kind.as_str()),
+    }
 }
 
 /// A mount's options as clients see them: the original has none where there is none, and an empty object for methods.
@@ -157,7 +169,8 @@ pub(super) fn told(mount: &MountRecord) -> Map<String, Value> {
     }
     if mount.category == Category::Auth {
         let kind = Some(&told.token_type).filter(|kind| !kind.is_empty());
-        let kind = kind.map_or("default-service", String::as_str);
+        let born = mount.kind == "token" && mount.namespace != ROOT_NAMESPACE;
+        let kind = kind.map_or(if born { "default" } else { "default-service" }, String::as_str);
         shown.insert("token_type".to_owned(), json!(kind));
     }
     shown
@@ -249,7 +262,7 @@ pub fn disable_auth(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
         let row = mount.row();
         call.work.config.get(&row)?;
         call.work.config.delete(&row)?;
-        tokens::close(call.work, &owner_of(mount.id, mount.logins.era))?;
+        tokens::close(call.work, &owner_of(mount.namespace, mount.id, mount.logins.era))?;
     }
     Ok(Answer::empty())
 }
@@ -305,7 +318,8 @@ fn make(
         Category::Auth => "auth_",
     };
     let mut mount = MountRecord {
-        id: next_id(call)?,
+        id: next_ids(call.work, 1)?,
+        namespace: call.work.namespace(),
         uuid: call.env.uuid(),
         accessor: format!("{prefix}{kind}_{}", call.env.hex(4)),
         path,
@@ -356,24 +370,82 @@ fn check_path_free(call: &Call<'_, '_>, category: Category, path: &str) -> Resul
     if call.work.catalog.mounts(category).len() >= MAX_MOUNTS {
         return Err(Error::Overloaded(format!("more than {MAX_MOUNTS} mounts")));
     }
+    let tree = call.work.catalog.tree();
+    let first = path.split('/').next().unwrap_or_default();
+    if category == Category::Secret
+        && let Some(node) = tree.child(call.work.namespace(), first)
+    {
+        return Err(Error::invalid(format!("existing mount at {}", node.record.path)));
+    }
     match in_the_way(call, category, path) {
         Some(known) => Err(Error::invalid(format!("path is already in use at {known}"))),
         None => Ok(()),
     }
 }
 
-fn next_id(call: &mut Call<'_, '_>) -> Result<u32, Error> {
-    let row = call
-        .work
-        .config
+/// The first of `count` numbers for mounts, which nobody else gets.
+pub(super) fn next_ids(work: &mut Work<'_>, count: u32) -> Result<u32, Error> {
+    let row = work
+        .cluster
         .get(NEXT_ID)?
         .ok_or_else(|| Error::internal("the next mount's id is missing"))?;
     let id: u32 = decode_record(&row.value)?;
     let next = id
-        .checked_add(1)
+        .checked_add(count)
         .ok_or_else(|| Error::internal("mount ids are used up"))?;
-    call.work.config.put(NEXT_ID, encode_record(&next)?)?;
+    work.cluster.put(NEXT_ID, encode_record(&next)?)?;
     Ok(id)
+}
+
+/// The mounts that every namespace is born with.
+const BORN_WITH: [(&str, &str, Category, &str); 4] = [
+    (
+        "cubbyhole/",
+        "cubbyhole",
+        Category::Secret,
+        "per-token private secret storage",
+    ),
+    (
+        "sys/",
+        "system",
+        Category::Secret,
+        "system endpoints used for control, policy and debugging",
+    ),
+    ("identity/", "identity", Category::Secret, "identity store"),
+    ("token/", "token", Category::Auth, "token based credentials"),
+];
+
+/// How many mounts every namespace is born with.
+pub const BORN: u32 = 4;
+
+/// The mounts that a namespace is born with, numbered from `first` on.
+pub fn born_with(env: &mut Env<'_>, first: u32, namespace: u32) -> Vec<MountRecord> {
+    let mut records = Vec::with_capacity(BORN_WITH.len());
+    for ((path, kind, category, description), id) in BORN_WITH.into_iter().zip(first..) {
+        let prefix = match category {
+            Category::Secret => "",
+            Category::Auth => "auth_",
+        };
+        records.push(MountRecord {
+            id,
+            namespace,
+            uuid: env.uuid(),
+            accessor: format!("{prefix}{kind}_{}", env.hex(4)),
+            path: path.to_owned(),
+            kind: kind.to_owned(),
+            description: description.to_owned(),
+            options: BTreeMap::new(),
+            default_lease_ttl: 0,
+            max_lease_ttl: 0,
+            category,
+            listing_visibility: String::new(),
+            local: kind == "cubbyhole",
+            seal_wrap: kind == "system",
+            told: Told::default(),
+            logins: Logins::default(),
+        });
+    }
+    records
 }
 
 /// The lives a new mount gives, 0 for the system's.
@@ -405,6 +477,8 @@ pub fn disable(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
         let row = mount.row();
         call.work.config.get(&row)?;
         call.work.config.delete(&row)?;
+        // What it handed out ends with it, now or when its targets answer: its rows stay until then and after.
+        leases::close_prefix(call.work, call.work.namespace(), &path, false)?;
     }
     Ok(Answer::empty())
 }

@@ -6,18 +6,34 @@ use std::sync::Arc;
 use base64::Engine as _;
 use serde_json::{Map, Value, json};
 
-use conclave_engine_api::{Env, Fields};
+use conclave_engine_api::{Env, Fields, Operation};
 
 use crate::canon::CanonPath;
 use crate::clocktext::rfc3339;
 use crate::core::Core;
 use crate::entropy::OsEntropy;
 use crate::error::Error;
+use crate::namespaces::path_of_header;
 use crate::request::{Request, Verb};
 use crate::response::{Body, Health, Response};
 use crate::seal::{Threshold, rows};
 use crate::sys::{admit, anonymous, join, raft, ui};
 use crate::trail::Step;
+
+/// What needs no token, by path beneath `sys/`. What is not named here is not answered without one; the few exceptions,
+/// which answer without a token in some states only, stand in [`without_token`].
+pub const ROUTES: &[(&str, &[Operation])] = &[
+    ("health", &[Operation::Read]),
+    ("seal-status", &[Operation::Read]),
+    ("leader", &[Operation::Read]),
+    ("init", &[Operation::Read, Operation::Update]),
+    ("unseal", &[Operation::Update]),
+    ("storage/raft/join", &[Operation::Update]),
+    ("storage/raft/bootstrap/admit", &[Operation::Update]),
+    ("storage/raft/bootstrap/challenge", &[Operation::Update]),
+    // Whoever holds the token that wraps an answer may ask about it: that token is the permission.
+    ("wrapping/lookup", &[Operation::Read, Operation::Update]),
+];
 
 /// Answers a request that needs no token; `None` for all others.
 pub async fn without_token(
@@ -25,10 +41,14 @@ pub async fn without_token(
     request: &Request,
     path: &CanonPath,
 ) -> Option<Result<Response, Error>> {
+    let beneath = path.as_str().strip_prefix("sys/");
+    if path_of_header(request.namespace.as_deref()).is_some() && !beneath.is_some_and(is_told_in_namespaces) {
+        return None;
+    }
     if let Some(answered) = anonymous::answer(core, request, path).await {
         return Some(answered);
     }
-    let beneath = path.as_str().strip_prefix("sys/")?;
+    let beneath = beneath?;
     if request.verb == Verb::Write && STEPS.contains(&beneath) {
         return Some(recorded(core, request, path, beneath).await);
     }
@@ -45,7 +65,8 @@ pub async fn without_token(
             Ok(Body::Empty)
         }
         ("internal/ui/mounts", Verb::Read) if request.token.is_none() => {
-            ui::mounts_for_anybody(core).await.map(Body::Envelope)
+            let told = ui::mounts_for_anybody(core, request.namespace.as_deref(), path).await;
+            told.map(Body::Envelope)
         }
         (
             "health" | "seal-status" | "leader" | "init" | "unseal",
@@ -59,6 +80,11 @@ pub async fn without_token(
         revision: None,
         body,
     }))
+}
+
+/// What a node tells of itself in whatever namespace it is asked, and what a namespace tells everybody.
+fn is_told_in_namespaces(beneath: &str) -> bool {
+    matches!(beneath, "seal-status" | "leader" | "internal/ui/mounts")
 }
 
 /// What changes who belongs to the cluster or who holds its keys: each is on record.

@@ -61,7 +61,7 @@ pub fn remount(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     }
     if category == Category::Auth {
         // As with the original, tokens of the logins before a move end with it.
-        tokens::close(call.work, &owner_of(mount.id, mount.logins.era))?;
+        tokens::close(call.work, &owner_of(mount.namespace, mount.id, mount.logins.era))?;
         mount.logins.era = mount.logins.era.saturating_add(1);
     }
     mount.path = target.to_owned();

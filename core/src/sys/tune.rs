@@ -8,7 +8,6 @@ use crate::auth::{Lockout, lockout};
 use crate::catalog::{Category, MountRecord, encode_record};
 use crate::error::Error;
 use crate::routes::{Answer, Call};
-use crate::store::Space;
 use crate::sys::mounts::{Named, told};
 
 /// `GET sys/mounts/:path/tune`.
@@ -73,7 +72,7 @@ fn tune_engine(call: &mut Call<'_, '_>, known: &MountRecord, mount: &MountRecord
     };
     let settings = &call.core.settings;
     let (default, max) = (settings.default_lease_ttl, settings.max_lease_ttl);
-    let space = Space::of_mount(mount.id);
+    let space = mount.space();
     let reader = call.work.opened().space(space);
     let mut txn = Txn::new(&reader);
     engine.tune(

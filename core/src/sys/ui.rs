@@ -6,8 +6,10 @@ use crate::canon::CanonPath;
 use crate::catalog::{Category, MountRecord};
 use crate::core::Core;
 use crate::error::Error;
+use crate::namespaces::Place;
 use crate::response::Envelope;
 use crate::routes::{Answer, Call};
+use crate::store::layout::ROOT_NAMESPACE;
 use crate::sys::mounts;
 
 /// All mounts the caller can reach.
@@ -26,11 +28,16 @@ pub fn mounts(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
 }
 
 /// What is told to callers without a token: the mounts that whoever enabled them wanted to be seen by everybody.
-pub async fn mounts_for_anybody(core: &Core) -> Result<Box<Envelope>, Error> {
+pub async fn mounts_for_anybody(
+    core: &Core,
+    header: Option<&str>,
+    path: &CanonPath,
+) -> Result<Box<Envelope>, Error> {
     let (session, replica) = (core.seal.session()?, core.seal.replica()?);
     let (_, derived) = session.view(replica.read().await?)?;
+    let place = Place::find(&derived.catalog, header, path)?;
     let seen = |category: Category| -> Map<String, Value> {
-        let mounts = derived.catalog.mounts(category).iter();
+        let mounts = place.catalog.mounts(category).iter();
         let seen = mounts.filter(|(_, mount)| mount.listing_visibility == "unauth");
         let shown = seen.map(|(path, mount)| {
             let options = mounts::options(mount);
@@ -51,19 +58,51 @@ pub fn mount(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     let path = call.params.get("path");
     let refused = || preflight_refusal(path);
     let canon = CanonPath::parse(&format!("{}/", path.trim_end_matches('/').replace('%', "%25")))?;
-    let routed = call.work.catalog.route(&canon).ok_or_else(refused)?;
+    let here = call.work.catalog.namespace().clone();
+    let root = call.work.catalog.of(ROOT_NAMESPACE)?;
+    let place = Place::find(&root, Some(&here.path), &canon).map_err(|_| refused())?;
+    let way = here.way_to(place.catalog.namespace()).unwrap_or_default();
+    let routed = place.catalog.route(&place.path).ok_or_else(refused)?;
     let mount: &MountRecord = routed.mount;
-    let full = if mount.category == Category::Auth {
-        format!("auth/{}", mount.path)
-    } else {
-        mount.path.clone()
-    };
-    if !reaches(call, &full) && !reaches(call, canon.as_str()) {
+    if !reaches(call, &format!("{way}{}", mount.full_path())) && !reaches(call, canon.as_str()) {
         return Err(refused());
     }
     let mut described = mounts::describe(call, mount);
-    described.insert("path".to_owned(), json!(mount.path));
+    described.insert("path".to_owned(), json!(format!("{way}{}", mount.path)));
     Ok(Answer::data(described))
+}
+
+/// What the caller's own policies come to, as web interfaces ask to know what to show.
+pub fn resultant_acl(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
+    let acl = &call.caller.acl;
+    if acl.is_root() {
+        return Ok(Answer::data(super::object(json!({"root": true}))));
+    }
+    let (mut exact, mut glob) = (Map::new(), Map::new());
+    for (path, capabilities) in acl.rules() {
+        let told = json!({"capabilities": capabilities});
+        match path.strip_suffix('*') {
+            // Wildcards of segments have no place in this answer, as upstream.
+            _ if path.split('/').any(|segment| matches!(segment, "+" | "+*")) => {}
+            Some(head) => drop(glob.insert(head.to_owned(), told)),
+            None => drop(exact.insert(path.to_owned(), told)),
+        }
+    }
+    Ok(Answer::data(super::object(
+        json!({"exact_paths": exact, "glob_paths": glob, "root": false}),
+    )))
+}
+
+/// `sys/internal/ui/namespaces`: those right beneath this one that the caller can reach.
+pub fn namespaces(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
+    let node = call.work.catalog.node()?;
+    let tree = call.work.catalog.tree();
+    let names = node.children.iter().filter(|(name, number)| {
+        let open = tree.node(**number).is_some_and(|child| !child.record.closing);
+        open && reaches(call, &format!("{name}/"))
+    });
+    let keys: Vec<String> = names.map(|(name, _)| format!("{name}/")).collect();
+    Ok(Answer::data(super::object(json!({"keys": keys}))))
 }
 
 /// Existence is told only to those who could use it.
@@ -73,5 +112,6 @@ fn preflight_refusal(path: &str) -> Error {
 
 /// Whether any rule of the caller lies at, above or beneath this mount.
 fn reaches(call: &Call<'_, '_>, mount: &str) -> bool {
-    call.caller.acl.is_root() || call.caller.acl.reaches_beneath(mount)
+    let seen = call.seen(mount);
+    seen.is_ok_and(|seen| call.caller.acl.reaches_beneath(&seen))
 }

@@ -1,6 +1,7 @@
 //! From what a client shows to who it is. Remembers compiled callers by the revisions they were compiled from: an entry
 //! is used only if the view holds exactly those, so a cache can never be ahead of or behind the rows.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,9 +17,10 @@ use conclave_raft::Condition;
 use crate::catalog::{Catalog, decode_record};
 use crate::error::Error;
 use crate::identity::{Standing, Subject};
+use crate::namespaces::{NamespaceRecord, id, located};
 use crate::policy::{Acl, Values};
-use crate::store::{Draft, Opened};
-use crate::tokens::{TOKENS, TokenKind, TokenRecord, batch};
+use crate::store::{Draft, Opened, Table};
+use crate::tokens::{TokenKind, TokenRecord, batch, name_of_hmac};
 
 /// Most callers remembered.
 const CAPACITY: usize = 16_384;
@@ -34,8 +36,10 @@ pub struct Caller {
     /// The row whose generation a commit expects, so that it fails once the token is revoked: the token's own, that of the
     /// parent of one that is stored nowhere, or none.
     stands_on: Option<(String, u64)>,
-    /// What it may do.
+    /// What it may do, by paths as seen from its namespace.
     pub acl: Acl,
+    /// The namespace it is of.
+    pub namespace: Arc<NamespaceRecord>,
     /// What its rights rest on beside the token, if it is somebody's.
     standing: Option<Standing>,
     key: Bytes,
@@ -61,11 +65,12 @@ pub struct Callers {
 }
 
 impl Callers {
-    /// The caller that shows `token`, if it is valid at `now`.
+    /// The caller that shows `token`, if it is valid at `now`. `root` is the catalog of the root namespace; a token is
+    /// looked for in the one that it names.
     pub fn authenticate(
         &self,
         opened: &Opened,
-        catalog: &Catalog,
+        root: &Catalog,
         epoch: u64,
         shown: Shown<'_>,
         now: Millis,
@@ -74,14 +79,22 @@ impl Callers {
         if token.is_empty() || token.len() > MAX_TOKEN_BYTES {
             return Err(Error::unauthenticated());
         }
+        let number = id::of_shown(token);
+        let catalog = match number == root.namespace().number {
+            true => Cow::Borrowed(root),
+            false => Cow::Owned(root.of(number).map_err(|_| Error::unauthenticated())?),
+        };
+        if catalog.namespace().closing {
+            return Err(Error::unauthenticated());
+        }
         let hmac = opened.barrier().token_hmac(token.as_bytes());
         let caller = if batch::is_batch(token) {
-            unsealed(opened, catalog, token, hmac, now)?
+            unsealed(opened, &catalog, token, hmac, now)?
         } else {
             let known = self.known.read().get(&hmac).cloned();
             match known {
                 Some(caller) if caller.is_current(opened, epoch, now)? => caller,
-                _ => self.load(opened, catalog, epoch, hmac, now)?,
+                _ => self.load(opened, &catalog, epoch, (token, hmac), now)?,
             }
         };
         if caller.record.is_expired(now) || !admits(&caller.record.bound_cidrs, remote) {
@@ -95,13 +108,14 @@ impl Callers {
         opened: &Opened,
         catalog: &Catalog,
         epoch: u64,
-        hmac: [u8; 32],
+        (shown, hmac): (&str, [u8; 32]),
         now: Millis,
     ) -> Result<Arc<Caller>, Error> {
-        let name = hex::encode(hmac);
+        let name = name_of_hmac(shown, hmac);
+        let (space, path) = located::place(Table::Token, &name);
         let row = opened
-            .space(TOKENS)
-            .row(&name)?
+            .space(space)
+            .row(path)?
             .ok_or_else(Error::unauthenticated)?;
         let record: TokenRecord = decode_record(&row.value)?;
         if !record.stands(catalog) {
@@ -111,7 +125,8 @@ impl Callers {
         let caller = Arc::new(Caller {
             acl,
             standing,
-            key: opened.key(TOKENS, &name)?,
+            key: opened.key(space, path)?,
+            namespace: catalog.namespace().clone(),
             stands_on: Some((name.clone(), row.generation)),
             name,
             record,
@@ -136,13 +151,15 @@ fn unsealed(
     hmac: [u8; 32],
     now: Millis,
 ) -> Result<Arc<Caller>, Error> {
-    let record = batch::open(opened.barrier(), token)?.filter(|record| record.stands(catalog));
+    let record = batch::open(opened.barrier(), token)?
+        .filter(|record| record.namespace == catalog.namespace().number && record.stands(catalog));
     let record = record.ok_or_else(Error::unauthenticated)?;
     let mut stands_on = None;
     if let Some(parent) = &record.parent {
+        let (space, path) = located::place(Table::Token, parent);
         let row = opened
-            .space(TOKENS)
-            .row(parent)?
+            .space(space)
+            .row(path)?
             .ok_or_else(Error::unauthenticated)?;
         let above: TokenRecord = decode_record(&row.value)?;
         if above.is_expired(now) || !above.stands(catalog) {
@@ -154,7 +171,8 @@ fn unsealed(
     Ok(Arc::new(Caller {
         acl,
         standing,
-        name: hex::encode(hmac),
+        name: name_of_hmac(token, hmac),
+        namespace: catalog.namespace().clone(),
         record,
         stands_on,
         key: Bytes::new(),
@@ -168,7 +186,8 @@ impl Caller {
     /// Has a commit fail if the token has been revoked by then, or whoever it is of has changed.
     pub fn expect_in(&self, draft: &mut Draft<'_>) -> Result<(), Error> {
         if let Some((name, generation)) = &self.stands_on {
-            draft.expect(TOKENS, name, Condition::Generation(*generation))?;
+            let (space, path) = located::place(Table::Token, name);
+            draft.expect(space, path, Condition::Generation(*generation))?;
         }
         match &self.standing {
             Some(standing) => standing.expect_in(draft),
@@ -182,6 +201,15 @@ impl Caller {
             TokenKind::Service => &self.name,
             TokenKind::Batch => "",
         }
+    }
+
+    /// The path of a request in `namespace` as this caller's policies see it; `None` where they reach nothing: in
+    /// namespaces that are neither its own nor beneath it.
+    pub fn sees<'p>(&self, namespace: &NamespaceRecord, path: &'p str) -> Option<Cow<'p, str>> {
+        Some(match self.namespace.way_to(namespace)? {
+            "" => Cow::Borrowed(path),
+            way => Cow::Owned(format!("{way}{path}")),
+        })
     }
 
     fn is_current(&self, opened: &Opened, epoch: u64, now: Millis) -> Result<bool, Error> {

@@ -10,6 +10,8 @@ use conclave_barrier::Barrier;
 use crate::catalog::{decode_record, encode_record};
 use crate::entropy::OsEntropy;
 use crate::error::Error;
+use crate::namespaces::id;
+use crate::store::layout::ROOT_NAMESPACE;
 use crate::tokens::TokenRecord;
 
 /// What they begin with.
@@ -18,12 +20,17 @@ const PREFIX: &str = "b.";
 /// What the holder of a token shows.
 pub fn seal(barrier: &Barrier, record: &TokenRecord) -> Result<Zeroizing<String>, Error> {
     let sealed = barrier.seal_token(&encode_record(record)?, &mut OsEntropy)?;
-    Ok(Zeroizing::new(format!("{PREFIX}{}", BASE64.encode(sealed))))
+    let shown = format!("{PREFIX}{}", BASE64.encode(sealed));
+    Ok(Zeroizing::new(id::mark(&shown, record.namespace)))
 }
 
 /// The token in what somebody shows; `None` if this barrier did not seal it.
 pub fn open(barrier: &Barrier, shown: &str) -> Result<Option<TokenRecord>, Error> {
-    let sealed = shown
+    let unmarked = match id::of_shown(shown) {
+        ROOT_NAMESPACE => shown,
+        _ => shown.rsplit_once('.').map_or(shown, |(unmarked, _)| unmarked),
+    };
+    let sealed = unmarked
         .strip_prefix(PREFIX)
         .and_then(|text| BASE64.decode(text).ok());
     let opened = sealed.and_then(|sealed| barrier.open_token(&sealed).ok());

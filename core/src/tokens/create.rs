@@ -38,7 +38,7 @@ type Named<'a> = Option<(&'a str, &'a Role)>;
 fn make(call: &mut Call<'_, '_>, orphan: bool, named: Named<'_>) -> Result<Answer, Error> {
     let fields = call.fields();
     let role = named.map(|(_, role)| role);
-    let privileged = call.caller.acl.may_sudo("auth/token/create");
+    let privileged = call.may_sudo("auth/token/create");
     let no_parent = fields.bool("no_parent")?.unwrap_or(false);
     let asked = fields.duration("period")?.unwrap_or(0);
     let id = fields.string("id")?.filter(|id| !id.is_empty());
@@ -116,6 +116,16 @@ fn check_wishes(
     if call.caller.record.kind == TokenKind::Batch {
         return Err(Error::invalid("batch tokens cannot create more tokens"));
     }
+    if is_foreign(call) && !privileged {
+        return Err(Error::invalid(
+            "root or sudo privileges required to directly generate a token in a child namespace",
+        ));
+    }
+    if id.is_some() && !call.work.catalog.namespace().is_root() {
+        return Err(Error::invalid(
+            "token IDs can only be manually specified in the root namespace",
+        ));
+    }
     if no_parent && !privileged {
         return Err(Error::invalid(
             "root or sudo privileges required to create orphan token",
@@ -138,6 +148,11 @@ fn check_wishes(
         ));
     }
     Ok(())
+}
+
+/// Whether the caller is of a namespace above the one in which the token is made.
+fn is_foreign(call: &Call<'_, '_>) -> bool {
+    call.caller.namespace.number != call.work.namespace()
 }
 
 /// The entity a token is of, and the policies that come with it: that of the alias that is asked for and the role allows,
@@ -227,7 +242,14 @@ fn policies_of(call: &Call<'_, '_>, privileged: bool, role: Option<&Role>) -> Re
     let fields = call.fields();
     let asked = normal_names(&fields.strings("policies")?.unwrap_or_default())?;
     let own = &call.caller.record.policies;
-    let mut policies = if asked.is_empty() { own.clone() } else { asked };
+    let foreign = is_foreign(call);
+    if foreign && asked.iter().any(|policy| policy == "root") {
+        return Err(Error::invalid(
+            "root tokens may not be created from a parent namespace",
+        ));
+    }
+    // The names of the caller's policies mean nothing in another namespace.
+    let mut policies = if asked.is_empty() && !foreign { own.clone() } else { asked };
     let wants_root = policies.iter().any(|policy| policy == "root");
     if wants_root && !call.caller.acl.is_root() {
         return Err(Error::invalid(
@@ -246,7 +268,7 @@ fn policies_of(call: &Call<'_, '_>, privileged: bool, role: Option<&Role>) -> Re
     }
     let without_default = fields.bool("no_default_policy")?.unwrap_or(false)
         || role.is_some_and(|role| role.settings.no_default_policy);
-    let parent_has_default = own.iter().any(|policy| policy == "default" || policy == "root");
+    let parent_has_default = foreign || own.iter().any(|policy| policy == "default" || policy == "root");
     if !without_default && parent_has_default {
         policies.push("default".to_owned());
     }

@@ -7,7 +7,9 @@ use conclave_engine_api::Millis;
 use crate::catalog::decode_record;
 use crate::clocktext::rfc3339;
 use crate::error::Error;
+use crate::store::layout::ROOT_NAMESPACE;
 use crate::identity::policies_of;
+use crate::namespaces::id;
 use crate::tokens::{TokenRecord, accessor_name, batch, name_of};
 use crate::work::Work;
 
@@ -35,12 +37,17 @@ pub fn by_name(work: &mut Work<'_>, name: &str, now: Millis) -> Result<Option<Fo
     }))
 }
 
-/// The live token `id`.
-pub fn by_id(work: &mut Work<'_>, id: &str, now: Millis) -> Result<Option<Found>, Error> {
-    let name = name_of(work.opened().barrier(), id);
-    if batch::is_batch(id) {
-        let record = batch::open(work.opened().barrier(), id)?;
-        let record = record.filter(|record| !record.is_expired(now) && record.stands(work.catalog));
+/// The live token `shown`, if it is of the namespace worked in: nobody reaches into another one by knowing an id.
+pub fn by_id(work: &mut Work<'_>, shown: &str, now: Millis) -> Result<Option<Found>, Error> {
+    if id::of_shown(shown) != work.namespace() {
+        return Ok(None);
+    }
+    let name = name_of(work.opened().barrier(), shown);
+    if batch::is_batch(shown) {
+        let record = batch::open(work.opened().barrier(), shown)?;
+        let record = record.filter(|record| {
+            record.namespace == id::of_shown(shown) && !record.is_expired(now) && record.stands(work.catalog)
+        });
         let Some(record) = record else { return Ok(None) };
         if let Some(parent) = &record.parent
             && by_name(work, parent, now)?.is_none()
@@ -52,8 +59,14 @@ pub fn by_id(work: &mut Work<'_>, id: &str, now: Millis) -> Result<Option<Found>
     by_name(work, &name, now)
 }
 
-/// The live token with this accessor.
+/// The live token with this accessor, if it is of the namespace worked in.
+///
+/// # Errors
+/// [`Error::OtherNamespace`] for accessors of another one.
 pub fn by_accessor(work: &mut Work<'_>, accessor: &str, now: Millis) -> Result<Option<Found>, Error> {
+    if id::of_shown(accessor) != work.namespace() {
+        return Err(Error::OtherNamespace);
+    }
     let entry = accessor_name(work.opened().barrier(), accessor);
     let Some(row) = work.accessors.get(&entry)? else {
         return Ok(None);
@@ -65,7 +78,7 @@ pub fn by_accessor(work: &mut Work<'_>, accessor: &str, now: Millis) -> Result<O
 /// What `token lookup` says. `id` is shown only to who has shown it.
 pub fn describe(work: &Work<'_>, found: &Found, id: &str, now: Millis) -> Result<Map<String, Value>, Error> {
     let record = &found.record;
-    let uses = work.opened().space(crate::tokens::USES).counter(&found.name)?;
+    let uses = crate::tokens::uses(work.opened(), &found.name)?;
     let mut data = Map::new();
     let mut put = |name: &str, value: Value| data.insert(name.to_owned(), value);
     put("accessor", json!(record.accessor));
@@ -112,6 +125,10 @@ pub fn describe(work: &Work<'_>, found: &Found, id: &str, now: Millis) -> Result
         json!(uses.filter(|_| record.num_uses > 0).unwrap_or(0)),
     );
     put("orphan", json!(record.parent.is_none()));
+    if record.namespace != ROOT_NAMESPACE {
+        let node = work.catalog.tree().node(record.namespace);
+        put("namespace_path", json!(node.map(|node| node.record.path.as_str())));
+    }
     put("path", json!(record.path));
     if record.period != 0 {
         put("period", json!(record.period / 1000));

@@ -6,6 +6,7 @@ use conclave_engine_api::{Env, Millis};
 
 use crate::catalog::encode_record;
 use crate::error::Error;
+use crate::namespaces::id;
 use crate::tokens::{LoginOrigin, TokenKind, TokenRecord, accessor_name, batch, name_of};
 use crate::work::Work;
 
@@ -86,7 +87,7 @@ pub struct Minted {
 /// Puts a new token into `work`; one that is stored nowhere is only sealed.
 pub fn mint(work: &mut Work<'_>, env: &mut Env<'_>, new: NewToken) -> Result<Minted, Error> {
     let barrier = work.opened().barrier().clone();
-    let now = env.now();
+    let (now, namespace) = (env.now(), work.namespace());
     let uses = i64::try_from(new.num_uses).map_err(|_| Error::invalid("num_uses is too large"))?;
     let mut record = TokenRecord {
         accessor: String::new(),
@@ -112,13 +113,17 @@ pub fn mint(work: &mut Work<'_>, env: &mut Env<'_>, new: NewToken) -> Result<Min
         role: new.role,
         entity: new.entity,
         login: new.login,
+        namespace,
     };
     if record.kind == TokenKind::Batch {
         let id = batch::seal(&barrier, &record)?;
         return Ok(Minted { id, record });
     }
-    let id = new.id.map_or_else(|| random_token(env), zeroize::Zeroizing::new);
-    record.accessor = env.base62(RANDOM_CHARS);
+    let id = new.id.map_or_else(
+        || zeroize::Zeroizing::new(id::mark(&random_token(env), namespace)),
+        zeroize::Zeroizing::new,
+    );
+    record.accessor = id::mark(&env.base62(RANDOM_CHARS), namespace);
     let name = name_of(&barrier, &id);
     if work.tokens.get(&name)?.is_some() {
         return Err(Error::invalid("cannot create a token with a duplicate ID"));
@@ -132,7 +137,7 @@ pub fn mint(work: &mut Work<'_>, env: &mut Env<'_>, new: NewToken) -> Result<Min
             .put(&format!("{owner}/{name}"), encode_record(&())?)?;
     }
     if uses > 0 {
-        work.draft.add(crate::tokens::USES, &name, uses, 0, i64::MAX)?;
+        crate::tokens::add_uses(&mut work.draft, &name, uses)?;
     }
     Ok(Minted { id, record })
 }

@@ -23,25 +23,51 @@ pub use routes::auth_object;
 
 use conclave_barrier::Barrier;
 
-use crate::store::{Space, Table};
+use conclave_engine_api::Page;
 
-/// Tokens by the HMAC of their id.
-pub const TOKENS: Space = Space::root(Table::Token);
-/// Counters of limited tokens.
-pub const USES: Space = Space::root(Table::TokenUses);
-/// Token names by the HMAC of their accessor.
-pub const ACCESSORS: Space = Space::root(Table::Accessor);
-/// `parent/child`.
-pub const CHILDREN: Space = Space::root(Table::TokenChild);
-/// Revoked tokens with work left.
-pub const CLOSING: Space = Space::root(Table::Closing);
+use crate::error::Error;
+use crate::namespaces::{id, located};
+use crate::store::{Draft, Opened, Table};
 
-/// What a token is called in keys: the HMAC of its id, in hexadecimal.
-pub fn name_of(barrier: &Barrier, id: &str) -> String {
-    hex::encode(barrier.token_hmac(id.as_bytes()))
+/// What a token is called in keys: its namespace, if it is of another than the root, and the HMAC of its id in hexadecimal.
+pub fn name_of(barrier: &Barrier, shown: &str) -> String {
+    name_of_hmac(shown, barrier.token_hmac(shown.as_bytes()))
+}
+
+/// The same for a token whose HMAC is known.
+fn name_of_hmac(shown: &str, hmac: [u8; 32]) -> String {
+    located::locate(id::of_shown(shown), &hex::encode(hmac))
 }
 
 /// What an accessor is called in keys.
 pub fn accessor_name(barrier: &Barrier, accessor: &str) -> String {
-    hex::encode(barrier.lease_hmac(accessor.as_bytes()))
+    located::locate(
+        id::of_shown(accessor),
+        &hex::encode(barrier.lease_hmac(accessor.as_bytes())),
+    )
+}
+
+/// Names of the stored tokens of a namespace.
+pub fn names(opened: &Opened, namespace: u32) -> Result<Vec<String>, Error> {
+    let tokens = opened.space(crate::store::Space::within(Table::Token, namespace));
+    let names = tokens.names("", &Page::default())?.into_iter();
+    Ok(names.map(|name| located::locate(namespace, &name)).collect())
+}
+
+/// How often a token may still be used; `None` if that is not counted.
+pub fn uses(opened: &Opened, name: &str) -> Result<Option<i64>, Error> {
+    let (space, name) = located::place(Table::TokenUses, name);
+    opened.space(space).counter(name)
+}
+
+/// Adds to how often a token may be used; the command is refused if that would be less than never.
+pub fn add_uses(draft: &mut Draft<'_>, name: &str, uses: i64) -> Result<(), Error> {
+    let (space, name) = located::place(Table::TokenUses, name);
+    draft.add(space, name, uses, 0, i64::MAX)
+}
+
+/// Whether a path is what a token asks of itself.
+pub fn is_about_self(path: &str) -> bool {
+    let what = path.strip_prefix("auth/token/").unwrap_or_default();
+    matches!(what, "lookup-self" | "renew-self" | "revoke-self")
 }

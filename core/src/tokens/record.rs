@@ -9,6 +9,7 @@ use conclave_engine_api::Millis;
 
 use crate::auth::owner_of;
 use crate::catalog::Catalog;
+use crate::store::layout::ROOT_NAMESPACE;
 
 /// How a token lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
@@ -87,9 +88,16 @@ pub struct TokenRecord {
     /// The id of the entity it is of; empty for nobody's.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub entity: String,
+    /// The namespace it is of.
+    #[serde(default, skip_serializing_if = "is_root")]
+    pub namespace: u32,
     /// The login it was made by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub login: Option<LoginOrigin>,
+}
+
+fn is_root(namespace: &u32) -> bool {
+    *namespace == ROOT_NAMESPACE
 }
 
 impl TokenRecord {
@@ -112,8 +120,12 @@ impl TokenRecord {
         }
     }
 
-    /// Whether the mount that let its owner in is still there, in the place where it did.
+    /// Whether its namespace, and the mount that let its owner in, are still there, in the place where it did.
     pub fn stands(&self, catalog: &Catalog) -> bool {
+        let namespace = catalog.tree().node(self.namespace);
+        if namespace.is_none_or(|node| node.record.closing) {
+            return false;
+        }
         self.login.as_ref().is_none_or(|login| {
             let mount = catalog.mount_by_id(login.mount);
             mount.is_some_and(|mount| mount.logins.era == login.era)
@@ -123,7 +135,7 @@ impl TokenRecord {
     /// What it hangs on among the parents of tokens: another token, or the mount that let its owner in.
     pub fn owner(&self) -> Option<String> {
         let login = self.login.as_ref();
-        let mount = || login.map(|login| owner_of(login.mount, login.era));
+        let mount = || login.map(|login| owner_of(self.namespace, login.mount, login.era));
         self.parent.clone().or_else(mount)
     }
 

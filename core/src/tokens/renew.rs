@@ -7,7 +7,6 @@ use crate::catalog::{Category, encode_record};
 use crate::error::Error;
 use crate::identity::policies_of;
 use crate::routes::{Answer, Call};
-use crate::store::Space;
 use crate::tokens::lookup::Found;
 use crate::tokens::{Bounds, LoginOrigin, TokenKind, TokenRecord, Wish, auth_object, life};
 
@@ -80,7 +79,7 @@ fn ask_method(
         internal: &login.internal,
         policies: &record.policies,
     };
-    let space = Space::of_mount(mount.id);
+    let space = mount.space();
     let reader = call.work.opened().space(space);
     let mut txn = Txn::new(&reader);
     let renewal = method

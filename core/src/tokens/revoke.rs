@@ -6,8 +6,10 @@ use conclave_raft::{Op, mutant};
 
 use crate::catalog::encode_record;
 use crate::error::Error;
+use crate::namespaces::located;
+use crate::store::Table;
 use crate::tokens::lookup::{self, Found};
-use crate::tokens::{CHILDREN, USES, accessor_name};
+use crate::tokens::accessor_name;
 use crate::work::Work;
 
 /// Most rows one closing batch removes.
@@ -31,10 +33,8 @@ pub fn close(work: &mut Work<'_>, owner: &str) -> Result<(), Error> {
 
 /// Removes a token and makes orphans of its children.
 pub fn revoke_orphan(work: &mut Work<'_>, found: &Found) -> Result<(), Error> {
-    let children = work
-        .opened()
-        .space(CHILDREN)
-        .names(&format!("{}/", found.name), &Page::default())?;
+    let dir = format!("{}/", found.name);
+    let children = located::names(work.opened(), Table::TokenChild, &dir, &Page::default())?;
     if children.len() > BATCH {
         return Err(Error::Overloaded(format!(
             "the token has more than {BATCH} children"
@@ -62,7 +62,8 @@ fn forget(work: &mut Work<'_>, found: &Found) -> Result<(), Error> {
         work.children.delete(&format!("{owner}/{}", found.name))?;
     }
     if found.record.num_uses > 0 {
-        let key = work.opened().key(USES, &found.name)?;
+        let (space, path) = located::place(Table::TokenUses, &found.name);
+        let key = work.opened().key(space, path)?;
         work.draft.op(Op::Delete { key });
     }
     Ok(())
@@ -74,7 +75,8 @@ pub fn close_children(work: &mut Work<'_>, name: &str) -> Result<bool, Error> {
         after: String::new(),
         limit: Some(BATCH),
     };
-    let children = work.opened().space(CHILDREN).names(&format!("{name}/"), &page)?;
+    let dir = format!("{name}/");
+    let children = located::names(work.opened(), Table::TokenChild, &dir, &page)?;
     for child in &children {
         work.children.delete(&format!("{name}/{child}"))?;
         // An expired child is closed like a live one. The mutant closes none.

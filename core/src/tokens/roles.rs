@@ -8,7 +8,6 @@ use conclave_engine_api::{Fields, Millis, Outcome, TokenSettings, TokenType, Txn
 use crate::catalog::{Category, decode_record, encode_record};
 use crate::error::Error;
 use crate::routes::{Answer, Call};
-use crate::store::Space;
 use crate::sys::normal_names;
 
 /// A role as stored, among the rows of the token mount at `role/<name>`.
@@ -292,7 +291,7 @@ fn in_rows<T>(
 ) -> Result<T, Error> {
     let mount = call.work.catalog.mounts(Category::Auth).get("token/");
     let mount = mount.ok_or_else(|| Error::internal("the mount of tokens is missing"))?;
-    let space = Space::of_mount(mount.id);
+    let space = mount.space();
     let reader = call.work.opened().space(space);
     let mut txn = Txn::new(&reader);
     let done = then(&mut txn)?;

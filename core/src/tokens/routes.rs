@@ -223,10 +223,11 @@ fn revoke_orphan(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
 }
 
 fn accessors(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
-    let names = call.work.tokens.list("", &conclave_engine_api::Page::default())?;
+    let work = &mut *call.work;
+    let names = tokens::names(work.opened(), work.namespace())?;
     let mut accessors = Vec::with_capacity(names.len());
     for name in names {
-        if let Some(row) = call.work.opened().space(tokens::TOKENS).row(&name)? {
+        if let Some(row) = work.tokens.get(&name)? {
             let record: TokenRecord = decode_record(&row.value)?;
             accessors.push(record.accessor);
         }

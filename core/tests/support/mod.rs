@@ -225,7 +225,7 @@ impl Node {
     }
 }
 
-fn value_of(response: &Response) -> Value {
+pub fn value_of(response: &Response) -> Value {
     match &response.body {
         Body::Empty => Value::Null,
         Body::Envelope(envelope)

@@ -43,6 +43,12 @@ pub fn of(error: Error) -> Status {
         Error::Invalid(_) | Error::Listed(_) => (Code::InvalidArgument, Reason::Invalid),
         Error::NotFound { warnings } if !warnings.is_empty() => return not_found(&warnings.join("\n")),
         Error::NotFound { .. } => return not_found(NOTHING),
+        Error::Missing(text) => return not_found(text),
+        Error::RateLimited { .. } => (Code::ResourceExhausted, Reason::Overloaded),
+        Error::NoNamespace => (Code::NotFound, Reason::NoMount),
+        Error::OtherNamespace => (Code::InvalidArgument, Reason::Invalid),
+        // Not for want of anything that another try would find.
+        Error::Locked(_) => (Code::PermissionDenied, Reason::Denied),
         Error::NoRoute(_) | Error::UnsupportedPath => (Code::NotFound, Reason::NoMount),
         Error::UnsupportedOperation | Error::Unsupported(_) => (Code::Unimplemented, Reason::Unsupported),
         Error::TooLarge(_) => (Code::ResourceExhausted, Reason::TooLarge),

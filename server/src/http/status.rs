@@ -141,16 +141,22 @@ impl From<Error> for Failure {
                 warnings,
                 ..Self::bare(StatusCode::NOT_FOUND)
             },
+            Error::Missing(_) => Self::new(StatusCode::NOT_FOUND, listed(&text)),
+            Error::RateLimited { .. } => Self::new(StatusCode::TOO_MANY_REQUESTS, text).retry(),
             Error::NoRoute(_) => Self::new(StatusCode::NOT_FOUND, text),
             Error::UnsupportedOperation => Self::new(StatusCode::METHOD_NOT_ALLOWED, listed(&text)),
             // 501 is the one code that Vault's clients do not try again.
             Error::Unsupported(_) => Self::new(StatusCode::NOT_IMPLEMENTED, text),
             Error::TooLarge(_) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, text),
+            Error::NoNamespace => Self::new(StatusCode::NOT_FOUND, text),
+            Error::OtherNamespace => Self::new(StatusCode::INTERNAL_SERVER_ERROR, listed(&text)),
+            Error::Locked(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, text),
             Error::Sealed | Error::NotInitialized => Self::new(StatusCode::SERVICE_UNAVAILABLE, text),
             Error::Overloaded(_) | Error::NoLeader(_) | Error::Contention => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, text).retry()
             }
             Error::OutcomeUnknown => Self::new(StatusCode::GATEWAY_TIMEOUT, text),
+            Error::Target(_) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, listed(&text)),
             _ => Self::new(StatusCode::INTERNAL_SERVER_ERROR, text),
         }
     }
@@ -185,6 +191,15 @@ mod tests {
                 false,
             ),
             (Error::NoRoute("a/".into()), 404, false),
+            (Error::Missing("x".into()), 404, false),
+            (
+                Error::RateLimited {
+                    path: "a".into(),
+                    recorded: false,
+                },
+                429,
+                true,
+            ),
             (Error::UnsupportedOperation, 405, false),
             (Error::Unsupported("x".into()), 501, false),
             (Error::TooLarge("x".into()), 413, false),

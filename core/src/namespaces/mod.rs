@@ -1,0 +1,26 @@
+//! Namespaces: rooms within the cluster, each with mounts, policies and tokens of its own, nested to any depth. Which there
+//! are, which one a request means, and how one ends. It must not know what is kept in them.
+
+mod close;
+pub mod id;
+pub mod located;
+mod name;
+mod place;
+mod record;
+mod tree;
+
+pub(crate) use close::{CLOSING_PREFIX, close, close_step};
+pub use name::{check_name, path_of_header};
+pub use place::Place;
+pub use record::NamespaceRecord;
+pub use tree::{Node, Tree};
+
+/// Row of the next namespace's number, among the root's configuration.
+pub const NEXT_NUMBER: &str = "next-namespace";
+/// Directory of namespaces by number, among the root's configuration.
+pub const RECORDS: &str = "namespace/";
+
+/// The row of a namespace.
+pub fn row_of(number: u32) -> String {
+    format!("{RECORDS}{number}")
+}
