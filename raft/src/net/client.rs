@@ -9,11 +9,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use conclave_proto::internal as wire;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::command::NodeRecord;
 use crate::door::desk::{Reply, ReplyTo};
+use crate::door::door::PING;
 use crate::door::link::{Frame, Links};
 use crate::error::Error;
 use crate::log::LogStore;
@@ -164,10 +165,16 @@ impl Network {
             .await
             .map_err(|e| broken(&e))?;
         let mut replies = opened.map_err(|e| self.refused(leader, &e))?.into_inner();
+        // What the leader asks shows that it is heard, not that it hears: only its answers do, and a ping has one each second.
+        let patience = PING.max(self.setup) * 3;
+        let mut unanswered: Option<Instant> = None;
         loop {
+            let silent = sleep_until(unanswered.unwrap_or_else(Instant::now) + patience);
             tokio::select! {
+                () = silent, if unanswered.is_some() => return Err(broken(&"it does not answer")),
                 frame = frames.recv() => {
                     let Some(frame) = frame else { return Ok(()) };
+                    unanswered.get_or_insert_with(Instant::now);
                     out.send(frame_out(frame, self.log.vote_term())).await.map_err(|e| broken(&e))?;
                 }
                 reply = replies.message() => {
@@ -180,7 +187,10 @@ impl Network {
                             let word = door_request(wire::door_request::Request::Word(word));
                             out.send(word).await.map_err(|e| broken(&e))?;
                         }
-                        Some(reply) => to.send(reply_in(reply)),
+                        Some(reply) => {
+                            unanswered = None;
+                            to.send(reply_in(reply));
+                        }
                         None => {}
                     }
                 }

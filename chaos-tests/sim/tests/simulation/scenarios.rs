@@ -156,3 +156,24 @@ fn a_leader_that_takes_over_with_a_wrong_clock_shows_the_clusters_time() {
         sound(&report);
     }
 }
+
+/// What it sends is lost, and what it hears keeps coming: the leader asks it whether it still follows.
+#[test]
+fn a_follower_that_hears_its_leader_and_is_not_heard_takes_another_stream() {
+    let report = run_script(calm(), |run| {
+        let (leader, follower, third) = others(run);
+        for node in [&follower, &third] {
+            run.tell(node, Order::Write(Action::Insert), LIMIT).unwrap();
+        }
+        run.sim
+            .partition_oneway(follower.host.as_str(), leader.host.as_str());
+        let until = run.world.now() + Duration::from_secs(3);
+        while run.world.now() < until {
+            run.tell(&third, Order::Write(Action::Read), LIMIT).unwrap();
+        }
+        run.sim
+            .repair_oneway(follower.host.as_str(), leader.host.as_str());
+        // That every member serves while all of them read is asked in the end, of every course of events.
+    });
+    sound(&report);
+}
