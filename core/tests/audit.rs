@@ -309,7 +309,7 @@ async fn a_committed_write_whose_response_cannot_be_recorded_says_so() {
         inner,
         before: Box::new(move |_| {
             let _ = std::fs::remove_dir_all(&path);
-            Box::pin(async {})
+            Box::pin(async { Ok(()) })
         }),
         after: Box::new(|_| {}),
     });

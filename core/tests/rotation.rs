@@ -256,6 +256,7 @@ async fn what_was_sealed_with_the_old_key_is_refused_and_sealed_again() {
                     if holds {
                         may_go.wait_for(|go| *go).await.unwrap();
                     }
+                    Ok(())
                 })
             })
         },

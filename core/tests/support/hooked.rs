@@ -10,8 +10,8 @@ use conclave_raft::{
     Change, Command, Error, Millis, Origin, Outcome, PeerCall, Replica, View, replica::Status,
 };
 
-/// Called before a command is proposed.
-pub type Before = Box<dyn Fn(&Command) -> BoxFuture<'static, ()> + Send + Sync>;
+/// Called before a command is proposed; an error keeps it from being so.
+pub type Before = Box<dyn Fn(&Command) -> BoxFuture<'static, Result<(), Error>> + Send + Sync>;
 /// Called with what came of it.
 pub type After = Box<dyn Fn(&Result<Outcome, Error>) + Send + Sync>;
 
@@ -41,7 +41,7 @@ impl Replica for Hooked {
 
     fn propose(&self, command: Command) -> BoxFuture<'_, Result<Outcome, Error>> {
         Box::pin(async move {
-            (self.before)(&command).await;
+            (self.before)(&command).await?;
             let outcome = self.inner.propose(command).await;
             (self.after)(&outcome);
             outcome

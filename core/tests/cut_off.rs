@@ -1,0 +1,151 @@
+//! Requests of more than one command, and a node that ends or is alone between them: nothing is done twice, nothing is said
+//! to be undone that was done.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use conclave_core::{Error, Request, Verb};
+use conclave_raft::local::LocalReplica;
+use conclave_raft::{Error as RaftError, Replica};
+use support::Node;
+use support::hooked::Hooked;
+use support::shared::node_on;
+
+/// Never reached.
+const NEVER: usize = usize::MAX;
+
+/// Another node on the rows of `like`, whose commands do not get through once `left` of them have: they hang, and `reached`
+/// tells so, or `fails` is their answer.
+struct CutOff {
+    node: Node,
+    left: Arc<AtomicUsize>,
+    reached: watch::Receiver<bool>,
+}
+
+impl CutOff {
+    async fn of(like: &Node, fails: bool) -> Self {
+        let left = Arc::new(AtomicUsize::new(NEVER));
+        let (reaches, reached) = watch::channel(false);
+        let counted = left.clone();
+        let hooked: Arc<dyn Replica> = Arc::new(Hooked {
+            inner: replica(like),
+            before: Box::new(move |_| {
+                let left = counted.load(Ordering::SeqCst);
+                if left > 0 {
+                    counted.store(left - 1, Ordering::SeqCst);
+                    return Box::pin(async { Ok(()) });
+                }
+                reaches.send_replace(true);
+                Box::pin(async move {
+                    if !fails {
+                        std::future::pending::<()>().await;
+                    }
+                    Err(RaftError::NoLeader)
+                })
+            }),
+            after: Box::new(|_| {}),
+        });
+        let node = node_on(like, &hooked);
+        node.core.resume().await.unwrap();
+        node.unseal().await;
+        Self { node, left, reached }
+    }
+
+    /// The node ends while this request waits for the command after `commands` more.
+    async fn dies_during(mut self, request: Request, commands: usize) {
+        self.left.store(commands, Ordering::SeqCst);
+        let core = self.node.core.clone();
+        let asking = tokio::spawn(async move { core.handle(request).await.is_ok() });
+        self.reached.wait_for(|reached| *reached).await.unwrap();
+        assert!(!asking.is_finished());
+        asking.abort();
+    }
+}
+
+fn replica(like: &Node) -> Arc<dyn Replica> {
+    Arc::new(LocalReplica::open(like.store.clone(), like.clock.clone()).unwrap())
+}
+
+/// A node that starts on the same rows afterwards.
+async fn after(like: &Node) -> Node {
+    let node = node_on(like, &replica(like));
+    node.core.resume().await.unwrap();
+    node.unseal().await;
+    node
+}
+
+fn put(token: &str, path: &str) -> Request {
+    let mut request = Request::new(Verb::Write, path);
+    request.token = Some(token.to_owned().into());
+    request.data = json!({"data": {"k": "v"}}).as_object().unwrap().clone();
+    request
+}
+
+#[tokio::test]
+async fn a_use_that_was_paid_before_a_crash_is_neither_given_back_nor_paid_twice() {
+    let node = Node::unsealed().await;
+    let policy = json!({"policy": r#"path "secret/*" { capabilities = ["create", "read", "update"] }"#});
+    node.call(Verb::Write, "sys/policies/acl/p", policy)
+        .await
+        .unwrap();
+    let wish = json!({"policies": ["p"], "num_uses": 3, "ttl": "1h"});
+    let made = node.call(Verb::Write, "auth/token/create", wish).await.unwrap();
+    let token = made["auth"]["client_token"].as_str().unwrap().to_owned();
+
+    // Paid is the first command, the change the second.
+    let cut_off = CutOff::of(&node, false).await;
+    cut_off.dies_during(put(&token, "secret/data/lost"), 1).await;
+    let node = after(&node).await;
+    let lost = node.call(Verb::Read, "secret/data/lost", Value::Null).await;
+    assert!(matches!(lost, Err(Error::NotFound { .. })), "{lost:?}");
+
+    // And one that ends before it has paid costs nothing.
+    let cut_off = CutOff::of(&node, false).await;
+    cut_off.dies_during(put(&token, "secret/data/lost"), 0).await;
+    let node = after(&node).await;
+    for left in [true, true, false] {
+        let done = node.core.handle(put(&token, "secret/data/kept")).await;
+        assert_eq!(done.is_ok(), left, "{:?}", done.err());
+    }
+}
+
+#[tokio::test]
+async fn an_act_whose_answer_could_not_be_wrapped_is_not_said_to_be_undone() {
+    let node = Node::unsealed().await;
+    let cut_off = CutOff::of(&node, true).await;
+    let mut begin = Request::new(Verb::Write, "sys/rotate/root/init");
+    begin.token = Some(node.root.clone().into());
+    begin.data = json!({"secret_shares": 3, "secret_threshold": 2})
+        .as_object()
+        .unwrap()
+        .clone();
+    begin.wrap_ttl = Some(60_000);
+    // The act is no command; that its answer lies in a cubbyhole is one.
+    cut_off.left.store(0, Ordering::SeqCst);
+    let said = cut_off.node.core.handle(begin).await;
+    assert!(matches!(said, Err(Error::OutcomeUnknown)), "{:?}", said.err());
+    let status = cut_off
+        .node
+        .call(Verb::Read, "sys/rotate/root/init", Value::Null)
+        .await;
+    assert_eq!(status.unwrap()["data"]["started"], true);
+
+    // What is no change may be asked again.
+    let mut look = Request::new(Verb::Read, "sys/rotate/root/init");
+    look.token = Some(node.root.clone().into());
+    look.wrap_ttl = Some(60_000);
+    let said = cut_off.node.core.handle(look).await;
+    assert!(matches!(said, Err(Error::NoLeader(_))), "{:?}", said.err());
+}
