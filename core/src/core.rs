@@ -15,9 +15,12 @@ use crate::backup::Backups;
 use crate::catalog::{Category, MountRecord};
 use crate::ceremony::Ceremonies;
 use crate::divergence::Divergence;
+use crate::inflight::InFlight;
 use crate::latch::Latches;
 use crate::launcher::Launcher;
+use crate::leases::Outside;
 use crate::metrics::Metrics;
+use crate::quota::Quotas;
 use crate::room::Room;
 use crate::seal::{PeerUnseal, Seal};
 use crate::workshop::Workshop;
@@ -98,9 +101,12 @@ pub struct Core {
     pub(crate) latches: Latches,
     pub(crate) admissions: Admissions,
     pub(crate) divergence: Divergence,
+    pub(crate) in_flight: InFlight,
+    pub(crate) quotas: Quotas,
     pub(crate) metrics: Metrics,
     pub(crate) room: Room,
     pub(crate) workshop: Workshop,
+    pub(crate) outside: Outside,
 }
 
 impl Core {
@@ -118,6 +124,7 @@ impl Core {
         Ok(Arc::new(Self {
             engines,
             methods,
+            outside: Outside::new(launcher.targets(), registry)?,
             launcher,
             audit: Devices::new(
                 settings.audit_directories.clone(),
@@ -132,6 +139,8 @@ impl Core {
             latches: Latches::default(),
             admissions: Admissions::default(),
             divergence: Divergence::default(),
+            in_flight: InFlight::default(),
+            quotas: Quotas::default(),
             metrics: Metrics::new(registry)?,
             room: Room::default(),
             workshop: Workshop::default(),

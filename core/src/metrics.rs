@@ -21,7 +21,7 @@ pub struct Metrics {
     in_flight: IntGauge,
     authentications: IntCounterVec,
     lockouts: IntCounterVec,
-    denied: IntCounter,
+    refused: Refused,
     secret_reads: IntCounterVec,
     conflicts: IntCounter,
     commits: Histogram,
@@ -37,6 +37,27 @@ pub struct Metrics {
     disk_low: IntGauge,
     state: State,
     raft: Raft,
+}
+
+/// Numbers of requests that were refused.
+struct Refused {
+    denied: IntCounter,
+    rate_limited: IntCounter,
+}
+
+impl Refused {
+    fn new() -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            denied: IntCounter::new(
+                "conclave_denied_requests_total",
+                "Requests a policy did not allow.",
+            )?,
+            rate_limited: IntCounter::new(
+                "conclave_rate_limited_requests_total",
+                "Requests refused because a rate limit was used up.",
+            )?,
+        })
+    }
 }
 
 /// Numbers of what the replicated state holds, and of whether the nodes agree on it.
@@ -71,11 +92,12 @@ impl Metrics {
     pub fn new(registry: &Registry) -> Result<Self, Error> {
         let metrics = Self::unregistered().map_err(|error| Error::internal(error.to_string()))?;
         let raft = &metrics.raft;
-        let all: [Box<dyn prometheus::core::Collector>; 27] = [
+        let all: [Box<dyn prometheus::core::Collector>; 28] = [
             Box::new(metrics.in_flight.clone()),
             Box::new(metrics.authentications.clone()),
             Box::new(metrics.lockouts.clone()),
-            Box::new(metrics.denied.clone()),
+            Box::new(metrics.refused.denied.clone()),
+            Box::new(metrics.refused.rate_limited.clone()),
             Box::new(metrics.secret_reads.clone()),
             Box::new(metrics.conflicts.clone()),
             Box::new(metrics.commits.clone()),
@@ -121,10 +143,7 @@ impl Metrics {
                 "Names that were locked out because logins failed too often, by method.",
                 &["method"],
             )?,
-            denied: IntCounter::new(
-                "conclave_denied_requests_total",
-                "Requests a policy did not allow.",
-            )?,
+            refused: Refused::new()?,
             secret_reads: counters(
                 "conclave_secret_reads_total",
                 "Reads that handed out a secret, by type of mount.",
@@ -202,9 +221,14 @@ impl Metrics {
         self.lockouts.with_label_values(&[kind]).inc();
     }
 
+    /// A rate limit was used up.
+    pub fn rate_limited(&self) {
+        self.refused.rate_limited.inc();
+    }
+
     /// A policy did not allow a request.
     pub fn denied(&self) {
-        self.denied.inc();
+        self.refused.denied.inc();
     }
 
     /// A secret was handed out by a mount of this type. The set of types is closed: those of the built-in engines.

@@ -178,6 +178,12 @@ impl Acl {
             })
     }
 
+    /// Every path with a rule and the names of its capabilities, as `sys/internal/ui/resultant-acl` tells them.
+    pub fn rules(&self) -> impl Iterator<Item = (&str, Vec<&'static str>)> {
+        let rules = self.rules.values();
+        rules.map(|rule| (rule.pattern.as_str(), rule.grant.capabilities.names()))
+    }
+
     /// Whether an update of this root-protected path is allowed.
     pub fn may_sudo(&self, path: &str) -> bool {
         let request = CheckRequest {

@@ -26,4 +26,4 @@ pub use capability::Capabilities;
 pub use conclave_engine_api::Operation;
 pub use keys_filter::KeysFilter;
 pub use template::Values;
-pub use parse::{MAX_PATH_BYTES, MAX_RULES, Policy};
+pub use parse::{MAX_PATH_BYTES, MAX_RULES, Policy, parse_expiration};

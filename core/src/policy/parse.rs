@@ -41,6 +41,8 @@ const RULE_KEYS: [&str; 13] = [
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
     name: Arc<str>,
+    /// From when on it is as if it were not there.
+    expires: Option<Millis>,
     pub(super) rules: Vec<Rule>,
 }
 
@@ -86,8 +88,24 @@ impl Policy {
         }
         Ok(Self {
             name: name.into(),
+            expires: None,
             rules,
         })
+    }
+
+    /// The same, and all of it ends at `expires`.
+    #[must_use]
+    pub fn until(mut self, expires: Option<Millis>) -> Self {
+        self.expires = expires;
+        for rule in &mut self.rules {
+            rule.expires = rule.expires.into_iter().chain(expires).min();
+        }
+        self
+    }
+
+    /// Whether it has expired.
+    pub fn is_over(&self, now: Millis) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
     }
 
     /// The name it was parsed under.
@@ -141,7 +159,11 @@ fn rule(path: &str, body: &Body) -> Result<Rule, Error> {
     check_path(path)?;
     let expires = scalar(body, "expiration", |value| value.text())?
         .filter(|text| !text.is_empty())
-        .map(|text| expiration(&text))
+        .map(|text| {
+            parse_expiration(&text).ok_or_else(|| {
+                Error::invalid("invalid expiration time: could not parse string as date and time")
+            })
+        })
         .transpose()?;
     let capabilities = capabilities(path, body)?;
     let mut grant = grant(body, capabilities)?;
@@ -257,19 +279,16 @@ fn ttl(body: &Body, name: &str) -> Result<Option<Millis>, Error> {
     Ok(Some(ttl).filter(|ttl| *ttl > 0))
 }
 
-/// An absolute time: RFC 3339, or seconds since the Unix epoch.
-fn expiration(text: &str) -> Result<Millis, Error> {
-    let bad = || Error::invalid("invalid expiration time: could not parse string as date and time");
+/// An absolute time: RFC 3339, or seconds since the Unix epoch. A time before the epoch is as long past as the epoch.
+pub fn parse_expiration(text: &str) -> Option<Millis> {
     if text.bytes().all(|b| b.is_ascii_digit()) {
         return text
             .parse::<u64>()
             .ok()
-            .and_then(|seconds| seconds.checked_mul(1000))
-            .ok_or_else(bad);
+            .and_then(|seconds| seconds.checked_mul(1000));
     }
-    let time: jiff::Timestamp = text.parse().map_err(|_| bad())?;
-    // A time before the epoch is as long past as the epoch.
-    Ok(u64::try_from(time.as_millisecond()).unwrap_or(0))
+    let time: jiff::Timestamp = text.parse().ok()?;
+    Some(u64::try_from(time.as_millisecond()).unwrap_or(0))
 }
 
 fn constraints(body: &Body, name: &str) -> Result<BTreeMap<String, Vec<Value>>, Error> {

@@ -15,12 +15,13 @@ use crate::divergence::{HOLD, TELL};
 use crate::entropy::OsEntropy;
 use crate::error::Error;
 use crate::members::CHANGE;
+use crate::quota::SLICE;
 use crate::seal::gather::{Held, Nonce, Origin};
 use crate::seal::introduction::Received;
 use crate::sys::WAITING;
 use crate::trail::Step;
 
-// 1 and 3 were a greeting and an offer that no build speaks any more; 4 is `CHANGE`, 9 `WAITING`, 10 `HOLD`, 11 `TELL`.
+// 1 and 3 were a greeting and an offer that no build speaks any more; 4 is `CHANGE`, 9 `WAITING`, 10 `HOLD`, 11 `TELL`, 12 `SLICE`.
 const SHARE: u16 = 2;
 const RESET: u16 = 5;
 const GREET: u16 = 6;
@@ -67,6 +68,7 @@ impl PeerHandler for Peers {
                 WAITING => core.tell_waiting(),
                 HOLD => core.receive_hold(&call.payload),
                 TELL => core.receive_tell(&call.payload),
+                SLICE => core.receive_ask(from, &call.payload),
                 kind => Err(Error::Unsupported(format!("message {kind} of a member"))),
             };
             answered.map_err(|error| refused(from, &error.to_string()))

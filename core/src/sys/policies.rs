@@ -2,10 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
+use conclave_engine_api::{Millis, Operation};
+
 use crate::catalog::{PolicyRecord, decode_record, encode_record};
 use crate::clocktext::rfc3339;
 use crate::error::Error;
-use crate::policy::{Policy, WRAPPING_POLICY};
+use crate::policy::{Policy, WRAPPING_POLICY, parse_expiration};
 use crate::routes::{Answer, Call};
 use crate::sys::open::object;
 
@@ -24,17 +26,40 @@ pub fn list(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
 
 /// `LIST sys/policies/acl`.
 pub fn list_keys(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
-    let page = call.fields().page()?;
-    let names = names(call).into_iter().filter(|name| *name > page.after);
-    let names: Vec<_> = names.take(page.limit.unwrap_or(usize::MAX)).collect();
-    if names.is_empty() {
-        return Err(Error::NotFound { warnings: Vec::new() });
-    }
+    let names = page(call)?;
     Ok(Answer::data(object(json!({"keys": names}))))
 }
 
+/// `LIST sys/policies/detailed/acl`: the names, and what `read` tells of each.
+pub fn list_detailed(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
+    let names = page(call)?;
+    let mut info = Map::new();
+    for name in &names {
+        let described = match named(call, name)? {
+            Some(record) => describe(name, &record),
+            None => continue,
+        };
+        info.insert(name.clone(), Value::Object(described));
+    }
+    Ok(Answer::data(object(json!({"keys": names, "key_info": info}))))
+}
+
+/// The part of the names that is asked for.
+fn page(call: &Call<'_, '_>) -> Result<Vec<String>, Error> {
+    let page = call.fields().page()?;
+    let names = names(call).into_iter().filter(|name| *name > page.after);
+    let names: Vec<_> = names.take(page.limit.unwrap_or(usize::MAX)).collect();
+    match names.is_empty() {
+        true => Err(Error::NotFound { warnings: Vec::new() }),
+        false => Ok(names),
+    }
+}
+
 fn names(call: &Call<'_, '_>) -> Vec<String> {
-    let mut names = call.work.catalog.policy_names();
+    let (catalog, now) = (call.work.catalog, call.env.now());
+    let over = |name: &String| catalog.policy(name).is_some_and(|policy| policy.is_over(now));
+    let mut names = catalog.policy_names();
+    names.retain(|name| !over(name));
     names.push("root".to_owned());
     names
 }
@@ -55,7 +80,7 @@ pub fn read(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
 }
 
 fn describe(name: &str, record: &PolicyRecord) -> Map<String, Value> {
-    object(json!({
+    let mut described = object(json!({
         "allow_slashes_in_identity_templates": false,
         "allow_wildcards_in_identity_templates": false,
         "cas_required": record.cas_required,
@@ -63,20 +88,62 @@ fn describe(name: &str, record: &PolicyRecord) -> Map<String, Value> {
         "name": name,
         "policy": record.text,
         "version": record.version,
-    }))
+    }));
+    if let Some(expires) = record.expires {
+        described.insert("expiration".to_owned(), json!(rfc3339(expires)));
+    }
+    described
 }
 
 fn stored(call: &mut Call<'_, '_>) -> Result<(String, PolicyRecord), Error> {
     let name = name_of(call)?;
-    if name == "root" {
-        return Ok((name, PolicyRecord::default()));
-    }
-    let row = call.work.config.get(&format!("policy/{name}"))?;
-    let row = row.ok_or(Error::NotFound { warnings: Vec::new() })?;
-    Ok((name, decode_record(&row.value)?))
+    let record = named(call, &name)?.ok_or(Error::NotFound { warnings: Vec::new() })?;
+    Ok((name, record))
 }
 
-/// Writes a policy; its text must parse.
+/// The policy of this name, unless it has expired.
+fn named(call: &mut Call<'_, '_>, name: &str) -> Result<Option<PolicyRecord>, Error> {
+    if name == "root" {
+        return Ok(Some(PolicyRecord::default()));
+    }
+    let now = call.env.now();
+    let Some(row) = call.work.config.get(&format!("policy/{name}"))? else {
+        return Ok(None);
+    };
+    let record: PolicyRecord = decode_record(&row.value)?;
+    Ok(Some(record).filter(|record| record.expires.is_none_or(|expires| expires > now)))
+}
+
+/// When the policy that is written shall expire.
+fn expiration(call: &Call<'_, '_>) -> Result<Option<Millis>, Error> {
+    let (fields, now) = (call.fields(), call.env.now());
+    let ttl = fields.duration("ttl")?;
+    let at = fields.string("expiration")?.filter(|text| !text.is_empty());
+    let at = match at {
+        Some(text) => Some(parse_expiration(&text).ok_or_else(|| {
+            let why = "could not parse string as date and time";
+            Error::from(fields.wrong("expiration", why))
+        })?),
+        None => None,
+    };
+    let expires = match (ttl, at) {
+        (Some(_), Some(_)) => {
+            return Err(Error::invalid(
+                "cannot supply both 'expiration' and 'ttl' for policies",
+            ));
+        }
+        (Some(ttl), None) => Some(now.saturating_add(ttl)),
+        (None, at) => at,
+    };
+    if expires.is_some_and(|expires| expires <= now) {
+        return Err(Error::invalid(
+            "refusing to update policy as expiration time has already elapsed",
+        ));
+    }
+    Ok(expires)
+}
+
+/// Writes a policy, or changes parts of one; its text must parse.
 pub fn write(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     let name = name_of(call)?;
     if name == "root" || name == WRAPPING_POLICY {
@@ -84,8 +151,6 @@ pub fn write(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     }
     let fields = call.fields();
     for unsupported in [
-        "ttl",
-        "expiration",
         "allow_slashes_in_identity_templates",
         "allow_wildcards_in_identity_templates",
     ] {
@@ -98,6 +163,14 @@ pub fn write(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
         Some(text) => (text, false),
         None => (fields.string("rules")?.unwrap_or_default(), true),
     };
+    let path = format!("policy/{name}");
+    let known = named(call, &name)?;
+    let patches = call.operation == Operation::Patch;
+    let text = match (&known, patches) {
+        (None, true) => return Err(Error::invalid("policy not found")),
+        (Some(known), true) if text.is_empty() => known.text.clone(),
+        _ => text,
+    };
     if text.is_empty() {
         return Err(Error::invalid("'policy' parameter not supplied or empty"));
     }
@@ -107,10 +180,9 @@ pub fn write(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
         )));
     }
     Policy::parse(&name, &text)?;
-    let path = format!("policy/{name}");
-    let known: Option<PolicyRecord> = match call.work.config.get(&path)? {
-        Some(row) => Some(decode_record(&row.value)?),
-        None => None,
+    let expires = match expiration(call)? {
+        None if patches => known.as_ref().and_then(|known| known.expires),
+        expires => expires,
     };
     let cas_required = fields.bool("cas_required")?;
     check_cas(fields.int("cas")?, cas_required, known.as_ref())?;
@@ -119,6 +191,7 @@ pub fn write(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
         version: known.as_ref().map_or(0, |known| known.version).saturating_add(1),
         modified: call.env.now(),
         cas_required: cas_required.unwrap_or_else(|| known.is_some_and(|known| known.cas_required)),
+        expires,
     };
     call.work.config.put(&path, encode_record(&record)?)?;
     let mut answer = Answer::empty();

@@ -1,0 +1,131 @@
+//! Rate limits that hold for the cluster: rules, the leader's buckets, and the slices that nodes lease from them. A request
+//! that no rule concerns touches nothing here.
+
+mod ledger;
+mod message;
+mod rule;
+mod slices;
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+use conclave_raft::PeerCall;
+
+use crate::catalog::Catalog;
+use crate::core::Core;
+use crate::error::Error;
+use crate::store::Opened;
+
+use ledger::Ledger;
+use message::{Ask, Grant};
+pub use rule::{GroupBy, LIMITS, RateLimit, Rules, SETTINGS, Settings};
+use slices::{Bank, Slices};
+
+/// Message to the leader: a slice of this bucket.
+pub const SLICE: u16 = 12;
+
+/// How long the leader is waited for before a node goes by its share of the limit.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+/// What one node keeps for rate limits.
+#[derive(Default)]
+pub struct Quotas {
+    slices: Slices,
+    ledger: Ledger,
+}
+
+impl Core {
+    /// Takes one request off the limit that concerns it.
+    ///
+    /// # Errors
+    /// `Error::RateLimited` if the limit is used up.
+    pub(crate) async fn admit(
+        &self,
+        opened: &Opened,
+        catalog: &Catalog,
+        path: &str,
+        mount: Option<&str>,
+        remote: Option<IpAddr>,
+    ) -> Result<(), Error> {
+        let rules = &catalog.quotas;
+        let Some(rule) = rules.concerning(path, mount) else {
+            return Ok(());
+        };
+        let group = match rule.group_by {
+            GroupBy::Ip => remote,
+            GroupBy::None => None,
+        };
+        let leader = Leader { core: self, opened };
+        match self.quotas.slices.take(rule, group, &leader).await {
+            true => Ok(()),
+            false => {
+                self.metrics.rate_limited();
+                Err(Error::RateLimited {
+                    path: path.to_owned(),
+                    recorded: rules.settings.audit,
+                })
+            }
+        }
+    }
+
+    /// The leader's side: a slice for a member.
+    pub(crate) fn receive_ask(&self, from: u64, payload: &[u8]) -> Result<Bytes, Error> {
+        let ask = Ask::decode(payload).ok_or_else(|| Error::invalid("a member's message does not decode"))?;
+        Ok(Grant::encode(self.grant(from, &ask)?))
+    }
+
+    /// What this node grants, if it leads.
+    fn grant(&self, from: u64, ask: &Ask) -> Result<Option<Grant>, Error> {
+        let status = self.seal.replica()?.status();
+        let (leads, term) = {
+            let status = status.borrow();
+            (status.is_leader, status.term)
+        };
+        Ok(leads.then(|| self.quotas.ledger.grant(term, from, ask)))
+    }
+}
+
+/// The leader's buckets as slices see them.
+struct Leader<'a> {
+    core: &'a Core,
+    opened: &'a Opened,
+}
+
+impl Bank for Leader<'_> {
+    fn name(&self, rule: &RateLimit, group: Option<IpAddr>) -> [u8; 32] {
+        let group = group.map(|address| address.to_string()).unwrap_or_default();
+        let text = format!("rate limit\0{}\0{group}", rule.name);
+        self.opened.barrier().lease_hmac(text.as_bytes())
+    }
+
+    fn ask(&self, ask: Ask) -> BoxFuture<'_, Option<Grant>> {
+        async move {
+            let replica = self.core.seal.replica().ok()?;
+            let leader = replica.status().borrow().leader?;
+            if leader == replica.node_id() {
+                return self.core.grant(leader, &ask).ok()?;
+            }
+            let call = PeerCall {
+                kind: SLICE,
+                payload: ask.encode(),
+            };
+            let answer = tokio::time::timeout(PATIENCE, replica.call_peer(leader, call));
+            Grant::decode(&answer.await.ok()?.ok()?)
+        }
+        .boxed()
+    }
+
+    fn members(&self) -> usize {
+        self.core.seal.replica().map_or(1, |replica| {
+            let status = replica.status();
+            let status = status.borrow();
+            status.members.iter().filter(|member| member.voter).count().max(1)
+        })
+    }
+}

@@ -1,0 +1,201 @@
+//! Rate limit rules: what is stored, and which of them concerns a request. It must not know buckets.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use conclave_engine_api::{Millis, Page};
+
+use crate::catalog::{CONFIG, decode_record};
+use crate::error::Error;
+use crate::store::Opened;
+
+/// Where rate limits are stored, by name.
+pub const LIMITS: &str = "quota/rate-limit/";
+/// Where their settings are stored.
+pub const SETTINGS: &str = "quota/config";
+
+/// Paths that no rule concerns unless `sys/quotas/config` says otherwise: the way to find out what is wrong, and out of it.
+pub const EXEMPT: [&str; 7] = [
+    "sys/generate-recovery-token/attempt",
+    "sys/generate-recovery-token/update",
+    "sys/generate-root/attempt",
+    "sys/generate-root/update",
+    "sys/health",
+    "sys/seal-status",
+    "sys/unseal",
+];
+
+/// Whose requests share a bucket.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GroupBy {
+    /// Those from one address.
+    #[default]
+    Ip,
+    /// All: the limit is collective.
+    None,
+}
+
+/// A rate limit as stored.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RateLimit {
+    /// Its name.
+    pub name: String,
+    /// Empty for everything; a mount with its slash; a path; or what paths begin with and a `*`.
+    pub path: String,
+    /// Requests in each interval; more than nothing.
+    pub rate: f64,
+    /// Milliseconds, at least a second.
+    pub interval: Millis,
+    /// For how long nothing passes once the limit is exceeded; 0: until there is something left again.
+    pub block: Millis,
+    /// Whether it holds in namespaces beneath.
+    pub inheritable: bool,
+    /// Whose requests share a bucket.
+    #[serde(default)]
+    pub group_by: GroupBy,
+}
+
+impl RateLimit {
+    /// What may be used at once.
+    pub fn capacity(&self) -> f64 {
+        self.rate.max(1.0)
+    }
+}
+
+/// `sys/quotas/config` as stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Paths that no rule concerns, each exactly or with a `*` at its end.
+    pub exempt: Vec<String>,
+    /// Whether refused requests are recorded by audit devices.
+    pub audit: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            exempt: EXEMPT.map(str::to_owned).to_vec(),
+            audit: false,
+        }
+    }
+}
+
+/// All rules, ready to be asked.
+#[derive(Debug, Default)]
+pub struct Rules {
+    /// By name.
+    pub limits: Vec<Arc<RateLimit>>,
+    /// What holds for all of them.
+    pub settings: Settings,
+}
+
+impl Rules {
+    /// Reads those of a view.
+    pub fn load(opened: &Opened) -> Result<Self, Error> {
+        let config = opened.space(CONFIG);
+        let mut rules = Self::default();
+        if let Some(row) = config.row(SETTINGS)? {
+            rules.settings = decode_record(&row.value)?;
+        }
+        for name in config.names(LIMITS, &Page::default())? {
+            if let Some(row) = config.row(&format!("{LIMITS}{name}"))? {
+                rules.limits.push(Arc::new(decode_record(&row.value)?));
+            }
+        }
+        Ok(rules)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.limits.is_empty()
+    }
+
+    /// The rule for a path beneath `mount`: the one for exactly this path, else for the longest beginning of it, else for
+    /// its mount, else for everything.
+    pub fn concerning(&self, path: &str, mount: Option<&str>) -> Option<&Arc<RateLimit>> {
+        if self.limits.is_empty() || self.settings.exempt.iter().any(|exempt| covers(exempt, path)) {
+            return None;
+        }
+        self.limits
+            .iter()
+            .filter_map(|rule| Some((weight(&rule.path, path, mount)?, rule)))
+            .max_by_key(|(weight, _)| *weight)
+            .map(|(_, rule)| rule)
+    }
+}
+
+/// How closely a rule's path describes a request's; `None`: not at all.
+fn weight(rule: &str, path: &str, mount: Option<&str>) -> Option<(u8, usize)> {
+    match rule.strip_suffix('*') {
+        _ if rule.is_empty() => Some((0, 0)),
+        Some(head) => path.starts_with(head).then_some((2, head.len())),
+        None if mount == Some(rule) => Some((1, rule.len())),
+        None => (rule.trim_end_matches('/') == path.trim_end_matches('/')).then_some((3, rule.len())),
+    }
+}
+
+fn covers(pattern: &str, path: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(head) => path.starts_with(head),
+        None => pattern == path,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(paths: &[&str]) -> Rules {
+        let limit = |path: &&str| {
+            Arc::new(RateLimit {
+                name: format!("<{path}>"),
+                path: (*path).to_owned(),
+                rate: 1.0,
+                interval: 1000,
+                block: 0,
+                inheritable: false,
+                group_by: GroupBy::Ip,
+            })
+        };
+        Rules {
+            limits: paths.iter().map(limit).collect(),
+            settings: Settings::default(),
+        }
+    }
+
+    #[test]
+    fn the_closest_rule_concerns_a_request() {
+        let rules = rules(&[
+            "",
+            "secret/",
+            "secret/data/*",
+            "secret/data/a/*",
+            "secret/data/a/b",
+            "auth/token/",
+        ]);
+        for (path, mount, expected) in [
+            ("secret/data/a/b", Some("secret/"), Some("<secret/data/a/b>")),
+            ("secret/data/a/c", Some("secret/"), Some("<secret/data/a/*>")),
+            ("secret/data/b", Some("secret/"), Some("<secret/data/*>")),
+            ("secret/config", Some("secret/"), Some("<secret/>")),
+            ("auth/token/create", Some("auth/token/"), Some("<auth/token/>")),
+            ("other/x", Some("other/"), Some("<>")),
+            ("nowhere", None, Some("<>")),
+            ("sys/health", Some("sys/"), None),
+        ] {
+            let found = rules.concerning(path, mount).map(|rule| rule.name.as_str());
+            assert_eq!(found, expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_exempt_is_concerned_by_no_rule() {
+        let mut rules = rules(&[""]);
+        rules.settings.exempt = vec!["sys/*".to_owned(), "a/b".to_owned()];
+        assert!(rules.concerning("sys/mounts", Some("sys/")).is_none());
+        assert!(rules.concerning("a/b", None).is_none());
+        assert!(rules.concerning("a/b/c", None).is_some());
+    }
+}

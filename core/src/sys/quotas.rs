@@ -1,0 +1,206 @@
+//! `sys/quotas`: rate limits and their settings. What holds a request back is in `quota/`.
+
+use serde_json::{Map, Value, json};
+
+use crate::canon::CanonPath;
+use crate::catalog::{decode_record, encode_record};
+use crate::error::Error;
+use crate::quota::{GroupBy, LIMITS, RateLimit, SETTINGS, Settings};
+use crate::routes::{Answer, Call};
+use crate::sys::object;
+
+/// Most rules: each is looked at by each request.
+const MAX_RULES: usize = 1000;
+/// Most exempt paths.
+const MAX_EXEMPT: usize = 1000;
+/// Longest path or name in bytes.
+const MAX_TEXT: usize = 1024;
+/// Shortest interval, and the one of a rule that names none.
+const SECOND: u64 = 1000;
+/// Largest rate: numbers up to here are exact.
+const MAX_RATE: f64 = 1e9;
+/// Longest interval or block: a year.
+const MAX_TIME: u64 = 366 * 24 * 3600 * 1000;
+
+/// `GET sys/quotas/config`.
+pub fn settings(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
+    let settings = &call.work.catalog.quotas.settings;
+    Ok(Answer::data(object(json!({
+        "enable_rate_limit_audit_logging": settings.audit,
+        "enable_rate_limit_response_headers": false,
+        "rate_limit_exempt_paths": settings.exempt,
+    }))))
+}
+
+/// Changes what holds for all rules; what is not named stays.
+pub fn change_settings(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
+    let fields = call.fields();
+    if fields
+        .bool("enable_rate_limit_response_headers")?
+        .unwrap_or(false)
+    {
+        return Err(Error::Unsupported("headers that tell of rate limits".to_owned()));
+    }
+    let mut settings = match call.work.config.get(SETTINGS)? {
+        Some(row) => decode_record(&row.value)?,
+        None => Settings::default(),
+    };
+    if let Some(audit) = fields.bool("enable_rate_limit_audit_logging")? {
+        settings.audit = audit;
+    }
+    if let Some(exempt) = fields.strings("rate_limit_exempt_paths")? {
+        if exempt.len() > MAX_EXEMPT || exempt.iter().any(|path| path.len() > MAX_TEXT) {
+            return Err(Error::invalid("rate_limit_exempt_paths are too many or too long"));
+        }
+        settings.exempt = exempt;
+    }
+    call.work.config.put(SETTINGS, encode_record(&settings)?)?;
+    Ok(Answer::empty())
+}
+
+/// `LIST sys/quotas/rate-limit`.
+pub fn list(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
+    let page = call.fields().page()?;
+    let limits = &call.work.catalog.quotas.limits;
+    let names = limits.iter().map(|limit| &limit.name);
+    let names = names.filter(|name| **name > page.after);
+    let names: Vec<_> = names.take(page.limit.unwrap_or(usize::MAX)).collect();
+    match names.is_empty() {
+        true => Err(Error::NotFound { warnings: Vec::new() }),
+        false => Ok(Answer::data(object(json!({"keys": names})))),
+    }
+}
+
+/// `GET sys/quotas/rate-limit/:name`.
+pub fn read(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
+    let row = call.work.config.get(&row_of(call.params.get("name")))?;
+    let row = row.ok_or(Error::NotFound { warnings: Vec::new() })?;
+    Ok(Answer::data(describe(&decode_record(&row.value)?)))
+}
+
+fn describe(limit: &RateLimit) -> Map<String, Value> {
+    object(json!({
+        "type": "rate-limit",
+        "name": limit.name,
+        "path": limit.path,
+        "role": "",
+        "rate": number(limit.rate),
+        "interval": limit.interval / 1000,
+        "block_interval": limit.block / 1000,
+        "inheritable": limit.inheritable,
+        "group_by": limit.group_by,
+    }))
+}
+
+/// A whole number without a fraction, as Go prints it.
+#[allow(clippy::cast_possible_truncation, reason = "rates are bounded")]
+fn number(rate: f64) -> Value {
+    match rate.fract() == 0.0 {
+        true => json!(rate as i64),
+        false => json!(rate),
+    }
+}
+
+/// Writes a rate limit; what is not named is as in a new one.
+pub fn write(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
+    let name = call.params.get("name").to_owned();
+    let fields = call.fields();
+    let rate = rate(call)?;
+    let interval = fields.duration("interval")?.unwrap_or(0).max(SECOND);
+    let block = fields.duration("block_interval")?.unwrap_or(0);
+    if interval > MAX_TIME || block > MAX_TIME || name.len() > MAX_TEXT {
+        return Err(Error::invalid("interval, block_interval or name is too long"));
+    }
+    let path = normal_path(call, &fields.string("path")?.unwrap_or_default())?;
+    if fields.string("role")?.is_some_and(|role| !role.is_empty()) {
+        return Err(Error::Unsupported("rate limits for roles".to_owned()));
+    }
+    let group_by = match fields.string("group_by")?.as_deref() {
+        None | Some("" | "ip") => GroupBy::Ip,
+        Some("none") => GroupBy::None,
+        Some(_) => return Err(Error::invalid("group_by must be ip or none")),
+    };
+    let limits = &call.work.catalog.quotas.limits;
+    if let Some(other) = limits
+        .iter()
+        .find(|other| other.path == path && other.name != name)
+    {
+        return Err(Error::invalid(format!(
+            "quota rule with similar properties exists under the name {:?}",
+            other.name
+        )));
+    }
+    if limits.len() >= MAX_RULES && limits.iter().all(|other| other.name != name) {
+        return Err(Error::invalid(format!(
+            "there are {MAX_RULES} rate limits already"
+        )));
+    }
+    let limit = RateLimit {
+        inheritable: fields.bool("inheritable")?.unwrap_or(path.is_empty()),
+        name,
+        path,
+        rate,
+        interval,
+        block,
+        group_by,
+    };
+    let row = row_of(&limit.name);
+    call.work.config.get(&row)?;
+    call.work.config.put(&row, encode_record(&limit)?)?;
+    Ok(Answer::empty())
+}
+
+fn rate(call: &Call<'_, '_>) -> Result<f64, Error> {
+    let fields = call.fields();
+    let text = fields.string("rate")?.filter(|text| !text.is_empty());
+    let rate: f64 = match text {
+        Some(text) => text.parse().map_err(|_| {
+            let why = "'' cannot parse value as 'float64': strconv.ParseFloat: invalid syntax";
+            Error::from(fields.wrong("rate", why))
+        })?,
+        None => 0.0,
+    };
+    match rate.is_finite() && rate > 0.0 && rate <= MAX_RATE {
+        true => Ok(rate),
+        false => Err(Error::invalid("'rate' is invalid")),
+    }
+}
+
+/// A path as rules are compared: of a mount, with its slash; else as it was given.
+fn normal_path(call: &Call<'_, '_>, given: &str) -> Result<String, Error> {
+    let given = given.trim().trim_start_matches('/');
+    if given.is_empty() {
+        return Ok(String::new());
+    }
+    let no_mount = |path: &str| Error::invalid(format!("invalid mount path {path:?}"));
+    if given.len() > MAX_TEXT {
+        return Err(Error::invalid("path is too long"));
+    }
+    let beneath = given.strip_suffix('*').unwrap_or(given).trim_end_matches('/');
+    let directory = format!("{beneath}/");
+    let canon = CanonPath::parse(&directory.replace('%', "%25")).map_err(|_| no_mount(&directory))?;
+    let routed = call
+        .work
+        .catalog
+        .route(&canon)
+        .ok_or_else(|| no_mount(&directory))?;
+    let mount = routed.mount.full_path();
+    Ok(if mount == directory && !given.ends_with('*') {
+        mount
+    } else {
+        given.to_owned()
+    })
+}
+
+/// Removes a rate limit.
+pub fn delete(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
+    let row = row_of(call.params.get("name"));
+    if call.work.config.get(&row)?.is_some() {
+        call.work.config.delete(&row)?;
+    }
+    Ok(Answer::empty())
+}
+
+fn row_of(name: &str) -> String {
+    format!("{LIMITS}{name}")
+}
