@@ -14,6 +14,7 @@ pub fn encode(request_id: String, revision: Option<u64>, answer: Answer) -> Resp
         at_top_level,
         file,
         wrap,
+        lease,
         // Said in audit records alone.
         login: _,
     } = answer;
@@ -44,9 +45,15 @@ pub fn encode(request_id: String, revision: Option<u64>, answer: Answer) -> Resp
         };
     }
     let says_nothing =
-        reply.data.is_none() && auth.is_none() && wrap_info.is_none() && reply.warnings.is_empty();
+        reply.data.is_none() && auth.is_none() && lease.is_none() && wrap_info.is_none() && reply.warnings.is_empty();
+    let (lease_id, renewable, seconds) = match lease {
+        Some(lease) => (lease.id, lease.renewable, Some(lease.seconds)),
+        None => (String::new(), false, reply.lease_duration_hint),
+    };
     let envelope = Box::new(Envelope {
-        lease_duration: reply.lease_duration_hint.unwrap_or(0),
+        lease_id,
+        renewable,
+        lease_duration: seconds.unwrap_or(0),
         data: reply.data,
         wrap_info,
         warnings: reply.warnings,

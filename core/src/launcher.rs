@@ -10,6 +10,7 @@ use conclave_raft::net::NodeSignature;
 use conclave_raft::{NodeRecord, PeerHandler, Replica};
 
 use crate::error::Error;
+use crate::leases::{NoTargets, Targets};
 
 /// The cluster a node belongs to. Kept on its disk in the clear: a sealed node must rejoin by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +69,11 @@ pub trait Launcher: Send + Sync + 'static {
         path: &str,
         body: Map<String, Value>,
     ) -> BoxFuture<'_, Result<Map<String, Value>, Error>>;
+
+    /// Who carries out plans outside the cluster.
+    fn targets(&self) -> Arc<dyn Targets> {
+        Arc::new(NoTargets)
+    }
 
     /// A directory for files on their way in or out (snapshots), on the data disk.
     fn scratch(&self) -> std::path::PathBuf;

@@ -102,18 +102,25 @@ impl Server {
     }
 }
 
+/// A new connection; with the credentials that may have come since, if those that are known are refused.
 async fn connect(target: &Target, bounds: &Bounds) -> Result<Client, Failure> {
+    match (connect_by(&target.url, target, bounds).await, &target.fallback) {
+        (Err(failure), Some(fallback)) if failure.done == Done::Denied => {
+            connect_by(fallback, target, bounds).await
+        }
+        (connected, _) => connected,
+    }
+}
+
+async fn connect_by(url: &Hidden, target: &Target, bounds: &Bounds) -> Result<Client, Failure> {
     let nothing = |text: String| Failure::new(Done::Nothing, text);
-    let mut address = address::parse(&target.url).map_err(nothing)?;
+    let mut address = address::parse(url).map_err(nothing)?;
     address.config.application_name(&bounds.session);
     let connecting = async {
         if address.tls {
             let tls = Tls::new(&target.tls).map_err(nothing)?;
-            let (client, connection) = address
-                .config
-                .connect(tls)
-                .await
-                .map_err(|error| refused(&error))?;
+            let connected = address.config.connect(tls).await;
+            let (client, connection) = connected.map_err(|error| refused(&error))?;
             tokio::spawn(drive(connection));
             Ok(client)
         } else {
@@ -248,7 +255,15 @@ async fn within<T>(bounds: &Bounds, done: Done, work: impl Future<Output = T>) -
 
 /// An error before any statement was sent.
 fn refused(error: &tokio_postgres::Error) -> Failure {
-    Failure::new(Done::Nothing, told(error))
+    let denied = [
+        SqlState::INVALID_PASSWORD,
+        SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
+    ];
+    let done = match error.code() {
+        Some(code) if denied.contains(code) => Done::Denied,
+        _ => Done::Nothing,
+    };
+    Failure::new(done, told(error))
 }
 
 /// An error of a statement.

@@ -148,11 +148,11 @@ impl Core {
             (work.finish()?, done)
         };
         let mut closed = proposal.closed().to_vec();
+        closed.retain(|child| child != name);
         commit(replica, proposal).await?;
         if done && closed.is_empty() {
             return Ok(None);
         }
-        closed.retain(|child| child != name);
         Ok(Some(closed))
     }
 
@@ -193,7 +193,7 @@ impl Core {
     /// that ends. Whether nothing is left.
     fn close_step(&self, work: &mut Work<'_>, name: &str) -> Result<bool, Error> {
         if name.starts_with(namespaces::CLOSING_PREFIX) {
-            return namespaces::close_step(work, name);
+            return namespaces::close_step(work, name, self.seal.now());
         }
         if work.closing.get(name)?.is_none() {
             return Ok(true);

@@ -4,6 +4,7 @@
 mod census;
 mod expiry;
 mod handover;
+mod leases;
 mod rewrap;
 
 use std::sync::{Arc, Weak};
@@ -89,6 +90,9 @@ async fn one_round(core: &Arc<Core>, rewrap_from: &mut Instant) -> Option<Durati
             false
         }
     };
+    if let Err(error) = core.tend_leases() {
+        tracing::debug!(%error, "leases that are due are put off");
+    }
     let mut rewraps = false;
     if Instant::now() >= *rewrap_from {
         match core.rewrap_once().await {

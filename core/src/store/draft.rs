@@ -62,6 +62,11 @@ impl<'v> Draft<'v> {
 
     /// Takes in a transaction over `space`. Its reads bind only if something is written.
     pub fn include(&mut self, space: Space, changes: Changes) -> Result<(), Error> {
+        self.include_in(EXPIRY_QUEUE, space, changes)
+    }
+
+    /// The same for rows that fall due in another queue than the expiry job's.
+    pub fn include_in(&mut self, queue: u64, space: Space, changes: Changes) -> Result<(), Error> {
         if !changes.guards.is_empty() {
             return Err(Error::Unsupported(
                 "listing in order to write, in this table".to_owned(),
@@ -76,7 +81,7 @@ impl<'v> Draft<'v> {
         }
         for (path, write) in changes.writes {
             let seen = changes.reads.get(&path).copied();
-            self.write(space, &path, write, seen)?;
+            self.write(queue, space, &path, write, seen)?;
         }
         Ok(())
     }
@@ -119,7 +124,14 @@ impl<'v> Draft<'v> {
         Ok(())
     }
 
-    fn write(&mut self, space: Space, path: &str, write: Write, seen: Option<Seen>) -> Result<(), Error> {
+    fn write(
+        &mut self,
+        queue: u64,
+        space: Space,
+        path: &str,
+        write: Write,
+        seen: Option<Seen>,
+    ) -> Result<(), Error> {
         let key = self.opened.key(space, path)?;
         let due_before = match seen {
             Some(Seen::Revision { deadline, .. }) => deadline,
@@ -131,14 +143,14 @@ impl<'v> Draft<'v> {
         };
         if let Some(deadline) = due_before.filter(|_| due_before != due_after) {
             self.ops.push(Op::DueDelete {
-                queue: EXPIRY_QUEUE,
+                queue,
                 deadline,
                 key: key.clone(),
             });
         }
         if let Some(deadline) = due_after.filter(|_| due_before != due_after) {
             self.ops.push(Op::DuePut {
-                queue: EXPIRY_QUEUE,
+                queue,
                 deadline,
                 key: key.clone(),
             });

@@ -137,7 +137,9 @@ async fn wait_gone(core: &Core, id: &str) -> Result<(), Error> {
         };
         let error = record.ending.map(|ending| ending.error).unwrap_or_default();
         if !error.is_empty() {
-            return Err(Error::Target(format!("failed to revoke: {error}; it is tried again")));
+            return Err(Error::Target(format!(
+                "failed to revoke: {error}; it is tried again"
+            )));
         }
         drop(opened);
         tokio::time::sleep(LOOK).await;
@@ -194,7 +196,9 @@ pub fn count(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
         counts.insert("auth_token".to_owned(), tokens);
     }
     let total: u64 = counts.values().sum();
-    Ok(Answer::data(object(json!({"lease_count": total, "counts": counts}))))
+    Ok(Answer::data(object(
+        json!({"lease_count": total, "counts": counts}),
+    )))
 }
 
 /// `leases/tidy`: there is nothing that could be left behind, for a lease and what it hangs on are one command.
@@ -203,7 +207,9 @@ pub fn tidy(_: &mut Call<'_, '_>) -> Result<Answer, Error> {
         status: conclave_engine_api::Status::Accepted,
         ..Reply::empty()
     };
-    Ok(reply.warn("Nothing to tidy: leases and what they hang on are written together.").into())
+    Ok(reply
+        .warn("Nothing to tidy: leases and what they hang on are written together.")
+        .into())
 }
 
 /// `list sys/leases/lookup/<prefix>`: the next segment of each lease beneath the prefix.
@@ -212,9 +218,22 @@ pub fn list(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     let page = call.fields().page()?;
     let mut names = BTreeSet::new();
     let space = Space::within(Table::Lease, call.work.namespace());
-    let stored = call.work.opened().space(space).names(&directory, &Page::default())?;
-    names.extend(stored.into_iter().filter(|name| name.as_str() > page.after.as_str()));
-    for (name, record) in beneath(call.work.opened(), call.work.namespace(), &directory, call.env.now())? {
+    let stored = call
+        .work
+        .opened()
+        .space(space)
+        .names(&directory, &Page::default())?;
+    names.extend(
+        stored
+            .into_iter()
+            .filter(|name| name.as_str() > page.after.as_str()),
+    );
+    for (name, record) in beneath(
+        call.work.opened(),
+        call.work.namespace(),
+        &directory,
+        call.env.now(),
+    )? {
         let id = id_of(&name, &record);
         let rest = id.strip_prefix(&directory).unwrap_or_default();
         let next = rest.split_inclusive('/').next().unwrap_or_default();

@@ -86,6 +86,9 @@ pub struct Target {
     pub name: String,
     /// What it speaks.
     pub driver: Driver,
+    /// The same as `url` with credentials that may have taken the place of those, tried when those are refused: a change of
+    /// them is under way and nobody knows yet how it ended.
+    pub fallback: Option<Hidden>,
     /// How it is reached, credentials included, in the form its own clients read.
     pub url: Hidden,
     /// How it proves who it is.
@@ -167,8 +170,10 @@ pub struct Failure {
 /// What a plan that failed may have done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Done {
-    /// Nothing, for certain: the target was not reached, or refused to let us in.
+    /// Nothing, for certain: the target was not reached.
     Nothing,
+    /// Nothing, for certain: the target did not let us in.
+    Denied,
     /// The target answered, and refused.
     Refused,
     /// Nobody knows: no answer came.

@@ -68,7 +68,8 @@ pub trait Engine: Send + Sync + 'static {
         false
     }
 
-    /// An effect without a lease was carried out, or was not: the engine writes the result and says what is answered.
+    /// An effect without a lease was carried out, or was not: the engine writes the result and says what is answered, which
+    /// may be an error. On an outer error nothing is written.
     fn settle(
         &self,
         txn: &mut Txn<'_>,
@@ -76,12 +77,12 @@ pub trait Engine: Send + Sync + 'static {
         memo: &Map<String, Value>,
         result: Result<&[String], &Failure>,
         env: &mut Env<'_>,
-    ) -> Result<Reply, Error> {
+    ) -> Result<Result<Reply, Error>, Error> {
         let _ = (txn, mount, memo, env);
-        match result {
+        Ok(match result {
             Ok(_) => Ok(Reply::empty()),
-            Err(failure) => Err(Error::invalid(failure.text.clone())),
-        }
+            Err(failure) => Err(Error::Target(failure.text.clone())),
+        })
     }
 
     /// How the account of a lease is dropped. It must do no harm when the account is gone or was never made.

@@ -34,6 +34,9 @@ pub enum Error {
     /// Too large (HTTP 413).
     #[error("{0}")]
     TooLarge(String),
+    /// A system outside did not do what it was asked (HTTP 500); the text is what it said.
+    #[error("{0}")]
+    Target(String),
     /// Stored bytes make no sense (HTTP 500).
     #[error("internal error: {0}")]
     Internal(String),

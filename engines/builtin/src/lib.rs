@@ -18,6 +18,7 @@ pub fn secret_engines() -> Vec<Arc<dyn Engine>> {
     let engines: &[Arc<dyn Engine>] = &[
         Arc::new(secret::kv::Kv),
         Arc::new(secret::cubbyhole::Cubbyhole),
+        Arc::new(secret::database::Database),
         Arc::new(secret::transit::Transit),
         #[cfg(feature = "example-engine")]
         example::engine(),

@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
 
+use conclave_core::leases::Targets;
 use conclave_core::{Error as CoreError, Launcher, Membership};
 use conclave_raft::log::{Fatal, LogBackend, MemoryLog, RocksLog};
 use conclave_raft::net::{NodeKey, NodeSignature, TlsTransport};
@@ -19,6 +20,7 @@ use conclave_raft::{NodeRecord, PeerHandler, Replica};
 
 use crate::error::Error;
 use crate::node::disk::advised;
+use crate::node::targets::Drivers;
 use crate::node::{DataDir, NodeSettings, ask};
 use crate::temporary::Temporary;
 
@@ -201,6 +203,10 @@ impl Launcher for NodeLauncher {
 
     fn sign(&self, message: &[u8]) -> Result<NodeSignature, CoreError> {
         Ok(self.key.sign(message)?)
+    }
+
+    fn targets(&self) -> Arc<dyn Targets> {
+        Arc::new(Drivers::default())
     }
 
     fn seal_mark(&self) -> Result<bool, CoreError> {

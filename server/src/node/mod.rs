@@ -6,6 +6,7 @@ mod disk;
 pub(crate) mod join;
 mod launcher;
 mod space;
+mod targets;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

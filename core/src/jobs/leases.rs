@@ -1,0 +1,79 @@
+//! Leases that are due, target by target. The leader looks at the head of each queue and lets the targets be worked on side by
+//! side, so that one that is slow or down holds up nobody else.
+
+use std::sync::Arc;
+
+use crate::core::Core;
+use crate::error::Error;
+use crate::leases::{self, FIRST_QUEUE};
+
+/// Most targets looked at in one round.
+const MAX_QUEUES: usize = 4096;
+
+impl Core {
+    /// Has every target with something due worked on; answers at once. Each goes on until nothing more is due there.
+    pub(crate) fn tend_leases(self: &Arc<Self>) -> Result<(), Error> {
+        for queue in self.due_queues()? {
+            let now = self.outside.targets.boot_time();
+            let Some(share) = self.outside.tending.take(queue, now) else {
+                continue;
+            };
+            let core = self.clone();
+            tokio::spawn(async move { core.tend_queue(queue, share).await });
+        }
+        self.outside.numbers.left_alone(self.outside.tending.open());
+        Ok(())
+    }
+
+    /// Ends what is due at every target, and waits for it: for tests, which have their own clock.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn tend_leases_once(self: &Arc<Self>) -> Result<usize, Error> {
+        let mut ended = 0;
+        for queue in self.due_queues()? {
+            if let Some(share) = self.outside.tending.take(queue, self.outside.targets.boot_time()) {
+                ended += self.tend_queue(queue, share).await;
+            }
+        }
+        Ok(ended)
+    }
+
+    fn due_queues(&self) -> Result<Vec<u64>, Error> {
+        let replica = self.seal.replica()?;
+        let (view, now) = (replica.view()?, replica.now());
+        let queues = view.rows().queues(Some(FIRST_QUEUE - 1), MAX_QUEUES)?;
+        let mut due = Vec::new();
+        for queue in queues {
+            if !view.rows().due(queue, now, 1)?.is_empty() {
+                due.push(queue);
+            }
+        }
+        Ok(due)
+    }
+
+    /// Works on one target until nothing is due there or it does not answer. How many leases ended.
+    async fn tend_queue(self: &Arc<Self>, queue: u64, share: usize) -> usize {
+        let mut ended = 0;
+        let mut answered = None;
+        loop {
+            match leases::sweep(self, queue, share).await {
+                Ok(swept) => {
+                    ended += swept.ended;
+                    answered = swept.answered.or(answered);
+                    if swept.answered != Some(true) || swept.ended == 0 {
+                        break;
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "leases that are due are put off");
+                    break;
+                }
+            }
+        }
+        self.outside
+            .tending
+            .give_back(queue, answered, self.outside.targets.boot_time());
+        ended
+    }
+}

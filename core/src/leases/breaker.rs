@@ -1,0 +1,99 @@
+//! Which targets are being worked on, and which are left alone for a while because they do not answer. Memory of one leader:
+//! a new one asks each target once and knows again. A target that is left alone costs no row: its leases stay due.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+/// First pause after a target did not answer; doubled with each further time.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// Longest pause.
+const MAX_PAUSE: Duration = Duration::from_secs(30);
+/// Leases of a target that are tried at once while it answers, and when it is asked again after it did not.
+const SHARE: usize = 64;
+
+/// What is known of the targets.
+#[derive(Default)]
+pub struct Tending {
+    queues: Mutex<HashMap<u64, Queue>>,
+}
+
+#[derive(Default)]
+struct Queue {
+    busy: bool,
+    failures: u32,
+    /// On the boot clock.
+    retry_at: Duration,
+}
+
+impl Tending {
+    /// Takes a target to work on: how many of its leases may be tried. `None` if somebody is at it, or it is left alone.
+    pub fn take(&self, queue: u64, now: Duration) -> Option<usize> {
+        let mut queues = self.queues.lock();
+        let entry = queues.entry(queue).or_default();
+        if entry.busy || entry.failures > 0 && now < entry.retry_at {
+            return None;
+        }
+        entry.busy = true;
+        Some(if entry.failures > 0 { 1 } else { SHARE })
+    }
+
+    /// Gives it back. `answered`: whether the target did; `None` if it was not asked.
+    pub fn give_back(&self, queue: u64, answered: Option<bool>, now: Duration) {
+        let mut queues = self.queues.lock();
+        let Some(entry) = queues.get_mut(&queue) else {
+            return;
+        };
+        entry.busy = false;
+        match answered {
+            None => {}
+            Some(true) => entry.failures = 0,
+            Some(false) => {
+                let pause = FIRST_PAUSE
+                    .saturating_mul(1 << entry.failures.min(10))
+                    .min(MAX_PAUSE);
+                entry.failures = entry.failures.saturating_add(1);
+                entry.retry_at = now + pause;
+            }
+        }
+        if entry.failures == 0 {
+            queues.remove(&queue);
+        }
+    }
+
+    /// How many targets are left alone.
+    pub fn open(&self) -> usize {
+        self.queues
+            .lock()
+            .values()
+            .filter(|queue| queue.failures > 0)
+            .count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silent_target_is_asked_more_and_more_seldom_and_one_at_a_time() {
+        let tending = Tending::default();
+        let at = Duration::from_secs;
+        assert_eq!(tending.take(1, at(0)), Some(SHARE));
+        assert_eq!(tending.take(1, at(0)), None, "one at a time");
+        assert_eq!(tending.take(2, at(0)), Some(SHARE), "others go on");
+        tending.give_back(1, Some(false), at(0));
+        assert_eq!((tending.take(1, at(0)), tending.open()), (None, 1));
+        assert_eq!(tending.take(1, at(1)), Some(1), "one lease finds out");
+        tending.give_back(1, Some(false), at(1));
+        assert_eq!(tending.take(1, at(2)), None);
+        assert_eq!(tending.take(1, at(3)), Some(1));
+        tending.give_back(1, Some(true), at(3));
+        assert_eq!((tending.take(1, at(3)), tending.open()), (Some(SHARE), 0));
+        for _ in 0..40 {
+            tending.give_back(1, Some(false), at(0));
+        }
+        assert_eq!(tending.take(1, at(31)), Some(1), "at most half a minute");
+    }
+}

@@ -1,0 +1,160 @@
+//! Beginning the end of leases: one, all of a token, all beneath a prefix. The account goes later, by the leader; the row says
+//! from here on that it must, and that nothing can keep it.
+
+use conclave_engine_api::{Millis, Page};
+
+use crate::catalog::{decode_record, encode_record};
+use crate::error::Error;
+use crate::leases::{LeaseRecord, OWNED, edit, leased, queue_of, random_of};
+use crate::namespaces::located;
+use crate::store::layout::{after_prefix, open_key};
+use crate::store::{Space, Table};
+use crate::work::Work;
+
+/// Most leases one batch begins to end.
+const BATCH: usize = 256;
+/// What names of closing rows begin with that close leases and not tokens.
+const CLOSES: &str = "leases/";
+/// The same, for those that go whatever the target says.
+const FORCES: &str = "forced/";
+/// When a closing row falls due: at once.
+const AT_ONCE: Millis = 1;
+
+/// Marks one lease as ending and due now. Whether there is one.
+pub fn mark(work: &mut Work<'_>, id: &str, now: Millis, force: bool) -> Result<bool, Error> {
+    if !super::is_id(id) {
+        return Ok(false);
+    }
+    let Some(row) = work.opened().space(leased(id)).row(id)? else {
+        return Ok(false);
+    };
+    let mut record: LeaseRecord = decode_record(&row.value)?;
+    let due_before = row.deadline.unwrap_or(Millis::MAX);
+    if record.ending.as_ref().is_some_and(|ending| ending.force >= force) && due_before <= now {
+        return Ok(true);
+    }
+    record.begin_end(now, force);
+    put(work, id, &record, now.min(due_before))?;
+    Ok(true)
+}
+
+/// Writes a lease back, due at `deadline`.
+pub fn put(work: &mut Work<'_>, id: &str, record: &LeaseRecord, deadline: Millis) -> Result<(), Error> {
+    let queue = queue_of(work.opened().barrier(), record.mount, &record.target);
+    let value = encode_record(record)?;
+    edit(work, leased(id), queue, |txn| {
+        txn.get(id)?;
+        Ok(txn.put_due(id, value, Some(deadline))?)
+    })
+}
+
+/// Removes the row of a lease or an intent, and the one that ties it to its owner.
+pub fn remove(work: &mut Work<'_>, space: Space, id: &str, record: &LeaseRecord) -> Result<(), Error> {
+    let queue = queue_of(work.opened().barrier(), record.mount, &record.target);
+    edit(work, space, queue, |txn| {
+        txn.get(id)?;
+        Ok(txn.delete(id)?)
+    })?;
+    match &record.owner {
+        Some(owner) => {
+            let name = format!("{owner}/{}", random_of(id));
+            edit(work, OWNED, queue, |txn| Ok(txn.delete(&name)?))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Begins the end of up to a batch of what a token owns. Whether none is left.
+pub fn end_of_owner(work: &mut Work<'_>, owner: &str, now: Millis) -> Result<bool, Error> {
+    let page = Page {
+        limit: Some(BATCH),
+        ..Page::default()
+    };
+    let owned = work.opened().space(OWNED);
+    let names = owned.names(&format!("{owner}/"), &page)?;
+    for name in &names {
+        let name = format!("{owner}/{name}");
+        let Some(row) = owned.row(&name)? else { continue };
+        let id: String = decode_record(&row.value)?;
+        // One in the making cannot become a lease any more: its owner is gone, and it is swept.
+        mark(work, &id, now, false)?;
+        edit(work, OWNED, 0, |txn| {
+            txn.get(&name)?;
+            Ok(txn.delete(&name)?)
+        })?;
+    }
+    Ok(names.len() < BATCH)
+}
+
+/// Has all leases beneath a path of a namespace end: a row that stays until all of them are marked. Its name.
+pub fn close_prefix(work: &mut Work<'_>, namespace: u32, prefix: &str, force: bool) -> Result<String, Error> {
+    let kind = if force { FORCES } else { CLOSES };
+    let name = located::locate(namespace, &format!("{kind}{}", prefix.trim_matches('/')));
+    work.closing.put_due(&name, encode_record(&())?, Some(AT_ONCE))?;
+    Ok(name)
+}
+
+/// What a closing row of this name closes: leases beneath a prefix.
+pub fn closes(name: &str) -> Option<Closes<'_>> {
+    let (namespace, name) = located::split(name);
+    let closes = |prefix, force| Closes {
+        namespace,
+        prefix,
+        force,
+    };
+    let kept = name.strip_prefix(CLOSES).map(|prefix| closes(prefix, false));
+    kept.or_else(|| name.strip_prefix(FORCES).map(|prefix| closes(prefix, true)))
+}
+
+/// Leases that are to end.
+#[derive(Debug, Clone, Copy)]
+pub struct Closes<'n> {
+    /// Where.
+    pub namespace: u32,
+    /// Beneath what.
+    pub prefix: &'n str,
+    /// Whatever the target says.
+    pub force: bool,
+}
+
+/// Begins the end of up to a batch of the leases beneath a prefix. Whether none is left.
+pub fn end_of_prefix(work: &mut Work<'_>, closes: Closes<'_>, now: Millis) -> Result<bool, Error> {
+    let force = closes.force;
+    let mut ids = Vec::new();
+    {
+        let opened = work.opened();
+        let space = Space::within(Table::Lease, closes.namespace);
+        let from = match closes.prefix {
+            "" => space.prefix(),
+            prefix => opened.key(space, prefix)?.to_vec(),
+        };
+        let to = after_prefix(&from);
+        let mut failed = None;
+        opened.view().rows().scan(&from, Some(&to), &mut |key, row| {
+            // Those that are due are on their way already; forcing concerns them too.
+            if row.deadline <= now && !force {
+                return Ok(true);
+            }
+            match open_key(opened.barrier(), key) {
+                Ok((_, id)) => ids.push(id),
+                Err(error) => failed = Some(error),
+            }
+            Ok(ids.len() < BATCH && failed.is_none())
+        })?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+    }
+    let mut marked = 0;
+    for id in &ids {
+        let row = work.opened().space(leased(id)).row(id)?;
+        let record: Option<LeaseRecord> = row.map(|row| decode_record(&row.value)).transpose()?;
+        let forced = |record: &LeaseRecord| record.ending.as_ref().is_some_and(|ending| ending.force);
+        if force && record.as_ref().is_some_and(forced) {
+            continue;
+        }
+        marked += usize::from(mark(work, id, now, force)?);
+    }
+    // The scan starts over with each batch: what it marked is due and skipped by its clear header.
+    Ok(ids.len() < BATCH || marked == 0)
+}

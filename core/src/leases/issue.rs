@@ -1,0 +1,130 @@
+//! The first half of an effect: the intent, committed before anything is done outside. It names the account, who makes it, in
+//! which session, and until when; a leader that finds it left over knows what to drop.
+
+use conclave_engine_api::{Effect, Env, LeaseSpec, Millis};
+
+use crate::catalog::{MountRecord, encode_record};
+use crate::core::Core;
+use crate::entropy::OsEntropy;
+use crate::error::Error;
+use crate::leases::{
+    Begun, IntentRecord, LeaseRecord, OWNED, RANDOM, RUN, SWEEP_AFTER, edit, intended, queue_of, session_name,
+};
+use crate::namespaces::id;
+use crate::tokens::{Bounds, Caller, TokenKind, Wish, life};
+use crate::work::Work;
+
+/// Who asks an engine for an effect, and where.
+pub struct Asked<'a> {
+    /// The node.
+    pub core: &'a Core,
+    /// Who asks.
+    pub caller: &'a std::sync::Arc<Caller>,
+    /// The mount that was asked.
+    pub mount: &'a MountRecord,
+    /// The whole path of the request.
+    pub path: &'a str,
+    /// The cluster's time.
+    pub now: Millis,
+}
+
+/// Adds the intent of an effect to `work`, which is to be committed before the effect is performed.
+pub fn begin(work: &mut Work<'_>, asked: &Asked<'_>, effect: Effect) -> Result<Begun, Error> {
+    let Asked { core, now, .. } = *asked;
+    let replica = core.seal.replica()?;
+    let mut entropy = OsEntropy;
+    let mut env = Env::new(now, &mut entropy);
+    // Read before `now` was told to anybody: the bound here ends no later than the one in the row.
+    let until = core.outside.targets.boot_time() + RUN;
+    let session = session_name(replica.node_id(), replica.status().borrow().term, &mut env);
+    let Effect {
+        plan,
+        lease,
+        reply,
+        memo,
+    } = effect;
+    let mut begun = Begun {
+        caller: asked.caller.clone(),
+        mount: asked.mount.id,
+        plan,
+        reply,
+        memo,
+        session: session.clone(),
+        until,
+        issued: None,
+    };
+    let Some(spec) = lease else {
+        return Ok(begun);
+    };
+    let id = format!("{}/{}", asked.path.trim_end_matches('/'), env.base62(RANDOM));
+    let id = id::mark(&id, asked.mount.namespace);
+    let lease = lease_of(asked, &begun.plan.target.name, spec)?;
+    let run_until = now.saturating_add(millis(RUN));
+    let intent = IntentRecord {
+        lease,
+        run_until,
+        session,
+        sweeps: 0,
+    };
+    let queue = queue_of(work.opened().barrier(), intent.lease.mount, &intent.lease.target);
+    let value = encode_record(&intent)?;
+    edit(work, intended(&id), queue, |txn| {
+        txn.get(&id)?;
+        Ok(txn.put_due(&id, value, Some(run_until.saturating_add(SWEEP_AFTER)))?)
+    })?;
+    if let Some(owner) = &intent.lease.owner {
+        let value = encode_record(&id)?;
+        let row = format!("{owner}/{}", super::random_of(&id));
+        edit(work, OWNED, queue, |txn| Ok(txn.put(&row, value)?))?;
+    }
+    begun.issued = Some((id, intent));
+    Ok(begun)
+}
+
+fn lease_of(asked: &Asked<'_>, target: &str, spec: LeaseSpec) -> Result<LeaseRecord, Error> {
+    let now = asked.now;
+    let bounds = Bounds::of(&asked.core.settings, asked.mount);
+    let wish = Wish {
+        ttl: spec.ttl,
+        max_ttl: spec.max_ttl,
+        ..Wish::default()
+    };
+    let mut expires = now.saturating_add(life(bounds, &wish, now, now).ttl);
+    let token = &asked.caller.record;
+    // What a batch token is given ends with it at the latest: there is no row that could be closed.
+    let latest = match token.kind {
+        TokenKind::Batch => token.expires,
+        TokenKind::Service => 0,
+    };
+    if latest > 0 {
+        expires = expires.min(latest);
+    }
+    if expires <= now {
+        return Err(Error::invalid("the secret would end before it is handed out"));
+    }
+    let owner = match token.kind {
+        TokenKind::Service => Some(asked.caller.name.clone()),
+        TokenKind::Batch => token.parent.clone(),
+    };
+    Ok(LeaseRecord {
+        namespace: asked.mount.namespace,
+        mount: asked.mount.id,
+        mount_path: asked.mount.path.clone(),
+        kind: asked.mount.kind.clone(),
+        path: asked.path.to_owned(),
+        owner,
+        target: target.to_owned(),
+        issued: now,
+        expires,
+        renewed: 0,
+        latest,
+        renewable: spec.renewable,
+        internal: spec.internal,
+        ending: None,
+    })
+}
+
+/// Whole milliseconds.
+fn millis(time: std::time::Duration) -> Millis {
+    u64::try_from(time.as_millis()).unwrap_or(Millis::MAX)
+}

@@ -1,0 +1,131 @@
+//! What is counted of leases and targets. Labels are types of engines, drivers and actions: closed sets, never a name of
+//! somebody's making.
+
+use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry};
+
+use conclave_engine_api::Millis;
+
+use crate::error::Error;
+
+/// Bounds of how late revocations begin.
+const LAG_SECONDS: [f64; 8] = [0.1, 0.5, 1.0, 2.0, 5.0, 30.0, 300.0, 3600.0];
+
+/// The numbers of one node.
+pub struct Numbers {
+    effects: IntCounterVec,
+    revocations: IntCounterVec,
+    lag: Histogram,
+    left_alone: IntGauge,
+    stuck: IntGauge,
+    open: IntGauge,
+    leases: IntGauge,
+    orphans: IntCounterVec,
+}
+
+impl Numbers {
+    /// Registers all of them.
+    pub fn new(registry: &Registry) -> Result<Self, Error> {
+        let internal = |error: prometheus::Error| Error::internal(error.to_string());
+        let numbers = Self::unregistered().map_err(internal)?;
+        let all: [Box<dyn prometheus::core::Collector>; 8] = [
+            Box::new(numbers.effects.clone()),
+            Box::new(numbers.revocations.clone()),
+            Box::new(numbers.lag.clone()),
+            Box::new(numbers.left_alone.clone()),
+            Box::new(numbers.stuck.clone()),
+            Box::new(numbers.open.clone()),
+            Box::new(numbers.leases.clone()),
+            Box::new(numbers.orphans.clone()),
+        ];
+        for collector in all {
+            registry.register(collector).map_err(internal)?;
+        }
+        Ok(numbers)
+    }
+
+    fn unregistered() -> Result<Self, prometheus::Error> {
+        let lag = HistogramOpts::new(
+            "conclave_lease_expiry_lag_seconds",
+            "How long after a lease was due its revocation began.",
+        );
+        Ok(Self {
+            effects: IntCounterVec::new(
+                Opts::new(
+                    "conclave_target_calls_total",
+                    "Plans carried out at targets, by driver, action and result.",
+                ),
+                &["driver", "action", "result"],
+            )?,
+            revocations: IntCounterVec::new(
+                Opts::new(
+                    "conclave_lease_revocations_total",
+                    "Attempts to revoke a lease, by type of engine and result.",
+                ),
+                &["engine", "result"],
+            )?,
+            lag: Histogram::with_opts(lag.buckets(LAG_SECONDS.to_vec()))?,
+            left_alone: IntGauge::new(
+                "conclave_targets_left_alone",
+                "Targets that did not answer and are left alone for a while; on the leader.",
+            )?,
+            stuck: IntGauge::new(
+                "conclave_leases_stuck",
+                "Leases whose revocation failed and is tried again; counted now and then.",
+            )?,
+            open: IntGauge::new(
+                "conclave_lease_intents",
+                "Leases in the making and what is left of those that failed; counted now and then.",
+            )?,
+            leases: IntGauge::new(
+                "conclave_engine_leases",
+                "Leases of what engines handed out; counted now and then.",
+            )?,
+            orphans: IntCounterVec::new(
+                Opts::new(
+                    "conclave_lease_orphans_total",
+                    "Accounts found at targets without a lease, and dropped, by type of engine.",
+                ),
+                &["engine"],
+            )?,
+        })
+    }
+
+    /// A plan was carried out, or was not.
+    pub fn effect(&self, driver: &str, action: &str, done: bool) {
+        self.effects
+            .with_label_values(&[driver, action, result(done)])
+            .inc();
+    }
+
+    /// A lease was revoked, or was not.
+    pub fn revocation(&self, engine: &str, done: bool) {
+        self.revocations.with_label_values(&[engine, result(done)]).inc();
+    }
+
+    /// A revocation began so long after it was due.
+    pub fn late(&self, lag: Millis) {
+        self.lag.observe(lag as f64 / 1000.0);
+    }
+
+    /// How many targets are left alone.
+    pub fn left_alone(&self, targets: usize) {
+        self.left_alone.set(i64::try_from(targets).unwrap_or(i64::MAX));
+    }
+
+    /// How many leases, intents and stuck leases there are.
+    pub fn counted(&self, leases: u64, open: u64, stuck: u64) {
+        let set = |gauge: &IntGauge, count| gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        set(&self.leases, leases);
+        set(&self.open, open);
+        set(&self.stuck, stuck);
+    }
+
+    /// An account without a lease was found and dropped.
+    pub fn orphan(&self, engine: &str) {
+        self.orphans.with_label_values(&[engine]).inc();
+    }
+}
+
+fn result(done: bool) -> &'static str {
+    if done { "done" } else { "failed" }
+}

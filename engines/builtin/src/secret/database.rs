@@ -1,0 +1,243 @@
+//! The database engine: accounts that are made when somebody asks and dropped when their lease ends, at Vault's paths. It says
+//! what is to be done in which database; it reaches none itself.
+
+mod connection;
+mod creds;
+mod kind;
+mod password;
+mod role;
+mod statements;
+mod template;
+
+use conclave_engine_api::Operation::{Create, Delete, List, Read, Update};
+use conclave_engine_api::{
+    Done, Effect, Engine, Env, Error, Failure, Hidden, Leased, Millis, Mount, Outcome, Plan, Reply, Request,
+    Route, Terms, Txn,
+};
+use serde_json::{Map, Value};
+
+use connection::Connection;
+
+/// Longest name of a connection or role in bytes.
+const MAX_NAME_BYTES: usize = 256;
+
+/// The database engine.
+pub(crate) struct Database;
+
+impl Engine for Database {
+    fn kind(&self) -> &'static str {
+        "database"
+    }
+
+    fn routes(&self) -> &'static [Route] {
+        ROUTES
+    }
+
+    fn handle(&self, txn: &mut Txn<'_>, request: &Request<'_>, env: &mut Env<'_>) -> Result<Outcome, Error> {
+        let path = request.path.trim_end_matches('/');
+        let (area, name) = path.split_once('/').unwrap_or((path, ""));
+        if name.is_empty() {
+            return match (area, request.operation) {
+                ("config" | "roles" | "static-roles", List) => list(txn, area, request),
+                ("config" | "roles" | "static-roles", _) => Err(Error::UnsupportedOperation),
+                _ => Err(Error::UnsupportedPath),
+            };
+        }
+        if name.len() > MAX_NAME_BYTES || name.contains('/') {
+            return Err(Error::UnsupportedPath);
+        }
+        match (area, request.operation) {
+            ("config", Create | Update) => connection::write(txn, name, request, env),
+            ("config", Read) => connection::read(txn, name),
+            ("config", Delete) => {
+                txn.delete(&connection::row(name))?;
+                Ok(Reply::empty().into())
+            }
+            ("reset", Create | Update) => {
+                // Connections are kept by how a database is reached: what changed is reached anew by itself.
+                Connection::required(txn, name)?;
+                Ok(Reply::empty().into())
+            }
+            ("rotate-root", Create | Update) => connection::rotate(txn, name, env),
+            ("roles", Create | Update) => role::write(txn, name, request),
+            ("roles", Read) => role::read(txn, name),
+            ("roles", Delete) => role::delete(txn, name),
+            ("creds", Read) => creds::issue(txn, name, request, env),
+            ("static-roles" | "static-creds" | "rotate-role", _) => {
+                Err(Error::Unsupported(format!("database's {area}")))
+            }
+            ("config" | "reset" | "rotate-root" | "roles" | "creds", _) => Err(Error::UnsupportedOperation),
+            _ => Err(Error::UnsupportedPath),
+        }
+    }
+
+    fn acts_when_due(&self, path: &str) -> bool {
+        path.starts_with("config/")
+    }
+
+    fn due_outside(
+        &self,
+        txn: &mut Txn<'_>,
+        _mount: &Mount,
+        path: &str,
+        env: &mut Env<'_>,
+    ) -> Result<Option<Box<Effect>>, Error> {
+        match path.strip_prefix("config/") {
+            Some(name) => connection::look(txn, name, env),
+            None => Err(Error::internal("a row fell due that never does")),
+        }
+    }
+
+    fn settle(
+        &self,
+        txn: &mut Txn<'_>,
+        _mount: &Mount,
+        memo: &Map<String, Value>,
+        result: Result<&[String], &Failure>,
+        _env: &mut Env<'_>,
+    ) -> Result<Result<Reply, Error>, Error> {
+        let text = |key: &str| memo.get(key).and_then(Value::as_str).unwrap_or_default();
+        let name = text("name");
+        match text("step") {
+            "configure" => configure(txn, name, memo, result),
+            "rotate-root" | "look" => rotated(txn, name, text("step") == "look", result),
+            _ => Err(Error::internal("an effect of a database that nobody asked for")),
+        }
+    }
+
+    fn revocation(
+        &self,
+        txn: &mut Txn<'_>,
+        _mount: &Mount,
+        lease: &Leased<'_>,
+        _env: &mut Env<'_>,
+    ) -> Result<Plan, Error> {
+        creds::revocation(txn, lease)
+    }
+
+    fn terms(&self, txn: &mut Txn<'_>, _mount: &Mount, lease: &Leased<'_>) -> Result<Terms, Error> {
+        creds::terms(txn, lease)
+    }
+
+    fn extension(
+        &self,
+        txn: &mut Txn<'_>,
+        _mount: &Mount,
+        lease: &Leased<'_>,
+        expires: Millis,
+        _env: &mut Env<'_>,
+    ) -> Result<Option<Plan>, Error> {
+        creds::extension(txn, lease, expires)
+    }
+}
+
+fn list(txn: &mut Txn<'_>, area: &str, request: &Request<'_>) -> Result<Outcome, Error> {
+    let dir = match area {
+        "roles" => "role/",
+        "static-roles" => "static-role/",
+        _ => "config/",
+    };
+    Outcome::listing(txn.list(dir, &request.fields().page()?)?)
+}
+
+/// A connection is kept if the database let us in.
+fn configure(
+    txn: &mut Txn<'_>,
+    name: &str,
+    memo: &Map<String, Value>,
+    result: Result<&[String], &Failure>,
+) -> Result<Result<Reply, Error>, Error> {
+    if let Err(failure) = result {
+        return Ok(Err(Error::invalid(format!(
+            "error creating database object: error verifying connection: {failure}"
+        ))));
+    }
+    let value = memo.get("connection").cloned().unwrap_or_default();
+    let connection: Connection =
+        serde_json::from_value(value).map_err(|_| Error::internal("a connection got lost on the way"))?;
+    let now = Connection::load(txn, name)?;
+    if now.as_ref().is_some_and(|now| now.is_open()) {
+        return Ok(Err(Error::invalid(
+            "the connection's password is being rotated; try again",
+        )));
+    }
+    connection.save(txn, name, None)?;
+    Ok(Ok(Reply::empty()))
+}
+
+/// The new root password holds if the database took it; if it refused, the old one does; else both are kept, and looked at
+/// again. `looked`: the question was whether the new one lets us in.
+fn rotated(
+    txn: &mut Txn<'_>,
+    name: &str,
+    looked: bool,
+    result: Result<&[String], &Failure>,
+) -> Result<Result<Reply, Error>, Error> {
+    let Some(mut connection) = Connection::load(txn, name)? else {
+        return Ok(Err(Error::invalid("the connection was deleted meanwhile")));
+    };
+    let answer = match result {
+        Ok(_) => {
+            if connection.is_open() {
+                connection.password = std::mem::take(&mut connection.pending);
+            }
+            Ok(Reply::empty())
+        }
+        Err(failure) => {
+            let holds = match failure.done {
+                Done::Denied => true,
+                Done::Nothing | Done::Refused => !looked,
+                Done::Unknown => false,
+            };
+            if !holds {
+                return Ok(Err(Error::Target(format!(
+                    "unable to rotate root credentials: {failure}; both passwords are kept until it is known which holds"
+                ))));
+            }
+            connection.pending = Hidden::default();
+            Err(Error::Target(format!(
+                "unable to rotate root credentials: {failure}"
+            )))
+        }
+    };
+    connection.save(txn, name, None)?;
+    Ok(answer)
+}
+
+const ROUTES: &[Route] = &[
+    Route {
+        pattern: "config",
+        operations: &[List],
+        summary: "List the connections to databases.",
+    },
+    Route {
+        pattern: "config/:name",
+        operations: &[Create, Read, Update, Delete],
+        summary: "Configure how a database is reached.",
+    },
+    Route {
+        pattern: "reset/:name",
+        operations: &[Update],
+        summary: "Reach a database anew.",
+    },
+    Route {
+        pattern: "rotate-root/:name",
+        operations: &[Update],
+        summary: "Give the account that makes accounts a password nobody knows.",
+    },
+    Route {
+        pattern: "roles",
+        operations: &[List],
+        summary: "List the roles.",
+    },
+    Route {
+        pattern: "roles/:name",
+        operations: &[Create, Read, Update, Delete],
+        summary: "Say what accounts of a role may do and how long they live.",
+    },
+    Route {
+        pattern: "creds/:name",
+        operations: &[Read],
+        summary: "Make an account that ends with its lease.",
+    },
+];

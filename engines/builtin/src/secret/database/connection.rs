@@ -1,0 +1,407 @@
+//! Connections: `config/NAME`. How a database is reached and as whom. The password is written, used and rotated, and never
+//! shown. While a rotation of it is under way both passwords are kept, so that after any crash one of them works.
+
+use conclave_engine_api::{
+    Action, Effect, Env, Error, Fields, Hidden, Millis, Outcome, Plan, Reply, Request, Target, TargetTls, Txn,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::statements::{self, replaced};
+use super::{kind, password, template};
+use crate::record;
+
+const FORMAT: u8 = 1;
+/// Connections to a database at once unless told otherwise, as Vault's; and at most.
+const CONNECTIONS: u64 = 4;
+const MAX_CONNECTIONS: u64 = 64;
+/// How long a rotation may be open before it is looked at.
+const OPEN_FOR: Millis = 30_000;
+
+/// A connection as stored.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Connection {
+    pub plugin_name: String,
+    pub connection_url: String,
+    pub username: String,
+    #[serde(with = "crate::wiped")]
+    pub password: Hidden,
+    /// Set before the database is told, empty when it is known whether the database took it.
+    #[serde(with = "crate::wiped")]
+    pub pending: Hidden,
+    pub allowed_roles: Vec<String>,
+    pub verify_connection: bool,
+    pub root_rotation_statements: Vec<String>,
+    pub username_template: String,
+    pub max_open_connections: u64,
+    pub disable_escaping: bool,
+    pub tls_ca: String,
+    pub tls_certificate: String,
+    #[serde(with = "crate::wiped")]
+    pub private_key: Hidden,
+    pub tls_server_name: String,
+    /// What marks the accounts of this connection.
+    pub tag: String,
+}
+
+/// The row of a connection.
+pub(super) fn row(name: &str) -> String {
+    format!("config/{name}")
+}
+
+impl Connection {
+    pub fn load(txn: &mut Txn<'_>, name: &str) -> Result<Option<Self>, Error> {
+        let stored = txn.get(&row(name))?;
+        stored
+            .map(|stored| record::decode(FORMAT, &stored.value))
+            .transpose()
+    }
+
+    /// The connection that a role names.
+    pub fn required(txn: &mut Txn<'_>, name: &str) -> Result<Self, Error> {
+        let found = Self::load(txn, name)?;
+        found
+            .ok_or_else(|| Error::invalid(format!("failed to find entry for connection with name: {name:?}")))
+    }
+
+    pub fn save(&self, txn: &mut Txn<'_>, name: &str, deadline: Option<Millis>) -> Result<(), Error> {
+        txn.put_due(&row(name), record::encode(FORMAT, self)?, deadline)
+    }
+
+    /// Whether a rotation of the password is under way.
+    pub fn is_open(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// Whether a role may use it: `*`, its name, or a pattern with stars at its ends.
+    pub fn allows(&self, role: &str) -> bool {
+        self.allowed_roles.iter().any(|allowed| {
+            let (open_start, rest) = match allowed.strip_prefix('*') {
+                Some(rest) => (true, rest),
+                None => (false, allowed.as_str()),
+            };
+            match (open_start, rest.strip_suffix('*')) {
+                _ if allowed == "*" => true,
+                (true, Some(middle)) => role.contains(middle),
+                (true, None) => role.ends_with(rest),
+                (false, Some(start)) => role.starts_with(start),
+                (false, None) => role == rest,
+            }
+        })
+    }
+
+    /// Where its database is.
+    pub fn target(&self, name: &str) -> Result<Target, Error> {
+        Ok(Target {
+            name: name.to_owned(),
+            driver: kind::driver(&self.plugin_name)?,
+            url: self.url(&self.password),
+            fallback: self.is_open().then(|| self.url(&self.pending)),
+            tls: TargetTls {
+                ca: self.tls_ca.clone(),
+                certificate: self.tls_certificate.clone(),
+                key: self.private_key.clone(),
+                server_name: self.tls_server_name.clone(),
+            },
+            max_connections: u32::try_from(self.max_open_connections).unwrap_or(1),
+        })
+    }
+
+    fn url(&self, password: &str) -> Hidden {
+        let escaped = |text: &str| match self.disable_escaping {
+            true => text.to_owned(),
+            false => escape(text),
+        };
+        let (username, password) = (escaped(&self.username), Hidden::new(escaped(password)));
+        Hidden::new(replaced(
+            &self.connection_url,
+            &[("{{username}}", &username), ("{{password}}", &password)],
+        ))
+    }
+
+    pub fn template(&self) -> Result<&str, Error> {
+        Ok(match self.username_template.as_str() {
+            "" => kind::template(kind::driver(&self.plugin_name)?),
+            template => template,
+        })
+    }
+}
+
+/// As a part of a URL (RFC 3986, unreserved characters stay).
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+/// `write config/NAME`. Unless told otherwise it is kept only if the database lets us in.
+pub(super) fn write(
+    txn: &mut Txn<'_>,
+    name: &str,
+    request: &Request<'_>,
+    env: &mut Env<'_>,
+) -> Result<Outcome, Error> {
+    let fields = request.fields();
+    let before = Connection::load(txn, name)?;
+    if before.as_ref().is_some_and(|before| before.is_open()) {
+        return Err(unsettled());
+    }
+    let mut connection = before.clone().unwrap_or_else(|| Connection {
+        verify_connection: true,
+        max_open_connections: CONNECTIONS,
+        tag: env.hex(8),
+        ..Connection::default()
+    });
+    take(&mut connection, &fields, env)?;
+    if !connection.verify_connection {
+        connection.save(txn, name, None)?;
+        return Ok(Reply::empty().into());
+    }
+    let value =
+        serde_json::to_value(&connection).map_err(|_| Error::internal("a record cannot be encoded"))?;
+    Ok(Outcome::Effect(Box::new(Effect {
+        plan: Plan {
+            target: connection.target(name)?,
+            action: Action::Check,
+        },
+        lease: None,
+        reply: Reply::empty(),
+        memo: memo("configure", name, [("connection", value)]),
+    })))
+}
+
+fn take(connection: &mut Connection, fields: &Fields<'_>, env: &mut Env<'_>) -> Result<(), Error> {
+    let text = |name: &str, place: &mut String| -> Result<(), Error> {
+        if let Some(text) = fields.string(name)? {
+            *place = text;
+        }
+        Ok(())
+    };
+    text("plugin_name", &mut connection.plugin_name)?;
+    text("connection_url", &mut connection.connection_url)?;
+    text("username", &mut connection.username)?;
+    text("username_template", &mut connection.username_template)?;
+    text("tls_ca", &mut connection.tls_ca)?;
+    text("tls_certificate", &mut connection.tls_certificate)?;
+    text("tls_server_name", &mut connection.tls_server_name)?;
+    if let Some(password) = fields.string("password")? {
+        connection.password = Hidden::new(password);
+    }
+    if let Some(key) = fields.string("private_key")? {
+        connection.private_key = Hidden::new(key);
+    }
+    if let Some(roles) = fields.strings("allowed_roles")? {
+        connection.allowed_roles = roles;
+    }
+    if let Some(verify) = fields.bool("verify_connection")? {
+        connection.verify_connection = verify;
+    }
+    if let Some(disable) = fields.bool("disable_escaping")? {
+        connection.disable_escaping = disable;
+    }
+    if let Some(most) = fields.count("max_open_connections")? {
+        connection.max_open_connections = most;
+    }
+    for given in ["root_rotation_statements", "root_credentials_rotate_statements"] {
+        if let Some(statements) = statements::read(fields, given)? {
+            connection.root_rotation_statements = statements;
+        }
+    }
+    if !fields.string("password_policy")?.unwrap_or_default().is_empty() {
+        return Err(Error::Unsupported(
+            "password policies of database connections".to_owned(),
+        ));
+    }
+    if connection.plugin_name.is_empty() {
+        return Err(Error::invalid("plugin_name must be provided"));
+    }
+    kind::driver(&connection.plugin_name)?;
+    if connection.connection_url.is_empty() {
+        return Err(Error::invalid("connection_url cannot be empty"));
+    }
+    if connection.max_open_connections == 0 || connection.max_open_connections > MAX_CONNECTIONS {
+        return Err(Error::invalid(format!(
+            "max_open_connections must be between 1 and {MAX_CONNECTIONS}"
+        )));
+    }
+    let names = template::Names {
+        display_name: "token",
+        role_name: "role",
+    };
+    template::render(connection.template()?, &names, env).map(|_| ())
+}
+
+/// `read config/NAME`, without anything that opens a door.
+pub(super) fn read(txn: &mut Txn<'_>, name: &str) -> Result<Outcome, Error> {
+    let connection = Connection::load(txn, name)?.ok_or_else(Error::not_found)?;
+    let mut details = Map::new();
+    let mut tell = |name: &str, value: Value| details.insert(name.to_owned(), value);
+    let password = connection.password.as_str();
+    let url = match password {
+        "" => connection.connection_url.clone(),
+        password => connection.connection_url.replace(password, "*****"),
+    };
+    tell("connection_url", json!(without_password(&url)));
+    tell("username", json!(connection.username));
+    tell("max_open_connections", json!(connection.max_open_connections));
+    if !connection.username_template.is_empty() {
+        tell("username_template", json!(connection.username_template));
+    }
+    if connection.disable_escaping {
+        tell("disable_escaping", json!(true));
+    }
+    if !connection.tls_ca.is_empty() {
+        tell("tls_ca", json!(connection.tls_ca));
+    }
+    if !connection.tls_certificate.is_empty() {
+        tell("tls_certificate", json!(connection.tls_certificate));
+    }
+    Ok(Reply::json(json!({
+        "plugin_name": connection.plugin_name,
+        "plugin_version": "",
+        "connection_details": details,
+        "allowed_roles": connection.allowed_roles,
+        "root_credentials_rotate_statements": connection.root_rotation_statements,
+        "password_policy": "",
+        "verify_connection": connection.verify_connection,
+    }))
+    .into())
+}
+
+/// A URL whose password, written into it, is hidden.
+fn without_password(url: &str) -> String {
+    let hidden = || {
+        let (scheme, rest) = url.split_once("://")?;
+        let (user, host) = rest.rsplit_once('@')?;
+        let (user, password) = user.split_once(':')?;
+        (password != "{{password}}").then(|| format!("{scheme}://{user}:*****@{host}"))
+    };
+    hidden().unwrap_or_else(|| url.to_owned())
+}
+
+/// `rotate-root/NAME`: a password that nobody but the database and this row knows.
+pub(super) fn rotate(txn: &mut Txn<'_>, name: &str, env: &mut Env<'_>) -> Result<Outcome, Error> {
+    let mut connection = Connection::required(txn, name)?;
+    if connection.is_open() {
+        return Err(unsettled());
+    }
+    if connection.username.is_empty() || !connection.connection_url.contains("{{password}}") {
+        return Err(Error::invalid(
+            "unable to rotate root credentials: no username in configuration, or connection_url without {{password}}",
+        ));
+    }
+    let driver = kind::driver(&connection.plugin_name)?;
+    let fresh = password::make(env);
+    let statements = match connection.root_rotation_statements.as_slice() {
+        [] => kind::rotate_statements(driver)
+            .iter()
+            .map(|text| (*text).to_owned())
+            .collect(),
+        own => own.to_vec(),
+    };
+    let filling = statements::Filling {
+        username: &connection.username,
+        password: &fresh,
+        expires: None,
+    };
+    let plan = Plan {
+        target: connection.target(name)?,
+        action: Action::Run {
+            statements: statements::fill(&statements, &filling),
+        },
+    };
+    connection.pending = fresh;
+    connection.save(txn, name, Some(env.now().saturating_add(OPEN_FOR)))?;
+    Ok(Outcome::Effect(Box::new(Effect {
+        plan,
+        lease: None,
+        reply: Reply::empty(),
+        memo: memo("rotate-root", name, []),
+    })))
+}
+
+/// A rotation that nobody settled: which of the two passwords does the database take?
+pub(super) fn look(txn: &mut Txn<'_>, name: &str, env: &mut Env<'_>) -> Result<Option<Box<Effect>>, Error> {
+    let Some(connection) = Connection::load(txn, name)? else {
+        return Ok(None);
+    };
+    if !connection.is_open() {
+        connection.save(txn, name, None)?;
+        return Ok(None);
+    }
+    let target = Target {
+        url: connection.url(&connection.pending),
+        fallback: None,
+        ..connection.target(name)?
+    };
+    connection.save(txn, name, Some(env.now().saturating_add(OPEN_FOR)))?;
+    Ok(Some(Box::new(Effect {
+        plan: Plan {
+            target,
+            action: Action::Check,
+        },
+        lease: None,
+        reply: Reply::empty(),
+        memo: memo("look", name, []),
+    })))
+}
+
+fn unsettled() -> Error {
+    Error::invalid(
+        "a rotation of this connection's password is not settled yet; it is looked at every half minute, try again then",
+    )
+}
+
+/// An engine's note to itself.
+pub(super) fn memo<const N: usize>(step: &str, name: &str, more: [(&str, Value); N]) -> Map<String, Value> {
+    let mut memo = Map::new();
+    memo.insert("step".to_owned(), json!(step));
+    memo.insert("name".to_owned(), json!(name));
+    memo.extend(more.map(|(name, value)| (name.to_owned(), value)));
+    memo
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_escaped_going_in_and_hidden_coming_out() {
+        let connection = Connection {
+            connection_url: "postgresql://{{username}}:{{password}}@h/db".to_owned(),
+            username: "a b".to_owned(),
+            password: Hidden::new("p@ss:/?#%".to_owned()),
+            ..Connection::default()
+        };
+        assert_eq!(
+            connection.url(&connection.password).as_str(),
+            "postgresql://a%20b:p%40ss%3A%2F%3F%23%25@h/db"
+        );
+        assert_eq!(
+            without_password("postgresql://u:p@h/db"),
+            "postgresql://u:*****@h/db"
+        );
+        let template = "postgresql://{{username}}:{{password}}@h/db";
+        assert_eq!(without_password(template), template);
+    }
+
+    #[test]
+    fn roles_are_allowed_by_name_or_pattern() {
+        let allows = |allowed: &str, role| {
+            let connection = Connection {
+                allowed_roles: vec![allowed.to_owned()],
+                ..Connection::default()
+            };
+            connection.allows(role)
+        };
+        assert!(allows("*", "x") && allows("x", "x") && allows("app-*", "app-x") && allows("*-ro", "a-ro"));
+        assert!(!allows("x", "y") && !allows("app-*", "ap") && !Connection::default().allows("x"));
+    }
+}

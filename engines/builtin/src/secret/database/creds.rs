@@ -1,0 +1,184 @@
+//! Accounts with a lease: `creds/ROLE` makes one; what it takes to extend and to drop it goes with the lease.
+
+use conclave_engine_api::{
+    Action, Effect, Env, Error, Hidden, LeaseSpec, Leased, Millis, Outcome, Plan, Reply, Request, Terms, Txn,
+};
+use serde_json::{Map, Value, json};
+
+use super::connection::Connection;
+use super::role::Role;
+use super::{kind, password, statements, template};
+
+/// `read creds/ROLE`.
+pub(super) fn issue(
+    txn: &mut Txn<'_>,
+    name: &str,
+    request: &Request<'_>,
+    env: &mut Env<'_>,
+) -> Result<Outcome, Error> {
+    let role = Role::load(txn, name)?.ok_or_else(|| Error::invalid(format!("unknown role: {name}")))?;
+    let connection = Connection::required(txn, &role.db_name)?;
+    if !connection.allows(name) {
+        return Err(Error::invalid(format!("{name:?} is not an allowed role")));
+    }
+    if role.creation_statements.is_empty() {
+        return Err(Error::invalid("empty creation statements"));
+    }
+    let mount = request.mount;
+    let or = |own: Millis, other: Millis| if own == 0 { other } else { own };
+    let max_ttl = or(role.max_ttl, mount.max_lease_ttl).min(mount.max_lease_ttl);
+    let ttl = or(role.default_ttl, mount.default_lease_ttl).min(max_ttl);
+    let names = template::Names {
+        display_name: request.display_name,
+        role_name: name,
+    };
+    let username = template::render(connection.template()?, &names, env)?;
+    if username.contains(['\0', '"', '\'', '\\', '`']) {
+        return Err(Error::invalid("username_template makes a name with quotes in it"));
+    }
+    let password = password::make(env);
+    let filling = statements::Filling {
+        username: &username,
+        password: &password,
+        expires: Some(env.now().saturating_add(ttl)),
+    };
+    let mut made = statements::fill(&role.creation_statements, &filling);
+    made.extend(mark(&connection, &username));
+    let mut internal = Map::new();
+    for (key, value) in [
+        ("username", json!(username)),
+        ("role", json!(name)),
+        ("db_name", json!(role.db_name)),
+        ("revocation_statements", json!(role.revocation_statements)),
+    ] {
+        internal.insert(key.to_owned(), value);
+    }
+    Ok(Outcome::Effect(Box::new(Effect {
+        plan: Plan {
+            target: connection.target(&role.db_name)?,
+            action: Action::Run { statements: made },
+        },
+        lease: Some(LeaseSpec {
+            ttl,
+            max_ttl,
+            renewable: true,
+            internal,
+        }),
+        reply: Reply::json(json!({"username": username, "password": password.as_str()})),
+        memo: Map::new(),
+    })))
+}
+
+/// Marks an account as one of this connection's, where the database lets us: then one that lost its lease is found.
+fn mark(connection: &Connection, username: &str) -> Option<Hidden> {
+    if connection.tag.is_empty()
+        || kind::driver(&connection.plugin_name) != Ok(conclave_engine_api::Driver::Postgresql)
+    {
+        return None;
+    }
+    let tag = format!("conclave/{}", connection.tag);
+    Some(Hidden::new(format!(
+        "DO $conclave$ BEGIN COMMENT ON ROLE \"{username}\" IS '{tag}'; EXCEPTION WHEN OTHERS THEN NULL; END $conclave$"
+    )))
+}
+
+/// How an account goes.
+pub(super) fn revocation(txn: &mut Txn<'_>, lease: &Leased<'_>) -> Result<Plan, Error> {
+    let kept = Kept::of(lease)?;
+    let connection = Connection::required(txn, kept.db_name)?;
+    let filling = statements::Filling {
+        username: kept.username,
+        password: "",
+        expires: None,
+    };
+    Ok(Plan {
+        target: connection.target(kept.db_name)?,
+        action: Action::Drop {
+            account: kept.username.to_owned(),
+            statements: statements::fill(&kept.revocation_statements, &filling),
+            session: lease.session.to_owned(),
+        },
+    })
+}
+
+/// What life a renewed account would be given now.
+pub(super) fn terms(txn: &mut Txn<'_>, lease: &Leased<'_>) -> Result<Terms, Error> {
+    let kept = Kept::of(lease)?;
+    let role = Role::load(txn, kept.role)?;
+    let role = role.ok_or_else(|| {
+        Error::invalid(format!(
+            "error during renew: could not find role with name {:?}",
+            kept.role
+        ))
+    })?;
+    Ok(Terms {
+        ttl: role.default_ttl,
+        max_ttl: role.max_ttl,
+    })
+}
+
+/// How an account is told that it lives longer.
+pub(super) fn extension(
+    txn: &mut Txn<'_>,
+    lease: &Leased<'_>,
+    expires: Millis,
+) -> Result<Option<Plan>, Error> {
+    let kept = Kept::of(lease)?;
+    let connection = Connection::required(txn, kept.db_name)?;
+    let own = Role::load(txn, kept.role)?
+        .map(|role| role.renew_statements)
+        .unwrap_or_default();
+    let renew = match own.as_slice() {
+        [] => {
+            let usual = kind::renew_statements(kind::driver(&connection.plugin_name)?);
+            usual.iter().map(|text| (*text).to_owned()).collect()
+        }
+        own => own.to_vec(),
+    };
+    if renew.is_empty() {
+        return Ok(None);
+    }
+    let filling = statements::Filling {
+        username: kept.username,
+        password: "",
+        expires: Some(expires),
+    };
+    Ok(Some(Plan {
+        target: connection.target(kept.db_name)?,
+        action: Action::Run {
+            statements: statements::fill(&renew, &filling),
+        },
+    }))
+}
+
+/// What a lease keeps.
+struct Kept<'a> {
+    username: &'a str,
+    role: &'a str,
+    db_name: &'a str,
+    revocation_statements: Vec<String>,
+}
+
+impl<'a> Kept<'a> {
+    fn of(lease: &Leased<'a>) -> Result<Self, Error> {
+        let text = |name: &str| {
+            let text = lease.internal.get(name).and_then(Value::as_str);
+            text.ok_or_else(|| Error::internal("a lease of a database lacks what was kept"))
+        };
+        let statements = lease
+            .internal
+            .get("revocation_statements")
+            .and_then(Value::as_array);
+        let statements = statements.map(Vec::as_slice).unwrap_or_default();
+        Ok(Self {
+            username: text("username")?,
+            role: text("role")?,
+            db_name: text("db_name")?,
+            revocation_statements: statements
+                .iter()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect(),
+        })
+    }
+}

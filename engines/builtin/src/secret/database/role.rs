@@ -1,0 +1,116 @@
+//! Roles: `roles/NAME`. What an account of a database may do and how long it lives.
+
+use conclave_engine_api::{Error, Millis, Outcome, Reply, Request, Txn};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::statements;
+use crate::record;
+
+const FORMAT: u8 = 1;
+
+/// A role as stored.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Role {
+    pub db_name: String,
+    pub default_ttl: Millis,
+    pub max_ttl: Millis,
+    pub creation_statements: Vec<String>,
+    pub revocation_statements: Vec<String>,
+    pub rollback_statements: Vec<String>,
+    pub renew_statements: Vec<String>,
+}
+
+fn row(name: &str) -> String {
+    format!("role/{name}")
+}
+
+impl Role {
+    pub fn load(txn: &mut Txn<'_>, name: &str) -> Result<Option<Self>, Error> {
+        let stored = txn.get(&row(name))?;
+        stored
+            .map(|stored| record::decode(FORMAT, &stored.value))
+            .transpose()
+    }
+}
+
+/// Only passwords are handed out.
+pub(super) fn check_credential_type(request: &Request<'_>) -> Result<(), Error> {
+    match request
+        .fields()
+        .string("credential_type")?
+        .unwrap_or_default()
+        .as_str()
+    {
+        "" | "password" => {}
+        other @ ("rsa_private_key" | "client_certificate") => {
+            return Err(Error::Unsupported(format!("the credential type {other:?}")));
+        }
+        _ => return Err(Error::invalid("invalid credential_type")),
+    }
+    if request
+        .fields()
+        .object("credential_config")?
+        .is_some_and(|config| !config.is_empty())
+    {
+        return Err(Error::Unsupported("credential_config".to_owned()));
+    }
+    Ok(())
+}
+
+/// `write roles/NAME`: what is given replaces, what is not stays.
+pub(super) fn write(txn: &mut Txn<'_>, name: &str, request: &Request<'_>) -> Result<Outcome, Error> {
+    let fields = request.fields();
+    let mut role = Role::load(txn, name)?.unwrap_or_default();
+    check_credential_type(request)?;
+    if let Some(db_name) = fields.string("db_name")? {
+        role.db_name = db_name;
+    }
+    if role.db_name.is_empty() {
+        return Err(Error::invalid("database name is required"));
+    }
+    if let Some(ttl) = fields.duration("default_ttl")? {
+        role.default_ttl = ttl;
+    }
+    if let Some(ttl) = fields.duration("max_ttl")? {
+        role.max_ttl = ttl;
+    }
+    if role.max_ttl > 0 && role.default_ttl > role.max_ttl {
+        return Err(Error::invalid("default_ttl exceeds max_ttl"));
+    }
+    for (name, place) in [
+        ("creation_statements", &mut role.creation_statements),
+        ("revocation_statements", &mut role.revocation_statements),
+        ("rollback_statements", &mut role.rollback_statements),
+        ("renew_statements", &mut role.renew_statements),
+    ] {
+        if let Some(statements) = statements::read(&fields, name)? {
+            *place = statements;
+        }
+    }
+    txn.put(&row(name), record::encode(FORMAT, &role)?)?;
+    Ok(Reply::empty().into())
+}
+
+/// `read roles/NAME`.
+pub(super) fn read(txn: &mut Txn<'_>, name: &str) -> Result<Outcome, Error> {
+    let role = Role::load(txn, name)?.ok_or_else(Error::not_found)?;
+    Ok(Reply::json(json!({
+        "db_name": role.db_name,
+        "default_ttl": role.default_ttl / 1000,
+        "max_ttl": role.max_ttl / 1000,
+        "creation_statements": role.creation_statements,
+        "revocation_statements": role.revocation_statements,
+        "rollback_statements": role.rollback_statements,
+        "renew_statements": role.renew_statements,
+        "credential_type": "password",
+    }))
+    .into())
+}
+
+/// `delete roles/NAME`. Leases of it are revoked as they were issued.
+pub(super) fn delete(txn: &mut Txn<'_>, name: &str) -> Result<Outcome, Error> {
+    txn.delete(&row(name))?;
+    Ok(Reply::empty().into())
+}

@@ -1,0 +1,304 @@
+//! Templates of account names, in the part of Go's template language that Vault's documentation uses: fields, texts,
+//! numbers, calls, pipes and parentheses. Knows nothing of accounts.
+
+use conclave_engine_api::{Env, Error};
+use sha2::{Digest, Sha256};
+
+/// Longest template and longest result in bytes.
+const MAX_TEMPLATE: usize = 4096;
+const MAX_RESULT: usize = 1024;
+/// Deepest nesting of parentheses.
+const MAX_DEPTH: usize = 16;
+/// Most random letters of one call.
+const MAX_RANDOM: usize = 512;
+
+/// What a template may name.
+pub(super) struct Names<'a> {
+    pub display_name: &'a str,
+    pub role_name: &'a str,
+}
+
+/// The name that a template makes.
+pub(super) fn render(template: &str, names: &Names<'_>, env: &mut Env<'_>) -> Result<String, Error> {
+    if template.len() > MAX_TEMPLATE {
+        return Err(Error::TooLarge(format!(
+            "username_template is longer than {MAX_TEMPLATE} bytes"
+        )));
+    }
+    let mut out = String::new();
+    let mut rest = template;
+    while let Some((before, from)) = rest.split_once("{{") {
+        out.push_str(before);
+        let (inside, after) = from.split_once("}}").ok_or_else(|| wrong("a {{ is not closed"))?;
+        let tokens = tokens(inside.trim_matches('-'))?;
+        let mut reader = Reader {
+            tokens: &tokens,
+            at: 0,
+            names,
+            env,
+        };
+        let value = reader.pipeline(0)?;
+        if reader.at != tokens.len() {
+            return Err(wrong("something is left over"));
+        }
+        out.push_str(&value);
+        rest = after;
+    }
+    out.push_str(rest);
+    if out.is_empty() || out.len() > MAX_RESULT {
+        return Err(wrong("it makes an empty or too long name"));
+    }
+    Ok(out)
+}
+
+fn wrong(what: &str) -> Error {
+    Error::invalid(format!("invalid username_template: {what}"))
+}
+
+#[derive(Debug, PartialEq)]
+enum Token {
+    Word(String),
+    Text(String),
+    Number(usize),
+    Open,
+    Close,
+    Pipe,
+}
+
+fn tokens(text: &str) -> Result<Vec<Token>, Error> {
+    let mut found = Vec::new();
+    let mut letters = text.chars().peekable();
+    while let Some(letter) = letters.next() {
+        match letter {
+            _ if letter.is_whitespace() => {}
+            '(' => found.push(Token::Open),
+            ')' => found.push(Token::Close),
+            '|' => found.push(Token::Pipe),
+            '"' | '`' => {
+                let mut value = String::new();
+                loop {
+                    match letters.next() {
+                        Some(end) if end == letter => break,
+                        Some('\\') if letter == '"' => value.extend(letters.next()),
+                        Some(other) => value.push(other),
+                        None => return Err(wrong("a text is not closed")),
+                    }
+                }
+                found.push(Token::Text(value));
+            }
+            _ => {
+                let mut word = String::from(letter);
+                while let Some(next) = letters
+                    .next_if(|next| !next.is_whitespace() && !matches!(next, '(' | ')' | '|' | '"' | '`'))
+                {
+                    word.push(next);
+                }
+                found.push(match word.parse() {
+                    Ok(number) => Token::Number(number),
+                    Err(_) => Token::Word(word),
+                });
+            }
+        }
+    }
+    Ok(found)
+}
+
+struct Reader<'r, 'e> {
+    tokens: &'r [Token],
+    at: usize,
+    names: &'r Names<'r>,
+    env: &'r mut Env<'e>,
+}
+
+impl Reader<'_, '_> {
+    /// `call | call | ...`: each takes what the one before made as its last argument.
+    fn pipeline(&mut self, depth: usize) -> Result<String, Error> {
+        if depth > MAX_DEPTH {
+            return Err(wrong("it is nested too deeply"));
+        }
+        let mut value = self.call(None, depth)?;
+        while self.tokens.get(self.at) == Some(&Token::Pipe) {
+            self.at += 1;
+            value = self.call(Some(value), depth)?;
+        }
+        Ok(value)
+    }
+
+    fn call(&mut self, piped: Option<String>, depth: usize) -> Result<String, Error> {
+        let function = match self.tokens.get(self.at) {
+            Some(Token::Word(word)) if !word.starts_with('.') => {
+                self.at += 1;
+                Some(word.clone())
+            }
+            _ => None,
+        };
+        let mut arguments = Vec::new();
+        while let Some(argument) = self.argument(depth)? {
+            arguments.push(argument);
+        }
+        arguments.extend(piped);
+        match function {
+            Some(function) => self.apply(&function, &arguments),
+            None => match arguments.as_slice() {
+                [value] => Ok(value.clone()),
+                _ => Err(wrong("a value or a function is missing")),
+            },
+        }
+    }
+
+    fn argument(&mut self, depth: usize) -> Result<Option<String>, Error> {
+        let value = match self.tokens.get(self.at) {
+            Some(Token::Text(text)) => text.clone(),
+            Some(Token::Number(number)) => number.to_string(),
+            Some(Token::Word(word)) if word.starts_with('.') => match word.as_str() {
+                ".DisplayName" => self.names.display_name.to_owned(),
+                ".RoleName" => self.names.role_name.to_owned(),
+                _ => return Err(wrong("it names an unknown field")),
+            },
+            Some(Token::Word(word)) if matches!(word.as_str(), "unix_time" | "unix_time_millis" | "uuid") => {
+                let word = word.clone();
+                self.at += 1;
+                return self.apply(&word, &[]).map(Some);
+            }
+            Some(Token::Open) => {
+                self.at += 1;
+                let value = self.pipeline(depth + 1)?;
+                if self.tokens.get(self.at) != Some(&Token::Close) {
+                    return Err(wrong("a parenthesis is not closed"));
+                }
+                value
+            }
+            _ => return Ok(None),
+        };
+        self.at += 1;
+        Ok(Some(value))
+    }
+
+    fn apply(&mut self, function: &str, arguments: &[String]) -> Result<String, Error> {
+        let texts: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        Ok(match (function, texts.as_slice()) {
+            ("random", [length]) => {
+                let length = number(length)?;
+                if length == 0 || length > MAX_RANDOM {
+                    return Err(wrong("random wants a number of letters"));
+                }
+                self.env.base62(length)
+            }
+            ("unix_time", []) => (self.env.now() / 1000).to_string(),
+            ("unix_time_millis", []) => self.env.now().to_string(),
+            ("uuid", []) => self.env.uuid(),
+            ("truncate", [length, text]) => text.chars().take(number(length)?).collect(),
+            ("truncate_sha256", [length, text]) => shortened(number(length)?, text)?,
+            ("uppercase", [text]) => text.to_uppercase(),
+            ("lowercase", [text]) => text.to_lowercase(),
+            ("replace", [find, new, text]) if !find.is_empty() => text.replace(find, new),
+            ("sha256", [text]) => hex::encode(Sha256::digest(text.as_bytes())),
+            ("printf", [format, values @ ..]) => print(format, values)?,
+            _ => return Err(wrong("it calls an unknown function, or one with other arguments")),
+        })
+    }
+}
+
+fn number(text: &str) -> Result<usize, Error> {
+    text.parse().map_err(|_| wrong("a number is missing"))
+}
+
+/// Cut, with eight characters of its hash in place of what was cut.
+fn shortened(length: usize, text: &str) -> Result<String, Error> {
+    const KEPT: usize = 8;
+    if length <= KEPT {
+        return Err(wrong("truncate_sha256 wants a number above 8"));
+    }
+    if text.chars().count() <= length {
+        return Ok(text.to_owned());
+    }
+    let (head, tail): (String, String) = {
+        let at = text
+            .char_indices()
+            .nth(length - KEPT)
+            .map_or(text.len(), |(at, _)| at);
+        let (head, tail) = text.split_at(at);
+        (head.to_owned(), tail.to_owned())
+    };
+    let mut hash = hex::encode(Sha256::digest(tail.as_bytes()));
+    hash.truncate(KEPT);
+    Ok(head + &hash)
+}
+
+/// `%s`, `%d` and `%v` in their order.
+fn print(format: &str, values: &[&str]) -> Result<String, Error> {
+    let mut out = String::new();
+    let mut values = values.iter();
+    let mut letters = format.chars();
+    while let Some(letter) = letters.next() {
+        match (letter, letter == '%') {
+            (_, false) => out.push(letter),
+            (_, true) => match letters.next() {
+                Some('%') => out.push('%'),
+                Some('s' | 'd' | 'v') => {
+                    out.push_str(values.next().ok_or_else(|| wrong("printf wants more values"))?);
+                }
+                _ => return Err(wrong("printf knows %s, %d and %v")),
+            },
+        }
+    }
+    match values.next() {
+        None => Ok(out),
+        Some(_) => Err(wrong("printf wants fewer values")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use conclave_engine_api::testkit::SeededEntropy;
+
+    fn made(template: &str) -> Result<String, Error> {
+        let mut entropy = SeededEntropy::new(1);
+        let mut env = Env::new(1_767_225_600_000, &mut entropy);
+        let names = Names {
+            display_name: "token-very-long",
+            role_name: "my-role-of-many",
+        };
+        render(template, &names, &mut env)
+    }
+
+    #[test]
+    fn documented_templates_render() {
+        let usual = r#"{{ printf "v-%s-%s-%s-%s" (.DisplayName | truncate 8) (.RoleName | truncate 8) (random 20) (unix_time) | truncate 63 }}"#;
+        let name = made(usual).unwrap();
+        assert!(
+            name.starts_with("v-token-ve-my-role--") && name.ends_with("-1767225600"),
+            "{name}"
+        );
+        assert_eq!(name.len(), 2 + 9 + 9 + 21 + 10);
+        assert_eq!(
+            made("x_{{.RoleName | uppercase | replace \"-\" \"_\"}}").unwrap(),
+            "x_MY_ROLE_OF_MANY"
+        );
+        assert_eq!(made("{{unix_time}}").unwrap(), "1767225600");
+        assert_eq!(made(r#"{{ "abc" | truncate 2 }}"#).unwrap(), "ab");
+        assert_eq!(made("{{ truncate_sha256 12 .DisplayName }}").unwrap().len(), 12);
+    }
+
+    #[test]
+    fn others_are_refused() {
+        for bad in [
+            "",
+            "{{",
+            "{{ nope 1 }}",
+            "{{ .Nope }}",
+            "{{ random }}",
+            "{{ random 0 }}",
+            "{{ (random 3 }}",
+            "{{ printf \"%s\" }}",
+            "{{ printf \"%q\" \"x\" }}",
+            "{{ \"x }}",
+            "{{ }}",
+            "{{ random 9999 }}",
+        ] {
+            assert!(made(bad).is_err(), "{bad}");
+        }
+        assert!(made(&format!("{{{{ {}1 }}}}", "(".repeat(100))).is_err());
+    }
+}
