@@ -45,7 +45,7 @@ impl Numbers {
 
     fn unregistered() -> Result<Self, prometheus::Error> {
         let lag = HistogramOpts::new(
-            "conclave_lease_expiry_lag_seconds",
+            "conclave_lease_revocation_lag_seconds",
             "How long after a lease was due its revocation began.",
         );
         Ok(Self {
