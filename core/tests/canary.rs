@@ -46,6 +46,7 @@ async fn what_goes_in_is_nowhere_in_the_clear() {
     configure(&node, &mut markers, audit.path()).await;
     write_secrets(&node, &mut markers).await;
     make_tokens(&node, &mut markers).await;
+    know_people(&node, &mut markers).await;
     hold_ceremonies(&node, &mut markers).await;
     node.clock.advance(1_000);
     node.expire().await;
@@ -290,6 +291,70 @@ async fn make_tokens(node: &Node, markers: &mut Markers) {
     node.call(Verb::Write, "auth/token/revoke", json!({"token": tokens[2]}))
         .await
         .unwrap();
+}
+
+/// Entities, aliases and groups: by hand, by a login, changed and removed.
+async fn know_people(node: &Node, markers: &mut Markers) {
+    let step = async |path: &str, data: Value| {
+        let answer = node.call(Verb::Write, path, data).await;
+        answer.unwrap_or_else(|error| panic!("{path}: {error}"))["data"].clone()
+    };
+    step("sys/auth/canary-people-2c19", json!({"type": "userpass"})).await;
+    let user = json!({"password": "canary-secret-password-3d1a"});
+    step("auth/canary-people-2c19/users/canary-user-4e1b", user.clone()).await;
+    let login = "auth/canary-people-2c19/login/canary-user-4e1b";
+    let auth = node.plain(Verb::Write, login, user).await.unwrap()["auth"].clone();
+    markers.add_secret("token of a login", auth["client_token"].as_str().unwrap());
+    let id = auth["entity_id"].as_str().unwrap();
+    let entity = json!({
+        "name": "canary-entity-5f1c", "policies": ["canary-policy-name-81d2"],
+        "metadata": {"canary-entity-key-601d": "canary-secret-entity-711e"},
+    });
+    step(&format!("identity/entity/id/{id}"), entity).await;
+    step(
+        &format!("identity/entity/id/{id}"),
+        json!({"name": "canary-renamed-821f"}),
+    )
+    .await;
+    let mounts = node.call(Verb::Read, "sys/auth", Value::Null).await.unwrap();
+    let accessor = mounts["data"]["canary-people-2c19/"]["accessor"].clone();
+    let alias = json!({
+        "name": "canary-alias-9320", "mount_accessor": accessor,
+        "custom_metadata": {"canary-alias-key-a421": "canary-secret-alias-b522"},
+    });
+    let alias = step("identity/entity-alias", alias).await;
+    let group = json!({
+        "name": "canary-group-c623", "member_entity_ids": [id],
+        "metadata": {"canary-group-key-d724": "canary-secret-group-e825"},
+    });
+    step("identity/group", group).await;
+    let outside = json!({"name": "canary-outside-f926", "mount_accessor": accessor});
+    step("identity/group-alias", outside).await;
+    let path = format!("identity/entity/id/{}", alias["canonical_id"].as_str().unwrap());
+    node.call(Verb::Delete, &path, Value::Null).await.unwrap();
+    for text in [
+        "canary-people-2c19",
+        "canary-user-4e1b",
+        "canary-entity-5f1c",
+        "canary-entity-key-601d",
+        "canary-renamed-821f",
+        "canary-alias-9320",
+        "canary-alias-key-a421",
+        "canary-group-c623",
+        "canary-group-key-d724",
+        "canary-outside-f926",
+        id,
+    ] {
+        markers.add("name", text);
+    }
+    for text in [
+        "canary-secret-password-3d1a",
+        "canary-secret-entity-711e",
+        "canary-secret-alias-b522",
+        "canary-secret-group-e825",
+    ] {
+        markers.add_secret("secret", text);
+    }
 }
 
 /// New keys of every kind. What they were before must not turn up either.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::catalog::{Catalog, Category, MountRecord};
 use crate::error::Error;
-use crate::identity::rows::{ENTITIES, GROUP_INDEXES, in_rows};
+use crate::identity::rows::{ENTITIES, GROUP_INDEXES, in_rows_of};
 use crate::work::Work;
 
 /// Most entities and groups of a gone mount that one command changes.
@@ -30,11 +30,15 @@ pub fn named_mount<'c>(catalog: &'c Catalog, accessor: &str) -> Result<&'c Arc<M
 }
 
 /// Removes a batch of the aliases that belong to a mount which is gone. Whether none is left.
-pub fn forget_mount(work: &mut Work<'_>, mount: u32) -> Result<bool, Error> {
-    if work.catalog.mount_by_id(mount).is_some() {
+pub fn forget_mount(work: &mut Work<'_>, namespace: u32, mount: u32) -> Result<bool, Error> {
+    // With a namespace all its rows go.
+    let Ok(catalog) = work.catalog.of(namespace) else {
+        return Ok(true);
+    };
+    if catalog.namespace().closing || catalog.mount_by_id(mount).is_some() {
         return Ok(true);
     }
-    in_rows(work, |rows| {
+    in_rows_of(work, &catalog, |rows| {
         let entities = rows.at_mount(ENTITIES, mount, BATCH)?;
         for id in &entities {
             let known = rows.entity(id)?;

@@ -39,9 +39,9 @@ pub fn write(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     };
     Ok(match done {
         None => Answer::empty(),
-        Some((alias, entity)) => Answer::data(object(
-            serde_json::json!({"id": alias, "canonical_id": entity}),
-        )),
+        Some((alias, entity)) => {
+            Answer::data(object(serde_json::json!({"id": alias, "canonical_id": entity})))
+        }
     })
 }
 
@@ -144,8 +144,8 @@ fn change(call: &mut Call<'_, '_>, owner: &Entity, alias: &Alias, asked: Asked) 
             return Ok(Some((changed.id, left.id)));
         };
         let known = rows.entity(&moves)?;
-        let known = known
-            .ok_or_else(|| Error::invalid("given 'canonical_id' is not associated with an entity"))?;
+        let known =
+            known.ok_or_else(|| Error::invalid("given 'canonical_id' is not associated with an entity"))?;
         if at_mount(&known) {
             return Err(Error::invalid(
                 "Alias cannot be updated as the given entity already has an alias for this mount ",

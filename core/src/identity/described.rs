@@ -4,7 +4,6 @@ use serde_json::{Map, Value, json};
 
 use crate::catalog::Catalog;
 use crate::clocktext::rfc3339;
-use crate::identity::NAMESPACE;
 use crate::identity::alias::mount_of;
 use crate::identity::membership::Groups;
 use crate::identity::record::{Alias, Entity, Group};
@@ -39,7 +38,7 @@ pub fn alias(catalog: &Catalog, alias: &Alias, owner: &str) -> Map<String, Value
 /// An alias that is asked for by itself.
 pub fn lone_alias(catalog: &Catalog, known: &Alias, owner: &str) -> Map<String, Value> {
     let mut data = alias(catalog, known, owner);
-    data.insert("namespace_id".to_owned(), json!(NAMESPACE));
+    data.insert("namespace_id".to_owned(), json!(catalog.namespace().id()));
     data
 }
 
@@ -84,7 +83,7 @@ pub fn entity(catalog: &Catalog, entity: &Entity, groups: &Groups) -> Map<String
         "merged_entity_ids": some(&entity.merged),
         "metadata": entity.metadata,
         "name": entity.name,
-        "namespace_id": NAMESPACE,
+        "namespace_id": catalog.namespace().id(),
         "policies": entity.policies,
     }))
 }
@@ -119,7 +118,7 @@ pub fn group(catalog: &Catalog, group: &Group, parents: &[String]) -> Map<String
         "metadata": group.metadata,
         "modify_index": group.changes,
         "name": group.name,
-        "namespace_id": NAMESPACE,
+        "namespace_id": catalog.namespace().id(),
         "parent_group_ids": some(parents),
         "policies": group.policies,
         "type": group.kind.name(),

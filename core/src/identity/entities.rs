@@ -184,7 +184,7 @@ fn leave(rows: &mut Rows<'_>, group: &str, entity: &str, now: u64) -> Result<(),
     let known = rows.group(group)?;
     let known = known.ok_or_else(|| Error::internal("a member's group is gone"))?;
     let mut group = known.clone();
-    for members in &mut group.entities {
+    if let Some(members) = &mut group.entities {
         members.retain(|member| member != entity);
     }
     group.changes += 1;

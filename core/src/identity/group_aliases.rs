@@ -71,7 +71,10 @@ fn place(
                 "combination of mount and group alias name is already in use",
             ));
         }
-        let moves = owner.as_ref().zip(before.as_ref()).is_some_and(|(new, old)| new.id != old.id);
+        let moves = owner
+            .as_ref()
+            .zip(before.as_ref())
+            .is_some_and(|(new, old)| new.id != old.id);
         if let Some(left) = before.as_ref().filter(|_| moves) {
             let mut without = left.clone();
             without.alias = None;

@@ -108,7 +108,11 @@ fn apply(rows: &mut Rows<'_>, group: &mut Group, asked: Asked) -> Result<(), Err
     }
     group.policies = asked.policies.or_else(|| group.policies.take());
     if let Some(entities) = asked.entities {
-        check_members(group, &entities, "member entities can't be set manually for external groups")?;
+        check_members(
+            group,
+            &entities,
+            "member entities can't be set manually for external groups",
+        )?;
         let known = group.entities.take().unwrap_or_default();
         for id in entities.iter().filter(|id| known.binary_search(id).is_err()) {
             if rows.entity(id)?.is_none() {
@@ -212,7 +216,9 @@ pub fn delete(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
 /// A large group is emptied first.
 fn check_deleted(rows: &Rows<'_>) -> Result<(), Error> {
     check_size(rows).map_err(|_| {
-        Error::TooLarge("the group has too many members to be deleted at once: take members out first".to_owned())
+        Error::TooLarge(
+            "the group has too many members to be deleted at once: take members out first".to_owned(),
+        )
     })
 }
 

@@ -4,7 +4,6 @@ use conclave_engine_api::Env;
 
 use crate::catalog::MountRecord;
 use crate::error::Error;
-use crate::identity::NAMESPACE;
 use crate::identity::membership;
 use crate::identity::metadata;
 use crate::identity::record::{Alias, Entity, Metadata};
@@ -102,7 +101,7 @@ pub fn drawn_name(
     what: &str,
 ) -> Result<String, Error> {
     for _ in 0..DRAWS {
-        let name = format!("{what}_{}.{NAMESPACE}", env.hex(4));
+        let name = format!("{what}_{}.{}", env.hex(4), rows.namespace_id());
         if rows.id_of_name(indexes, &name)?.is_none() {
             return Ok(name);
         }

@@ -29,10 +29,12 @@ fn by(call: &Call<'_, '_>) -> Result<By, Error> {
         [("id", id)] => Ok(By::Id(id.clone())),
         [("name", name)] => Ok(By::Name(name.clone())),
         [(_, alias)] => Ok(By::Alias(alias.clone())),
-        [("alias_name", name), (_, accessor)] if !name.is_empty() && !accessor.is_empty() => Ok(By::Factors {
-            name: name.clone(),
-            accessor: accessor.clone(),
-        }),
+        [("alias_name", name), (_, accessor)] if !name.is_empty() && !accessor.is_empty() => {
+            Ok(By::Factors {
+                name: name.clone(),
+                accessor: accessor.clone(),
+            })
+        }
         _ => Err(Error::invalid(
             "query parameter conflict; please supply distinct set of query parameters",
         )),
@@ -49,7 +51,9 @@ pub fn entity(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
         By::Alias(id) => Ok(aliases::by_id(rows, id)?.map(|(entity, _)| entity)),
         By::Factors { name, accessor } => {
             let mount = mount_of(catalog, accessor);
-            let id = mount.map_or(Ok(None), |(mount, _)| rows.id_of_factors(ENTITIES, mount.id, name))?;
+            let id = mount.map_or(Ok(None), |(mount, _)| {
+                rows.id_of_factors(ENTITIES, mount.id, name)
+            })?;
             id.map_or(Ok(None), |id| rows.entity(&id))
         }
     })?;

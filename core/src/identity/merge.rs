@@ -29,7 +29,8 @@ pub fn write(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     if into.is_empty() {
         return Err(Error::invalid("missing entity id to merge to"));
     }
-    let ids = |name| Ok::<BTreeSet<_>, Error>(fields.strings(name)?.unwrap_or_default().into_iter().collect());
+    let ids =
+        |name| Ok::<BTreeSet<_>, Error>(fields.strings(name)?.unwrap_or_default().into_iter().collect());
     let (from, keep) = (ids("from_entity_ids")?, ids("conflicting_alias_ids_to_keep")?);
     fields.bool("force")?;
     if from.is_empty() {
@@ -134,7 +135,10 @@ fn check_clashes(entity: &Entity, from: &[Entity]) -> Result<(), Error> {
     let mut owners: Vec<(u32, &str)> = Vec::new();
     for other in from {
         for alias in &other.aliases {
-            if owners.iter().any(|(mount, owner)| *mount == alias.mount && *owner != other.id) {
+            if owners
+                .iter()
+                .any(|(mount, owner)| *mount == alias.mount && *owner != other.id)
+            {
                 return Err(Error::invalid(format!(
                     "mount accessor {} found in multiple fromEntities, merge should be done with one fromEntity at \
                      a time",

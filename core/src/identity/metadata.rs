@@ -33,7 +33,12 @@ pub fn pairs(fields: &Fields<'_>, name: &str) -> Result<Option<Metadata>, Error>
         })?;
         Ok((key.trim().to_owned(), value.trim().to_owned()))
     };
-    texts.iter().enumerate().map(pair).collect::<Result<_, _>>().map(Some)
+    texts
+        .iter()
+        .enumerate()
+        .map(pair)
+        .collect::<Result<_, _>>()
+        .map(Some)
 }
 
 /// Whether somebody may have this as the metadata of `what`.

@@ -25,6 +25,3 @@ pub use alias::forget_mount;
 pub use login::sign_in;
 pub use routes::ROUTES;
 pub use subject::{Standing, Subject, policies_of};
-
-/// What the namespace is called in answers and in names that nobody chose.
-const NAMESPACE: &str = "root";

@@ -280,7 +280,8 @@ impl Rows<'_> {
         let id = one_of(before, after).map(|group| group.id.clone())?;
         let name = |group: Option<&Group>| group.map(|group| group.name.clone());
         self.move_name(GROUP_INDEXES, &id, name(before), name(after))?;
-        let aliases = |group: Option<&Group>| group.map_or_else(Vec::new, |g| g.alias.iter().cloned().collect());
+        let aliases =
+            |group: Option<&Group>| group.map_or_else(Vec::new, |g| g.alias.iter().cloned().collect());
         self.move_aliases(GROUP_INDEXES, &id, &aliases(before), &aliases(after))?;
         let members =
             |group: Option<&Group>| group.map_or_else(Vec::new, |g| g.members().cloned().collect::<Vec<_>>());
@@ -349,11 +350,17 @@ impl Rows<'_> {
         after: &[Alias],
     ) -> Result<(), Error> {
         let same = |a: &Alias, b: &Alias| a.id == b.id && a.mount == b.mount && a.name == b.name;
-        for gone in before.iter().filter(|old| !after.iter().any(|new| same(old, new))) {
+        for gone in before
+            .iter()
+            .filter(|old| !after.iter().any(|new| same(old, new)))
+        {
             self.txn.delete(&format!("{}/{}", indexes.aliases, gone.id))?;
             self.txn.delete(&self.factors(indexes, gone.mount, &gone.name))?;
         }
-        for new in after.iter().filter(|new| !before.iter().any(|old| same(old, new))) {
+        for new in after
+            .iter()
+            .filter(|new| !before.iter().any(|old| same(old, new)))
+        {
             let path = self.factors(indexes, new.mount, &new.name);
             if self.get::<String>(&path)?.is_some_and(|owner| owner != id) {
                 return Err(Error::internal("an alias that was free is in use"));

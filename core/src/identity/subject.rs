@@ -184,7 +184,11 @@ impl Subject {
             return found(self.entity.metadata.as_ref(), key);
         }
         let (accessor, rest) = rest.strip_prefix("aliases.")?.split_once('.')?;
-        let alias = self.entity.aliases.iter().find(|alias| alias.accessor == accessor)?;
+        let alias = self
+            .entity
+            .aliases
+            .iter()
+            .find(|alias| alias.accessor == accessor)?;
         match rest {
             "id" => return Some(&alias.id),
             "name" => return Some(&alias.name),

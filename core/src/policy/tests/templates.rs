@@ -26,7 +26,11 @@ fn templates_are_filled_in_for_who_asks() {
     let text = format!(
         "path \"a/{{{{identity.entity.id}}}}/{{{{ identity.entity.name }}}}/*\" {READ}\npath \"b/{{{{none}}}}\" {READ}"
     );
-    let acl = acl(&[&text], &[("identity.entity.id", "7"), ("identity.entity.name", "a b")]).unwrap();
+    let acl = acl(
+        &[&text],
+        &[("identity.entity.id", "7"), ("identity.entity.name", "a b")],
+    )
+    .unwrap();
     for (path, allowed) in [
         ("a/7/a b/x", true),
         ("a/7/a b/", true),
@@ -44,7 +48,10 @@ fn a_value_never_reaches_further_than_the_rule_was_written() {
     let text = format!("path \"a/{{{{v}}}}\" {READ}\npath \"free\" {READ}");
     for value in ["*", "x*", "+", "x/y", "/"] {
         let known: &'static [(&str, &str)] = Box::leak(Box::new([("v", value)]));
-        assert!(matches!(acl(&[&text], known), Err(Error::Denied { .. })), "{value}");
+        assert!(
+            matches!(acl(&[&text], known), Err(Error::Denied { .. })),
+            "{value}"
+        );
     }
     // Nothing is no value: `a/{{v}}*` must not become `a/*`.
     let open = format!("path \"a/{{{{v}}}}*\" {READ}");
@@ -65,6 +72,9 @@ fn what_a_template_becomes_counts_like_what_is_written() {
     let own = "path \"a/{{v}}\" { capabilities = [\"deny\"] }\npath \"a/*\" { capabilities = [\"read\"] }";
     let own = acl(&[own], &[("v", "x")]).unwrap();
     assert!(!ask(&own, Operation::Read, "a/x").allowed);
-    assert!(!ask(&own, Operation::Read, "a/X").allowed, "a deny counts in every case");
+    assert!(
+        !ask(&own, Operation::Read, "a/X").allowed,
+        "a deny counts in every case"
+    );
     assert!(ask(&own, Operation::Read, "a/y").allowed);
 }
