@@ -1,10 +1,12 @@
 //! Ending a namespace. One command marks it as ending: from then on no request reaches it and its tokens are good for
 //! nothing. What is kept in it is removed in batches, by whoever finds the closing row, until nothing is left.
 
+use conclave_engine_api::Millis;
 use conclave_raft::{Op, Walk};
 
 use crate::catalog::encode_record;
 use crate::error::Error;
+use crate::leases;
 use crate::namespaces::{NamespaceRecord, row_of};
 use crate::store::layout::after_prefix;
 use crate::store::{EXPIRY_QUEUE, Space, Table};
@@ -16,6 +18,8 @@ pub(crate) const CLOSING_PREFIX: &str = "namespace-";
 const BATCH: usize = 512;
 /// When a closing row falls due: at once.
 const AT_ONCE: u64 = 1;
+/// Between two looks at whether an ending namespace's leases are gone.
+const LEASES_PAUSE: Millis = 1_000;
 /// Bytes of a key before the mount's number: what all rows of a table and namespace begin with.
 const NAMESPACE_BYTES: usize = 8;
 /// Where a key says its table.
@@ -37,13 +41,25 @@ pub(crate) fn close(work: &mut Work<'_>, record: &NamespaceRecord) -> Result<(),
     Ok(())
 }
 
-/// Removes a batch of what is in an ending namespace, and the namespace itself once nothing is left. Whether it is gone.
-pub(crate) fn close_step(work: &mut Work<'_>, name: &str) -> Result<bool, Error> {
+/// Removes a batch of what is in an ending namespace, and the namespace itself once nothing is left. Leases go first: what
+/// they stand for outside can only be taken away while their mount is known. Whether there is nothing more to do for now.
+pub(crate) fn close_step(work: &mut Work<'_>, name: &str, now: Millis) -> Result<bool, Error> {
     let number = name
         .strip_prefix(CLOSING_PREFIX)
         .and_then(|text| text.parse().ok());
     let number: u32 = number.ok_or_else(|| Error::internal("a closing row names no namespace"))?;
     if work.closing.get(name)?.is_none() {
+        return Ok(true);
+    }
+    if has_rows(work, Table::Lease, number)? || has_rows(work, Table::Intent, number)? {
+        let all = leases::Closes {
+            namespace: number,
+            prefix: "",
+            force: false,
+        };
+        leases::end_of_prefix(work, all, now)?;
+        let later = Some(now.saturating_add(LEASES_PAUSE));
+        work.closing.put_due(name, encode_record(&())?, later)?;
         return Ok(true);
     }
     let opened = work.opened();
@@ -82,4 +98,15 @@ pub(crate) fn close_step(work: &mut Work<'_>, name: &str) -> Result<bool, Error>
     work.cluster.delete(&row_of(number))?;
     work.closing.delete(name)?;
     Ok(true)
+}
+
+fn has_rows(work: &Work<'_>, table: Table, number: u32) -> Result<bool, Error> {
+    let from = Space::within(table, number).prefix();
+    let to = after_prefix(&from);
+    let mut found = false;
+    work.opened().view().rows().walk(&from, &to, &mut |_| {
+        found = true;
+        Ok(Walk::End)
+    })?;
+    Ok(found)
 }

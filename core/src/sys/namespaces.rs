@@ -9,6 +9,7 @@ use conclave_engine_api::{Operation, Txn};
 
 use crate::catalog::{Category, PolicyRecord, decode_record, encode_record};
 use crate::error::Error;
+use crate::leases;
 use crate::namespaces::{NEXT_NUMBER, NamespaceRecord, Node, check_name, close, row_of};
 use crate::policy::DEFAULT;
 use crate::routes::{Answer, Call};
@@ -113,6 +114,9 @@ pub fn delete(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     }
     if !record.closing {
         close(call.work, &record)?;
+    } else if call.fields().bool("force")?.unwrap_or(false) {
+        // What its leases stand for outside stays there: for whoever knows that the target is gone.
+        leases::close_prefix(call.work, record.number, "", true)?;
     }
     Ok(Answer::data(object(json!({"status": "in-progress"}))))
 }

@@ -60,7 +60,9 @@ fn names(call: &Call<'_, '_>) -> Vec<String> {
     let over = |name: &String| catalog.policy(name).is_some_and(|policy| policy.is_over(now));
     let mut names = catalog.policy_names();
     names.retain(|name| !over(name));
-    names.push("root".to_owned());
+    if catalog.namespace().is_root() {
+        names.push("root".to_owned());
+    }
     names
 }
 
