@@ -1,20 +1,14 @@
 //! What is counted of leases and targets. Labels are types of engines, drivers and actions: closed sets, never a name of
 //! somebody's making.
 
-use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry};
-
-use conclave_engine_api::Millis;
+use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
 
 use crate::error::Error;
-
-/// Bounds of how late revocations begin.
-const LAG_SECONDS: [f64; 8] = [0.1, 0.5, 1.0, 2.0, 5.0, 30.0, 300.0, 3600.0];
 
 /// The numbers of one node.
 pub struct Numbers {
     effects: IntCounterVec,
     revocations: IntCounterVec,
-    lag: Histogram,
     left_alone: IntGauge,
     stuck: IntGauge,
     open: IntGauge,
@@ -27,10 +21,9 @@ impl Numbers {
     pub fn new(registry: &Registry) -> Result<Self, Error> {
         let internal = |error: prometheus::Error| Error::internal(error.to_string());
         let numbers = Self::unregistered().map_err(internal)?;
-        let all: [Box<dyn prometheus::core::Collector>; 8] = [
+        let all: [Box<dyn prometheus::core::Collector>; 7] = [
             Box::new(numbers.effects.clone()),
             Box::new(numbers.revocations.clone()),
-            Box::new(numbers.lag.clone()),
             Box::new(numbers.left_alone.clone()),
             Box::new(numbers.stuck.clone()),
             Box::new(numbers.open.clone()),
@@ -44,10 +37,6 @@ impl Numbers {
     }
 
     fn unregistered() -> Result<Self, prometheus::Error> {
-        let lag = HistogramOpts::new(
-            "conclave_lease_revocation_lag_seconds",
-            "How long after a lease was due its revocation began.",
-        );
         Ok(Self {
             effects: IntCounterVec::new(
                 Opts::new(
@@ -63,7 +52,6 @@ impl Numbers {
                 ),
                 &["engine", "result"],
             )?,
-            lag: Histogram::with_opts(lag.buckets(LAG_SECONDS.to_vec()))?,
             left_alone: IntGauge::new(
                 "conclave_targets_left_alone",
                 "Targets that did not answer and are left alone for a while; on the leader.",
@@ -100,11 +88,6 @@ impl Numbers {
     /// A lease was revoked, or was not.
     pub fn revocation(&self, engine: &str, done: bool) {
         self.revocations.with_label_values(&[engine, result(done)]).inc();
-    }
-
-    /// A revocation began so long after it was due.
-    pub fn late(&self, lag: Millis) {
-        self.lag.observe(lag as f64 / 1000.0);
     }
 
     /// How many targets are left alone.

@@ -154,7 +154,7 @@ fn begin_one(
         _ => return Err(Error::internal("a row of this table does not wait for a target")),
     };
     if intent.lease.ending.is_none() {
-        core.outside.numbers.late(now.saturating_sub(deadline));
+        core.metrics.expired_late(now.saturating_sub(deadline));
     }
     intent.lease.begin_end(now, false);
     if let Some(ending) = &mut intent.lease.ending {
