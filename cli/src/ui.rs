@@ -43,6 +43,7 @@ pub struct Ui {
     pub detailed: bool,
     color: bool,
     out_is_terminal: bool,
+    err_is_terminal: bool,
     broken: bool,
 }
 
@@ -56,6 +57,7 @@ impl Ui {
             detailed: false,
             color: color && terminals.0 && terminals.1,
             out_is_terminal: color && terminals.0,
+            err_is_terminal: terminals.1,
             broken: false,
         }
     }
@@ -102,6 +104,13 @@ impl Ui {
             .err
             .write_all(text.as_bytes())
             .and_then(|()| self.err.flush());
+    }
+
+    /// Shows how far a long command is, in place of what it showed before; nothing where nobody watches.
+    pub fn status(&mut self, text: &str) {
+        if self.err_is_terminal {
+            self.ask(&format!("\r\u{1b}[K{text}"));
+        }
     }
 
     fn talk(&mut self, text: &str, color: &str) {

@@ -7,6 +7,7 @@ mod kv;
 mod lease;
 mod logical;
 mod login;
+mod migrate;
 mod misc;
 mod mounts;
 mod namespace;
@@ -151,6 +152,7 @@ const TABLES: &[&[Command]] = &[
     operator::COMMANDS,
     lease::COMMANDS,
     namespace::COMMANDS,
+    migrate::COMMANDS,
     misc::COMMANDS,
     server::COMMANDS,
     shell::COMMANDS,

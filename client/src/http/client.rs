@@ -86,6 +86,11 @@ impl Client {
         self.settings.wrap_ttl = ttl.into();
     }
 
+    /// Tries this many times more from now on. See [`Builder::max_retries`].
+    pub fn set_max_retries(&mut self, retries: usize) {
+        self.settings.max_retries = retries;
+    }
+
     /// Whether a server has told that it is Conclave.
     #[must_use]
     pub fn knows_conclave(&self) -> bool {
