@@ -261,7 +261,7 @@ impl Catalog {
         let node = tree.node(number);
         let (namespace, own) = node
             .map(|node| (node.record.clone(), node.own.clone()))
-            .ok_or_else(|| Error::NoNamespace)?;
+            .ok_or(Error::NoNamespace)?;
         Ok(Self {
             namespace,
             own,

@@ -406,6 +406,52 @@ def people():
     fails(exceptions.Forbidden, stranger().auth.userpass.login, "ada", "new", mount_point="people")
 
 
+def identities():
+    identity = client.secrets.identity
+    is_204(system.enable_auth_method("userpass", path="staff"))
+    is_204(client.auth.userpass.create_or_update_user("ida", "pw", mount_point="staff"))
+    accessor = system.list_auth_methods()["data"]["staff/"]["accessor"]
+    ida = identity.create_or_update_entity("ida", policies=["reader"], metadata={"team": "red"})["data"]["id"]
+    is_204(identity.create_or_update_entity_by_name("ida", metadata={"team": "blue"}, policies=["reader"]))
+    alias = identity.create_or_update_entity_alias("ida", ida, accessor)["data"]["id"]
+    someone = stranger()
+    auth = someone.auth.userpass.login("ida", "pw", mount_point="staff")["auth"]
+    assert auth["entity_id"] == ida and auth["identity_policies"] == ["reader"]
+    assert someone.secrets.identity.read_entity(ida)["data"]["metadata"] == {"team": "blue"}
+    crew = identity.create_or_update_group("crew", policies=["crew"], member_entity_ids=[ida])["data"]["id"]
+    assert someone.auth.token.lookup_self()["data"]["identity_policies"] == ["reader", "crew"]
+    assert identity.read_entity_by_name("ida")["data"]["group_ids"] == [crew]
+    assert identity.read_group(crew)["data"]["member_entity_ids"] == [ida]
+    assert identity.read_group_by_name("crew")["data"]["policies"] == ["crew"]
+    assert identity.list_groups()["data"]["keys"] == [crew]
+    assert identity.list_groups_by_name()["data"]["keys"] == ["crew"]
+    assert ida in identity.list_entities()["data"]["keys"]
+    assert "ida" in identity.list_entities_by_name()["data"]["keys"]
+    assert identity.read_entity_alias(alias)["data"]["canonical_id"] == ida
+    assert alias in identity.list_entity_aliases()["data"]["keys"]
+    assert identity.lookup_entity(alias_name="ida", alias_mount_accessor=accessor)["data"]["id"] == ida
+    assert identity.lookup_group(name="crew")["data"]["id"] == crew
+    fails(exceptions.InvalidRequest, identity.create_or_update_group, "bad", policies=["root"], says="cannot contain root")
+    outside = identity.create_or_update_group("outside", group_type="external")["data"]["id"]
+    named = identity.create_or_update_group_alias("outside", mount_accessor=accessor, canonical_id=outside)["data"]["id"]
+    assert identity.read_group_alias(named)["data"]["name"] == "outside"
+    assert identity.list_group_aliases()["data"]["keys"] == [named]
+    is_204(identity.delete_group_alias(named))
+    other = identity.create_or_update_entity("other")["data"]["id"]
+    is_204(identity.merge_entities([ida], other))
+    assert someone.auth.token.lookup_self()["data"]["identity_policies"] == ["crew"]
+    is_204(identity.update_entity(other, disabled=True))
+    fails(exceptions.Forbidden, someone.auth.token.lookup_self)
+    fails(exceptions.Forbidden, stranger().auth.userpass.login, "ida", "pw", mount_point="staff")
+    is_204(identity.delete_entity_alias(alias))
+    is_204(identity.delete_group(crew))
+    is_204(identity.delete_group_by_name("outside"))
+    is_204(client.adapter.post("/v1/identity/entity/batch-delete", json={"entity_ids": [other]}))
+    is_204(identity.delete_entity_by_name("nosuch"))
+    fails(exceptions.InvalidPath, identity.read_entity, other)
+    is_204(system.disable_auth_method("staff"))
+
+
 def machines():
     is_204(system.enable_auth_method("approle"))
     approle = client.auth.approle
@@ -455,7 +501,6 @@ def unbuilt():
         return
     calls = [
         (system.enable_auth_method, ["kubernetes"]),
-        (system.create_namespace, ["a"]),
         (system.read_quota, ["a"]),
     ]
     for call, args in calls:
@@ -493,6 +538,7 @@ transit()
 wrapping()
 people()
 machines()
+identities()
 token_roles()
 unbuilt()
 end(root)

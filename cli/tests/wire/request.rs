@@ -1,4 +1,4 @@
-//! Requests: `[~] [token=T] [type=T] [wrap=TTL] METHOD path [body] [> NAME=/pointer/into/the/answer]`. `~` repeats until it succeeds,
+//! Requests: `[~] [token=T] [ns=N] [type=T] [wrap=TTL] METHOD path [body] [> NAME=/pointer/into/the/answer]`. `~` repeats until it succeeds,
 //! `$NAME` stands for what was kept. Without `token=` the root token is shown, once there is one.
 
 use std::collections::BTreeMap;
@@ -21,7 +21,10 @@ pub struct Request {
     pub line: String,
     /// Whether to repeat it until it succeeds, and compare nothing.
     pub waits: bool,
+    /// Whether to go through all routes here instead of sending anything.
+    pub surveys: bool,
     token: Option<String>,
+    namespace: Option<String>,
     content_type: Option<String>,
     wrap_ttl: Option<String>,
     method: String,
@@ -50,7 +53,7 @@ impl Request {
         rest = rest.trim_start_matches("~ ");
         let mut options = BTreeMap::new();
         while let Some((option, after)) = rest.split_once(' ') {
-            let known = ["token", "type", "wrap"].into_iter();
+            let known = ["token", "ns", "type", "wrap"].into_iter();
             let mut found =
                 known.filter_map(|name| Some((name, option.strip_prefix(name)?.strip_prefix('=')?)));
             let Some((name, value)) = found.next() else {
@@ -61,6 +64,7 @@ impl Request {
         }
         let mut option = |name: &str| options.remove(name);
         let token = option("token");
+        let namespace = option("ns");
         let content_type = option("type");
         let wrap_ttl = option("wrap");
         let (method, rest) = rest.split_once(' ').unwrap();
@@ -68,7 +72,9 @@ impl Request {
         Self {
             line: line.to_owned(),
             waits,
+            surveys: method == "=",
             token,
+            namespace,
             content_type,
             wrap_ttl,
             method: method.to_owned(),
@@ -137,6 +143,9 @@ impl Side {
         if !token.is_empty() {
             command.args(["--header", &format!("X-Vault-Token: {token}")]);
         }
+        if let Some(namespace) = &request.namespace {
+            command.args(["--header", &format!("X-Vault-Namespace: {namespace}")]);
+        }
         if let Some(kind) = &request.content_type {
             command.args(["--header", &format!("Content-Type: {kind}")]);
         } else if request.method == "PATCH" {
@@ -174,6 +183,72 @@ impl Side {
         assert_ne!(answer.status, 0, "{}: {complaint}", request.line);
         self.keep(request, &answer);
         answer
+    }
+
+    /// What a request does and to what: `LIST`, `SCAN` or a method, and the path without its query.
+    pub fn target(&self, request: &Request) -> (String, String) {
+        let filled = self.fill(&request.path);
+        let (path, query) = filled.split_once('?').unwrap_or((&filled, ""));
+        let verb = match request.method.as_str() {
+            "GET" if query.contains("list=true") => "LIST",
+            "GET" if query.contains("scan=true") => "SCAN",
+            "PUT" => "POST",
+            "HEAD" => "GET",
+            method => method,
+        };
+        (verb.to_owned(), path.trim_end_matches('/').to_owned())
+    }
+
+    /// The document that tells all routes.
+    pub fn document(&self) -> Value {
+        let root = self.kept.get("$ROOT").cloned().unwrap_or_default();
+        let output = Command::new("curl")
+            .args(["--silent", "--show-error", "--cacert", &self.authority])
+            .args(["--header", &format!("X-Vault-Token: {root}")])
+            .arg(format!("{}/v1/sys/internal/specs/openapi", self.address))
+            .output()
+            .unwrap();
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// Sends many requests over one connection, with this token or none; their statuses and bodies.
+    pub fn sweep(&self, token: Option<&str>, requests: &[(&str, String)]) -> Vec<(u16, Value)> {
+        const END: &str = "\u{1}";
+        let blocks = requests.iter().map(|(method, path)| {
+            let mut block = format!(
+                "url = \"{}/v1/{path}\"\nrequest = {method}\ncacert = \"{}\"\nsilent\nwrite-out = \"\\n%{{http_code}}{END}\"\n",
+                self.address, self.authority
+            );
+            if let Some(token) = token {
+                block += &format!("header = \"X-Vault-Token: {token}\"\n");
+            }
+            match *method {
+                "PATCH" => block += "header = \"Content-Type: application/merge-patch+json\"\ndata = \"{}\"\n",
+                "POST" => block += "data = \"{}\"\n",
+                _ => {}
+            }
+            block
+        });
+        let config = blocks.collect::<Vec<_>>().join("next\n");
+        let mut curl = Command::new("curl")
+            .args(["--config", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = curl.stdin.take().unwrap();
+        let writer = std::thread::spawn(move || stdin.write_all(config.as_bytes()).unwrap());
+        let output = curl.wait_with_output().unwrap();
+        writer.join().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let answers = text.split_terminator(END).map(|answer| {
+            let (body, status) = answer.rsplit_once('\n').unwrap();
+            let body = serde_json::from_str(body.trim()).unwrap_or(Value::Null);
+            (status.parse().unwrap(), body)
+        });
+        let answers: Vec<_> = answers.collect();
+        assert_eq!(answers.len(), requests.len(), "{text}");
+        answers
     }
 
     /// Repeats a request until it succeeds.

@@ -164,6 +164,13 @@ pub fn unlock(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
 /// The name in the path.
 fn name_of<'c>(call: &'c Call<'_, '_>) -> Result<&'c str, Error> {
     let name = call.params.get("name").trim_end_matches('/');
+    if matches!(name.split_once('/'), Some(("api-lock", what)) if what.starts_with("lock") || what.starts_with("unlock"))
+    {
+        return Err(Error::UnsupportedOperation);
+    }
+    if let Some((name, "seal" | "unseal" | "seal-status" | "delete-sealed")) = name.rsplit_once('/') {
+        return Err(about_seal(call, name));
+    }
     match name.contains('/') {
         true => Err(Error::invalid("namespace name cannot contain /")),
         false => Ok(name),
@@ -279,6 +286,15 @@ fn describe(record: &NamespaceRecord) -> Map<String, Value> {
         "tainted": record.closing,
         "uuid": record.uuid,
     }))
+}
+
+/// What is said to whoever asks for the seal of a namespace: none has one of its own.
+fn about_seal(call: &Call<'_, '_>, name: &str) -> Error {
+    let tree = call.work.catalog.tree();
+    Error::invalid(match tree.child(call.work.namespace(), name) {
+        Some(_) => "namespace is not sealable",
+        None => "namespace doesn't exist",
+    })
 }
 
 fn refuse_seal(call: &Call<'_, '_>) -> Result<(), Error> {

@@ -63,7 +63,7 @@ async fn every_failure_has_its_status() {
         (&wrong, is(Code::Unauthenticated, "UNAUTHENTICATED")),
         (&denied, is(Code::PermissionDenied, "DENIED")),
         (&both, is(Code::InvalidArgument, "INVALID")),
-        (&other, is(Code::Unimplemented, "UNSUPPORTED")),
+        (&other, is(Code::NotFound, "NO_MOUNT")),
     ] {
         let refused = kv.get(with(get("a"), metadata)).await.err().unwrap();
         assert_eq!(said(refused), expected, "{metadata:?}");
