@@ -148,13 +148,19 @@ async fn plant(cluster: &mut Cluster) -> Marks {
         denied,
         stray,
         role,
-    ] = [(); 12].map(|()| mark());
+        entity,
+        alias,
+        group,
+        about,
+    ] = [(); 16].map(|()| mark());
     let mut secrets = vec![
         value.clone(),
         metadata.clone(),
         stray.clone(),
+        about.clone(),
         cluster.root.clone(),
     ];
+    know_people(cluster, [&alias, &entity, &group, &about]).await;
     for (at, api) in cluster.apis().iter().enumerate() {
         let body = json!({"type": "kv", "options": {"version": "2"}, "description": name});
         api.must("POST", &format!("sys/mounts/{mount}{at}"), body).await;
@@ -210,8 +216,26 @@ async fn plant(cluster: &mut Cluster) -> Marks {
     );
     Marks {
         secrets,
-        names: vec![field, folder, leaf, policy, mount, name, missing, denied, role],
+        names: vec![
+            field, folder, leaf, policy, mount, name, missing, denied, role, entity, alias, group,
+        ],
     }
+}
+
+/// Somebody who logs in, with a name, a group and metadata beside it.
+async fn know_people(cluster: &Cluster, [alias, entity, group, about]: [&str; 4]) {
+    let api = cluster.api(0);
+    api.must("POST", "sys/auth/people", json!({"type": "userpass"})).await;
+    let user = json!({"password": about});
+    api.must("POST", &format!("auth/people/users/{alias}"), user.clone()).await;
+    let login = format!("auth/people/login/{alias}");
+    let let_in = api.call("POST", &login, Some(user)).await.expect("an answer");
+    assert!(let_in.is_good(), "{}", let_in.text());
+    let id = let_in.body["auth"]["entity_id"].as_str().expect("an entity");
+    let named = json!({"name": entity, "metadata": {"about": about}});
+    api.must("POST", &format!("identity/entity/id/{id}"), named).await;
+    let crew = json!({"name": group, "metadata": {"about": about}, "member_entity_ids": [id]});
+    api.must("POST", "identity/group", crew).await;
 }
 
 async fn while_running(cluster: &Cluster, scanner: &Scanner) {

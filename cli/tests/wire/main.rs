@@ -314,6 +314,48 @@ const DIFFERENT: &[(&str, Differs, &str)] = &[
     ("^POST transit/hmac/a/zz", Text, "an unknown algorithm is named"),
     ("sys/storage/raft/autopilot", Unbuilt, "autopilot"),
     (
+        "{\"metadata\":{\"a b\":\"x\"}}",
+        Status,
+        "a wrong request is 400, never 500",
+    ),
+    (
+        "{\"metadata\":{\"vault-a\":\"x\"}}",
+        Status,
+        "a wrong request is 400, never 500",
+    ),
+    (
+        "{\"custom_metadata\":{\"\":\"x\"}}",
+        Status,
+        "a wrong request is 400, never 500",
+    ),
+    (
+        "_ids\":[\"nosuch\"]}$",
+        Status,
+        "a wrong request is 400, never 500",
+    ),
+    (
+        "^POST identity/group/id/$IDG {\"member_group_ids\":[\"$IDG\"]}",
+        Status,
+        "a wrong request is 400, never 500",
+    ),
+    ("^LIST identity/entity/id", Differs::Answer, "ids are random"),
+    ("^LIST identity/entity-alias/id", Differs::Answer, "ids are random"),
+    ("^LIST identity/persona/id", Differs::Answer, "ids are random"),
+    ("^LIST identity/group/id$", Differs::Answer, "ids are random"),
+    ("^LIST identity/group-alias/id", Differs::Answer, "ids are random"),
+    (
+        "\"from_entity_ids\":[\"$IDA\"]}$",
+        Text,
+        "aliases that clash are told in the error's text alone",
+    ),
+    (
+        "^GET identity/entity/id/$UNA$",
+        Differs::Answer,
+        "an alias that is not kept is gone",
+    ),
+    ("identity/oidc/", Unbuilt, "tokens for others than the cluster"),
+    ("identity/mfa/", Unbuilt, "second factors"),
+    (
         "^POST sys/storage/raft/snapshot {}",
         Status,
         "a wrong request is 400, never 500",

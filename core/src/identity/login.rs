@@ -30,8 +30,7 @@ pub fn sign_in(
     name: &str,
     told: &Metadata,
 ) -> Result<Known, Error> {
-    metadata::check("alias", told)?;
-    let told = Some(told.clone()).filter(|told| !told.is_empty());
+    let told = Some(metadata::kept(told)).filter(|told| !told.is_empty());
     let entity = in_rows(work, |rows| {
         let Some(known) = rows.id_of_factors(ENTITIES, mount.id, name)? else {
             return make(rows, env, mount, name, told);
@@ -39,7 +38,7 @@ pub fn sign_in(
         let known = rows.entity(&known)?;
         let known = known.ok_or_else(|| Error::internal("an alias belongs to no entity"))?;
         if known.disabled {
-            return Err(Error::denied());
+            return Err(Error::unauthenticated());
         }
         let mut entity = known.clone();
         let same = |alias: &&mut Alias| alias.mount == mount.id && is_same(&alias.name, name);

@@ -69,6 +69,15 @@ pub fn check(what: &str, pairs: &Metadata) -> Result<(), Error> {
     Ok(())
 }
 
+/// What is kept of what a login says, whatever a role put into it: nobody is kept out for the size of their metadata.
+pub fn kept(told: &Metadata) -> Metadata {
+    let fits = |(key, value): &(&String, &String)| {
+        !key.is_empty() && key.len() <= MAX_KEY_BYTES && value.len() <= MAX_VALUE_BYTES
+    };
+    let pairs = told.iter().filter(fits).take(MAX_PAIRS);
+    pairs.map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
 /// Whether somebody may have this as the custom metadata of an alias.
 pub fn check_custom(pairs: &Metadata) -> Result<(), Error> {
     let wrong = |why: String| Error::invalid(format!("custom_metadata validation failed: {why}"));

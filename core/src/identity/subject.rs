@@ -64,9 +64,9 @@ impl Subject {
     pub fn load(opened: &Opened, catalog: &Catalog, id: &str) -> Result<(Self, Standing), Error> {
         let space = space(catalog)?;
         let reader = opened.space(space);
-        let (entity, revision) = entity_of(&reader, id)?.ok_or_else(Error::denied)?;
+        let (entity, revision) = entity_of(&reader, id)?.ok_or_else(Error::unauthenticated)?;
         if entity.disabled {
-            return Err(Error::denied());
+            return Err(Error::unauthenticated());
         }
         let standing = Standing {
             space,
