@@ -1,7 +1,7 @@
 # Everything a person types. The work is in deploy/ (clusters), .ci/ (tests) and Cargo; this only names it.
 
 .DEFAULT_GOAL := help
-.PHONY: check-state fuzz sim help up down env clean-dev test fmt lint bench chaos chaos-upgrade check-growth chaos-mutants fresh-check dist install
+.PHONY: compat check-state fuzz sim help up down env clean-dev test fmt lint bench chaos chaos-upgrade check-growth chaos-mutants fresh-check dist install
 
 # A compiler cache is used when there is one. The same words for every target: another value would build RocksDB again.
 ifneq ($(shell command -v ccache 2>/dev/null),)
@@ -29,6 +29,7 @@ help:
 	@echo "make down       stop it, keep its data"
 	@echo "make clean-dev  stop it, remove its data"
 	@echo "make test       everything CI runs, with the seconds of each step"
+	@echo "make compat     every route beside a real bao: what is tried, and how answers differ (WRITE=1 writes the table)"
 	@echo "make sim        clusters on a simulated network, disk and clock (SEEDS=5000, FIRST=1, JOBS=2)"
 	@echo "make fmt        format the sources"
 	@echo "make lint       clippy and tidy"
@@ -58,6 +59,10 @@ clean-dev:
 
 test:
 	@.ci/test
+
+# The table of docs/compatibility.md is this run's; WRITE=1 writes it.
+compat:
+	$(if $(WRITE),CONCLAVE_COMPAT_WRITE=1) cargo nextest run --locked -p conclave-cli --test wire --no-capture -E 'test(requests_are_answered_alike)'
 
 sim:
 	cargo test --locked -p conclave-chaos-sim --test simulation nothing_goes_wrong -- --nocapture
@@ -92,7 +97,7 @@ chaos-mutants:
 
 # Targets of fuzz/corpus, and minutes for each: make fuzz TARGETS="path policy" MINUTES=10
 fuzz:
-	MINUTES=$(MINUTES) fuzz/fuzz.sh $(TARGETS)
+	MINUTES=$(MINUTES) RECORD=$(RECORD) fuzz/fuzz.sh $(TARGETS)
 
 fresh-check:
 	@deploy/fresh-check.sh $(COMMAND)

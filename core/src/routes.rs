@@ -188,18 +188,20 @@ impl Params {
 
 /// The route that answers `operation` on `path`.
 pub fn find(table: &[Route], path: &str, operation: Operation) -> Result<(Route, Params), Error> {
-    let mut known = false;
+    let (mut known, mut lists) = (false, false);
     for route in table {
         let Some(params) = matches(route.pattern, path) else {
             continue;
         };
         known = true;
+        lists |= route.operations.contains(&Operation::List);
         if route.operations.iter().any(|answered| same(*answered, operation)) {
             return Ok((*route, params));
         }
     }
     // A list asks for a directory: that a path of this name answers something else does not make it one.
-    if known && !matches!(operation, Operation::List | Operation::Scan) {
+    let is_directory = operation == Operation::Scan && lists;
+    if known && (is_directory || !matches!(operation, Operation::List | Operation::Scan)) {
         Err(Error::UnsupportedOperation)
     } else {
         Err(Error::UnsupportedPath)

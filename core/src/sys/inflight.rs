@@ -2,6 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
+use conclave_engine_api::Reply;
+use conclave_engine_api::outcome::RawBody;
+
 use crate::clocktext::rfc3339;
 use crate::error::Error;
 use crate::request::Verb;
@@ -30,5 +33,15 @@ pub fn list(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
             (format!("{number:016x}"), about)
         })
         .collect();
-    Ok(Answer::data(listed))
+    // Without envelope, as upstream.
+    let raw = RawBody {
+        status: 200,
+        content_type: "application/json",
+        bytes: Value::Object(listed).to_string().into_bytes(),
+    };
+    Ok(Reply {
+        raw: Some(raw),
+        ..Reply::default()
+    }
+    .into())
 }

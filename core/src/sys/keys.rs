@@ -76,7 +76,7 @@ pub fn change_settings(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
             .filter(|operations| range.contains(operations))
             .ok_or_else(|| {
                 Error::invalid(format!(
-                    "max_operations must be in the range [{}, {}]",
+                    "max_operations must be in the range [{},{}]",
                     range.start(),
                     range.end()
                 ))

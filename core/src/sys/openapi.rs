@@ -11,7 +11,7 @@ use conclave_engine_api::{Operation, Reply};
 use crate::catalog::{Category, MountRecord};
 use crate::error::Error;
 use crate::routes::{Access, Answer, Call};
-use crate::sys::{object, open};
+use crate::sys::{object, open, unbuilt};
 
 /// One operation of one path.
 struct Line {
@@ -47,6 +47,7 @@ pub fn document(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
         "servers": [{"url": "/v1"}],
         "paths": paths(&lines),
         "components": components(),
+        "x-conclave-unsupported": unbuilt::known(),
     });
     let raw = RawBody {
         status: 200,
@@ -154,9 +155,13 @@ fn template(pattern: &str) -> String {
 fn path(pattern: &str, lines: &[&Line]) -> Map<String, Value> {
     let names = pattern
         .split('/')
-        .filter_map(|part| part.strip_prefix([':', '*']));
+        .filter_map(|part| Some((part.strip_prefix([':', '*'])?, part.starts_with('*'))));
     let parameters: Vec<Value> = names
-        .map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}))
+        .map(|(name, rest)| {
+            let schema = json!({"type": "string"});
+            // Only the last parameter of a path may hold slashes.
+            json!({"name": name, "in": "path", "required": true, "schema": schema, "x-conclave-rest": rest})
+        })
         .collect();
     let mut path = Map::new();
     if !parameters.is_empty() {
@@ -193,6 +198,8 @@ fn operation(pattern: &str, method: &str, line: &Line, answered: &[Operation]) -
             "default": {"$ref": "#/components/responses/Failure"},
         },
     }));
+    let names: Vec<&str> = answered.iter().map(|operation| operation.name()).collect();
+    told.insert("x-conclave-operations".to_owned(), json!(names));
     if !line.summary.is_empty() {
         told.insert("summary".to_owned(), json!(line.summary));
     }

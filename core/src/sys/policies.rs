@@ -91,6 +91,10 @@ fn describe(name: &str, record: &PolicyRecord) -> Map<String, Value> {
         "policy": record.text,
         "version": record.version,
     }));
+    if record.version == 0 {
+        // Built in: never written.
+        described.remove("modified");
+    }
     if let Some(expires) = record.expires {
         described.insert("expiration".to_owned(), json!(rfc3339(expires)));
     }
@@ -163,7 +167,11 @@ pub fn write(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     }
     let (text, is_legacy) = match fields.string("policy")? {
         Some(text) => (text, false),
-        None => (fields.string("rules")?.unwrap_or_default(), true),
+        None => {
+            let rules = fields.string("rules")?.unwrap_or_default();
+            let is_legacy = !rules.is_empty();
+            (rules, is_legacy)
+        }
     };
     let path = format!("policy/{name}");
     let known = named(call, &name)?;

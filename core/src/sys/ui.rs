@@ -102,7 +102,11 @@ pub fn namespaces(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
         open && reaches(call, &format!("{name}/"))
     });
     let keys: Vec<String> = names.map(|(name, _)| format!("{name}/")).collect();
-    Ok(Answer::data(super::object(json!({"keys": keys}))))
+    // Where there is none, not even the member is there, as upstream.
+    Ok(Answer::data(match keys.is_empty() {
+        true => Map::new(),
+        false => super::object(json!({"keys": keys})),
+    }))
 }
 
 /// Existence is told only to those who could use it.

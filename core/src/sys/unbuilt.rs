@@ -42,6 +42,11 @@ const SYS: &[&str] = &[
 /// The same beneath `identity/`: tokens for others than this cluster, and second factors.
 const IDENTITY: &[&str] = &["mfa/", "oidc/"];
 
+/// What is known and not built, as paths of requests; one that ends in a slash stands for everything beneath.
+pub fn known() -> Vec<String> {
+    SYS.iter().map(|path| format!("sys/{path}")).collect()
+}
+
 /// The error for a path beneath a mount of core's own that no route answers.
 pub fn refusal(mount: &str, path: &str) -> Error {
     let known = match mount {

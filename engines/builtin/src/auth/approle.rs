@@ -165,6 +165,7 @@ fn unknown_role(name: &str) -> Error {
 }
 
 const WRITE: &[Operation] = &[Operation::Create, Operation::Update];
+const END: &[Operation] = &[Operation::Create, Operation::Update, Operation::Delete];
 const SETTING: &[Operation] = &[
     Operation::Create,
     Operation::Read,
@@ -204,7 +205,7 @@ const ROUTES: &[Route] = &[
         WRITE,
         "What is known of a secret id.",
     ),
-    route("role/:role/secret-id/destroy", SETTING, "End a secret id."),
+    route("role/:role/secret-id/destroy", END, "End a secret id."),
     route(
         "role/:role/secret-id-accessor/lookup",
         WRITE,
@@ -212,7 +213,7 @@ const ROUTES: &[Route] = &[
     ),
     route(
         "role/:role/secret-id-accessor/destroy",
-        SETTING,
+        END,
         "End the secret id with an accessor.",
     ),
     route("role/:role/policies", SETTING, "Policies of the role's tokens."),
