@@ -46,7 +46,7 @@ impl Core {
         let (session, replica) = (self.seal.session()?, self.seal.replica()?);
         let view = replica.read().await?;
         let now = replica.now();
-        let due = view.rows().due(EXPIRY_QUEUE, now, BATCH)?;
+        let due = self.begin_outside(&session, view.rows().due(EXPIRY_QUEUE, now, BATCH)?)?;
         let ended = self.end_all(&session, replica.as_ref(), &due).await?;
         self.metrics.expired(ended);
         for (deadline, _) in due.iter().take(ended) {

@@ -5,6 +5,7 @@ mod census;
 mod expiry;
 mod handover;
 mod leases;
+mod outside;
 mod rewrap;
 
 use std::sync::{Arc, Weak};

@@ -26,8 +26,8 @@ const TRIES: u32 = 8;
 
 /// An effect whose intent is committed.
 pub struct Begun {
-    /// Who asked.
-    pub caller: Arc<Caller>,
+    /// Who asked; nobody if a row fell due.
+    pub caller: Option<Arc<Caller>>,
     /// Id of the mount whose engine asks for it.
     pub mount: u32,
     /// What is done.
@@ -132,7 +132,9 @@ async fn activate(
     let proposal = {
         let readers = Readers::new(&opened);
         let mut work = Work::new(&readers, &derived.catalog);
-        begun.caller.expect_in(&mut work.draft)?;
+        if let Some(caller) = &begun.caller {
+            caller.expect_in(&mut work.draft)?;
+        }
         edit(&mut work, intended(id), queue, |txn| {
             txn.get(id)?;
             Ok(txn.delete(id)?)

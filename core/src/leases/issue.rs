@@ -28,38 +28,27 @@ pub struct Asked<'a> {
     pub now: Millis,
 }
 
+/// An effect that no request asked for: an engine's row fell due.
+pub fn begin_due(core: &Core, mount: &MountRecord, effect: Effect, now: Millis) -> Result<Begun, Error> {
+    begun(core, None, mount, effect, now).map(|(begun, _)| begun)
+}
+
 /// Adds the intent of an effect to `work`, which is to be committed before the effect is performed.
 pub fn begin(work: &mut Work<'_>, asked: &Asked<'_>, effect: Effect) -> Result<Begun, Error> {
-    let Asked { core, now, .. } = *asked;
-    let replica = core.seal.replica()?;
+    let now = asked.now;
+    let caller = Some(asked.caller.clone());
+    let (mut begun, lease) = begun(asked.core, caller, asked.mount, effect, now)?;
     let mut entropy = OsEntropy;
     let mut env = Env::new(now, &mut entropy);
-    // Read before `now` was told to anybody: the bound here ends no later than the one in the row.
-    let until = core.outside.targets.boot_time() + RUN;
-    let session = session_name(replica.node_id(), replica.status().borrow().term, &mut env);
-    let Effect {
-        plan,
-        lease,
-        reply,
-        memo,
-    } = effect;
-    let mut begun = Begun {
-        caller: asked.caller.clone(),
-        mount: asked.mount.id,
-        plan,
-        reply,
-        memo,
-        session: session.clone(),
-        until,
-        issued: None,
-    };
+    let session = begun.session.clone();
     let Some(spec) = lease else {
         return Ok(begun);
     };
     let id = format!("{}/{}", asked.path.trim_end_matches('/'), env.base62(RANDOM));
     let id = id::mark(&id, asked.mount.namespace);
     let lease = lease_of(asked, &begun.plan.target.name, spec)?;
-    let run_until = now.saturating_add(millis(RUN));
+    // By the cluster's clock as of now, and a little more than what was read before it on the boot clock.
+    let run_until = core_now(asked.core, now).saturating_add(millis(RUN));
     let intent = IntentRecord {
         lease,
         run_until,
@@ -79,6 +68,36 @@ pub fn begin(work: &mut Work<'_>, asked: &Asked<'_>, effect: Effect) -> Result<B
     }
     begun.issued = Some((id, intent));
     Ok(begun)
+}
+
+fn begun(
+    core: &Core,
+    caller: Option<std::sync::Arc<Caller>>,
+    mount: &MountRecord,
+    effect: Effect,
+    now: Millis,
+) -> Result<(Begun, Option<LeaseSpec>), Error> {
+    let replica = core.seal.replica()?;
+    let mut entropy = OsEntropy;
+    let mut env = Env::new(now, &mut entropy);
+    let term = replica.status().borrow().term;
+    let Effect {
+        plan,
+        lease,
+        reply,
+        memo,
+    } = effect;
+    let begun = Begun {
+        caller,
+        mount: mount.id,
+        plan,
+        reply,
+        memo,
+        session: session_name(replica.node_id(), term, &mut env),
+        until: core.outside.targets.boot_time() + RUN,
+        issued: None,
+    };
+    Ok((begun, lease))
 }
 
 fn lease_of(asked: &Asked<'_>, target: &str, spec: LeaseSpec) -> Result<LeaseRecord, Error> {
@@ -122,6 +141,11 @@ fn lease_of(asked: &Asked<'_>, target: &str, spec: LeaseSpec) -> Result<LeaseRec
         internal: spec.internal,
         ending: None,
     })
+}
+
+/// The cluster's time after the boot clock was read: the bound in the row must not come before the one that is kept here.
+fn core_now(core: &Core, now: Millis) -> Millis {
+    core.seal.now().max(now)
 }
 
 /// Whole milliseconds.

@@ -18,7 +18,7 @@ pub use breaker::Tending;
 pub use conclave_engine_api::{Bounds, Failure, Plan};
 pub use effect::{Begun, perform};
 pub use end::{Closes, close_prefix, closes, end_of_owner, end_of_prefix, mark};
-pub use issue::{Asked, begin};
+pub use issue::{Asked, begin, begin_due};
 pub use outside::Outside;
 pub use record::{Ending, IntentRecord, LeaseRecord};
 pub use renew::renew;

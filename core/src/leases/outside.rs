@@ -1,8 +1,12 @@
 //! What one node has to act outside the cluster: who carries out plans, what is known of targets, what is counted.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use prometheus::Registry;
+
+use conclave_raft::Key;
 
 use crate::error::Error;
 use crate::leases::numbers::Numbers;
@@ -16,6 +20,8 @@ pub struct Outside {
     pub tending: Tending,
     /// What is counted.
     pub numbers: Numbers,
+    /// Rows of engines that are being acted on.
+    acting: Mutex<HashSet<Key>>,
 }
 
 impl Outside {
@@ -25,6 +31,17 @@ impl Outside {
             targets,
             tending: Tending::default(),
             numbers: Numbers::new(registry)?,
+            acting: Mutex::default(),
         })
+    }
+
+    /// Whether nobody acts on a row yet; from now on somebody does.
+    pub fn begin(&self, key: &Key) -> bool {
+        self.acting.lock().insert(key.clone())
+    }
+
+    /// Nobody acts on it any more.
+    pub fn end(&self, key: &Key) {
+        self.acting.lock().remove(key);
     }
 }

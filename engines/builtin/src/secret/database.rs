@@ -3,10 +3,12 @@
 
 mod connection;
 mod creds;
+mod cron;
 mod kind;
 mod password;
 mod role;
 mod statements;
+mod static_role;
 mod template;
 
 use conclave_engine_api::Operation::{Create, Delete, List, Read, Update};
@@ -63,16 +65,22 @@ impl Engine for Database {
             ("roles", Read) => role::read(txn, name),
             ("roles", Delete) => role::delete(txn, name),
             ("creds", Read) => creds::issue(txn, name, request, env),
-            ("static-roles" | "static-creds" | "rotate-role", _) => {
-                Err(Error::Unsupported(format!("database's {area}")))
-            }
-            ("config" | "reset" | "rotate-root" | "roles" | "creds", _) => Err(Error::UnsupportedOperation),
+            ("static-roles", Create | Update) => static_role::write(txn, name, request, env),
+            ("static-roles", Read) => static_role::read(txn, name),
+            ("static-roles", Delete) => static_role::delete(txn, name),
+            ("static-creds", Read) => static_role::credentials(txn, name, env),
+            ("rotate-role", Create | Update) => static_role::rotate(txn, name, env),
+            (
+                "config" | "reset" | "rotate-root" | "roles" | "creds" | "static-roles" | "static-creds"
+                | "rotate-role",
+                _,
+            ) => Err(Error::UnsupportedOperation),
             _ => Err(Error::UnsupportedPath),
         }
     }
 
     fn acts_when_due(&self, path: &str) -> bool {
-        path.starts_with("config/")
+        path.starts_with("config/") || path.starts_with("static-role/")
     }
 
     fn due_outside(
@@ -82,9 +90,10 @@ impl Engine for Database {
         path: &str,
         env: &mut Env<'_>,
     ) -> Result<Option<Box<Effect>>, Error> {
-        match path.strip_prefix("config/") {
-            Some(name) => connection::look(txn, name, env),
-            None => Err(Error::internal("a row fell due that never does")),
+        match path.split_once('/') {
+            Some(("config", name)) => connection::look(txn, name, env),
+            Some(("static-role", name)) => static_role::due(txn, name, env),
+            _ => Err(Error::internal("a row fell due that never does")),
         }
     }
 
@@ -94,13 +103,14 @@ impl Engine for Database {
         _mount: &Mount,
         memo: &Map<String, Value>,
         result: Result<&[String], &Failure>,
-        _env: &mut Env<'_>,
+        env: &mut Env<'_>,
     ) -> Result<Result<Reply, Error>, Error> {
         let text = |key: &str| memo.get(key).and_then(Value::as_str).unwrap_or_default();
         let name = text("name");
         match text("step") {
             "configure" => configure(txn, name, memo, result),
             "rotate-root" | "look" => rotated(txn, name, text("step") == "look", result),
+            "rotate-role" => static_role::settle(txn, name, result, env),
             _ => Err(Error::internal("an effect of a database that nobody asked for")),
         }
     }
@@ -234,6 +244,26 @@ const ROUTES: &[Route] = &[
         pattern: "roles/:name",
         operations: &[Create, Read, Update, Delete],
         summary: "Say what accounts of a role may do and how long they live.",
+    },
+    Route {
+        pattern: "static-roles",
+        operations: &[List],
+        summary: "List the static roles.",
+    },
+    Route {
+        pattern: "static-roles/:name",
+        operations: &[Create, Read, Update, Delete],
+        summary: "Keep an account whose password changes by period or schedule.",
+    },
+    Route {
+        pattern: "static-creds/:name",
+        operations: &[Read],
+        summary: "Read the password of a static role.",
+    },
+    Route {
+        pattern: "rotate-role/:name",
+        operations: &[Update],
+        summary: "Change the password of a static role now.",
     },
     Route {
         pattern: "creds/:name",

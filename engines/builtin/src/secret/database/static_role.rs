@@ -1,0 +1,319 @@
+//! Static roles: accounts that stay and whose password changes, by period or by schedule. The new password is kept before the
+//! database is told and takes the place of the old one when the database has taken it. Telling it twice does no harm, so what
+//! is not known to have happened is done again, with the same password.
+
+use conclave_engine_api::{
+    Action, Done, Effect, Env, Error, Failure, Hidden, Millis, Outcome, Plan, Reply, Request, Txn,
+    format_time,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::connection::{Connection, memo};
+use super::cron::Schedule;
+use super::role::check_credential_type;
+use super::{kind, password, statements};
+use crate::record;
+
+const FORMAT: u8 = 1;
+/// Shortest period, as Vault's.
+const MIN_PERIOD: Millis = 5_000;
+/// Shortest window, as Vault's.
+const MIN_WINDOW: Millis = 3_600_000;
+/// When a rotation that was not settled, or failed, is tried again.
+const AGAIN: Millis = 10_000;
+
+/// A static role as stored.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StaticRole {
+    username: String,
+    db_name: String,
+    period: Millis,
+    schedule: String,
+    window: Millis,
+    rotation_statements: Vec<String>,
+    #[serde(with = "crate::wiped")]
+    password: Hidden,
+    /// Set before the database is told, empty when it is known whether it took it.
+    #[serde(with = "crate::wiped")]
+    pending: Hidden,
+    rotated: Millis,
+    next: Millis,
+}
+
+fn row(name: &str) -> String {
+    format!("static-role/{name}")
+}
+
+impl StaticRole {
+    fn load(txn: &mut Txn<'_>, name: &str) -> Result<Option<Self>, Error> {
+        let stored = txn.get(&row(name))?;
+        stored
+            .map(|stored| record::decode(FORMAT, &stored.value))
+            .transpose()
+    }
+
+    fn save(&self, txn: &mut Txn<'_>, name: &str, deadline: Millis) -> Result<(), Error> {
+        txn.put_due(&row(name), record::encode(FORMAT, self)?, Some(deadline))
+    }
+
+    /// When it is rotated next if it was just now.
+    fn after(&self, now: Millis) -> Result<Millis, Error> {
+        if self.schedule.is_empty() {
+            return Ok(now.saturating_add(self.period));
+        }
+        let next = Schedule::parse(&self.schedule)?.next(now);
+        next.ok_or_else(|| Error::invalid("rotation_schedule names no time"))
+    }
+
+    /// Whether its time has passed by more than the window: then it waits for the next.
+    fn missed(&self, now: Millis) -> bool {
+        self.window > 0 && now > self.next.saturating_add(self.window)
+    }
+
+    /// Begins a rotation, or goes on with the one that is under way.
+    fn rotate(&mut self, txn: &mut Txn<'_>, name: &str, env: &mut Env<'_>) -> Result<Effect, Error> {
+        let connection = Connection::required(txn, &self.db_name)?;
+        if self.pending.is_empty() {
+            self.pending = password::make(env);
+        }
+        let driver = kind::driver(&connection.plugin_name)?;
+        let statements = match self.rotation_statements.as_slice() {
+            [] => kind::rotate_statements(driver)
+                .iter()
+                .map(|text| (*text).to_owned())
+                .collect(),
+            own => own.to_vec(),
+        };
+        let filling = statements::Filling {
+            username: &self.username,
+            password: &self.pending,
+            expires: None,
+        };
+        let plan = Plan {
+            target: connection.target(&self.db_name)?,
+            action: Action::Run {
+                statements: statements::fill(&statements, &filling),
+            },
+        };
+        self.save(txn, name, env.now().saturating_add(3 * AGAIN))?;
+        Ok(Effect {
+            plan,
+            lease: None,
+            reply: Reply::empty(),
+            memo: memo("rotate-role", name, []),
+        })
+    }
+}
+
+/// `write static-roles/NAME`. A new one is rotated at once: from then on nobody else knows the password.
+pub(super) fn write(
+    txn: &mut Txn<'_>,
+    name: &str,
+    request: &Request<'_>,
+    env: &mut Env<'_>,
+) -> Result<Outcome, Error> {
+    let fields = request.fields();
+    check_credential_type(request)?;
+    let before = StaticRole::load(txn, name)?;
+    let is_new = before.is_none();
+    let mut role = before.unwrap_or_default();
+    if let Some(username) = fields.string("username")? {
+        if !is_new && username != role.username {
+            return Err(Error::invalid("cannot update static account username"));
+        }
+        role.username = username;
+    }
+    if role.username.is_empty() || role.username.contains(['\0', '"', '\'', '\\', '`']) {
+        return Err(Error::invalid(
+            "username is a required field to create a static account, without quotes",
+        ));
+    }
+    if let Some(db_name) = fields.string("db_name")? {
+        role.db_name = db_name;
+    }
+    if role.db_name.is_empty() {
+        return Err(Error::invalid("database name is required"));
+    }
+    if !Connection::required(txn, &role.db_name)?.allows(name) {
+        return Err(Error::invalid(format!("{name:?} is not an allowed role")));
+    }
+    if let Some(statements) = statements::read(&fields, "rotation_statements")? {
+        role.rotation_statements = statements;
+    }
+    take_times(&mut role, request)?;
+    if is_new {
+        return Ok(Outcome::Effect(Box::new(role.rotate(txn, name, env)?)));
+    }
+    role.next = role.after(env.now().max(role.rotated))?;
+    let deadline = match role.pending.is_empty() {
+        true => role.next,
+        false => env.now().saturating_add(AGAIN),
+    };
+    role.save(txn, name, deadline)?;
+    Ok(Reply::empty().into())
+}
+
+fn take_times(role: &mut StaticRole, request: &Request<'_>) -> Result<(), Error> {
+    let fields = request.fields();
+    let (period, schedule) = (
+        fields.duration("rotation_period")?,
+        fields.string("rotation_schedule")?,
+    );
+    let window = fields.duration("rotation_window")?;
+    match (period, schedule) {
+        (Some(_), Some(_)) => {
+            return Err(Error::invalid(
+                "mutually exclusive fields rotation_period and rotation_schedule were both specified",
+            ));
+        }
+        (Some(period), None) if period < MIN_PERIOD => {
+            return Err(Error::invalid("rotation_period must be 5s or more"));
+        }
+        (Some(period), None) => (role.period, role.schedule, role.window) = (period, String::new(), 0),
+        (None, Some(schedule)) => {
+            Schedule::parse(&schedule)?;
+            (role.period, role.schedule) = (0, schedule);
+        }
+        (None, None) if role.period == 0 && role.schedule.is_empty() => {
+            return Err(Error::invalid(
+                "one of rotation_schedule or rotation_period must be provided to create a static account",
+            ));
+        }
+        (None, None) => {}
+    }
+    match window {
+        Some(_) if role.schedule.is_empty() => Err(Error::invalid(
+            "rotation_window is invalid with use of rotation_period",
+        )),
+        Some(window) if window < MIN_WINDOW => Err(Error::invalid("rotation_window must be 3600s or more")),
+        Some(window) => {
+            role.window = window;
+            Ok(())
+        }
+        None => Ok(()),
+    }
+}
+
+/// `read static-roles/NAME`.
+pub(super) fn read(txn: &mut Txn<'_>, name: &str) -> Result<Outcome, Error> {
+    let role = StaticRole::load(txn, name)?.ok_or_else(Error::not_found)?;
+    let mut told = Map::new();
+    told.insert("username".to_owned(), json!(role.username));
+    told.insert("db_name".to_owned(), json!(role.db_name));
+    told.insert("credential_type".to_owned(), json!("password"));
+    told.insert("rotation_statements".to_owned(), json!(role.rotation_statements));
+    tell_times(&mut told, &role);
+    Ok(Reply::data(told).into())
+}
+
+fn tell_times(told: &mut Map<String, Value>, role: &StaticRole) {
+    if role.rotated > 0 {
+        told.insert("last_vault_rotation".to_owned(), json!(format_time(role.rotated)));
+    }
+    if role.schedule.is_empty() {
+        told.insert("rotation_period".to_owned(), json!(role.period / 1000));
+    } else {
+        told.insert("rotation_schedule".to_owned(), json!(role.schedule));
+        if role.window > 0 {
+            told.insert("rotation_window".to_owned(), json!(role.window / 1000));
+        }
+    }
+}
+
+/// `read static-creds/NAME`.
+pub(super) fn credentials(txn: &mut Txn<'_>, name: &str, env: &Env<'_>) -> Result<Outcome, Error> {
+    let role = StaticRole::load(txn, name)?;
+    let role = role.ok_or_else(|| Error::invalid("unknown role: no static role of this name"))?;
+    if role.password.is_empty() {
+        return Err(Error::Target(
+            "the first rotation of this role is not done yet".to_owned(),
+        ));
+    }
+    let mut told = Map::new();
+    told.insert("username".to_owned(), json!(role.username));
+    told.insert("password".to_owned(), json!(role.password.as_str()));
+    told.insert(
+        "ttl".to_owned(),
+        json!(role.next.saturating_sub(env.now()) / 1000),
+    );
+    tell_times(&mut told, &role);
+    let reply = Reply::data(told);
+    Ok(match role.pending.is_empty() {
+        true => reply,
+        false => reply.warn("a rotation of this password is under way"),
+    }
+    .into())
+}
+
+/// `rotate-role/NAME`, now.
+pub(super) fn rotate(txn: &mut Txn<'_>, name: &str, env: &mut Env<'_>) -> Result<Outcome, Error> {
+    let role = StaticRole::load(txn, name)?;
+    let mut role = role.ok_or_else(|| Error::invalid("no static role found for role name"))?;
+    Ok(Outcome::Effect(Box::new(role.rotate(txn, name, env)?)))
+}
+
+/// `delete static-roles/NAME`. The account stays, with the password it has.
+pub(super) fn delete(txn: &mut Txn<'_>, name: &str) -> Result<Outcome, Error> {
+    txn.get(&row(name))?;
+    txn.delete(&row(name))?;
+    Ok(Reply::empty().into())
+}
+
+/// Its time has come, or a rotation is not settled.
+pub(super) fn due(txn: &mut Txn<'_>, name: &str, env: &mut Env<'_>) -> Result<Option<Box<Effect>>, Error> {
+    let Some(mut role) = StaticRole::load(txn, name)? else {
+        return Ok(None);
+    };
+    let now = env.now();
+    if role.pending.is_empty() && (role.missed(now) || role.next > now) {
+        role.next = role.next.max(role.after(now)?);
+        role.save(txn, name, role.next)?;
+        return Ok(None);
+    }
+    let begun = role.rotate(txn, name, env).ok();
+    if begun.is_none() {
+        // The connection is gone or cannot be used: all stays as it is, and is looked at again.
+        role.save(txn, name, now.saturating_add(6 * AGAIN))?;
+    }
+    Ok(begun.map(Box::new))
+}
+
+/// What came of a rotation.
+pub(super) fn settle(
+    txn: &mut Txn<'_>,
+    name: &str,
+    result: Result<&[String], &Failure>,
+    env: &Env<'_>,
+) -> Result<Result<Reply, Error>, Error> {
+    let now = env.now();
+    let Some(mut role) = StaticRole::load(txn, name)? else {
+        return Ok(Err(Error::invalid("the static role was deleted meanwhile")));
+    };
+    match result {
+        Ok(_) if !role.pending.is_empty() => {
+            role.password = std::mem::take(&mut role.pending);
+            role.rotated = now;
+            role.next = role.after(now)?;
+            role.save(txn, name, role.next)?;
+            Ok(Ok(Reply::empty()))
+        }
+        Ok(_) => Ok(Ok(Reply::empty())),
+        Err(failure) => {
+            let error = Err(Error::Target(format!("unable to rotate the password: {failure}")));
+            match failure.done {
+                // It may have been taken: the same is told again.
+                Done::Unknown => role.save(txn, name, now.saturating_add(AGAIN))?,
+                _ if role.rotated == 0 => {
+                    txn.delete(&row(name))?;
+                }
+                _ => {
+                    role.pending = Hidden::default();
+                    role.save(txn, name, now.saturating_add(AGAIN))?;
+                }
+            }
+            Ok(error)
+        }
+    }
+}
