@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Searches with libFuzzer: MINUTES for each target named as an argument, or for all. Needs a nightly compiler, and cargo-fuzz,
 # which it installs. What it finds is kept in fuzz/libfuzzer/artifacts; put a finding into fuzz/corpus/TARGET, where every
-# test run replays it.
+# test run replays it. RECORD=FILE enters a row for each target above the mark of that document.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,6 +17,8 @@ if ((${#targets[@]} == 0)); then
     mapfile -t targets < <(find fuzz/corpus -mindepth 1 -maxdepth 1 -type d -printf '%f\n' | sort)
 fi
 
+# The versions that are tested.
+cp Cargo.lock fuzz/libfuzzer/Cargo.lock
 # No sanitizer: the code is safe Rust, and without it the C++ beneath is built once and not twice.
 (cd fuzz/libfuzzer && cargo +nightly fuzz build --sanitizer none --fuzz-dir . target)
 
@@ -45,6 +47,10 @@ for target in "${targets[@]}"; do
     if [[ -z $inputs ]] && ((status == 0)); then
         echo "error: $target ran nothing: see $log" >&2
         exit 1
+    fi
+    if [[ -n ${RECORD:-} && -n $inputs ]]; then
+        row="| $(date -u +%F) | $target | $MINUTES | $inputs | ${edges:--} | $(git describe --always --dirty) | ${finding/none/nothing} |"
+        sed -i "s;^<!-- a row for each target above this line -->\$;$row\n&;" "$RECORD"
     fi
     table+=$(printf '\n%-10s %12s %9s %9s  %s' "$target" "${inputs:--}" "$((SECONDS - seconds))" "${edges:--}" "$finding")
 done

@@ -27,6 +27,7 @@ mod minority;
 mod one_key;
 mod pause;
 mod restarts;
+mod rot;
 mod rotation;
 mod sdk;
 mod seal;
@@ -35,3 +36,4 @@ mod together;
 mod unseal;
 #[cfg(feature = "upgrade")]
 mod upgrade;
+mod uses;

@@ -1,8 +1,8 @@
 //! Clients that call keys over all nodes at once, without a pause, and write down what they were told, and when.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -11,6 +11,12 @@ use tokio::task::JoinHandle;
 use super::key::{Call, Input, Output};
 use super::linear::Op;
 use crate::harness::{Api, Lost, Reply, SOON, Seed, eventually};
+
+/// A stage of a fault takes this long at most, on a machine with little to give.
+const LONGEST: Duration = Duration::from_secs(240);
+/// What goes wrong at any time in a run leaves a part of the cluster that serves within this: elections, connections that
+/// are given up, and clients' own patience come before.
+const STILL: Duration = SOON.saturating_mul(2);
 
 /// Clients at work at once: with few keys, so that about four calls of a key are under way at any time.
 pub const CLIENTS: usize = 40;
@@ -42,6 +48,21 @@ pub struct Round {
     versions: Vec<AtomicU64>,
     /// Calls that wait for an answer, by node.
     waiting: Vec<AtomicUsize>,
+    /// What each node, or the way to it, said last instead of an answer.
+    refusals: Vec<Mutex<String>>,
+}
+
+impl Round {
+    /// For whoever looks for the reason of a standstill.
+    fn what_was_said(&self) -> String {
+        let nodes = self.waiting.iter().zip(&self.refusals).enumerate();
+        let told = nodes.map(|(at, (waiting, said))| {
+            let waiting = waiting.load(Ordering::SeqCst);
+            let said = said.lock().expect("no client fails");
+            format!("node{}: {waiting} calls wait, said last: {said:?}", at + 1)
+        });
+        told.collect::<Vec<_>>().join("; ")
+    }
 }
 
 /// A call to a key, and through which node.
@@ -122,6 +143,7 @@ impl Clients {
             next_value: AtomicU64::new(1),
             versions: (0..KEPT + LOOSE).map(|_| AtomicU64::new(0)).collect(),
             waiting: groups[0].iter().map(|_| AtomicUsize::new(0)).collect(),
+            refusals: groups[0].iter().map(|_| Mutex::default()).collect(),
             groups,
         });
         let tasks = (0..CLIENTS).map(|number| {
@@ -139,15 +161,30 @@ impl Clients {
         Self { round, tasks }
     }
 
-    /// Waits until `more` calls that end from now on were answered.
+    /// Waits until `more` calls that end from now on were answered. How long that takes depends on the machine; that for a
+    /// long time nobody is answered at all does not.
     pub async fn go_on(&self, more: u64) {
         let answered = || self.round.answered.load(Ordering::SeqCst);
         let enough = answered() + more;
-        eventually("calls are answered", SOON * 2, async || {
-            if answered() >= enough {
+        let mut seen = (answered(), Instant::now());
+        eventually("calls are answered", LONGEST, async || {
+            let now = answered();
+            if now > seen.0 {
+                seen = (now, Instant::now());
+            }
+            assert!(
+                seen.1.elapsed() < STILL,
+                "NOBODY IS SERVED for {STILL:?}: {}",
+                self.round.what_was_said()
+            );
+            if now >= enough {
                 Ok(())
             } else {
-                Err(enough - answered())
+                Err(format!(
+                    "{} are missing: {}",
+                    enough - now,
+                    self.round.what_was_said()
+                ))
             }
         })
         .await;
@@ -261,6 +298,14 @@ impl Client {
         self.round.waiting[node].fetch_sub(1, Ordering::SeqCst);
         let to = self.round.began.elapsed();
         let request = reply.as_ref().ok().and_then(|reply| reply.request());
+        let said = match &reply {
+            Ok(reply) if reply.status >= 500 => Some(reply.text()),
+            Err(lost) => Some(format!("{lost:?}")),
+            Ok(_) => None,
+        };
+        if let Some(said) = said {
+            *self.round.refusals[node].lock().expect("no client fails") = format!("{method}: {said}");
+        }
         let told = understand(input, reply);
         let fate = match &told {
             Told::Answer(_) | Told::Keys(_) | Told::Absurd(_) => Fate::Answered,

@@ -61,6 +61,10 @@ impl Report {
         *self.faults.entry(fault).or_default() += 1;
     }
 
+    pub fn has_fired(&self, fault: Fault) -> bool {
+        self.faults.contains_key(&fault)
+    }
+
     /// Calls whose answers were held against what may happen.
     pub fn operations(&self) -> u64 {
         let all: u64 = self.answered.values().chain(self.unknown.values()).sum();
