@@ -149,6 +149,11 @@ const DIFFERENT: &[(&str, Differs, &str)] = &[
         "an empty list is one",
     ),
     (
+        "^ns=ns2 POST sys/capabilities",
+        Differs::Answer,
+        "a token of another namespace is not known by its id",
+    ),
+    (
         "^GET sys/in-flight-req",
         Differs::Answer,
         "requests have other numbers",

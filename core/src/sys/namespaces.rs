@@ -43,8 +43,11 @@ pub fn list(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
         }
     }
     let found: Vec<_> = found.into_iter().take(page.limit.unwrap_or(usize::MAX)).collect();
-    if found.is_empty() {
-        return Err(Error::NotFound { warnings: Vec::new() });
+    match found.is_empty() {
+        // As upstream: an empty scan is an answer, an empty list is none.
+        true if deep => return Ok(Answer::data(Map::new())),
+        true => return Err(Error::NotFound { warnings: Vec::new() }),
+        false => {}
     }
     let keys: Vec<_> = found.iter().map(|(way, _)| way.clone()).collect();
     let key_info: Map<_, _> = found.into_iter().collect();
