@@ -501,7 +501,7 @@ def unbuilt():
         return
     calls = [
         (system.enable_auth_method, ["kubernetes"]),
-        (system.read_quota, ["a"]),
+        (client.secrets.identity.create_named_key, ["k"]),
     ]
     for call, args in calls:
         try:

@@ -391,7 +391,7 @@ const DIFFERENT: &[(&str, Differs, &str)] = &[
         "a wrong request is 400, never 500",
     ),
     (
-        "_ids\":[\"nosuch\"]}$",
+        "{\"name\":\"new\",\"member_",
         Status,
         "a wrong request is 400, never 500",
     ),

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{acl, ask, policy};
-use crate::error::Error;
 use crate::policy::{Acl, CheckRequest, DEFAULT, KeysFilter, Missing, Operation, Policy};
 
 /// Whether an operation with this data and wrapping is allowed.
