@@ -617,3 +617,32 @@ async fn a_namespace_ends_with_all_that_is_in_it() {
     let read = ask(&node, "one/inner", &root, (Read, "kv/1"), none()).await;
     assert!(matches!(read, Err(Error::NoRoute(_))));
 }
+
+/// Names of namespaces and what is said of them are sealed like all other names: in keys and in values.
+#[tokio::test]
+async fn no_name_of_a_namespace_lies_on_the_disk() {
+    const WORDS: [&str; 3] = ["quokkatown", "wombatstreet", "numbatmeta"];
+    let node = Node::unsealed().await;
+    let metadata = json!({"custom_metadata": {WORDS[2]: WORDS[2]}});
+    let path = format!("sys/namespaces/{}", WORDS[0]);
+    ask(&node, "", &node.root, (Write, &path), metadata).await.unwrap();
+    make(&node, WORDS[0], WORDS[1]).await;
+    let inner = format!("{}/{}", WORDS[0], WORDS[1]);
+    let (token, _) = token_of(&node, &inner).await;
+    ask(&node, &inner, &token, (Write, "sys/mounts/kv"), json!({"type": "kv"}))
+        .await
+        .unwrap();
+    let mut rows = 0;
+    let snapshot = node.store.snapshot().unwrap();
+    let holds = |bytes: &[u8], word: &str| bytes.windows(word.len()).any(|part| part == word.as_bytes());
+    snapshot
+        .scan(&[], None, &mut |key, row| {
+            rows += 1;
+            for word in WORDS {
+                assert!(!holds(key, word) && !holds(&row.value, word), "{word}");
+            }
+            Ok(true)
+        })
+        .unwrap();
+    assert!(rows > 20, "{rows} rows were looked at");
+}

@@ -58,7 +58,7 @@ pub const TOP: &[(&str, Fate)] = &[
     ),
     (
         "administrative_namespace_path",
-        Ignored("this build has the root namespace only"),
+        Ignored("what is the cluster's answers in the root namespace alone"),
     ),
     (
         "allow_audit_log_prefixing",
@@ -154,7 +154,7 @@ pub const TOP: &[(&str, Fate)] = &[
     ),
     (
         "unsafe_cross_namespace_identity",
-        Ignored("this build has the root namespace only"),
+        Ignored("identities stay within their namespace"),
     ),
     (
         "unsafe_relative_paths",
@@ -196,7 +196,7 @@ pub const LISTENER: &[(&str, Fate)] = &[
     ("allow_missing_index_header", Ignored(LINEARIZABLE)),
     (
         "chroot_namespace",
-        Refused("this build has the root namespace only"),
+        Refused("a listener serves all namespaces"),
     ),
     ("consistency_fallback_behavior", Ignored(LINEARIZABLE)),
     ("consistency_max_index_wait", Ignored(LINEARIZABLE)),
