@@ -24,3 +24,9 @@ pub fn harden() -> Result<(), Error> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     Ok(())
 }
+
+/// Files that this process may have open at a time.
+pub fn max_files() -> usize {
+    let files = getrlimit(Resource::Nofile).current;
+    files.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX))
+}

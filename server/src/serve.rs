@@ -124,7 +124,10 @@ impl Server {
         let mut bound = Vec::new();
         let mut certificates = Vec::new();
         let mut tasks = Vec::new();
-        for listener in settings.listeners {
+        // Clients take half of the files at most: a store that may open none would end the process.
+        let room = hardening::max_files() / 2 / settings.listeners.len().max(1);
+        for mut listener in settings.listeners {
+            listener.http.max_connections = listener.http.max_connections.min(room);
             let tls = listener.tls.map(ServerTls::load).transpose()?;
             if let Some(tls) = &tls {
                 let metrics = metrics.clone();

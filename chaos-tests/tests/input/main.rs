@@ -11,8 +11,11 @@
 
 #[path = "../cluster/harness/binary.rs"]
 mod binary;
+mod floods;
 mod names;
 mod node;
+mod noise;
+mod owners;
 mod paths;
 mod shares;
 mod snapshots;

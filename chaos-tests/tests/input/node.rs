@@ -20,6 +20,7 @@ pub struct Node {
     address: String,
     process: Child,
     log: PathBuf,
+    data: PathBuf,
     pub shares: Vec<String>,
     pub root: String,
     _files: tempfile::TempDir,
@@ -40,6 +41,11 @@ impl Answer {
 impl Node {
     /// A process that belongs to no cluster yet.
     pub fn fresh() -> Self {
+        Self::fresh_with(None)
+    }
+
+    /// The same, which may have so many files open at a time.
+    pub fn fresh_with(files_open: Option<usize>) -> Self {
         let files = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let data = files.path().join("data");
         fs::DirBuilder::new().mode(0o700).create(&data).unwrap();
@@ -66,6 +72,11 @@ impl Node {
         let output = fs::File::create(&log).unwrap();
         let process = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "--"])
+            .args(
+                files_open
+                    .map(|most| format!("--nofile={most}:{most}"))
+                    .map_or(vec![], |limit| vec!["prlimit".to_owned(), limit, "--".to_owned()]),
+            )
             .arg(conclave())
             .arg("server")
             .arg(format!("-config={}", files.path().join("conclave.hcl").display()))
@@ -78,6 +89,7 @@ impl Node {
             address: api,
             process,
             log,
+            data,
             shares: Vec::new(),
             root: String::new(),
             _files: files,
@@ -92,7 +104,12 @@ impl Node {
 
     /// Five shares, three of which open it; sealed.
     pub fn sealed() -> Self {
-        let mut node = Self::fresh();
+        Self::fresh().initialized()
+    }
+
+    /// Sealed, with shares.
+    fn initialized(mut self) -> Self {
+        let node = &mut self;
         let split = json!({"secret_shares": 5, "secret_threshold": 3});
         let born = node.put("sys/init", &split);
         assert_eq!(born.status, 200, "{}", born.body);
@@ -102,12 +119,21 @@ impl Node {
             .as_str()
             .unwrap()
             .clone_into(&mut node.root);
-        node
+        self
     }
 
     /// Unsealed, with kv-v2 at `secret/`.
     pub fn unsealed() -> Self {
-        let node = Self::sealed();
+        Self::sealed().opened()
+    }
+
+    /// The same, which may have so many files open at a time.
+    pub fn unsealed_with(files_open: usize) -> Self {
+        Self::fresh_with(Some(files_open)).initialized().opened()
+    }
+
+    fn opened(self) -> Self {
+        let node = self;
         for share in &node.shares[..3] {
             assert_eq!(node.put("sys/unseal", &json!({"key": share})).status, 200);
         }
@@ -130,8 +156,30 @@ impl Node {
         self.send("PUT", target.as_bytes(), token, body.to_string().as_bytes())
     }
 
+    /// A page that is no JSON.
+    pub fn page(&self, path: &str) -> String {
+        self.exchange("GET", format!("/v1/{path}").as_bytes(), &self.root, b"")
+    }
+
     /// One request, its target and body as they stand.
     pub fn send(&self, method: &str, target: &[u8], token: &str, body: &[u8]) -> Answer {
+        let text = self.exchange(method, target, token, body);
+        let (head, body) = text
+            .split_once("\r\n\r\n")
+            .unwrap_or_else(|| panic!("no answer: {text:?}"));
+        Answer {
+            status: head[9..12].parse().unwrap(),
+            body: serde_json::from_str(body).unwrap_or(Value::Null),
+        }
+    }
+
+    /// A connection to it that says nothing.
+    pub fn connect(&self) -> std::io::Result<TcpStream> {
+        TcpStream::connect(&self.address)
+    }
+
+    /// All that is answered, head and body.
+    fn exchange(&self, method: &str, target: &[u8], token: &str, body: &[u8]) -> String {
         let mut request = format!("{method} ").into_bytes();
         request.extend_from_slice(target);
         let head = format!(
@@ -148,14 +196,7 @@ impl Node {
         let _ = stream.write_all(&request);
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer);
-        let text = String::from_utf8(answer).unwrap();
-        let (head, body) = text
-            .split_once("\r\n\r\n")
-            .unwrap_or_else(|| panic!("no answer: {text:?}"));
-        Answer {
-            status: head[9..12].parse().unwrap(),
-            body: serde_json::from_str(body).unwrap_or(Value::Null),
-        }
+        String::from_utf8_lossy(&answer).into_owned()
     }
 
     /// A token with this policy text, or with policies that exist.
@@ -168,6 +209,21 @@ impl Node {
     pub fn policy(&self, name: &str, text: &str) {
         let written = self.put(&format!("sys/policies/acl/{name}"), &json!({"policy": text}));
         assert_eq!(written.status, 204, "{}", written.body);
+    }
+
+    /// Where its files are.
+    pub fn data(&self) -> PathBuf {
+        self.data.clone()
+    }
+
+    /// Memory of the process, in KiB.
+    pub fn memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     /// Everything it wrote to its log.

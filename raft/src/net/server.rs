@@ -22,6 +22,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tower::util::MapResponseLayer;
 
 use crate::codec::{CLUSTER_VERSION, MAX_BATCH_COMMANDS, decode_command};
+use crate::command::Op;
 use crate::door::desk::{self, Item, Raft, Reply, ReplyTo};
 use crate::door::door::Leadership;
 use crate::door::proof::{Question, Word};
@@ -443,10 +444,14 @@ impl Visitor {
     }
 
     fn propose(&self, frame: wire::DoorPropose, session: u64) -> Option<()> {
-        // Decoded here, for a command that cannot be read would stop every node that applies it.
+        // Decoded here, for a command that cannot be read would stop every node that applies it; and so would a version that
+        // this build does not know.
+        let stops = |op: &Op| matches!(op, Op::RaiseVersion { version } if *version > CLUSTER_VERSION);
         let own = |command: &wire::DoorCommand| {
-            let read = decode_command(&command.command);
-            read.is_ok_and(|read| read.origin.node == self.node && read.origin.sequence == command.sequence)
+            decode_command(&command.command).is_ok_and(|read| {
+                let origin = (read.origin.node, read.origin.sequence);
+                origin == (self.node, command.sequence) && !read.ops.iter().any(stops)
+            })
         };
         let fits = !frame.commands.is_empty() && frame.commands.len() <= MAX_BATCH_COMMANDS;
         if !fits || !frame.commands.iter().all(own) {

@@ -8,7 +8,7 @@ use conclave_proto::internal as wire;
 use conclave_proto::internal::node_client::NodeClient;
 use conclave_raft::codec::encode_command;
 use conclave_raft::net::{TlsTransport, Transport};
-use conclave_raft::{NodeRecord, Replica};
+use conclave_raft::{NodeRecord, Op, Replica};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
@@ -216,14 +216,22 @@ async fn a_command_that_does_not_decode_reaches_no_log() {
     let term = term_of(&cluster);
     let mut client = rogue.client();
     let command = cluster.members[TARGET].command(vec![put("k", b"v")], vec![]);
-    let mut command = encode_command(&command).unwrap().to_vec();
-    // Its origin is the rogue's own: format u16, then node u64, incarnation, sequence.
-    command[2..10].copy_from_slice(&2u64.to_be_bytes());
-    command[18..26].copy_from_slice(&1u64.to_be_bytes());
+    let raise = cluster.members[TARGET].command(vec![Op::RaiseVersion { version: 1 }], vec![]);
+    let [command, mut raise] = [command, raise].map(|command| {
+        let mut command = encode_command(&command).unwrap().to_vec();
+        // Its origin is the rogue's own: format u16, then node u64, incarnation, sequence.
+        command[2..10].copy_from_slice(&2u64.to_be_bytes());
+        command[18..26].copy_from_slice(&1u64.to_be_bytes());
+        command
+    });
+    // A version that this build does not know, at which it would have to stop.
+    let end = raise.len() - 2;
+    raise[end..].copy_from_slice(&u16::MAX.to_be_bytes());
     let cut = Bytes::copy_from_slice(&command[..command.len() - 1]);
     let longer = Bytes::from([&command[..], b"more"].concat());
     let newer = Bytes::from([&[0xff, 0xff], &command[2..]].concat());
-    for (frame, bad) in [(1, cut), (2, longer), (3, newer)] {
+    let raise = Bytes::from(raise);
+    for (frame, bad) in [(1, cut), (2, longer), (3, newer), (4, raise)] {
         let (requests, queue) = mpsc::channel(4);
         let hello = wire::door_request::Request::Hello(wire::DoorHello {
             incarnation: u64::from(u32::MAX),

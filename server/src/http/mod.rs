@@ -34,7 +34,7 @@ pub const MAX_BODY_BYTES: u64 = 32 * 1024 * 1024;
 pub const MAX_HEAD_BYTES: u32 = 64 * 1024;
 /// Streams one HTTP/2 connection may have open.
 pub const MAX_STREAMS: u32 = 128;
-/// Connections one listener holds.
+/// Connections one listener holds, where the system lets the process open twice as many files.
 pub const MAX_CONNECTIONS: usize = 16_384;
 /// Connections one address holds; trusted proxies are exempt.
 pub const MAX_CONNECTIONS_PER_ADDRESS: u32 = 2_048;

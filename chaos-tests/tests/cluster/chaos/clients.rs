@@ -53,6 +53,16 @@ pub struct Round {
 }
 
 impl Round {
+    /// Keeps what was said instead of an answer.
+    fn heed(&self, node: usize, method: &str, reply: &Result<Reply, Lost>) {
+        let said = match reply {
+            Ok(reply) if reply.status >= 500 => reply.text(),
+            Ok(_) => return,
+            Err(lost) => format!("{lost:?}"),
+        };
+        *self.refusals[node].lock().expect("no client fails") = format!("{method}: {said}");
+    }
+
     /// For whoever looks for the reason of a standstill.
     fn what_was_said(&self) -> String {
         let nodes = self.waiting.iter().zip(&self.refusals).enumerate();
@@ -298,14 +308,7 @@ impl Client {
         self.round.waiting[node].fetch_sub(1, Ordering::SeqCst);
         let to = self.round.began.elapsed();
         let request = reply.as_ref().ok().and_then(|reply| reply.request());
-        let said = match &reply {
-            Ok(reply) if reply.status >= 500 => Some(reply.text()),
-            Err(lost) => Some(format!("{lost:?}")),
-            Ok(_) => None,
-        };
-        if let Some(said) = said {
-            *self.round.refusals[node].lock().expect("no client fails") = format!("{method}: {said}");
-        }
+        self.round.heed(node, method, &reply);
         let told = understand(input, reply);
         let fate = match &told {
             Told::Answer(_) | Told::Keys(_) | Told::Absurd(_) => Fate::Answered,
