@@ -12,7 +12,7 @@ mod support;
 use serde_json::{Value, json};
 
 use conclave_core::Verb::{self, Delete, List, Patch, Read, Scan, Write};
-use conclave_core::{Body, Error, Request};
+use conclave_core::{Body, Error, Request, Settings};
 use conclave_raft::Walk;
 use support::Node;
 
@@ -625,13 +625,21 @@ async fn no_name_of_a_namespace_lies_on_the_disk() {
     let node = Node::unsealed().await;
     let metadata = json!({"custom_metadata": {WORDS[2]: WORDS[2]}});
     let path = format!("sys/namespaces/{}", WORDS[0]);
-    ask(&node, "", &node.root, (Write, &path), metadata).await.unwrap();
+    ask(&node, "", &node.root, (Write, &path), metadata)
+        .await
+        .unwrap();
     make(&node, WORDS[0], WORDS[1]).await;
     let inner = format!("{}/{}", WORDS[0], WORDS[1]);
     let (token, _) = token_of(&node, &inner).await;
-    ask(&node, &inner, &token, (Write, "sys/mounts/kv"), json!({"type": "kv"}))
-        .await
-        .unwrap();
+    ask(
+        &node,
+        &inner,
+        &token,
+        (Write, "sys/mounts/kv"),
+        json!({"type": "kv"}),
+    )
+    .await
+    .unwrap();
     let mut rows = 0;
     let snapshot = node.store.snapshot().unwrap();
     let holds = |bytes: &[u8], word: &str| bytes.windows(word.len()).any(|part| part == word.as_bytes());
@@ -645,4 +653,47 @@ async fn no_name_of_a_namespace_lies_on_the_disk() {
         })
         .unwrap();
     assert!(rows > 20, "{rows} rows were looked at");
+}
+
+#[tokio::test]
+async fn records_name_the_namespace_of_a_request_and_of_the_policies_that_allow_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::unsealed_with(Settings {
+        audit_directories: vec![dir.path().to_owned()],
+        ..Settings::default()
+    })
+    .await;
+    let team = make(&node, "", "team").await;
+    make(&node, "team", "inner").await;
+    let (token, _) = token_of(&node, "team").await;
+    let file = dir.path().join("audit.log");
+    let device = json!({"type": "file", "options": {"file_path": file}});
+    node.call(Write, "sys/audit/file", device).await.unwrap();
+    ask(
+        &node,
+        "team/inner",
+        &token,
+        (Read, "sys/policies/acl/default"),
+        Value::Null,
+    )
+    .await
+    .unwrap();
+    let text = std::fs::read_to_string(&file).unwrap();
+    let records = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let asked: Vec<Value> = records
+        .filter(|record| record["request"]["path"] == "sys/policies/acl/default")
+        .collect();
+    assert_eq!(asked.len(), 2, "a request and a response");
+    for record in asked {
+        let request = &record["request"];
+        assert_eq!(request["namespace"]["path"], "team/inner/");
+        assert_eq!(request["mount_point"], "team/inner/sys/");
+        assert_eq!(request["mount_type"], "ns_system");
+        let granting = &record["auth"]["policy_results"]["granting_policies"][0];
+        assert_eq!(granting["name"], "all");
+        assert_eq!(granting["namespace_id"], team["id"]);
+        assert_eq!(granting["namespace_path"], "team/");
+    }
 }

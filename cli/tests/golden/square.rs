@@ -111,6 +111,11 @@ const SERVER: &[(&str, Answer, &str)] = &[
         "pages are honoured",
     ),
     (
+        "sys/mounts -format=json$",
+        Better,
+        "parameters that a path does not know are ignored without a warning",
+    ),
+    (
         "-field=x$",
         Better,
         "parameters that a path does not know are ignored without a warning",

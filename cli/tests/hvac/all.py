@@ -495,6 +495,32 @@ def token_roles():
     assert roles.create(type="batch", policies=["default"])["auth"]["client_token"].startswith("b.")
 
 
+def namespaces():
+    """Rooms within the server, by header and by path."""
+    system.create_namespace("team")
+    assert "team/" in system.list_namespaces()["data"]["keys"]
+    inner = hvac.Client(url=client.url, verify=os.environ["VAULT_CACERT"], token=client.token, namespace="team")
+    inner.sys.enable_secrets_engine("kv", path="uno", options={"version": "1"})
+    inner.secrets.kv.v1.create_or_update_secret("a", {"who": "team"}, mount_point="uno")
+    assert client.read("team/uno/a")["data"] == {"who": "team"}
+    inner.sys.create_or_update_policy("here", 'path "uno/*" { capabilities = ["read"] }')
+    made = inner.auth.token.create(policies=["here"], ttl="1h")["auth"]["client_token"]
+    own = hvac.Client(url=client.url, verify=os.environ["VAULT_CACERT"], token=made, namespace="team")
+    assert own.secrets.kv.v1.read_secret("a", mount_point="uno")["data"] == {"who": "team"}
+    assert own.auth.token.lookup_self()["data"]["namespace_path"] == "team/"
+    outside = hvac.Client(url=client.url, verify=os.environ["VAULT_CACERT"], token=made)
+    fails(exceptions.Forbidden, outside.read, "uno/a")
+    fails(exceptions.InvalidRequest, system.create_namespace, "a b", says="contains space characters")
+    nowhere = hvac.Client(url=client.url, verify=os.environ["VAULT_CACERT"], token=client.token, namespace="none")
+    fails(exceptions.InvalidPath, nowhere.sys.list_mounted_secrets_engines, says="namespace not found")
+    assert system.delete_namespace("team")["data"]["status"] == "in-progress"
+    gone = (exceptions.Forbidden, exceptions.InvalidPath)
+    try:
+        raise AssertionError(own.auth.token.lookup_self())
+    except gone:
+        pass
+
+
 def unbuilt():
     """What is not built says so."""
     if not OURS:
@@ -540,6 +566,7 @@ people()
 machines()
 identities()
 token_roles()
+namespaces()
 unbuilt()
 end(root)
 print("done")

@@ -168,3 +168,31 @@ async fn an_unknown_authority_is_not_trusted() {
     }
     server.server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_sees_one_namespace_at_a_time() {
+    let server = tls().await;
+    let conclave = connect(&server);
+    let logical = conclave.logical();
+    logical.write("sys/namespaces/team", &json!({})).await.unwrap();
+    let team = conclave.with_namespace("team").unwrap();
+    let mount = json!({"type": "kv", "options": {"version": "2"}});
+    team.logical().write("sys/mounts/secret", &mount).await.unwrap();
+    team.kv("secret")
+        .put("a", &json!({"whose": "team"}))
+        .await
+        .unwrap();
+    let got = team.kv("secret").get("a").await.unwrap();
+    assert_eq!(got.data.text("whose"), Some("team"));
+    let missing = conclave.kv("secret").get("a").await.err();
+    assert!(matches!(missing, Some(Error::NotFound(_))), "{missing:?}");
+    let ca = std::fs::read(server.ca_cert.as_ref().unwrap()).unwrap();
+    let built = Conclave::connect([server.api_addr.clone()])
+        .ca_cert(ca)
+        .token(ROOT)
+        .namespace("team")
+        .build()
+        .unwrap();
+    let got = built.kv("secret").get("a").await.unwrap();
+    assert_eq!(got.data.text("whose"), Some("team"));
+}
