@@ -3,6 +3,7 @@
 mod audit;
 mod auth;
 mod dev;
+mod inject;
 mod kv;
 mod lease;
 mod logical;
@@ -152,6 +153,7 @@ const TABLES: &[&[Command]] = &[
     operator::COMMANDS,
     lease::COMMANDS,
     namespace::COMMANDS,
+    inject::COMMANDS,
     migrate::COMMANDS,
     misc::COMMANDS,
     server::COMMANDS,

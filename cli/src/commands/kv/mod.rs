@@ -2,12 +2,14 @@
 
 mod delete;
 mod destroy;
+mod diff;
 mod enable_versioning;
 mod get;
+mod history;
 mod list;
 mod metadata;
 mod patch;
-mod place;
+pub mod place;
 mod put;
 mod rollback;
 mod tree;
@@ -54,6 +56,8 @@ pub const COMMANDS: &[Command] = &[
     patch::COMMAND,
     rollback::COMMAND,
     enable_versioning::COMMAND,
+    diff::COMMAND,
+    history::COMMAND,
     tree::COMMAND,
     metadata::GROUP,
     metadata::GET,
