@@ -257,8 +257,22 @@ const DIFFERENT: &[(&str, Differs, &str)] = &[
         Differs::Answer,
         "a token tells its period, also if a role set it",
     ),
-    ("sys/leases/count", Unbuilt, "leases of engines"),
-    ("sys/leases/tidy", Unbuilt, "there is nothing to tidy"),
+    (
+        "sys/leases/count",
+        Differs::Answer,
+        "leases of tokens count too",
+    ),
+    ("sys/leases/tidy", Text, "there is nothing to tidy"),
+    (
+        "{\"custom_metadata\":[1,2]}",
+        Text,
+        "errors name the field, not its parts",
+    ),
+    (
+        "^token=$NR GET sys/internal/ui/mounts/ns1/kv/a",
+        Differs::Answer,
+        "options that nobody set are null",
+    ),
     ("\"max_versions\":-1", Differs::Answer, "max_versions is bounded"),
     ("^POST sys/audit/nosuch", Status, "devices can be enabled by API"),
     (
@@ -484,7 +498,8 @@ fn requests_are_answered_alike() {
             differed.map(|(_, differs, why)| (*differs, *why)),
         );
         let excused = match differs.map(|(_, differs, _)| *differs) {
-            None => found.is_none(),
+            _ if found.is_none() => true,
+            None => false,
             Some(Text) => expected.status == got.status && is_shaped(&expected, &got),
             Some(Status) => expected.status >= 400 && got.status >= 400,
             Some(Differs::Answer) => true,

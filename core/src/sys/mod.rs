@@ -173,11 +173,13 @@ pub const ROUTES: &[Route] = &[
     act("rotate/root/verify", &[Read], rotate_root::verification),
     act("rotate/root/verify", &[Update], rotate_root::verify),
     act("rotate/root/verify", &[Delete], rotate_root::restart_verification),
+    sudo(rows("rotate/root/backup", &[Read, Delete], rotate_root::backup)),
     rows(
         "rotate/recovery/*step",
         &[Read, Update, Delete],
         rotate_root::recovery,
     ),
+    sudo(rows("rekey/backup", &[Read, Delete], rotate_root::backup)),
     act("rekey/init", &[Read], rotate_root::status),
     sudo(act("rekey/init", &[Update], rotate_root::begin)),
     sudo(act("rekey/init", &[Delete], rotate_root::cancel)),

@@ -1,0 +1,205 @@
+//! Rate limits as callers meet them, policies that end, passwords by policy: through the one pipeline.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+mod support;
+
+use serde_json::{Value, json};
+
+use conclave_core::{Error, Verb};
+use support::Node;
+
+async fn limit(node: &Node, name: &str, data: Value) {
+    let path = format!("sys/quotas/rate-limit/{name}");
+    node.call(Verb::Write, &path, data).await.unwrap();
+}
+
+/// How many of so many reads pass.
+async fn reads(node: &Node, path: &str, count: usize) -> usize {
+    let mut passed = 0;
+    for _ in 0..count {
+        match node.call(Verb::Read, path, Value::Null).await {
+            Ok(_) => passed += 1,
+            Err(Error::RateLimited { path: named, .. }) => assert_eq!(named, path),
+            Err(error) => panic!("{error}"),
+        }
+    }
+    passed
+}
+
+#[tokio::test]
+async fn a_limit_holds_back_what_it_concerns_and_nothing_else() {
+    let node = Node::unsealed().await;
+    let data = json!({"data": {"x": 1}});
+    for path in ["secret/data/a", "secret/data/b/c"] {
+        node.call(Verb::Write, path, data.clone()).await.unwrap();
+    }
+    // An hour for three: none is gained while the test runs.
+    limit(
+        &node,
+        "few",
+        json!({"rate": 3, "interval": "1h", "path": "secret/data/b/*"}),
+    )
+    .await;
+    assert_eq!(reads(&node, "secret/data/b/c", 10).await, 3);
+    assert_eq!(reads(&node, "secret/data/a", 10).await, 10);
+    // A denial is refused as well: whoever has no token uses the limit up like others.
+    let denied = node.plain(Verb::Read, "secret/data/b/c", Value::Null).await;
+    assert!(matches!(denied, Err(Error::RateLimited { .. })));
+    // A new rule begins anew.
+    limit(
+        &node,
+        "few",
+        json!({"rate": 5, "interval": "1h", "path": "secret/data/b/*"}),
+    )
+    .await;
+    let again = reads(&node, "secret/data/b/c", 10).await;
+    assert!(again <= 5, "{again}");
+    node.call(Verb::Delete, "sys/quotas/rate-limit/few", Value::Null)
+        .await
+        .unwrap();
+    assert_eq!(reads(&node, "secret/data/b/c", 10).await, 10);
+}
+
+#[tokio::test]
+async fn what_is_exempt_and_health_are_not_held_back() {
+    let node = Node::unsealed().await;
+    let exempt = json!({"rate_limit_exempt_paths": ["sys/*", "auth/token/lookup-self"]});
+    node.call(Verb::Write, "sys/quotas/config", exempt).await.unwrap();
+    limit(&node, "all", json!({"rate": 1, "interval": "1h"})).await;
+    assert_eq!(reads(&node, "auth/token/lookup-self", 5).await, 5);
+    assert_eq!(reads(&node, "sys/mounts", 5).await, 5);
+    for _ in 0..5 {
+        node.plain(Verb::Read, "sys/health", Value::Null).await.unwrap();
+    }
+    let _ = node.call(Verb::Read, "secret/config", Value::Null).await;
+    let over = node.call(Verb::Read, "secret/config", Value::Null).await;
+    let over = over.unwrap_err();
+    assert!(
+        matches!(over, Error::RateLimited { recorded: false, .. }),
+        "{over}"
+    );
+    assert_eq!(
+        over.to_string(),
+        "request path \"secret/config\": rate limit quota exceeded"
+    );
+}
+
+#[tokio::test]
+async fn wrong_limits_are_refused_and_change_nothing() {
+    let node = Node::unsealed().await;
+    for (data, why) in [
+        (json!({}), "'rate' is invalid"),
+        (json!({"rate": 0}), "'rate' is invalid"),
+        (json!({"rate": -1}), "'rate' is invalid"),
+        (json!({"rate": "NaN"}), "'rate' is invalid"),
+        (json!({"rate": 1e300}), "'rate' is invalid"),
+        (json!({"rate": "zz"}), "float64"),
+        (json!({"rate": 1, "interval": "-1"}), "interval"),
+        (json!({"rate": 1, "interval": "99999999h"}), "too long"),
+        (json!({"rate": 1, "path": "nosuch/"}), "invalid mount path"),
+        (json!({"rate": 1, "path": "../x"}), "invalid mount path"),
+        (json!({"rate": 1, "group_by": "zz"}), "group_by"),
+        (json!({"rate": 1, "role": "x"}), "unsupported"),
+    ] {
+        let refused = node
+            .call(Verb::Write, "sys/quotas/rate-limit/a", data.clone())
+            .await;
+        let text = refused.unwrap_err().to_string();
+        assert!(text.contains(why), "{data}: {text}");
+    }
+    let listed = node.call(Verb::List, "sys/quotas/rate-limit", Value::Null).await;
+    assert!(matches!(listed, Err(Error::NotFound { .. })));
+}
+
+#[tokio::test]
+async fn a_policy_ends_by_itself() {
+    let node = Node::unsealed().await;
+    node.call(Verb::Write, "secret/data/a", json!({"data": {"x": 1}}))
+        .await
+        .unwrap();
+    let policy = json!({"policy": "path \"secret/data/a\" { capabilities = [\"read\"] }", "ttl": "1h"});
+    node.call(Verb::Write, "sys/policies/acl/brief", policy)
+        .await
+        .unwrap();
+    let token = node.token(json!({"policies": ["brief"], "ttl": "9h"})).await;
+    let read = |node: &Node| {
+        let (core, token) = (node.core.clone(), token.clone());
+        async move {
+            let mut request = conclave_core::Request::new(Verb::Read, "secret/data/a");
+            request.token = Some(token.into());
+            core.handle(request).await.map(drop)
+        }
+    };
+    read(&node).await.unwrap();
+    node.clock.advance(3_599_000);
+    read(&node).await.unwrap();
+    node.clock.advance(2_000);
+    assert!(matches!(read(&node).await, Err(Error::Denied { .. })));
+    let told = node.call(Verb::Read, "sys/policies/acl/brief", Value::Null).await;
+    assert!(matches!(told, Err(Error::NotFound { .. })));
+    let names = node
+        .call(Verb::List, "sys/policies/acl", Value::Null)
+        .await
+        .unwrap();
+    assert_eq!(names["data"]["keys"], json!(["default", "root"]));
+    // Its name is free again.
+    let anew = json!({"policy": "path \"secret/data/a\" { capabilities = [\"read\"] }", "cas": -1});
+    node.call(Verb::Write, "sys/policies/acl/brief", anew)
+        .await
+        .unwrap();
+    read(&node).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_patched_policy_keeps_what_is_not_named() {
+    let node = Node::unsealed().await;
+    let text = "path \"a\" { capabilities = [\"read\"] }";
+    let path = "sys/policies/acl/kept";
+    node.call(
+        Verb::Write,
+        path,
+        json!({"policy": text, "ttl": "1h", "cas_required": true, "cas": -1}),
+    )
+    .await
+    .unwrap();
+    let refused = node.call(Verb::Patch, path, json!({"ttl": "2h"})).await;
+    assert!(refused.unwrap_err().to_string().contains("check-and-set"));
+    node.call(Verb::Patch, path, json!({"ttl": "2h", "cas": 1}))
+        .await
+        .unwrap();
+    let told = node.call(Verb::Read, path, Value::Null).await.unwrap();
+    assert_eq!(told["data"]["policy"], text);
+    assert_eq!(told["data"]["version"], 2);
+    assert_eq!(told["data"]["cas_required"], true);
+    assert_eq!(told["data"]["expiration"], "2026-01-01T02:00:00Z");
+    let nobody = node
+        .call(Verb::Patch, "sys/policies/acl/nosuch", json!({"ttl": "2h"}))
+        .await;
+    assert_eq!(nobody.unwrap_err().to_string(), "policy not found");
+}
+
+#[tokio::test]
+async fn passwords_come_from_policies() {
+    let node = Node::unsealed().await;
+    let policy = "length = 12\nrule \"charset\" { charset = \"abc\" min-chars = 1 }\nrule \"charset\" { charset = \"0123\" min-chars = 2 }";
+    let path = "sys/policies/password/app";
+    node.call(Verb::Write, path, json!({"policy": policy}))
+        .await
+        .unwrap();
+    let generate = format!("{path}/generate");
+    let made = node.call(Verb::Read, &generate, Value::Null).await.unwrap();
+    let password = made["data"]["password"].as_str().unwrap();
+    assert_eq!(password.len(), 12);
+    assert!(password.chars().all(|c| "abc0123".contains(c)), "{password}");
+    let other = node.call(Verb::Read, &generate, Value::Null).await.unwrap();
+    assert_ne!(made, other);
+    node.call(Verb::Delete, path, Value::Null).await.unwrap();
+    let gone = node.call(Verb::Read, &generate, Value::Null).await;
+    assert!(matches!(gone, Err(Error::Missing(_))));
+}
