@@ -570,7 +570,7 @@ impl Attempt<'_> {
                     token: self.request.token.as_deref().map_or("", String::as_str),
                     wraps: wrapping::ttl_of(self.request).is_some(),
                 })?;
-                bounds.screen(operation, &self.seen_by(caller)?, &mut answer.reply);
+                bounds.screen(operation, &self.seen_by(caller, &self.path)?, &mut answer.reply);
                 let proposal = answered::keep(opened, unanswered, work.finish()?, &answer, now)?;
                 Ok(Decision::Commit(Box::new((proposal, answer))))
             }
@@ -628,7 +628,7 @@ impl Attempt<'_> {
             Outcome::Reply(reply) => reply,
             Outcome::Heavy(heavy) => return Ok(Decision::Compute(heavy)),
             Outcome::Effect(mut effect) => {
-                bounds.screen(request.operation, &self.seen_by(caller)?, &mut effect.reply);
+                bounds.screen(request.operation, &self.seen_by(caller, &self.path)?, &mut effect.reply);
                 work.draft.include(space, txn.into_changes())?;
                 let asked = leases::Asked {
                     core: self.core,
@@ -651,7 +651,7 @@ impl Attempt<'_> {
         {
             self.core.metrics.secret_read(&record.kind);
         }
-        bounds.screen(request.operation, &self.seen_by(caller)?, &mut reply);
+        bounds.screen(request.operation, &self.seen_by(caller, &self.path)?, &mut reply);
         let answer = Answer::from(reply);
         if txn.writes() == 0 {
             // What was read binds nothing: the view itself is the proof.
@@ -663,9 +663,12 @@ impl Attempt<'_> {
     }
 
     /// The path as the caller's policies see it: from its own namespace.
-    fn seen_by(&self, caller: &Caller) -> Result<String, Error> {
-        let seen = caller.sees(self.trail.namespace(), self.path.as_str());
-        Ok(seen.ok_or_else(Error::denied)?.into_owned())
+    fn seen_by<'p>(&self, caller: &Caller, path: &'p CanonPath) -> Result<Cow<'p, str>, Error> {
+        let seen = match self.trail.namespace() {
+            Some(namespace) => caller.sees(namespace, path.as_str()),
+            None => Some(Cow::Borrowed(path.as_str())).filter(|_| caller.namespace.is_root()),
+        };
+        seen.ok_or_else(Error::denied)
     }
 
     fn authorise<'c>(
@@ -674,10 +677,11 @@ impl Attempt<'_> {
         operation: Operation,
         sudo_path: bool,
     ) -> Result<Bounds<'c>, Error> {
-        let path = self.seen_by(caller)?;
+        let path = self.path.clone();
+        let seen = self.seen_by(caller, &path)?;
         let request = CheckRequest {
             operation,
-            path: &path,
+            path: &seen,
             data: Some(&self.request.data),
             wrap_ttl: wrapping::ttl_of(self.request),
             is_sudo_path: sudo_path,

@@ -94,10 +94,9 @@ impl<'q> Trail<'q> {
         self.mount = None;
     }
 
-    /// The namespace asked in.
-    pub fn namespace(&self) -> &NamespaceRecord {
-        static ROOT: std::sync::LazyLock<NamespaceRecord> = std::sync::LazyLock::new(NamespaceRecord::root);
-        self.namespace.as_deref().unwrap_or(&ROOT)
+    /// The namespace asked in; `None` for the root, unless the request came to it from another one.
+    pub fn namespace(&self) -> Option<&NamespaceRecord> {
+        self.namespace.as_deref()
     }
 
     /// Who asks.
