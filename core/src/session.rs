@@ -115,7 +115,7 @@ impl Session {
         let revision = view.applied().revision;
         let mut epoch = known.epoch;
         if known.held_at.load(Ordering::Relaxed) != revision {
-            epoch = view.rows().get(&self.epoch_key)?.map_or(0, |row| row.revision);
+            epoch = view.row(&self.epoch_key)?.map_or(0, |row| row.revision);
         }
         if known.epoch == epoch {
             known.held_at.store(revision, Ordering::Relaxed);
@@ -192,7 +192,7 @@ impl Session {
 }
 
 fn derive(opened: &Opened, epoch_key: &[u8], before: Option<&Catalog>) -> Result<Derived, Error> {
-    let epoch = opened.view().rows().get(epoch_key)?.map_or(0, |row| row.revision);
+    let epoch = opened.view().row(epoch_key)?.map_or(0, |row| row.revision);
     Ok(Derived {
         epoch,
         catalog: Catalog::load(opened, before)?,

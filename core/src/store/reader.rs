@@ -27,7 +27,7 @@ impl<'v> SpaceReader<'v> {
     /// The row at `path`, with its error in core's own type.
     pub fn row(&self, path: &str) -> Result<Option<Stored>, Error> {
         let key = self.opened.key(self.space, path)?;
-        let Some(row) = self.opened.view().rows().get(&key)? else {
+        let Some(row) = self.opened.view().row(&key)? else {
             return Ok(None);
         };
         self.open(&key, row).map(Some)
@@ -36,13 +36,13 @@ impl<'v> SpaceReader<'v> {
     /// Revision of the row at `path` without opening it; 0 if there is none.
     pub fn revision(&self, path: &str) -> Result<u64, Error> {
         let key = self.opened.key(self.space, path)?;
-        Ok(self.opened.view().rows().get(&key)?.map_or(0, |row| row.revision))
+        Ok(self.opened.view().row(&key)?.map_or(0, |row| row.revision))
     }
 
     /// The counter at `path`: a clear number kept by replication; `None` if there is none.
     pub fn counter(&self, path: &str) -> Result<Option<i64>, Error> {
         let key = self.opened.key(self.space, path)?;
-        let Some(row) = self.opened.view().rows().get(&key)? else {
+        let Some(row) = self.opened.view().row(&key)? else {
             return Ok(None);
         };
         let bytes =

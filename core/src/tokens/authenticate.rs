@@ -221,7 +221,7 @@ impl Caller {
         if self.held_at.load(Ordering::Relaxed) == revision {
             return Ok(true);
         }
-        let row = opened.view().rows().get(&self.key)?;
+        let row = opened.view().row(&self.key)?;
         let mut current = row.is_some_and(|row| row.revision == self.revision);
         if let Some(standing) = self.standing.as_ref().filter(|_| current) {
             current = standing.holds(opened)?;

@@ -23,7 +23,7 @@ const MAX_UNTAKEN: usize = 16;
 /// A read index that this many reads or more waited for found a queue: the next one lets reads gather.
 const CROWD: usize = 4;
 /// Least time from the start of such a read index to the start of the next, for each read that waited ...
-const GATHERING: Duration = Duration::from_micros(100);
+const GATHERING: Duration = Duration::from_micros(200);
 /// ... and at most. Each read index costs every node a message both ways, on which a busy cluster would spend a third of
 /// its time; a read that comes alone never waits for others.
 const MAX_GATHERING: Duration = Duration::from_millis(2);
@@ -409,22 +409,28 @@ impl Door {
         self.counter += 1;
         let id = self.counter;
         let reads = std::mem::take(&mut self.reads);
-        if reads.len() >= CROWD {
+        let crowd = reads.len() >= CROWD;
+        if crowd {
             let crowd = u32::try_from(reads.len()).unwrap_or(u32::MAX);
             self.next_reading = now + GATHERING.saturating_mul(crowd).min(MAX_GATHERING);
         }
         self.reading = Some((id, reads));
         link.asked_at = now;
         if let Some(remote) = &link.remote {
-            remote.send(Frame::Read { id }).ok();
+            remote.send(Frame::Read { id, crowd }).ok();
             return;
         }
         let from = ReplyTo {
             link: link.id,
             replies: self.replies.clone(),
         };
-        let word = None;
-        self.desk.send(Request::Read(Question { id, from, word })).ok();
+        let question = Question {
+            id,
+            from,
+            word: None,
+            crowd,
+        };
+        self.desk.send(Request::Read(question)).ok();
     }
 }
 

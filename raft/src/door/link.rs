@@ -22,6 +22,8 @@ pub enum Frame {
     Read {
         /// Which request.
         id: u64,
+        /// Whether many reads wait for it.
+        crowd: bool,
     },
     /// The leader's clock is wanted.
     Ping,

@@ -7,9 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::door::desk::{Reply, ReplyTo};
 use crate::mutant;
 
-/// As many reads wait in a round that is asked of as few nodes as will do; fewer are asked of all, for the fastest answer.
-const CROWD: usize = 4;
-
 /// A read index that is wanted.
 pub struct Question {
     /// Which request of the asker.
@@ -18,6 +15,8 @@ pub struct Question {
     pub from: ReplyTo,
     /// Another node that asks, and what it said with the question.
     pub word: Option<Word>,
+    /// Many reads wait for it: as few nodes as will do are asked. For a few all are, for the fastest answer.
+    pub crowd: bool,
 }
 
 /// What a node says of its vote: that it gave none in a term after this one.
@@ -112,15 +111,13 @@ impl Proofs {
     /// Asks all for a few reads, for many as few as made a quorum lately.
     fn ask_some(&mut self) {
         let Some(round) = &self.round else { return };
-        let own = |question: &&Question| question.word.is_none();
-        let without_word = round.questions.iter().filter(own).count();
-        let enough = if without_word == 0 {
-            // Those who ask are part of the quorum themselves.
-            self.needed.saturating_sub(1)
-        } else if round.questions.len() < CROWD {
-            usize::MAX
-        } else {
-            self.needed
+        let questions = &round.questions;
+        // Those who ask are part of the quorum themselves.
+        let spoken = usize::from(questions.iter().all(|question| question.word.is_some()));
+        let enough = match self.needed.saturating_sub(spoken) {
+            0 => 0,
+            few if questions.iter().any(|question| question.crowd) => few,
+            _ => usize::MAX,
         };
         let streams = &self.streams;
         let first = self.fastest.iter().filter(|node| streams.contains_key(*node));
@@ -273,7 +270,16 @@ mod tests {
 
     fn question(id: u64, word: Option<Word>) -> (Question, Heard) {
         let (from, heard) = stream();
-        (Question { id, from, word }, heard)
+        let crowd = false;
+        (
+            Question {
+                id,
+                from,
+                word,
+                crowd,
+            },
+            heard,
+        )
     }
 
     fn index(id: u64, position: Option<u64>) -> Vec<Reply> {
@@ -400,12 +406,8 @@ mod tests {
         proofs.word(number, word(2, 5));
         heard.iter_mut().for_each(|node| drop(said(node)));
 
-        let mut answers = Vec::new();
-        for id in 10..10 + CROWD as u64 {
-            let (question, answer) = question(id, None);
-            proofs.ask(question);
-            answers.push(answer);
-        }
+        let (asked, mut answer) = question(2, None);
+        proofs.ask(Question { crowd: true, ..asked });
         let number = proofs.begin().unwrap();
         let (two, three) = heard.split_at_mut(1);
         assert_eq!(said(&mut three[0]), [Reply::Confirm { id: number }]);
@@ -414,7 +416,7 @@ mod tests {
         proofs.ask_all();
         assert_eq!(said(&mut two[0]), [Reply::Confirm { id: number }]);
         proofs.word(number, word(2, 5));
-        assert!(answers.iter_mut().all(|answer| said(answer).len() == 1));
+        assert_eq!(said(&mut answer), index(2, Some(40)));
     }
 
     #[test]

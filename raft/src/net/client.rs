@@ -224,7 +224,11 @@ fn frame_out(frame: Frame, vote_term: u64) -> wire::DoorRequest {
                 commands,
             })
         }
-        Frame::Read { id } => Request::Read(wire::DoorRead { id, term: vote_term }),
+        Frame::Read { id, crowd } => Request::Read(wire::DoorRead {
+            id,
+            term: vote_term,
+            crowd,
+        }),
         Frame::Ping => Request::Ping(true),
     })
 }

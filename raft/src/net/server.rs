@@ -422,6 +422,7 @@ impl Visitor {
                     id: read.id,
                     from: self.to.clone(),
                     word: Some(self.word(read.term)),
+                    crowd: read.crowd,
                 };
                 self.host.desk.send(desk::Request::Read(question)).ok()?;
             }

@@ -147,9 +147,19 @@ impl Machine {
         }
         let set = batch.finish();
         let (applied, membership) = (set.applied, set.membership.clone());
+        let replaces = set.replaces;
+        let recents = self.views.recents();
+        if replaces {
+            recents.end();
+        } else {
+            recents.now().write(&set);
+        }
         if let Err(error) = self.store.write(set) {
             self.failed = true;
             return Err(error);
+        }
+        if replaces {
+            recents.begin();
         }
         self.applied = applied;
         self.membership = membership;
@@ -182,7 +192,11 @@ impl Machine {
     /// # Errors
     /// As `Store::install`; the old state stays.
     pub fn install(&mut self, dir: &Path) -> Result<(), Error> {
-        self.store.install(dir)?;
+        let recents = self.views.recents();
+        recents.end();
+        let installed = self.store.install(dir);
+        recents.begin();
+        installed?;
         self.cache.clear();
         let (applied, membership) = self.store.applied()?;
         understands(&applied)?;

@@ -13,6 +13,7 @@ mod digest;
 mod machine;
 mod marks;
 mod memory;
+mod recent;
 mod register;
 mod retained;
 #[cfg(feature = "rocksdb")]
@@ -49,6 +50,7 @@ use bytes::Bytes;
 
 use crate::command::{Key, Millis};
 use crate::error::Error;
+use crate::state::recent::Recent;
 
 /// A row as stored: raft's clear header and an opaque value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +90,7 @@ pub struct Applied {
 pub struct View {
     snapshot: Arc<dyn Snapshot>,
     applied: Applied,
+    recent: Arc<Recent>,
 }
 
 /// Looks at one row; `false` ends the scan.
@@ -141,13 +144,30 @@ impl Applied {
 impl View {
     /// Joins a snapshot with what was applied when it was taken.
     pub fn new(snapshot: Arc<dyn Snapshot>, applied: Applied) -> Self {
-        Self { snapshot, applied }
+        let recent = Arc::new(Recent::new(0));
+        Self::sharing(snapshot, applied, recent)
+    }
+    /// A view that shares rows it reads with others.
+    pub(crate) fn sharing(snapshot: Arc<dyn Snapshot>, applied: Applied, recent: Arc<Recent>) -> Self {
+        Self {
+            snapshot,
+            applied,
+            recent,
+        }
     }
     /// Position of this view.
     pub fn applied(&self) -> Applied {
         self.applied
     }
-    /// The rows.
+    /// The row at `key`.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub fn row(&self, key: &[u8]) -> Result<Option<Row>, Error> {
+        self.recent
+            .get(key, self.applied.revision, || self.snapshot.get(key))
+    }
+    /// The rows, from the store itself.
     pub fn rows(&self) -> &dyn Snapshot {
         self.snapshot.as_ref()
     }

@@ -9,7 +9,11 @@ use parking_lot::Mutex;
 
 use crate::error::Error;
 use crate::mutant;
+use crate::state::recent::Recents;
 use crate::state::{Store, View};
+
+/// Bytes that rows read lately may take.
+const RECENT_BYTES: usize = 4 << 20;
 
 /// A cheap handle to the newest applied state.
 #[derive(Clone)]
@@ -19,6 +23,7 @@ pub struct Views {
 
 struct Shared {
     store: Arc<dyn Store>,
+    recents: Recents,
     /// Counts writes and installs.
     written: AtomicU64,
     cached: ArcSwapOption<Cached>,
@@ -35,6 +40,7 @@ impl Views {
     pub(crate) fn new(store: Arc<dyn Store>) -> Self {
         let shared = Shared {
             store,
+            recents: Recents::new(RECENT_BYTES),
             written: AtomicU64::new(0),
             cached: ArcSwapOption::empty(),
             taking: Mutex::new(()),
@@ -58,14 +64,21 @@ impl Views {
         }
         // Counted before the snapshot is taken: the snapshot may be newer than its number, never older.
         let written = self.shared.written.load(Ordering::Acquire);
+        let recent = self.shared.recents.now();
         let snapshot = self.shared.store.snapshot()?;
         let (applied, _) = snapshot.applied()?;
-        let view = Arc::new(View::new(snapshot, applied));
+        let recent = self.shared.recents.since(recent);
+        let view = Arc::new(View::sharing(snapshot, applied, recent));
         self.shared.cached.store(Some(Arc::new(Cached {
             written,
             view: Arc::clone(&view),
         })));
         Ok(view)
+    }
+
+    /// Rows that views share.
+    pub(crate) fn recents(&self) -> &Recents {
+        &self.shared.recents
     }
 
     /// Tells readers that the store has changed, and lets go of the old snapshot.
