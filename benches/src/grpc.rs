@@ -1,6 +1,7 @@
 //! One gRPC connection that is kept open and speaks Conclave's API.
 
 use http::Uri;
+use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
@@ -33,7 +34,7 @@ impl Connection {
             .map_err(|error| Error::Setup(error.to_string()))?;
         let connect = tower::service_fn(move |_: Uri| {
             let target = target.clone();
-            async move { target.connect().await }
+            async move { target.connect().await.map(TokioIo::new) }
         });
         let channel = endpoint
             .connect_with_connector(connect)

@@ -4,7 +4,6 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use hyper_util::rt::TokioIo;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -64,18 +63,17 @@ impl Target {
     }
 
     /// Opens a connection.
-    pub async fn connect(&self) -> Result<TokioIo<Box<dyn Stream>>, Error> {
+    pub async fn connect(&self) -> Result<Box<dyn Stream>, Error> {
         let failed = |error: std::io::Error| Error::Connection(error.to_string());
         let tcp = TcpStream::connect((self.host, self.port)).await.map_err(failed)?;
         tcp.set_nodelay(true).map_err(failed)?;
-        let stream: Box<dyn Stream> = match &self.tls {
+        Ok(match &self.tls {
             None => Box::new(tcp),
             Some(tls) => {
                 let name = ServerName::IpAddress(self.host.into());
                 Box::new(tls.connect(name, tcp).await.map_err(failed)?)
             }
-        };
-        Ok(TokioIo::new(stream))
+        })
     }
 }
 
