@@ -44,8 +44,11 @@ pub fn encode(request_id: String, revision: Option<u64>, answer: Answer) -> Resp
             body,
         };
     }
-    let says_nothing =
-        reply.data.is_none() && auth.is_none() && lease.is_none() && wrap_info.is_none() && reply.warnings.is_empty();
+    let says_nothing = reply.data.is_none()
+        && auth.is_none()
+        && lease.is_none()
+        && wrap_info.is_none()
+        && reply.warnings.is_empty();
     let (lease_id, renewable, seconds) = match lease {
         Some(lease) => (lease.id, lease.renewable, Some(lease.seconds)),
         None => (String::new(), false, reply.lease_duration_hint),

@@ -115,7 +115,8 @@ pub fn keep(
         name,
         body,
         seen,
-    }) = unanswered.filter(|_| !proposal.is_empty()) else {
+    }) = unanswered.filter(|_| !proposal.is_empty())
+    else {
         return Ok(proposal);
     };
     let mut value = encode_record(&Kept {

@@ -401,7 +401,9 @@ impl Catalog {
     /// The root of a tree of namespaces without anything in them.
     pub fn of_namespaces(records: Vec<NamespaceRecord>) -> Self {
         let root = (Arc::new(NamespaceRecord::root()), Arc::default());
-        let others = records.into_iter().map(|record| (Arc::new(record), Arc::default()));
+        let others = records
+            .into_iter()
+            .map(|record| (Arc::new(record), Arc::default()));
         let wrapping = Arc::new(Policy::parse(WRAPPING_POLICY, RESPONSE_WRAPPING).unwrap());
         let tree = Tree::new(std::iter::once(root).chain(others).collect(), wrapping);
         Self::of_tree(Arc::new(tree), Arc::default(), ROOT_NAMESPACE).unwrap()

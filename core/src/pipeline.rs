@@ -20,9 +20,9 @@ use crate::core::Core;
 use crate::entropy::OsEntropy;
 use crate::error::Error;
 use crate::help;
-use crate::namespaces::Place;
 use crate::identity;
 use crate::leases::{self, Begun};
+use crate::namespaces::Place;
 use crate::policy::CheckRequest;
 use crate::request::{Request, Verb};
 use crate::response::Response;
@@ -150,6 +150,10 @@ impl Attempt<'_> {
                 decided => break self.paid(decided, replica).await?,
             }
         };
+        let reads = matches!(&decision, Decision::Commit(commitment) if commitment.0.is_empty());
+        if !reads || wrapping::ttl_of(self.request).is_some() {
+            self.trail.write()?;
+        }
         match decision {
             Decision::Compute(_) => Err(Error::internal("a computation was left over").into()),
             Decision::Refuse(refusal) => {
@@ -448,6 +452,7 @@ impl Attempt<'_> {
             // What is refused costs a use as well, as in Vault.
             Err(CommitError::Failed(error)) => self.trail.refuse(error)?,
         }
+        self.trail.write()?;
         let mut draft = crate::store::Draft::new(&opened);
         caller.expect_in(&mut draft)?;
         tokens::add_uses(&mut draft, &caller.name, -1)?;
@@ -549,8 +554,13 @@ impl Attempt<'_> {
             }
             Handler::Rows(handler) => {
                 let opened = work.opened();
-                let unanswered = match answered::look_up(opened, self.request, &caller.name, (self.namespace, &self.path), now)?
-                {
+                let unanswered = match answered::look_up(
+                    opened,
+                    self.request,
+                    &caller.name,
+                    (self.namespace, &self.path),
+                    now,
+                )? {
                     Known::Answered(answer) => {
                         return Ok(Decision::Commit(Box::new((work.finish()?, *answer))));
                     }
@@ -612,11 +622,17 @@ impl Attempt<'_> {
             .as_ref()
             .is_some_and(|engine| engine.is_sudo_path(routed.rest));
         let bounds = self.authorise(caller, request.operation, sudo)?;
-        self.trail.begin(request.operation)?;
+        self.trail.intend(request.operation);
         let data = bounds.apply(&self.request.data);
         request.data = &data;
         let engine = engine.ok_or_else(|| Error::Unsupported(format!("mount type {:?}", record.kind)))?;
-        let unanswered = match answered::look_up(opened, self.request, &caller.name, (self.namespace, &self.path), now)? {
+        let unanswered = match answered::look_up(
+            opened,
+            self.request,
+            &caller.name,
+            (self.namespace, &self.path),
+            now,
+        )? {
             Known::Answered(answer) => return Ok(Decision::Commit(Box::new((work.finish()?, *answer)))),
             Known::New(unanswered) => unanswered,
         };

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use conclave_engine_api::{Env, Operation};
 
-use crate::audit::{DeviceSet, Head, Record, Taken};
+use crate::audit::{DeviceSet, Head, Lines, Record, Taken};
 use crate::canon::CanonPath;
 use crate::catalog::MountRecord;
 use crate::core::Core;
@@ -28,6 +28,8 @@ pub struct Trail<'q> {
     path: Arc<CanonPath>,
     namespace: Option<Arc<NamespaceRecord>>,
     devices: Option<Arc<DeviceSet>>,
+    /// Records that are not written yet.
+    waiting: Lines,
     taken: Taken,
     begun: bool,
     changed: bool,
@@ -59,6 +61,7 @@ impl<'q> Trail<'q> {
             path,
             namespace: None,
             devices: None,
+            waiting: Lines::default(),
             taken: Taken::default(),
             begun: false,
             changed: false,
@@ -82,6 +85,7 @@ impl<'q> Trail<'q> {
         }
         if let Some(before) = self.devices.replace(devices) {
             self.begun = false;
+            self.waiting = Lines::default();
             before.settle(std::mem::take(&mut self.taken)).await?;
         }
         Ok(())
@@ -119,22 +123,36 @@ impl<'q> Trail<'q> {
 
     /// Records the request as `operation`, once. If no device takes it, nothing may run.
     pub fn begin(&mut self, operation: Operation) -> Result<(), Error> {
-        if self.begun {
-            return Ok(());
+        self.intend(operation);
+        self.write()
+    }
+
+    /// As [`Trail::begin`] for what has no effect before [`Trail::write`]: the record of a request that only reads is written
+    /// together with that of its answer.
+    pub fn intend(&mut self, operation: Operation) {
+        if !self.begun {
+            self.operation = operation;
+            self.record(Stage::Asked);
+            self.begun = true;
         }
-        self.operation = operation;
-        self.record(Stage::Asked)?;
-        self.begun = true;
-        Ok(())
+    }
+
+    /// Writes what is recorded, before anything is done. If no device takes it, nothing may be.
+    pub fn write(&mut self) -> Result<(), Error> {
+        let waiting = std::mem::take(&mut self.waiting);
+        match &self.devices {
+            Some(devices) => devices.write(&waiting, &mut self.taken),
+            None => Ok(()),
+        }
     }
 
     /// Records the request as one that is refused, unless it is on record already.
     pub fn refuse(&mut self, error: &Error) -> Result<(), Error> {
         if !self.begun {
-            self.record(Stage::Refused(error))?;
+            self.record(Stage::Refused(error));
             self.begun = true;
         }
-        Ok(())
+        self.write()
     }
 
     /// Records a login, once: whoever asks may, and who it is will be told by the answer.
@@ -178,9 +196,10 @@ impl<'q> Trail<'q> {
         // A request that failed before its record was due (a denial) is recorded now.
         match outcome {
             Err(error) => self.refuse(error)?,
-            Ok(_) => self.begin(self.operation)?,
+            Ok(_) => self.intend(self.operation),
         }
-        self.record(Stage::Ended(outcome))?;
+        self.record(Stage::Ended(outcome));
+        self.write()?;
         let taken = std::mem::take(&mut self.taken);
         match &self.devices {
             Some(devices) => devices.settle(taken).await,
@@ -188,10 +207,10 @@ impl<'q> Trail<'q> {
         }
     }
 
-    fn record(&mut self, stage: Stage<'_>) -> Result<(), Error> {
+    fn record(&mut self, stage: Stage<'_>) {
         let devices = self.devices.get_or_insert_with(|| self.core.audit.current());
         if devices.is_empty() {
-            return Ok(());
+            return;
         }
         let head = Head {
             caller: self.caller.as_deref(),
@@ -221,7 +240,7 @@ impl<'q> Trail<'q> {
             Stage::Refused(error) => Record::refused(head, &self.request.data, error),
             Stage::Ended(outcome) => Record::response(head, &self.request.data, outcome),
         };
-        devices.write(&record, &mut self.taken)
+        devices.add(&record, &mut self.waiting);
     }
 }
 
@@ -249,7 +268,7 @@ impl<'q> Step<'q> {
         if !step.devices.is_empty() {
             let head = Head::step(&step.request_id, core.seal.now(), path, remote);
             step.devices
-                .write(&Record::request(head, &Map::new()), &mut step.taken)?;
+                .record(&Record::request(head, &Map::new()), &mut step.taken)?;
         }
         Ok(step)
     }
@@ -262,7 +281,7 @@ impl<'q> Step<'q> {
         let nothing = (Map::new(), Answer::default());
         let head = Head::step(&self.request_id, self.core.seal.now(), self.path, self.remote);
         let record = Record::response(head, &nothing.0, outcome.as_ref().map(|_| &nothing.1)).telling(told);
-        let ended = match self.devices.write(&record, &mut self.taken) {
+        let ended = match self.devices.record(&record, &mut self.taken) {
             Ok(()) => self.devices.settle(std::mem::take(&mut self.taken)).await,
             Err(error) => Err(error),
         };

@@ -59,6 +59,17 @@ pub struct DeviceSet {
 #[derive(Default)]
 pub struct Taken(Vec<(Arc<FileDevice>, Mark)>);
 
+/// Records that wait to be written in one piece, as each device writes them.
+#[derive(Default)]
+pub struct Lines(Vec<Vec<u8>>);
+
+impl Lines {
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 /// Counts of this node.
 struct Numbers {
     devices: IntGauge,
@@ -226,12 +237,27 @@ impl DeviceSet {
         self.devices.is_empty()
     }
 
-    /// Writes a record to all devices; one that takes it is enough, else it is [`Error::AuditRefused`]. Without any device
+    /// Adds a record to what is written next.
+    pub fn add(&self, record: &Record<'_>, lines: &mut Lines) {
+        lines.0.resize_with(self.devices.len(), Vec::new);
+        for (device, line) in self.devices.iter().zip(&mut lines.0) {
+            line.append(&mut record.encode(device.key.as_deref()));
+        }
+    }
+
+    /// Writes one record, as [`DeviceSet::write`] does.
+    pub fn record(&self, record: &Record<'_>, taken: &mut Taken) -> Result<(), Error> {
+        let mut lines = Lines::default();
+        self.add(record, &mut lines);
+        self.write(&lines, taken)
+    }
+
+    /// Writes records to all devices; one that takes them is enough, else it is [`Error::AuditRefused`]. Without any device
     /// there is nothing to do.
-    pub fn write(&self, record: &Record<'_>, taken: &mut Taken) -> Result<(), Error> {
+    pub fn write(&self, lines: &Lines, taken: &mut Taken) -> Result<(), Error> {
         let before = taken.0.len();
-        for device in &self.devices {
-            match device.file.write(&record.encode(device.key.as_deref())) {
+        for (device, line) in self.devices.iter().zip(&lines.0) {
+            match device.file.write(line) {
                 Ok(mark) => taken.0.push((device.file.clone(), mark)),
                 Err(error) => {
                     self.failures.inc();
@@ -239,7 +265,7 @@ impl DeviceSet {
                 }
             }
         }
-        if self.devices.is_empty() || taken.0.len() > before {
+        if lines.is_empty() || taken.0.len() > before {
             Ok(())
         } else {
             Err(Error::AuditRefused)

@@ -153,7 +153,8 @@ impl Failures<'_> {
         let kept = self.settings.duration.max(self.settings.counter_reset).max(1);
         let deadline = Some(now.saturating_add(kept));
         self.txn.put_due(&self.row, encode_record(&failed)?, deadline)?;
-        work.draft.include(failures(self.namespace), self.txn.into_changes())?;
+        work.draft
+            .include(failures(self.namespace), self.txn.into_changes())?;
         Ok(failed.is_locked(&self.settings, now))
     }
 
@@ -162,7 +163,8 @@ impl Failures<'_> {
         if self.known.is_some() {
             self.txn.delete(&self.row)?;
         }
-        work.draft.include(failures(self.namespace), self.txn.into_changes())
+        work.draft
+            .include(failures(self.namespace), self.txn.into_changes())
     }
 }
 

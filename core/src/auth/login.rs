@@ -162,8 +162,7 @@ fn decide(
         }
         Err(error) => return Err(error.into()),
     };
-    work.draft
-        .include(record.space(), txn.into_changes())?;
+    work.draft.include(record.space(), txn.into_changes())?;
     Ok(Decided::In(Box::new((work.finish()?, reply))))
 }
 

@@ -25,5 +25,5 @@ pub use builtin::{DEFAULT, RESPONSE_WRAPPING, WRAPPING_POLICY};
 pub use capability::Capabilities;
 pub use conclave_engine_api::Operation;
 pub use keys_filter::KeysFilter;
-pub use template::Values;
 pub use parse::{MAX_PATH_BYTES, MAX_RULES, Policy, parse_expiration};
+pub use template::Values;

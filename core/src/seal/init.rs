@@ -193,8 +193,7 @@ fn first_rows(
     for record in born_with(&mut env, 1, ROOT_NAMESPACE) {
         work.config.put(&record.row(), encode_record(&record)?)?;
     }
-    work.config
-        .put(NEXT_ID, encode_record(&(BORN + 1))?)?;
+    work.config.put(NEXT_ID, encode_record(&(BORN + 1))?)?;
     let policy = PolicyRecord {
         text: DEFAULT.to_owned(),
         version: 1,

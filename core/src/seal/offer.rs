@@ -295,7 +295,7 @@ impl Core {
         let request_id = Env::new(0, &mut OsEntropy).uuid();
         let head = Head::step(&request_id, self.seal.now(), path, None);
         let mut taken = Taken::default();
-        devices.write(&Record::request(head, &Map::new()), &mut taken)?;
+        devices.record(&Record::request(head, &Map::new()), &mut taken)?;
         devices.settle(taken).await
     }
 

@@ -52,7 +52,8 @@ fn answer(call: &Call<'_, '_>, acl: &Acl, way: &str) -> Result<Answer, Error> {
     if paths.len() > MAX_PATHS {
         return Err(Error::TooLarge(format!("more than {MAX_PATHS} paths")));
     }
-    let capabilities = |path: &str| json!(acl.capabilities(&format!("{way}{}", path.trim_start_matches('/'))));
+    let capabilities =
+        |path: &str| json!(acl.capabilities(&format!("{way}{}", path.trim_start_matches('/'))));
     let mut data = Map::new();
     for path in &paths {
         data.insert(path.clone(), capabilities(path));

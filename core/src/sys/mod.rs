@@ -98,11 +98,7 @@ pub const ROUTES: &[Route] = &[
     sudo(rows("auth/*path", &[Delete], mounts::disable_auth)),
     rows("locked-users", &[Read], locked::list),
     rows("locked-users/:accessor/unlock/*alias", &[Update], locked::unlock),
-    for_callers(rows(
-        "internal/specs/openapi",
-        &[Read, Update],
-        openapi::document,
-    )),
+    for_callers(rows("internal/specs/openapi", &[Read, Update], openapi::document)),
     for_callers(rows("internal/ui/mounts", &[Read], ui::mounts)),
     for_callers(rows("internal/ui/mounts/*path", &[Read], ui::mount)),
     for_callers(rows("internal/ui/resultant-acl", &[Read], ui::resultant_acl)),

@@ -93,12 +93,7 @@ fn make(call: &mut Call<'_, '_>, orphan: bool, named: Named<'_>) -> Result<Answe
     warnings.extend(life.warning);
     let minted = tokens::mint(call.work, &mut call.env, new)?;
     let mut answer = Answer {
-        auth: Some(auth_object(
-            &minted.record,
-            &identity,
-            &minted.id,
-            call.env.now(),
-        )),
+        auth: Some(auth_object(&minted.record, &identity, &minted.id, call.env.now())),
         ..Answer::default()
     };
     answer.reply.warnings = warnings;
@@ -249,7 +244,11 @@ fn policies_of(call: &Call<'_, '_>, privileged: bool, role: Option<&Role>) -> Re
         ));
     }
     // The names of the caller's policies mean nothing in another namespace.
-    let mut policies = if asked.is_empty() && !foreign { own.clone() } else { asked };
+    let mut policies = if asked.is_empty() && !foreign {
+        own.clone()
+    } else {
+        asked
+    };
     let wants_root = policies.iter().any(|policy| policy == "root");
     if wants_root && !call.caller.acl.is_root() {
         return Err(Error::invalid(

@@ -7,9 +7,9 @@ use conclave_engine_api::Millis;
 use crate::catalog::decode_record;
 use crate::clocktext::rfc3339;
 use crate::error::Error;
-use crate::store::layout::ROOT_NAMESPACE;
 use crate::identity::policies_of;
 use crate::namespaces::id;
+use crate::store::layout::ROOT_NAMESPACE;
 use crate::tokens::{TokenRecord, accessor_name, batch, name_of};
 use crate::work::Work;
 
@@ -127,7 +127,10 @@ pub fn describe(work: &Work<'_>, found: &Found, id: &str, now: Millis) -> Result
     put("orphan", json!(record.parent.is_none()));
     if record.namespace != ROOT_NAMESPACE {
         let node = work.catalog.tree().node(record.namespace);
-        put("namespace_path", json!(node.map(|node| node.record.path.as_str())));
+        put(
+            "namespace_path",
+            json!(node.map(|node| node.record.path.as_str())),
+        );
     }
     put("path", json!(record.path));
     if record.period != 0 {

@@ -8,8 +8,8 @@ use crate::catalog::encode_record;
 use crate::error::Error;
 use crate::namespaces::located;
 use crate::store::Table;
-use crate::tokens::lookup::{self, Found};
 use crate::tokens::accessor_name;
+use crate::tokens::lookup::{self, Found};
 use crate::work::Work;
 
 /// Most rows one closing batch removes.
