@@ -338,3 +338,86 @@ fn tls_is_checked_over_grpc_as_over_http() {
         assert!(said.contains(why), "{distrusting}: {said}");
     }
 }
+
+#[test]
+fn secrets_reach_a_program_without_a_file_and_are_hidden_in_what_it_prints() {
+    let home = Home::ours();
+    let put = [
+        "kv",
+        "put",
+        "secret/app",
+        "db-password=hunter22",
+        "pin=12",
+        "quote=it's",
+    ];
+    let put = home
+        .command(env!("CARGO_BIN_EXE_conclave"))
+        .args(put)
+        .output()
+        .unwrap();
+    text(&put);
+    assert_eq!(
+        text(&home.run("env -prefix=APP_ secret/app")),
+        "export APP_DB_PASSWORD='hunter22'\nexport APP_PIN='12'\nexport APP_QUOTE='it'\\''s'\n"
+    );
+    assert_eq!(text(&home.run("export P=secret/app#pin")), "P='12'\n");
+    assert_eq!(
+        text(&home.run("export -format=json P=secret/app#pin")),
+        "{\n  \"P\": \"12\"\n}\n"
+    );
+    let sh = |more: &[&str], script: &str| {
+        let mut command = home.command(env!("CARGO_BIN_EXE_conclave"));
+        command
+            .arg("run")
+            .args(more)
+            .args(["secret/app", "--", "sh", "-c", script]);
+        command.output().unwrap()
+    };
+    let shown = sh(&[], "echo $DB_PASSWORD $PIN; echo $DB_PASSWORD >&2; exit 7");
+    assert_eq!(shown.status.code(), Some(7));
+    assert_eq!(shown.stdout, b"*** 12\n");
+    assert_eq!(shown.stderr, b"***\n");
+    let whole = sh(&["-no-mask"], "echo $DB_PASSWORD; kill -TERM $$");
+    assert_eq!(whole.stdout, b"hunter22\n");
+    assert_eq!(
+        std::os::unix::process::ExitStatusExt::signal(&whole.status),
+        Some(15)
+    );
+    assert_eq!(sh(&[], "kill -TERM $$").status.code(), Some(128 + 15));
+    let missing = home.run("run secret/app -- /nosuch/program");
+    assert_eq!(missing.status.code(), Some(127));
+    assert!(complaint(&home.run("run secret/app")).contains("Put -- before the program"));
+    assert!(complaint(&home.run("env LD_PRELOAD=secret/app#pin")).contains("cannot be the name"));
+    assert!(complaint(&home.run("env secret/none")).contains("No value found at secret/data/none"));
+}
+
+#[test]
+fn versions_of_a_key_are_listed_and_compared() {
+    let home = Home::ours();
+    for fields in ["a=1 b=2", "a=1 b=3 c=4", "b=3"] {
+        text(&home.run(&format!("kv put secret/app {fields}")));
+    }
+    text(&home.run("kv destroy -versions=1 secret/app"));
+    let history = text(&home.run("kv history -format=json secret/app"));
+    let history: serde_json::Value = serde_json::from_str(&history).unwrap();
+    let states: Vec<_> = history
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|v| (&v["version"], &v["state"]))
+        .collect();
+    assert_eq!(
+        serde_json::json!(states),
+        serde_json::json!([[3, "there"], [2, "there"], [1, "destroyed"]])
+    );
+    assert_eq!(
+        text(&home.run("kv diff secret/app")),
+        "secret/data/app: version 2 to 3\n- a\n- c\n"
+    );
+    text(&home.run("kv put secret/app b=5 d=1"));
+    assert_eq!(
+        text(&home.run("kv diff -show-values -from=2 secret/app")),
+        "secret/data/app: version 2 to 4\n- a: \"1\"\n~ b: \"3\" -> \"5\"\n- c: \"4\"\n+ d: \"1\"\n"
+    );
+    assert!(complaint(&home.run("kv diff -from=1 secret/app")).contains("in version 1"));
+}

@@ -1,12 +1,12 @@
 //! A client in another language through a follower: Python's grpcio over TLS, with classes made from `proto/` by the tools
 //! its users have.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::json;
 
-use crate::harness::Cluster;
+use crate::harness::{Cluster, packages};
 
 /// What the client is made of, pinned: a release of theirs must not break a build of ours.
 const PACKAGES: [&str; 2] = ["grpcio==1.85.1", "grpcio-tools==1.85.1"];
@@ -40,7 +40,7 @@ async fn cluster_grpcio() {
     let (follower, sealed) = (address(follower), address(sealed));
     let (ca, root) = (cluster.ca(), cluster.root.clone());
     let ran = tokio::task::spawn_blocking(move || {
-        Command::new(environment())
+        Command::new(packages::python("python-grpc", &PACKAGES))
             .arg(here.join("tests/cluster/grpcio.py"))
             .args([&follower, &sealed])
             .arg(ca)
@@ -54,29 +54,4 @@ async fn cluster_grpcio() {
     assert!(ran.status.success(), "{}{}", told(&ran.stdout), told(&ran.stderr));
     assert_eq!(told(&ran.stdout), "ok");
     cluster.assert_alive();
-}
-
-/// Python with the packages, in a virtual environment that is made once and shared with other tests.
-fn environment() -> PathBuf {
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python-grpc");
-    let (python, ready) = (dir.join("bin/python"), dir.join(PACKAGES.join("+")));
-    if ready.exists() {
-        return python;
-    }
-    let must = |command: &mut Command| {
-        let ran = command.output().expect("python3 runs");
-        let complained = String::from_utf8_lossy(&ran.stderr);
-        assert!(
-            ran.status.success(),
-            "the environment of the Python client cannot be made: {complained}"
-        );
-    };
-    must(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&dir));
-    must(
-        Command::new(&python)
-            .args(["-m", "pip", "install", "--quiet"])
-            .args(PACKAGES),
-    );
-    std::fs::write(ready, "").expect("a mark");
-    python
 }

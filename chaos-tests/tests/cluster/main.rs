@@ -22,6 +22,7 @@ mod growth;
 mod grpcio;
 mod harness;
 mod kill;
+mod leases;
 mod members;
 mod minority;
 mod one_key;
@@ -33,6 +34,7 @@ mod sdk;
 mod seal;
 mod snapshot;
 mod together;
+mod unmodified;
 mod unseal;
 #[cfg(feature = "upgrade")]
 mod upgrade;

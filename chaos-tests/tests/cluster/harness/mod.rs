@@ -9,6 +9,7 @@ mod disk;
 mod journal;
 mod links;
 mod node;
+pub mod packages;
 pub mod ports;
 mod seed;
 mod tools;

@@ -35,6 +35,24 @@ impl Tool {
         python
     }
 
+    /// Another program that runs the script in this file, bound to one node by the environment.
+    pub fn program(
+        cluster: &Cluster,
+        at: usize,
+        program: impl Into<std::ffi::OsString>,
+        script: &str,
+    ) -> Self {
+        let mut tool = Self::new(program, cluster, &cluster.nodes[at].url);
+        tool.first = vec![script.to_owned()];
+        tool
+    }
+
+    /// With one more variable.
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     fn new(program: impl Into<std::ffi::OsString>, cluster: &Cluster, address: &str) -> Self {
         let ca = cluster.ca().display().to_string();
         let mut environment = Vec::new();
