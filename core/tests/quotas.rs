@@ -101,7 +101,7 @@ async fn wrong_limits_are_refused_and_change_nothing() {
         (json!({"rate": 1e300}), "'rate' is invalid"),
         (json!({"rate": "zz"}), "float64"),
         (json!({"rate": 1, "interval": "-1"}), "interval"),
-        (json!({"rate": 1, "interval": "99999999h"}), "too long"),
+        (json!({"rate": 1, "interval": "9000h"}), "too long"),
         (json!({"rate": 1, "path": "nosuch/"}), "invalid mount path"),
         (json!({"rate": 1, "path": "../x"}), "invalid mount path"),
         (json!({"rate": 1, "group_by": "zz"}), "group_by"),

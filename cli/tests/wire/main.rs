@@ -263,16 +263,6 @@ const DIFFERENT: &[(&str, Differs, &str)] = &[
         "leases of tokens count too",
     ),
     ("sys/leases/tidy", Text, "there is nothing to tidy"),
-    (
-        "{\"custom_metadata\":[1,2]}",
-        Text,
-        "errors name the field, not its parts",
-    ),
-    (
-        "^token=$NR GET sys/internal/ui/mounts/ns1/kv/a",
-        Differs::Answer,
-        "options that nobody set are null",
-    ),
     ("\"max_versions\":-1", Differs::Answer, "max_versions is bounded"),
     ("^POST sys/audit/nosuch", Status, "devices can be enabled by API"),
     (
