@@ -15,6 +15,7 @@ mod kvdata;
 mod mfa;
 mod output;
 mod policyfmt;
+mod policylint;
 mod session;
 mod token_helper;
 mod ui;

@@ -4,10 +4,15 @@ use conclave_client::http::{Fields, Json, Secret};
 
 use super::{Command, Output, at_most, exactly};
 use crate::exit::{Context as _, Exit, Fail};
-use crate::flags::Args;
+use crate::flags::{Args, Flag};
 use crate::kvdata::read_file;
 use crate::output;
 use crate::session::Cx;
+
+const KV2: Flag = Flag::list(
+    "kv2",
+    "Path of a key-value mount with versions. May be given several times; secret/ alone if it is not given.",
+);
 
 pub const COMMANDS: &[Command] = &[
     Command::group("policy", "Interact with policies", "Reads and writes ACL policies.\n\n$ conclave policy write app app.hcl"),
@@ -21,6 +26,13 @@ pub const COMMANDS: &[Command] = &[
         .help("Deletes a policy; tokens lose what it granted at once.\n\n$ conclave policy delete app"),
     Command::new("policy fmt", "[options] PATH", "Formats a policy on disk", fmt)
         .help("Checks a policy file and rewrites it in the usual layout.\n\n$ conclave policy fmt app.hcl"),
+    Command::new("policy lint", "[options] PATH", "Finds rules that hardly mean what they say", lint)
+        .help(
+            "Names rules that widen one another and rules that no request to a key-value mount with versions can match. Asks no \
+             server. Exits with 1 if there is anything to look at.\n\n$ conclave policy lint -kv2=secret -kv2=team/kv app.hcl",
+        )
+        .output(Output::Format)
+        .flags(&[KV2]),
 ];
 
 fn write(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
@@ -128,4 +140,40 @@ fn fmt(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     })?;
     cx.ui.line(&format!("Success! Formatted policy: {path}"));
     Ok(Exit::OK)
+}
+
+fn lint(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
+    exactly(args, 1)?;
+    let path = crate::policyfmt::expand(&cx.env, args.arg(0).trim());
+    let bytes = read_file(&path).map_err(|e| Fail::usage(format!("Error reading source file: {e}")))?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| Fail::usage("Error reading source file: it is not UTF-8 text"))?;
+    let mut mounts: Vec<String> = args
+        .list(&KV2)
+        .iter()
+        .map(|mount| format!("{}/", mount.trim_matches('/')))
+        .collect();
+    if mounts.is_empty() {
+        mounts.push("secret/".to_owned());
+    }
+    let found = crate::policylint::lint(&text, &mounts);
+    let found = found.map_err(|e| Fail::usage(format!("failed to parse policy: {e}")))?;
+    let exit = if found.is_empty() { Exit::OK } else { Exit::USAGE };
+    if cx.ui.is_table() {
+        for finding in &found {
+            cx.ui.line(&format!("{path}:{}: {}", finding.line, finding.what));
+        }
+        return Ok(exit);
+    }
+    let rows = found.iter().map(|finding| {
+        let line = i64::from(finding.line);
+        [
+            ("line", Json::from(line)),
+            ("what", Json::from(finding.what.as_str())),
+        ]
+        .into_iter()
+        .collect::<Fields>()
+    });
+    output::value(&mut cx.ui, &rows.collect::<Vec<_>>().into());
+    Ok(exit)
 }
