@@ -99,7 +99,7 @@ fn astray(path: &str, mount: &str) -> Option<String> {
         Some(start) if area.len() == inside.len() => known.starts_with(start),
         _ => area == *known || area == "+",
     };
-    if KV2_AREAS.iter().any(|known| matches(&known)) {
+    if KV2_AREAS.iter().any(matches) {
         // The area alone addresses nothing but the settings, and lists of keys.
         return None;
     }

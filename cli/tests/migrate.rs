@@ -192,11 +192,8 @@ impl Migration {
     /// Counts of a kind: copied, versions, already there, failed.
     fn counts(&self, kind: &str) -> [u64; 4] {
         let report = self.report();
-        let counts = report["counts"].as_array().unwrap().iter();
-        let count = counts
-            .filter(|count| count["kind"] == kind)
-            .next_back()
-            .unwrap_or(&Value::Null);
+        let mut counts = report["counts"].as_array().unwrap().iter();
+        let count = counts.find(|count| count["kind"] == kind).unwrap_or(&Value::Null);
         ["copied", "versions", "already_there", "failed"].map(|name| count[name].as_u64().unwrap_or(0))
     }
 

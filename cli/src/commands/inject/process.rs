@@ -34,8 +34,14 @@ pub fn run(words: &[String], variables: &BTreeMap<String, String>, masks: bool) 
     let (out, err) = (child.stdout.take(), child.stderr.take());
     let status = std::thread::scope(|scope| {
         let errors = mask.clone();
-        scope.spawn(move || err.map(|err| copy(err, std::io::stderr(), errors)));
-        out.map(|out| copy(out, std::io::stdout(), mask));
+        scope.spawn(move || {
+            if let Some(err) = err {
+                copy(err, std::io::stderr(), errors);
+            }
+        });
+        if let Some(out) = out {
+            copy(out, std::io::stdout(), mask);
+        }
         child.wait()
     });
     let status = status.map_err(|error| failed(program, &error))?;
