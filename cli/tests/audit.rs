@@ -62,7 +62,7 @@ const NOT_OURS: &[&str] = &[
     "/request/client_id",
     // Said of the token's maker instead.
     "/response/auth/display_name",
-    // Identities are not built.
+    // Records name the token; whose it is tells a lookup by its accessor.
     "/auth/entity_id",
     "/auth/entity_created",
     "/response/auth/entity_id",
