@@ -10,6 +10,7 @@ use conclave_raft::{Key, Op, Replica};
 
 use crate::answered;
 use crate::auth;
+use crate::catalog::{decode_record, encode_record};
 use crate::core::Core;
 use crate::entropy::OsEntropy;
 use crate::error::Error;
@@ -195,13 +196,18 @@ impl Core {
         if name.starts_with(namespaces::CLOSING_PREFIX) {
             return namespaces::close_step(work, name, self.seal.now());
         }
-        if work.closing.get(name)?.is_none() {
+        let Some(row) = work.closing.get(name)? else {
             return Ok(true);
-        }
+        };
         if let Some(closes) = leases::closes(name) {
-            let done = leases::end_of_prefix(work, closes, self.seal.now())?;
-            if done {
-                work.closing.delete(name)?;
+            let mut cursor = decode_record(&row.value)?;
+            let done = leases::end_of_prefix(work, closes, &mut cursor, self.seal.now())?;
+            match done {
+                true => work.closing.delete(name)?,
+                false => {
+                    work.closing
+                        .put_due(name, encode_record(&cursor)?, row.deadline)?;
+                }
             }
             return Ok(done);
         }

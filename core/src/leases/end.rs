@@ -2,6 +2,7 @@
 //! from here on that it must, and that nothing can keep it.
 
 use conclave_engine_api::{Millis, Page};
+use conclave_raft::Walk;
 
 use crate::catalog::{decode_record, encode_record};
 use crate::error::Error;
@@ -14,9 +15,9 @@ use crate::work::Work;
 /// Most leases one batch begins to end.
 const BATCH: usize = 256;
 /// What names of closing rows begin with that close leases and not tokens.
-const CLOSES: &str = "leases/";
+const CLOSES: &str = "leases";
 /// The same, for those that go whatever the target says.
-const FORCES: &str = "forced/";
+const FORCES: &str = "forced";
 /// When a closing row falls due: at once.
 const AT_ONCE: Millis = 1;
 
@@ -89,21 +90,30 @@ pub fn end_of_owner(work: &mut Work<'_>, owner: &str, now: Millis) -> Result<boo
 /// Has all leases beneath a path of a namespace end: a row that stays until all of them are marked. Its name.
 pub fn close_prefix(work: &mut Work<'_>, namespace: u32, prefix: &str, force: bool) -> Result<String, Error> {
     let kind = if force { FORCES } else { CLOSES };
-    let name = located::locate(namespace, &format!("{kind}{}", prefix.trim_matches('/')));
-    work.closing.put_due(&name, encode_record(&())?, Some(AT_ONCE))?;
+    let name = match prefix.trim_matches('/') {
+        "" => kind.to_owned(),
+        prefix => format!("{kind}/{prefix}"),
+    };
+    let name = located::locate(namespace, &name);
+    work.closing
+        .put_due(&name, encode_record(&None::<String>)?, Some(AT_ONCE))?;
     Ok(name)
 }
 
 /// What a closing row of this name closes: leases beneath a prefix.
 pub fn closes(name: &str) -> Option<Closes<'_>> {
     let (namespace, name) = located::split(name);
-    let closes = |prefix, force| Closes {
+    let (kind, prefix) = name.split_once('/').unwrap_or((name, ""));
+    let force = match kind {
+        CLOSES => false,
+        FORCES => true,
+        _ => return None,
+    };
+    Some(Closes {
         namespace,
         prefix,
         force,
-    };
-    let kept = name.strip_prefix(CLOSES).map(|prefix| closes(prefix, false));
-    kept.or_else(|| name.strip_prefix(FORCES).map(|prefix| closes(prefix, true)))
+    })
 }
 
 /// Leases that are to end.
@@ -117,44 +127,35 @@ pub struct Closes<'n> {
     pub force: bool,
 }
 
-/// Begins the end of up to a batch of the leases beneath a prefix. Whether none is left.
-pub fn end_of_prefix(work: &mut Work<'_>, closes: Closes<'_>, now: Millis) -> Result<bool, Error> {
-    let force = closes.force;
-    let mut ids = Vec::new();
-    {
-        let opened = work.opened();
-        let space = Space::within(Table::Lease, closes.namespace);
-        let from = match closes.prefix {
-            "" => space.prefix(),
-            prefix => opened.key(space, prefix)?.to_vec(),
-        };
-        let to = after_prefix(&from);
-        let mut failed = None;
-        opened.view().rows().scan(&from, Some(&to), &mut |key, row| {
-            // Those that are due are on their way already; forcing concerns them too.
-            if row.deadline <= now && !force {
-                return Ok(true);
-            }
-            match open_key(opened.barrier(), key) {
-                Ok((_, id)) => ids.push(id),
-                Err(error) => failed = Some(error),
-            }
-            Ok(ids.len() < BATCH && failed.is_none())
-        })?;
-        if let Some(error) = failed {
-            return Err(error);
-        }
+/// Begins the end of up to a batch of the leases beneath a prefix, going on behind `cursor`, which it moves. Whether none is
+/// left.
+pub fn end_of_prefix(
+    work: &mut Work<'_>,
+    closes: Closes<'_>,
+    cursor: &mut Option<String>,
+    now: Millis,
+) -> Result<bool, Error> {
+    let opened = work.opened();
+    let space = Space::within(Table::Lease, closes.namespace);
+    let beneath = match closes.prefix {
+        "" => space.prefix(),
+        prefix => opened.key(space, prefix)?.to_vec(),
+    };
+    let to = after_prefix(&beneath);
+    let behind = cursor.as_ref().and_then(|cursor| hex::decode(cursor).ok());
+    let from = behind.map_or(beneath, |mut key| {
+        key.push(0);
+        key
+    });
+    let mut keys = Vec::new();
+    opened.view().rows().walk(&from, &to, &mut |key| {
+        keys.push(key.to_vec());
+        Ok(if keys.len() < BATCH { Walk::Next } else { Walk::End })
+    })?;
+    for key in &keys {
+        let (_, id) = open_key(opened.barrier(), key)?;
+        mark(work, &id, now, closes.force)?;
     }
-    let mut marked = 0;
-    for id in &ids {
-        let row = work.opened().space(leased(id)).row(id)?;
-        let record: Option<LeaseRecord> = row.map(|row| decode_record(&row.value)).transpose()?;
-        let forced = |record: &LeaseRecord| record.ending.as_ref().is_some_and(|ending| ending.force);
-        if force && record.as_ref().is_some_and(forced) {
-            continue;
-        }
-        marked += usize::from(mark(work, id, now, force)?);
-    }
-    // The scan starts over with each batch: what it marked is due and skipped by its clear header.
-    Ok(ids.len() < BATCH || marked == 0)
+    *cursor = keys.last().map(hex::encode);
+    Ok(keys.len() < BATCH)
 }

@@ -52,12 +52,7 @@ pub(crate) fn close_step(work: &mut Work<'_>, name: &str, now: Millis) -> Result
         return Ok(true);
     }
     if has_rows(work, Table::Lease, number)? || has_rows(work, Table::Intent, number)? {
-        let all = leases::Closes {
-            namespace: number,
-            prefix: "",
-            force: false,
-        };
-        leases::end_of_prefix(work, all, now)?;
+        leases::close_prefix(work, number, "", false)?;
         let later = Some(now.saturating_add(LEASES_PAUSE));
         work.closing.put_due(name, encode_record(&())?, later)?;
         return Ok(true);

@@ -10,6 +10,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::{Map, Value};
 
+use conclave_core::leases::{NoTargets, Targets};
 use conclave_core::{Body, Core, Error, Launcher, Membership, Request, Response, Settings, Verb};
 use conclave_raft::local::{LocalReplica, ManualClock};
 use conclave_raft::net::{NodeKey, NodeSignature};
@@ -24,6 +25,7 @@ pub struct LocalLauncher {
     pub store: Arc<dyn Store>,
     pub clock: Arc<ManualClock>,
     pub resumes: bool,
+    pub targets: Arc<dyn Targets>,
 }
 
 impl LocalLauncher {
@@ -46,6 +48,10 @@ impl Launcher for LocalLauncher {
 
     fn sign(&self, message: &[u8]) -> Result<NodeSignature, Error> {
         Ok(NodeKey::generate()?.sign(message)?)
+    }
+
+    fn targets(&self) -> Arc<dyn Targets> {
+        self.targets.clone()
     }
 
     fn seal_mark(&self) -> Result<bool, Error> {
@@ -103,6 +109,7 @@ pub struct Node {
     pub settings: Settings,
     pub root: String,
     pub shares: Vec<String>,
+    pub targets: Arc<dyn Targets>,
 }
 
 impl Node {
@@ -112,7 +119,12 @@ impl Node {
     }
 
     pub async fn unsealed_with(settings: Settings) -> Self {
-        let mut node = Self::blank(settings);
+        Self::unsealed_at(settings, Arc::new(NoTargets)).await
+    }
+
+    /// The same, acting outside by this.
+    pub async fn unsealed_at(settings: Settings, targets: Arc<dyn Targets>) -> Self {
+        let mut node = Self::blank_at(settings, targets);
         let born = node.plain(
             Verb::Write,
             "sys/init",
@@ -134,9 +146,13 @@ impl Node {
 
     /// Not initialized.
     pub fn blank(settings: Settings) -> Self {
+        Self::blank_at(settings, Arc::new(NoTargets))
+    }
+
+    fn blank_at(settings: Settings, targets: Arc<dyn Targets>) -> Self {
         let clock = Arc::new(ManualClock::new(START));
         let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
-        let core = Self::core(&settings, &store, &clock, false);
+        let core = Self::core(&settings, &store, &clock, &targets, false);
         Self {
             core,
             clock,
@@ -144,6 +160,7 @@ impl Node {
             settings,
             root: String::new(),
             shares: Vec::new(),
+            targets,
         }
     }
 
@@ -151,12 +168,14 @@ impl Node {
         settings: &Settings,
         store: &Arc<dyn Store>,
         clock: &Arc<ManualClock>,
+        targets: &Arc<dyn Targets>,
         resumes: bool,
     ) -> Arc<Core> {
         let launcher = LocalLauncher {
             store: store.clone(),
             clock: clock.clone(),
             resumes,
+            targets: targets.clone(),
         };
         let registry = prometheus::Registry::new();
         Core::new(
@@ -170,7 +189,7 @@ impl Node {
 
     /// The same disk under a new process: sealed.
     pub async fn restarted(self) -> Self {
-        let core = Self::core(&self.settings, &self.store, &self.clock, true);
+        let core = Self::core(&self.settings, &self.store, &self.clock, &self.targets, true);
         core.resume().await.unwrap();
         Self { core, ..self }
     }
@@ -232,7 +251,11 @@ pub fn value_of(response: &Response) -> Value {
         | Body::NotFound(envelope)
         | Body::Accepted(envelope)
         | Body::InPart { envelope, .. } => {
-            serde_json::json!({"data": envelope.data, "auth": envelope.auth, "warnings": envelope.warnings})
+            serde_json::json!({
+                "data": envelope.data, "auth": envelope.auth, "warnings": envelope.warnings,
+                "lease_id": envelope.lease_id, "renewable": envelope.renewable,
+                "lease_duration": envelope.lease_duration,
+            })
         }
         Body::Plain(map) => Value::Object(map.clone()),
         Body::Health(health) => Value::Object(health.object.clone()),
