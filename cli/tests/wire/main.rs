@@ -257,11 +257,7 @@ const DIFFERENT: &[(&str, Differs, &str)] = &[
         Differs::Answer,
         "a token tells its period, also if a role set it",
     ),
-    (
-        "sys/leases/count",
-        Differs::Answer,
-        "leases of tokens count too",
-    ),
+    ("sys/leases/count", Differs::Answer, "leases of tokens count too"),
     ("sys/leases/tidy", Text, "there is nothing to tidy"),
     ("\"max_versions\":-1", Differs::Answer, "max_versions is bounded"),
     ("^POST sys/audit/nosuch", Status, "devices can be enabled by API"),
