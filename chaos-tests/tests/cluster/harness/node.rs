@@ -18,6 +18,8 @@ const SHOWN: usize = 80;
 
 /// Folder in which all nodes may keep audit files, below the cluster's.
 pub const AUDIT: &str = "audit";
+/// Where a node looks for the steps at which it is to stop.
+const FAILPOINTS: &str = "CONCLAVE_FAILPOINTS";
 /// Level of the nodes' logs.
 const LOG: &str = "CONCLAVE_CHAOS_LOG";
 
@@ -225,6 +227,7 @@ impl Node {
     fn environment(&self) -> Vec<(&'static str, OsString)> {
         let mut libraries = Vec::new();
         let mut environment: Vec<(&'static str, OsString)> = Vec::new();
+        environment.push((FAILPOINTS, self.folder.clone().into()));
         if self.disk.is_some() || self.source.is_some() {
             libraries.push(shim());
         }
@@ -245,6 +248,21 @@ impl Node {
             environment.push(("LD_PRELOAD", preload.join(OsStr::new(":"))));
         }
         environment
+    }
+
+    /// Has it stop when it next comes to this step.
+    pub fn arm(&self, step: &str) {
+        fs::write(self.folder.join(format!("arm-{step}")), "").expect("a file");
+    }
+
+    /// Whether it stands there.
+    pub fn stands_at(&self, step: &str) -> bool {
+        self.folder.join(format!("at-{step}")).exists()
+    }
+
+    /// Lets it go on from there.
+    pub fn pass(&self, step: &str) {
+        fs::remove_file(self.folder.join(format!("at-{step}"))).expect("it stands there");
     }
 
     /// Waits until the process has ended by itself; how.
