@@ -10,10 +10,6 @@ pub struct Numbers {
     effects: IntCounterVec,
     revocations: IntCounterVec,
     left_alone: IntGauge,
-    stuck: IntGauge,
-    open: IntGauge,
-    leases: IntGauge,
-    orphans: IntCounterVec,
 }
 
 impl Numbers {
@@ -21,14 +17,10 @@ impl Numbers {
     pub fn new(registry: &Registry) -> Result<Self, Error> {
         let internal = |error: prometheus::Error| Error::internal(error.to_string());
         let numbers = Self::unregistered().map_err(internal)?;
-        let all: [Box<dyn prometheus::core::Collector>; 7] = [
+        let all: [Box<dyn prometheus::core::Collector>; 3] = [
             Box::new(numbers.effects.clone()),
             Box::new(numbers.revocations.clone()),
             Box::new(numbers.left_alone.clone()),
-            Box::new(numbers.stuck.clone()),
-            Box::new(numbers.open.clone()),
-            Box::new(numbers.leases.clone()),
-            Box::new(numbers.orphans.clone()),
         ];
         for collector in all {
             registry.register(collector).map_err(internal)?;
@@ -56,25 +48,6 @@ impl Numbers {
                 "conclave_targets_left_alone",
                 "Targets that did not answer and are left alone for a while; on the leader.",
             )?,
-            stuck: IntGauge::new(
-                "conclave_leases_stuck",
-                "Leases whose revocation failed and is tried again; counted now and then.",
-            )?,
-            open: IntGauge::new(
-                "conclave_lease_intents",
-                "Leases in the making and what is left of those that failed; counted now and then.",
-            )?,
-            leases: IntGauge::new(
-                "conclave_engine_leases",
-                "Leases of what engines handed out; counted now and then.",
-            )?,
-            orphans: IntCounterVec::new(
-                Opts::new(
-                    "conclave_lease_orphans_total",
-                    "Accounts found at targets without a lease, and dropped, by type of engine.",
-                ),
-                &["engine"],
-            )?,
         })
     }
 
@@ -93,19 +66,6 @@ impl Numbers {
     /// How many targets are left alone.
     pub fn left_alone(&self, targets: usize) {
         self.left_alone.set(i64::try_from(targets).unwrap_or(i64::MAX));
-    }
-
-    /// How many leases, intents and stuck leases there are.
-    pub fn counted(&self, leases: u64, open: u64, stuck: u64) {
-        let set = |gauge: &IntGauge, count| gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
-        set(&self.leases, leases);
-        set(&self.open, open);
-        set(&self.stuck, stuck);
-    }
-
-    /// An account without a lease was found and dropped.
-    pub fn orphan(&self, engine: &str) {
-        self.orphans.with_label_values(&[engine]).inc();
     }
 }
 
