@@ -177,3 +177,29 @@ fn a_follower_that_hears_its_leader_and_is_not_heard_takes_another_stream() {
     });
     sound(&report);
 }
+
+/// It is heard by all and hears nobody, however it came to lead: what it says must not keep the others from electing another.
+#[test]
+fn a_leader_that_hears_nobody_is_replaced() {
+    let report = run_script(calm(), |run| {
+        for round in 0..4 {
+            let nodes = run.present();
+            let leader = run.leader().unwrap();
+            let others: Vec<_> = nodes.iter().filter(|node| node.id != leader.id).collect();
+            for other in &others {
+                run.sim
+                    .partition_oneway(other.host.as_str(), leader.host.as_str());
+            }
+            let replaced = run.wait(LIMIT, |run| {
+                others[round % 2].order(Order::Write(Action::Read));
+                run.leader().is_some_and(|found| found.id != leader.id)
+            });
+            assert!(replaced, "round {round}: nobody else leads");
+            for other in &others {
+                run.sim.repair_oneway(other.host.as_str(), leader.host.as_str());
+            }
+            run.pass(Duration::from_secs(5));
+        }
+    });
+    sound(&report);
+}
