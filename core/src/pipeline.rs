@@ -644,7 +644,11 @@ impl Attempt<'_> {
             Outcome::Reply(reply) => reply,
             Outcome::Heavy(heavy) => return Ok(Decision::Compute(heavy)),
             Outcome::Effect(mut effect) => {
-                bounds.screen(request.operation, &self.seen_by(caller, &self.path)?, &mut effect.reply);
+                bounds.screen(
+                    request.operation,
+                    &self.seen_by(caller, &self.path)?,
+                    &mut effect.reply,
+                );
                 work.draft.include(space, txn.into_changes())?;
                 let asked = leases::Asked {
                     core: self.core,

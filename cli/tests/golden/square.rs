@@ -88,13 +88,21 @@ const SERVER: &[(&str, Answer, &str)] = &[
         Unbuilt,
         "a namespace has no seal of its own",
     ),
-    ("^namespace seal ns3", Stands, "a namespace has no seal of its own"),
+    (
+        "^namespace seal ns3",
+        Stands,
+        "a namespace has no seal of its own",
+    ),
     (
         "^namespace seal-status",
         Stands,
         "a namespace has no seal of its own",
     ),
-    ("^namespace unseal ns3", Stands, "a namespace has no seal of its own"),
+    (
+        "^namespace unseal ns3",
+        Stands,
+        "a namespace has no seal of its own",
+    ),
     ("operator raft autopilot", Unbuilt, "autopilot"),
     // Deliberate.
     ("^kv get secret/a$", Better, "a number keeps its digits"),
