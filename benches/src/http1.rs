@@ -62,7 +62,9 @@ impl Connection {
     ) -> Result<bool, Error> {
         let failed = |error: std::io::Error| Error::Connection(error.to_string());
         let (host, token) = (&self.host, &options.token);
-        let head = format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\nx-vault-token: {token}\r\nx-vault-request: true\r\n");
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: {host}\r\nx-vault-token: {token}\r\nx-vault-request: true\r\n"
+        );
         self.buffer.clear();
         self.buffer.extend_from_slice(head.as_bytes());
         if *method != Method::GET {
@@ -120,7 +122,7 @@ fn parse(bytes: &[u8]) -> Result<Option<(u16, usize)>, Error> {
         .headers
         .iter()
         .find(|field| field.name.eq_ignore_ascii_case("content-length"));
-    let length = field.and_then(|field| std::str::from_utf8(field.value).ok()?.parse().ok());
+    let length = field.and_then(|field| std::str::from_utf8(field.value).ok()?.parse::<usize>().ok());
     match (length, status) {
         (Some(length), _) => Ok(Some((status, head + length))),
         (None, 204) => Ok(Some((status, head))),

@@ -62,7 +62,6 @@ pub fn encode(request_id: String, revision: Option<u64>, answer: Answer) -> Resp
         warnings: reply.warnings,
         auth,
         at_top_level,
-        ..Envelope::default()
     });
     let body = match reply.status {
         Status::Done if says_nothing => Body::Empty,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use conclave_engine_api::heavy::Answers;
-use conclave_engine_api::{Env, Heavy, Operation, Outcome, Status, Txn};
+use conclave_engine_api::{Effect, Engine, Env, Heavy, Operation, Outcome, Status, Txn};
 use conclave_raft::{Condition, Replica, View};
 
 use crate::answer;
@@ -618,21 +618,15 @@ impl Attempt<'_> {
                 request.operation = Operation::Create;
             }
         }
-        let sudo = engine
-            .as_ref()
-            .is_some_and(|engine| engine.is_sudo_path(routed.rest));
+        let privileged = |engine: &Arc<dyn Engine>| engine.is_sudo_path(routed.rest);
+        let sudo = engine.as_ref().is_some_and(privileged);
         let bounds = self.authorise(caller, request.operation, sudo)?;
         self.trail.intend(request.operation);
         let data = bounds.apply(&self.request.data);
         request.data = &data;
         let engine = engine.ok_or_else(|| Error::Unsupported(format!("mount type {:?}", record.kind)))?;
-        let unanswered = match answered::look_up(
-            opened,
-            self.request,
-            &caller.name,
-            (self.namespace, &self.path),
-            now,
-        )? {
+        let place = (self.namespace, self.path.as_ref());
+        let unanswered = match answered::look_up(opened, self.request, &caller.name, place, now)? {
             Known::Answered(answer) => return Ok(Decision::Commit(Box::new((work.finish()?, *answer)))),
             Known::New(unanswered) => unanswered,
         };
@@ -650,25 +644,15 @@ impl Attempt<'_> {
                     &mut effect.reply,
                 );
                 work.draft.include(space, txn.into_changes())?;
-                let asked = leases::Asked {
-                    core: self.core,
-                    caller,
-                    mount: record,
-                    path: self.path.as_str(),
-                    now,
-                };
-                let begun = leases::begin(&mut work, &asked, *effect)?;
-                return Ok(Decision::Outside(Box::new((work.finish()?, begun))));
+                return self.outside(work, record, caller, now, *effect);
             }
             _ => return Err(Error::Unsupported("this outcome of an engine".to_owned())),
         };
         if reply.lease.is_some() {
             return Err(Error::Unsupported("leases of engines".to_owned()));
         }
-        if record.category == Category::Secret
-            && matches!(request.operation, Operation::Read)
-            && reply.status == Status::Done
-        {
+        let read = request.operation == Operation::Read && reply.status == Status::Done;
+        if read && record.category == Category::Secret {
             self.core.metrics.secret_read(&record.kind);
         }
         bounds.screen(request.operation, &self.seen_by(caller, &self.path)?, &mut reply);
@@ -680,6 +664,26 @@ impl Attempt<'_> {
         work.draft.include(space, txn.into_changes())?;
         let proposal = answered::keep(opened, unanswered, work.finish()?, &answer, now)?;
         Ok(Decision::Commit(Box::new((proposal, answer))))
+    }
+
+    /// What an engine wants done outside the cluster, behind an intent that is committed first.
+    fn outside(
+        &self,
+        mut work: Work<'_>,
+        mount: &MountRecord,
+        caller: &Arc<Caller>,
+        now: u64,
+        effect: Effect,
+    ) -> Result<Decision, Error> {
+        let asked = leases::Asked {
+            core: self.core,
+            caller,
+            mount,
+            path: self.path.as_str(),
+            now,
+        };
+        let begun = leases::begin(&mut work, &asked, effect)?;
+        Ok(Decision::Outside(Box::new((work.finish()?, begun))))
     }
 
     /// The path as the caller's policies see it: from its own namespace.

@@ -225,9 +225,11 @@ async fn plant(cluster: &mut Cluster) -> Marks {
 /// Somebody who logs in, with a name, a group and metadata beside it.
 async fn know_people(cluster: &Cluster, [alias, entity, group, about]: [&str; 4]) {
     let api = cluster.api(0);
-    api.must("POST", "sys/auth/people", json!({"type": "userpass"})).await;
+    api.must("POST", "sys/auth/people", json!({"type": "userpass"}))
+        .await;
     let user = json!({"password": about});
-    api.must("POST", &format!("auth/people/users/{alias}"), user.clone()).await;
+    api.must("POST", &format!("auth/people/users/{alias}"), user.clone())
+        .await;
     let login = format!("auth/people/login/{alias}");
     let let_in = api.call("POST", &login, Some(user)).await.expect("an answer");
     assert!(let_in.is_good(), "{}", let_in.text());

@@ -194,10 +194,7 @@ pub const LISTENER: &[(&str, Fate)] = &[
     ("x_forwarded_for_reject_not_present", Honoured),
     ("agent_api", Refused(AGENT)),
     ("allow_missing_index_header", Ignored(LINEARIZABLE)),
-    (
-        "chroot_namespace",
-        Refused("a listener serves all namespaces"),
-    ),
+    ("chroot_namespace", Refused("a listener serves all namespaces")),
     ("consistency_fallback_behavior", Ignored(LINEARIZABLE)),
     ("consistency_max_index_wait", Ignored(LINEARIZABLE)),
     ("consistency_missing_header_forward", Ignored(LINEARIZABLE)),
