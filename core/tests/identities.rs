@@ -727,22 +727,7 @@ async fn take(node: &Node, model: &mut Model, people: &[String], groups: &[Strin
         }
         Step::Merge(into, from) => {
             let (into, from) = (&people[*into], &people[*from]);
-            let possible = into != from && model.people.contains(into) && model.people.contains(from);
-            let keep = alias_of(node, from).await;
-            let body = json!({
-                "to_entity_id": into, "from_entity_ids": [from], "conflicting_alias_ids_to_keep": [keep],
-            });
-            let outcome = node.call(Verb::Write, "identity/entity/merge", body).await;
-            assert_eq!(outcome.is_ok(), possible, "{step:?}");
-            if possible {
-                model.people.remove(from);
-                model.merged.insert(from.clone(), into.clone());
-                for members in model.members.values_mut() {
-                    if members.remove(from) {
-                        members.insert(into.clone());
-                    }
-                }
-            }
+            merge(node, model, into, from).await;
         }
         Step::Forget(person) => {
             let person = &people[*person];
@@ -761,6 +746,26 @@ async fn take(node: &Node, model: &mut Model, people: &[String], groups: &[Strin
             model.members.remove(group);
             for members in model.members.values_mut() {
                 members.remove(group);
+            }
+        }
+    }
+}
+
+/// Makes one person of two, on both sides.
+async fn merge(node: &Node, model: &mut Model, into: &String, from: &String) {
+    let possible = into != from && model.people.contains(into) && model.people.contains(from);
+    let keep = alias_of(node, from).await;
+    let body = json!({
+        "to_entity_id": into, "from_entity_ids": [from], "conflicting_alias_ids_to_keep": [keep],
+    });
+    let outcome = node.call(Verb::Write, "identity/entity/merge", body).await;
+    assert_eq!(outcome.is_ok(), possible, "{from} into {into}");
+    if possible {
+        model.people.remove(from);
+        model.merged.insert(from.clone(), into.clone());
+        for members in model.members.values_mut() {
+            if members.remove(from) {
+                members.insert(into.clone());
             }
         }
     }

@@ -109,7 +109,14 @@ async fn namespaces_are_made_listed_changed_and_nested() {
         (&again["id"], &again["custom_metadata"]),
         (&data["id"], &json!({}))
     );
+}
 
+#[tokio::test]
+async fn names_are_checked_and_mounts_are_of_their_own() {
+    let node = Node::unsealed().await;
+    let root = node.root.as_str();
+    let none = || Value::Null;
+    make(&node, "", "one").await;
     for (name, text) in [
         (
             "root",
@@ -276,6 +283,44 @@ async fn a_token_works_in_its_namespace_and_beneath_and_nowhere_else() {
     ));
 }
 
+/// What asks for something by an id: of a token, an accessor, a lease and an answer that is wrapped.
+fn by_id(token: &str, accessor: &str, lease: &str, wrapped: &str) -> Vec<(&'static str, Value)> {
+    vec![
+        ("auth/token/lookup", json!({"token": token})),
+        ("auth/token/renew", json!({"token": token})),
+        ("auth/token/revoke", json!({"token": token})),
+        ("auth/token/revoke-orphan", json!({"token": token})),
+        ("auth/token/lookup-accessor", json!({"accessor": accessor})),
+        ("auth/token/renew-accessor", json!({"accessor": accessor})),
+        ("auth/token/revoke-accessor", json!({"accessor": accessor})),
+        ("sys/capabilities", json!({"token": token, "paths": ["a"]})),
+        (
+            "sys/capabilities-accessor",
+            json!({"accessor": accessor, "paths": ["a"]}),
+        ),
+        ("sys/leases/lookup", json!({"lease_id": lease})),
+        ("sys/leases/renew", json!({"lease_id": lease})),
+        ("sys/leases/revoke", json!({"lease_id": lease})),
+        ("sys/leases/revoke-prefix/auth/token/create", Value::Null),
+        ("sys/wrapping/lookup", json!({"token": wrapped})),
+        ("sys/wrapping/unwrap", json!({"token": wrapped})),
+        ("sys/wrapping/rewrap", json!({"token": wrapped})),
+    ]
+}
+
+/// A token that holds an answer.
+async fn wrapped_in(node: &Node, namespace: &str, token: &str) -> String {
+    let mut request = Request::new(Write, "sys/wrapping/wrap");
+    request.namespace = Some(namespace.to_owned());
+    request.token = Some(token.to_owned().into());
+    request.wrap_ttl = Some(60_000);
+    request.data = json!({"x": "y"}).as_object().unwrap().clone();
+    let Body::Envelope(envelope) = node.core.handle(request).await.unwrap().body else {
+        panic!("nothing was wrapped");
+    };
+    envelope.wrap_info.unwrap()["token"].as_str().unwrap().to_owned()
+}
+
 /// Every route by which something is reached by an id of its own, asked for in another namespace, by a token that may do
 /// everything there.
 #[tokio::test]
@@ -297,51 +342,15 @@ async fn nothing_of_one_namespace_is_reached_from_another() {
     .await;
     let lease = leases.unwrap()["data"]["keys"][0].as_str().unwrap().to_owned();
     let lease = format!("auth/token/create/{lease}");
-    let known = json!({"lease_id": lease});
-    assert!(
-        ask(
-            &node,
-            "one",
-            &node.root,
-            (Write, "sys/leases/lookup"),
-            known.clone()
-        )
-        .await
-        .is_ok()
-    );
-    let mut request = Request::new(Write, "sys/wrapping/wrap");
-    request.namespace = Some("one".to_owned());
-    request.token = Some(token.clone().into());
-    request.wrap_ttl = Some(60_000);
-    request.data = json!({"x": "y"}).as_object().unwrap().clone();
-    let Body::Envelope(envelope) = node.core.handle(request).await.unwrap().body else {
-        panic!("nothing was wrapped");
-    };
-    let wrapped = envelope.wrap_info.unwrap()["token"].as_str().unwrap().to_owned();
+    let known = (Write, "sys/leases/lookup");
+    let looked = ask(&node, "one", &node.root, known, json!({"lease_id": lease})).await;
+    assert!(looked.is_ok());
+    let wrapped = wrapped_in(&node, "one", &token).await;
+    let routes = by_id(&token, &accessor, &lease, &wrapped);
     let root = node.root.clone();
     for (namespace, asking) in [("two", &other), ("", &root), ("two", &root), ("one/inner", &root)] {
-        for (path, data) in [
-            ("auth/token/lookup", json!({"token": token})),
-            ("auth/token/renew", json!({"token": token})),
-            ("auth/token/revoke", json!({"token": token})),
-            ("auth/token/revoke-orphan", json!({"token": token})),
-            ("auth/token/lookup-accessor", json!({"accessor": accessor})),
-            ("auth/token/renew-accessor", json!({"accessor": accessor})),
-            ("auth/token/revoke-accessor", json!({"accessor": accessor})),
-            ("sys/capabilities", json!({"token": token, "paths": ["a"]})),
-            (
-                "sys/capabilities-accessor",
-                json!({"accessor": accessor, "paths": ["a"]}),
-            ),
-            ("sys/leases/lookup", known.clone()),
-            ("sys/leases/renew", known.clone()),
-            ("sys/leases/revoke", known.clone()),
-            ("sys/leases/revoke-prefix/auth/token/create", none()),
-            ("sys/wrapping/lookup", json!({"token": wrapped})),
-            ("sys/wrapping/unwrap", json!({"token": wrapped})),
-            ("sys/wrapping/rewrap", json!({"token": wrapped})),
-        ] {
-            let answered = ask(&node, namespace, asking, (Write, path), data).await;
+        for (path, data) in &routes {
+            let answered = ask(&node, namespace, asking, (Write, path), data.clone()).await;
             // Ending what is not there is as good as done.
             let gone = matches!(&answered, Ok(Value::Null));
             assert!(answered.is_err() || gone, "{namespace:?} {path}: {answered:?}");
@@ -381,7 +390,14 @@ async fn nothing_of_one_namespace_is_reached_from_another() {
     )
     .await;
     assert_eq!(taken.unwrap()["data"]["x"], "y");
-    // A cubbyhole is the token's, in each namespace another.
+}
+
+#[tokio::test]
+async fn a_cubbyhole_is_the_tokens_in_each_namespace_another() {
+    let node = Node::unsealed().await;
+    make(&node, "", "one").await;
+    let (token, _) = token_of(&node, "one").await;
+    let (root, none) = (node.root.clone(), || Value::Null);
     ask(&node, "one", &root, (Write, "cubbyhole/x"), json!({"a": "b"}))
         .await
         .unwrap();
@@ -503,6 +519,14 @@ async fn a_locked_namespace_answers_nothing_but_its_unlocking() {
             .await
             .is_ok()
     );
+}
+
+#[tokio::test]
+async fn a_namespace_is_locked_from_within_and_opened_without_a_key() {
+    let node = Node::unsealed().await;
+    make(&node, "", "one").await;
+    let root = node.root.as_str();
+    let none = || Value::Null;
     let again = ask(
         &node,
         "one",

@@ -131,8 +131,11 @@ pub struct Coverage {
     tried: BTreeMap<(String, &'static str), Tried>,
     unsupported: Vec<String>,
     /// Requests that came before the routes were known.
-    early: Vec<(String, String, u16, Option<(Differs, &'static str)>)>,
+    early: Vec<Early>,
 }
+
+/// Verb, path, status and the exception of a request that came early.
+type Early = (String, String, u16, Option<(Differs, &'static str)>);
 
 impl Coverage {
     /// Notes one request that both servers have answered.

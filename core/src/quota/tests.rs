@@ -80,6 +80,7 @@ async fn load(
     let began = Instant::now();
     let mut admitted = 0;
     for number in 0..per_second * seconds {
+        // why: time is paused and moves by such waits alone.
         tokio::time::sleep_until(began + Duration::from_micros(number * 1_000_000 / per_second)).await;
         each(began.elapsed());
         let node = match number % 20 {
@@ -153,6 +154,7 @@ async fn whoever_exceeds_a_limit_is_blocked_for_a_time() {
     let rule = rule(10.0, 1000, 5_000);
     let admitted = load(&cluster, &rule, 100, 4, |_| {}).await;
     assert!((10..=15).contains(&admitted), "{admitted}");
+    // why: time is paused and moves by such waits alone.
     tokio::time::sleep(Duration::from_secs(6)).await;
     assert!(cluster.slices[0].take(&rule, None, &Node(&cluster, 0)).await);
 }

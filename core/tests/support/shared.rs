@@ -27,7 +27,7 @@ pub fn node_on(like: &Node, replica: &Arc<dyn Replica>) -> Node {
         settings: like.settings.clone(),
         root: like.root.clone(),
         shares: like.shares.clone(),
-        targets: std::sync::Arc::new(conclave_core::leases::NoTargets),
+        targets: Arc::new(conclave_core::leases::NoTargets),
     }
 }
 

@@ -23,10 +23,10 @@ const MAX_UNTAKEN: usize = 16;
 /// A read index that this many reads or more waited for found a queue: the next one lets reads gather.
 const CROWD: usize = 4;
 /// Least time from the start of such a read index to the start of the next, for each read that waited ...
-const GATHERING: Duration = Duration::from_micros(200);
+const GATHERING: Duration = Duration::from_micros(100);
 /// ... and at most. Each read index costs every node a message both ways, on which a busy cluster would spend a third of
 /// its time; a read that comes alone never waits for others.
-const MAX_GATHERING: Duration = Duration::from_millis(2);
+const MAX_GATHERING: Duration = Duration::from_millis(1);
 /// Pause after the leader refused something, so that a leader in trouble is not asked in a circle.
 const PAUSE: Duration = Duration::from_millis(20);
 /// Longest pause between attempts to reach a leader that does not take the stream: it may have removed this node.

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::codec::{CLUSTER_VERSION, decode_batch};
 use crate::command::{Origin, Outcome};
 use crate::error::Error;
+use crate::mutant;
 use crate::state::apply::OpenBatch;
 use crate::state::cache::Cache;
 use crate::state::retained::Retained;
@@ -151,7 +152,8 @@ impl Machine {
         let recents = self.views.recents();
         if replaces {
             recents.end();
-        } else {
+        } else if !mutant::is("stale-row") {
+            // The mutant: rows that were read before a write are shown after it.
             recents.now().write(&set);
         }
         if let Err(error) = self.store.write(set) {

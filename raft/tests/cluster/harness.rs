@@ -290,7 +290,7 @@ impl Member {
     /// The value at `key` as of now.
     pub async fn get(&self, key: &str) -> Option<Bytes> {
         let view = self.replica().read().await.unwrap();
-        view.rows().get(&name(key)).unwrap().map(|row| row.value)
+        view.row(&name(key)).unwrap().map(|row| row.value)
     }
 }
 

@@ -41,7 +41,7 @@ async fn count(member: &Member, times: usize, tally: &Tally) {
 
 async fn counted(member: &Member) -> u64 {
     let view = member.replica().read().await.unwrap();
-    let row = view.rows().get(&name("count")).unwrap();
+    let row = view.row(&name("count")).unwrap();
     u64::try_from(counter_value(row.as_ref()).unwrap()).unwrap()
 }
 

@@ -163,10 +163,10 @@ fn command_of(id: u64, action: &Action) -> (Vec<Op>, Vec<Expect>) {
 pub fn see(view: &View, keys: u64) -> Seen {
     let rows = view.rows();
     let number = |value: &[u8]| u64::from_be_bytes(value.try_into().unwrap());
-    let writer = |key: Key| rows.get(&key).unwrap().map(|row| number(&row.value));
+    let writer = |key: Key| view.row(&key).unwrap().map(|row| number(&row.value));
     let mut registers = std::collections::BTreeMap::new();
     for at in 0..keys {
-        if let Some(row) = rows.get(&register(at)).unwrap() {
+        if let Some(row) = view.row(&register(at)).unwrap() {
             registers.insert(at, (row.revision, number(&row.value)));
         }
     }
@@ -177,7 +177,7 @@ pub fn see(view: &View, keys: u64) -> Seen {
         Ok(true)
     })
     .unwrap();
-    let counted = rows.get(&counter()).unwrap();
+    let counted = view.row(&counter()).unwrap();
     Seen {
         revision: view.applied().revision,
         cluster_time: view.applied().cluster_time,
