@@ -167,7 +167,7 @@ mod tests {
             let address = parse(text).unwrap();
             assert_eq!(address.tls, tls, "{text}");
         }
-        let address = parse("host=h user=u password='it''s' sslmode=disable").unwrap();
+        let address = parse("host=h user=u password='it\\'s' sslmode=disable").unwrap();
         assert_eq!(address.config.get_user(), Some("u"));
     }
 

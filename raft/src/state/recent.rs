@@ -268,7 +268,10 @@ mod tests {
         let kept: usize = recent
             .shards
             .iter()
-            .map(|shard| shard.lock().young.len() + shard.lock().old.len())
+            .map(|shard| {
+                let shard = shard.lock();
+                shard.young.len() + shard.old.len()
+            })
             .sum();
         assert!((SHARDS..=SHARDS * 12).contains(&kept), "{kept}");
         let long = Row {
