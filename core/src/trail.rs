@@ -1,5 +1,6 @@
 //! The audit trail of one request: its two records, on the devices of the view it first saw. The request's record is taken
-//! before anything runs; the response's, and both as durably as the devices are told to, before the answer leaves.
+//! before anything is done (that of a request that only reads, with the other); the response's, and both as durably as the
+//! devices are told to, before the answer leaves.
 
 use std::sync::Arc;
 

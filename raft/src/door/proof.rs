@@ -75,12 +75,12 @@ impl Proofs {
         }
     }
 
-    /// Another node's stream is open: it can be asked. One that opens late is asked in the round under way.
+    /// Another node's stream is open: it can be asked. One that opens late is asked in the round under way, again if that was
+    /// asked on a stream which it replaces: what was asked there may never be answered.
     pub fn opened(&mut self, node: u64, stream: ReplyTo) {
         self.streams.retain(|_, stream| !stream.replies.is_closed());
-        if let Some(round) = &mut self.round
-            && round.asked.insert(node)
-        {
+        if let Some(round) = &mut self.round {
+            round.asked.insert(node);
             stream.send(Reply::Confirm { id: self.number });
         }
         self.streams.insert(node, stream);
@@ -437,6 +437,21 @@ mod tests {
         assert_eq!(said(&mut heard), [Reply::Confirm { id: number }]);
         proofs.word(number, word(2, 1));
         assert_eq!(said(&mut answer), index(2, Some(40)));
+    }
+
+    #[test]
+    fn a_question_that_was_lost_with_its_stream_is_put_again() {
+        let (mut proofs, heard) = leader(&[2]);
+        let (asked, mut answer) = question(1, None);
+        proofs.ask(asked);
+        let number = proofs.begin().unwrap();
+        proofs.facts(number, facts(5, &[&[1, 2, 3]]));
+        drop(heard);
+        let (to, mut heard) = stream();
+        proofs.opened(2, to);
+        assert_eq!(said(&mut heard), [Reply::Confirm { id: number }]);
+        proofs.word(number, word(2, 5));
+        assert_eq!(said(&mut answer), index(1, Some(40)));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Rows that were read lately, as they are stored, so that a read seldom asks the store. Shared by the views of one store:
-//! a view of revision `i` takes a row that was last written at `i` or before, and gives one only while nothing after `i` has
-//! begun to be written beside it. This file must not know what the rows mean.
+//! a view of revision `i` gives a row only while nothing after `i` has begun to be written beside it, and takes what a view
+//! of `i` or before gave. The row's own revision would not do: sealing it again changes its bytes and not that.
+//! This file must not know what the rows mean.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -32,10 +33,17 @@ pub(crate) struct Recent {
 struct Shard {
     /// Greatest revision that began to write rows of this shard.
     floor: u64,
-    young: HashMap<Key, Row>,
-    old: HashMap<Key, Row>,
+    young: HashMap<Key, Given>,
+    old: HashMap<Key, Given>,
     young_bytes: usize,
     limit: usize,
+}
+
+/// A row and the revision of the view that gave it.
+#[derive(Clone)]
+struct Given {
+    at: u64,
+    row: Row,
 }
 
 impl Recent {
@@ -66,10 +74,10 @@ impl Recent {
         let Some(shard) = self.shard(key) else {
             return stored();
         };
-        if let Some(row) = shard.lock().get(key)
-            && row.revision <= revision
+        if let Some(given) = shard.lock().get(key)
+            && given.at <= revision
         {
-            return Ok(Some(row));
+            return Ok(Some(given.row));
         }
         let row = stored()?;
         self.missed.fetch_add(1, Ordering::Relaxed);
@@ -102,23 +110,24 @@ impl Recent {
 }
 
 impl Shard {
-    fn get(&mut self, key: &[u8]) -> Option<Row> {
-        if let Some(row) = self.young.get(key) {
-            return Some(row.clone());
+    fn get(&mut self, key: &[u8]) -> Option<Given> {
+        if let Some(given) = self.young.get(key) {
+            return Some(given.clone());
         }
-        let (key, row) = self.old.remove_entry(key)?;
-        self.keep(key, row.clone());
-        Some(row)
+        let (key, given) = self.old.remove_entry(key)?;
+        self.keep(key, given.clone());
+        Some(given)
     }
 
     fn insert(&mut self, key: &[u8], row: &Row, revision: u64) {
         if self.floor <= revision && row.value.len() <= MAX_VALUE {
-            self.keep(Bytes::copy_from_slice(key), row.clone());
+            let (at, row) = (revision, row.clone());
+            self.keep(Bytes::copy_from_slice(key), Given { at, row });
         }
     }
 
-    fn keep(&mut self, key: Key, row: Row) {
-        let bytes = key.len() + row.value.len() + ENTRY_OVERHEAD;
+    fn keep(&mut self, key: Key, given: Given) {
+        let bytes = key.len() + given.row.value.len() + ENTRY_OVERHEAD;
         if bytes > self.limit {
             return;
         }
@@ -127,7 +136,7 @@ impl Shard {
             self.old = std::mem::take(&mut self.young);
             self.young_bytes = bytes;
         }
-        self.young.insert(key, row);
+        self.young.insert(key, given);
     }
 
     fn begin(&mut self, key: &[u8], revision: u64) {
@@ -233,6 +242,19 @@ mod tests {
         );
         assert_eq!(recent.get(b"a", 10, never).unwrap(), Some(row(10)));
         assert_eq!(recent.missed(), 3);
+    }
+
+    /// An older view may not know the key of the new term.
+    #[test]
+    fn a_row_that_was_sealed_again_is_not_shown_to_an_older_view() {
+        let recent = Recent::new(BYTES);
+        let of_term = |term| Row { term, ..row(3) };
+        recent.get(b"a", 5, || Ok(Some(of_term(1)))).unwrap();
+        recent.write(&set(10, &[b"a"]));
+        recent.get(b"a", 10, || Ok(Some(of_term(2)))).unwrap();
+        let older = recent.get(b"a", 9, || Ok(Some(of_term(1)))).unwrap();
+        assert_eq!(older, Some(of_term(1)));
+        assert_eq!(recent.get(b"a", 10, never).unwrap(), Some(of_term(2)));
     }
 
     #[test]
