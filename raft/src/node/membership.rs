@@ -189,7 +189,7 @@ impl Node {
         voter == self.config.node_id || contact.is_some_and(|age| Duration::from_millis(age) < limit)
     }
 
-    /// Hands leadership to `to`, or to the willing voter with the longest log.
+    /// Hands leadership to `to`, or to the first willing voter in [`turn`]'s order.
     pub async fn transfer(&self, to: Option<u64>) -> Result<(), Error> {
         let status = self.leading()?;
         let me = self.config.node_id;
@@ -201,7 +201,7 @@ impl Node {
             .iter()
             .filter(|member| member.voter && member.id != me && to.is_none_or(|to| member.id == to))
             .collect();
-        candidates.sort_by_key(|member| std::cmp::Reverse(member.matched_index));
+        candidates.sort_by_key(|member| turn(me, status.last_log_index, member.id, member.matched_index));
         let mut last = refused("no other voter can take leadership");
         for candidate in candidates {
             match self.network.probe(candidate.id).await {
@@ -252,6 +252,43 @@ impl Node {
     }
 }
 
+/// The order in which voters are asked to take leadership from `me`: those that have caught up before those that lag, the
+/// longer log first among these, and among equals in a circle of ids. So stepping down again and again reaches every
+/// voter; by the longest log alone two nodes hand leadership to each other for ever, because each has just heard from the
+/// other.
+fn turn(me: u64, last_log: u64, candidate: u64, matched: Option<u64>) -> (u64, bool, u64) {
+    let behind = last_log.saturating_sub(matched.unwrap_or(0));
+    let lag = if behind > MAX_LAG { behind } else { 0 };
+    (lag, candidate < me, candidate)
+}
+
 fn refused(detail: &str) -> Error {
     Error::Membership(detail.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::turn;
+
+    fn first(me: u64, voters: &[(u64, u64)]) -> Option<u64> {
+        let last_log = 10_000;
+        let others = voters.iter().filter(|(id, _)| *id != me);
+        others
+            .min_by_key(|(id, matched)| turn(me, last_log, *id, Some(*matched)))
+            .map(|(id, _)| *id)
+    }
+
+    #[test]
+    fn leadership_goes_round_among_equals_and_never_first_to_a_voter_that_lags() {
+        let equals = [(1, 9_999), (2, 10_000), (3, 9_990)];
+        assert_eq!(
+            [1, 2, 3].map(|me| first(me, &equals)),
+            [Some(2), Some(3), Some(1)]
+        );
+        let lagging = [(1, 10_000), (2, 100), (3, 9_990), (4, 200)];
+        assert_eq!(first(1, &lagging), Some(3));
+        assert_eq!(first(3, &lagging), Some(1));
+        assert_eq!(first(1, &[(1, 10_000), (2, 100), (4, 200)]), Some(4));
+        assert_eq!(turn(1, 10_000, 2, None), turn(1, 10_000, 2, Some(0)));
+    }
 }
