@@ -19,6 +19,8 @@ use crate::tls::Tls;
 const MAX_SERVERS: usize = 256;
 /// Connections kept idle to one server.
 const MAX_IDLE: usize = 4;
+/// Most accounts listed at once; what is beyond is found when some of these are gone.
+const MAX_LISTED: usize = 100_000;
 /// How long a session that was told to end is waited for.
 const ENDING: Duration = Duration::from_millis(50);
 
@@ -150,13 +152,7 @@ async fn carry_out(client: &Client, plan: &Plan, bounds: &Bounds) -> Result<Vec<
             transact(client, statements, bounds).await?;
             Ok(Vec::new())
         }
-        Action::List { prefix } => {
-            let prefix = literal(prefix)?;
-            let query = format!(
-                "SELECT rolname FROM pg_catalog.pg_roles WHERE left(rolname, length({prefix})) = {prefix}"
-            );
-            call(client, &query, bounds).await
-        }
+        Action::List { prefix, mark } => call(client, &listing(prefix, mark)?, bounds).await,
         Action::Drop {
             account,
             statements,
@@ -169,6 +165,23 @@ async fn carry_out(client: &Client, plan: &Plan, bounds: &Bounds) -> Result<Vec<
             Ok(Vec::new())
         }
     }
+}
+
+/// Roles that begin so and have this comment.
+fn listing(prefix: &str, mark: &str) -> Result<String, Failure> {
+    let mut query = "SELECT rolname FROM pg_catalog.pg_roles WHERE true".to_owned();
+    if !prefix.is_empty() {
+        let prefix = literal(prefix)?;
+        query.push_str(&format!(" AND left(rolname, length({prefix})) = {prefix}"));
+    }
+    if !mark.is_empty() {
+        let mark = literal(mark)?;
+        query.push_str(&format!(
+            " AND pg_catalog.shobj_description(oid, 'pg_authid') = {mark}"
+        ));
+    }
+    query.push_str(&format!(" ORDER BY 1 LIMIT {MAX_LISTED}"));
+    Ok(query)
 }
 
 /// Ends sessions and waits until they are gone: what they were doing is done or rolled back then.

@@ -129,10 +129,12 @@ pub enum Action {
         /// The session in which it may still be being made: it is ended first.
         session: String,
     },
-    /// The names of accounts that begin so.
+    /// The names of accounts that begin so and, where the target keeps marks of accounts, bear this one.
     List {
-        /// How they begin.
+        /// How they begin; empty: as they like.
         prefix: String,
+        /// The mark, as the plan that made them set it; empty: any.
+        mark: String,
     },
 }
 
@@ -146,6 +148,18 @@ impl Action {
             Self::List { .. } => "list",
         }
     }
+}
+
+/// How the accounts that a mount made in one target are found there, lease or no lease.
+#[derive(Clone, PartialEq)]
+pub struct Census {
+    /// Lists them: an [`Action::List`].
+    pub plan: Plan,
+    /// Whether all that is listed is of this mount for certain, by a mark that the target keeps. Otherwise it only looks so:
+    /// another system that names accounts alike may have made it, and nothing is dropped on that alone.
+    pub certain: bool,
+    /// Accounts that the engine knows otherwise than by a lease: they stay.
+    pub known: Vec<String>,
 }
 
 /// Within what a plan is carried out.

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::effect::{Effect, Failure, Leased, Plan, Terms};
+use crate::effect::{Census, Effect, Failure, Leased, Plan, Terms};
 use crate::env::{Env, Millis};
 use crate::error::Error;
 use crate::login::{Class, LoggedIn, Renewal};
@@ -118,6 +118,24 @@ pub trait Engine: Send + Sync + 'static {
     ) -> Result<Option<Plan>, Error> {
         let _ = (txn, mount, lease, expires, env);
         Ok(None)
+    }
+
+    /// Where accounts of a mount are, and how each target lists those that the mount made: what has no lease there is dropped.
+    fn census(&self, txn: &mut Txn<'_>, mount: &Mount) -> Result<Vec<Census>, Error> {
+        let _ = (txn, mount);
+        Ok(Vec::new())
+    }
+
+    /// The account of a lease, as its target lists it; `None`: it has none that is listed.
+    fn account<'l>(&self, lease: &Leased<'l>) -> Option<&'l str> {
+        let _ = lease;
+        None
+    }
+
+    /// What a lease of an account would keep that was found without one in this target: enough for `revocation` to drop it.
+    fn adopted(&self, target: &str, account: &str) -> Map<String, Value> {
+        let _ = (target, account);
+        Map::new()
     }
 
     /// The token that `caller` stands for ended: rows that hang on it go. Called again, each time in a transaction of its

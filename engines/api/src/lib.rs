@@ -20,7 +20,7 @@ pub mod txn;
 
 pub use duration::{format_duration, parse_duration};
 pub use effect::{
-    Action, Bounds, Done, Driver, Effect, Failure, Hidden, Leased, Plan, Target, TargetTls, Terms,
+    Action, Bounds, Census, Done, Driver, Effect, Failure, Hidden, Leased, Plan, Target, TargetTls, Terms,
 };
 pub use engine::{Engine, Route};
 pub use env::{Entropy, Env, Millis, Workshop};

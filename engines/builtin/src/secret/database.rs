@@ -13,7 +13,7 @@ mod template;
 
 use conclave_engine_api::Operation::{Create, Delete, List, Read, Update};
 use conclave_engine_api::{
-    Done, Effect, Engine, Env, Error, Failure, Hidden, Leased, Millis, Mount, Outcome, Plan, Reply, Request,
+    Census, Done, Effect, Engine, Env, Error, Failure, Hidden, Leased, Millis, Mount, Outcome, Plan, Reply, Request,
     Route, Terms, Txn,
 };
 use serde_json::{Map, Value};
@@ -123,6 +123,18 @@ impl Engine for Database {
         _env: &mut Env<'_>,
     ) -> Result<Plan, Error> {
         creds::revocation(txn, lease)
+    }
+
+    fn census(&self, txn: &mut Txn<'_>, _mount: &Mount) -> Result<Vec<Census>, Error> {
+        creds::census(txn)
+    }
+
+    fn account<'l>(&self, lease: &Leased<'l>) -> Option<&'l str> {
+        creds::account(lease)
+    }
+
+    fn adopted(&self, target: &str, account: &str) -> Map<String, Value> {
+        creds::adopted(target, account)
     }
 
     fn terms(&self, txn: &mut Txn<'_>, _mount: &Mount, lease: &Leased<'_>) -> Result<Terms, Error> {

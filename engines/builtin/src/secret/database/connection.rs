@@ -45,9 +45,12 @@ pub(super) struct Connection {
     pub tag: String,
 }
 
+/// Where the rows of connections lie.
+pub(super) const DIRECTORY: &str = "config/";
+
 /// The row of a connection.
 pub(super) fn row(name: &str) -> String {
-    format!("config/{name}")
+    format!("{DIRECTORY}{name}")
 }
 
 impl Connection {
@@ -89,6 +92,11 @@ impl Connection {
                 (false, None) => role == rest,
             }
         })
+    }
+
+    /// What its accounts are marked with, where the database keeps marks.
+    pub fn mark(&self) -> String {
+        format!("conclave/{}", self.tag)
     }
 
     /// Where its database is.

@@ -1,13 +1,14 @@
 //! Accounts with a lease: `creds/ROLE` makes one; what it takes to extend and to drop it goes with the lease.
 
 use conclave_engine_api::{
-    Action, Effect, Env, Error, Hidden, LeaseSpec, Leased, Millis, Outcome, Plan, Reply, Request, Terms, Txn,
+    Action, Census, Driver, Effect, Env, Error, Hidden, LeaseSpec, Leased, Millis, Outcome, Page, Plan, Reply,
+    Request, Terms, Txn,
 };
 use serde_json::{Map, Value, json};
 
-use super::connection::Connection;
+use super::connection::{self, Connection};
 use super::role::Role;
-use super::{kind, password, statements, template};
+use super::{kind, password, statements, static_role, template};
 
 /// `read creds/ROLE`.
 pub(super) fn issue(
@@ -44,15 +45,7 @@ pub(super) fn issue(
     };
     let mut made = statements::fill(&role.creation_statements, &filling);
     made.extend(mark(&connection, &username));
-    let mut internal = Map::new();
-    for (key, value) in [
-        ("username", json!(username)),
-        ("role", json!(name)),
-        ("db_name", json!(role.db_name)),
-        ("revocation_statements", json!(role.revocation_statements)),
-    ] {
-        internal.insert(key.to_owned(), value);
-    }
+    let internal = kept(&role.db_name, &username, name, &role.revocation_statements);
     Ok(Outcome::Effect(Box::new(Effect {
         plan: Plan {
             target: connection.target(&role.db_name)?,
@@ -72,14 +65,68 @@ pub(super) fn issue(
 /// Marks an account as one of this connection's, where the database lets us: then one that lost its lease is found.
 fn mark(connection: &Connection, username: &str) -> Option<Hidden> {
     if connection.tag.is_empty()
-        || kind::driver(&connection.plugin_name) != Ok(conclave_engine_api::Driver::Postgresql)
+        || kind::driver(&connection.plugin_name) != Ok(Driver::Postgresql)
     {
         return None;
     }
-    let tag = format!("conclave/{}", connection.tag);
+    let tag = connection.mark();
     Some(Hidden::new(format!(
         "DO $conclave$ BEGIN COMMENT ON ROLE \"{username}\" IS '{tag}'; EXCEPTION WHEN OTHERS THEN NULL; END $conclave$"
     )))
+}
+
+/// How the accounts of a connection are found in its database. PostgreSQL keeps our mark; elsewhere a name says the little
+/// it says, and one of a template that begins with nothing fixed says nothing.
+pub(super) fn census(txn: &mut Txn<'_>) -> Result<Vec<Census>, Error> {
+    let known = static_role::usernames(txn)?;
+    let mut found = Vec::new();
+    for name in txn.list(connection::DIRECTORY, &Page::default())? {
+        let Some(connection) = Connection::load(txn, &name)? else {
+            continue;
+        };
+        let marked = kind::driver(&connection.plugin_name)? == Driver::Postgresql && !connection.tag.is_empty();
+        let (prefix, mark) = match marked {
+            true => (String::new(), connection.mark()),
+            false => (kind::fixed_start(connection.template()?).to_owned(), String::new()),
+        };
+        if prefix.is_empty() && mark.is_empty() {
+            continue;
+        }
+        let mut known = known.clone();
+        known.push(connection.username.clone());
+        found.push(Census {
+            plan: Plan {
+                target: connection.target(&name)?,
+                action: Action::List { prefix, mark },
+            },
+            certain: marked,
+            known,
+        });
+    }
+    Ok(found)
+}
+
+/// The account that a lease is of.
+pub(super) fn account<'l>(lease: &Leased<'l>) -> Option<&'l str> {
+    lease.internal.get("username").and_then(Value::as_str)
+}
+
+/// What is kept of an account that nobody has a lease of: it is dropped as is usual, for its role is not known.
+pub(super) fn adopted(db_name: &str, username: &str) -> Map<String, Value> {
+    kept(db_name, username, "", &[])
+}
+
+fn kept(db_name: &str, username: &str, role: &str, revocation: &[String]) -> Map<String, Value> {
+    let mut kept = Map::new();
+    for (key, value) in [
+        ("username", json!(username)),
+        ("role", json!(role)),
+        ("db_name", json!(db_name)),
+        ("revocation_statements", json!(revocation)),
+    ] {
+        kept.insert(key.to_owned(), value);
+    }
+    kept
 }
 
 /// How an account goes.

@@ -59,6 +59,18 @@ pub(super) fn template(driver: Driver) -> &'static str {
     }
 }
 
+/// What every name of a template begins with: what stands before its first field, or in a text that it prints.
+pub(super) fn fixed_start(template: &str) -> &str {
+    let (before, first) = template.split_once("{{").unwrap_or((template, ""));
+    if !before.is_empty() {
+        return before;
+    }
+    let printed = first.trim_start().strip_prefix("printf").map(str::trim_start);
+    let text = printed.and_then(|printed| printed.strip_prefix('"'));
+    text.and_then(|text| text.split(['%', '"', '\\']).next())
+        .unwrap_or_default()
+}
+
 /// Statements that extend an account's life, if it has one of its own.
 pub(super) fn renew_statements(driver: Driver) -> &'static [&'static str] {
     match driver {
@@ -73,5 +85,23 @@ pub(super) fn rotate_statements(driver: Driver) -> &'static [&'static str] {
         Driver::Postgresql => &[r#"ALTER ROLE "{{name}}" WITH PASSWORD '{{password}}'"#],
         Driver::Mysql => &[r"ALTER USER '{{name}}'@'%' IDENTIFIED BY '{{password}}'"],
         Driver::Redis => &[r#"["ACL","SETUSER","{{name}}","RESETPASS",">{{password}}"]"#],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_the_usual_templates_begin_as_vault_s_do() {
+        for (driver, start) in [
+            (Driver::Postgresql, "v-"),
+            (Driver::Mysql, "v-"),
+            (Driver::Redis, "V_"),
+        ] {
+            assert_eq!(fixed_start(template(driver)), start);
+        }
+        assert_eq!(fixed_start("app-{{random 8}}"), "app-");
+        assert_eq!(fixed_start("{{.RoleName}}-x"), "");
     }
 }

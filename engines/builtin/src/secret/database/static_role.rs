@@ -3,7 +3,7 @@
 //! is not known to have happened is done again, with the same password.
 
 use conclave_engine_api::{
-    Action, Done, Effect, Env, Error, Failure, Hidden, Millis, Outcome, Plan, Reply, Request, Txn,
+    Action, Done, Effect, Env, Error, Failure, Hidden, Millis, Outcome, Page, Plan, Reply, Request, Txn,
     format_time,
 };
 use serde::{Deserialize, Serialize};
@@ -105,6 +105,15 @@ impl StaticRole {
             memo: memo("rotate-role", name, []),
         })
     }
+}
+
+/// The accounts of all static roles.
+pub(super) fn usernames(txn: &mut Txn<'_>) -> Result<Vec<String>, Error> {
+    let mut found = Vec::new();
+    for name in txn.list("static-role/", &Page::default())? {
+        found.extend(StaticRole::load(txn, &name)?.map(|role| role.username));
+    }
+    Ok(found)
 }
 
 /// `write static-roles/NAME`. A new one is rotated at once: from then on nobody else knows the password.
