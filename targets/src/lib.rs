@@ -32,7 +32,7 @@ impl Targets {
     pub async fn run(&self, plan: &Plan, bounds: &Bounds) -> Result<Vec<String>, Failure> {
         match plan.target.driver {
             Driver::Postgresql => self.postgres.run(plan, bounds).await,
-            Driver::Mysql | Driver::Redis => Err(Failure::new(
+            Driver::Mysql | Driver::Redis | Driver::Aws => Err(Failure::new(
                 Done::Nothing,
                 format!(
                     "unsupported: the {} driver is not built",

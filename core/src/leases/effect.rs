@@ -81,13 +81,22 @@ async fn issue(
     ran: Result<Vec<String>, Failure>,
 ) -> Result<Answer, Error> {
     let replica = core.seal.replica()?;
-    if let Err(failure) = ran {
-        let made = !matches!(failure.done, Done::Nothing | Done::Denied);
-        if let Err(error) = give_up(session, replica.as_ref(), id, made).await {
-            tracing::debug!(%error, "an intent that failed is left to be swept");
+    let answered = match ran {
+        Ok(told) => reply(core, intent, begun, &told).map_err(|error| (error, true)),
+        Err(failure) => {
+            let made = !matches!(failure.done, Done::Nothing | Done::Denied);
+            Err((Error::Target(failure.text), made))
         }
-        return Err(Error::Target(failure.text));
-    }
+    };
+    let reply = match answered {
+        Ok(reply) => reply,
+        Err((refusal, made)) => {
+            if let Err(error) = give_up(session, replica.as_ref(), id, made).await {
+                tracing::debug!(%error, "an intent that failed is left to be swept");
+            }
+            return Err(refusal);
+        }
+    };
     failpoint::reach("after-create").await;
     for _ in 0..TRIES {
         failpoint::reach("before-active").await;
@@ -101,7 +110,7 @@ async fn issue(
                         renewable: lease.renewable,
                         seconds: lease.expires.saturating_sub(lease.issued) / 1000,
                     }),
-                    ..begun.reply.clone().into()
+                    ..reply.into()
                 });
             }
             Err(CommitError::Retry) => {}
@@ -112,6 +121,13 @@ async fn issue(
     // The token ended meanwhile, or the leader has begun to sweep.
     give_up(session, replica.as_ref(), id, true).await?;
     Err(Error::denied())
+}
+
+/// What is answered, by what the target told.
+fn reply(core: &Core, intent: &IntentRecord, begun: &Begun, told: &[String]) -> Result<Reply, Error> {
+    let engine = core.engines.get(intent.lease.kind.as_str());
+    let engine = engine.ok_or_else(|| Error::internal("an engine is gone"))?;
+    Ok(engine.issued(begun.reply.clone(), told)?)
 }
 
 /// Intent to lease, if nobody has swept it.

@@ -66,6 +66,8 @@ pub enum Driver {
     Mysql,
     /// Redis and Valkey.
     Redis,
+    /// IAM and STS of Amazon Web Services. A statement is a request of the query protocol, as a form.
+    Aws,
 }
 
 impl Driver {
@@ -75,6 +77,7 @@ impl Driver {
             Self::Postgresql => "postgresql",
             Self::Mysql => "mysql",
             Self::Redis => "redis",
+            Self::Aws => "aws",
         }
     }
 }
@@ -115,7 +118,8 @@ pub struct TargetTls {
 pub enum Action {
     /// Log in, and nothing else.
     Check,
-    /// These statements, all or none where the target can.
+    /// These statements, all or none where the target can. What the last of them tells is answered by targets that make
+    /// credentials themselves.
     Run {
         /// In their order.
         statements: Vec<Hidden>,

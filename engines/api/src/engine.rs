@@ -85,6 +85,13 @@ pub trait Engine: Send + Sync + 'static {
         })
     }
 
+    /// The account of a lease was made: what is answered, by what the target told when it made it. On an error the account is
+    /// dropped again.
+    fn issued(&self, reply: Reply, told: &[String]) -> Result<Reply, Error> {
+        let _ = told;
+        Ok(reply)
+    }
+
     /// How the account of a lease is dropped. It must do no harm when the account is gone or was never made.
     fn revocation(
         &self,

@@ -4,4 +4,5 @@ pub(crate) mod cubbyhole;
 pub(crate) mod database;
 mod document;
 pub(crate) mod kv;
+mod template;
 pub(crate) mod transit;

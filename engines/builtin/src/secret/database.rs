@@ -9,7 +9,6 @@ mod password;
 mod role;
 mod statements;
 mod static_role;
-mod template;
 
 use conclave_engine_api::Operation::{Create, Delete, List, Read, Update};
 use conclave_engine_api::{
@@ -18,6 +17,7 @@ use conclave_engine_api::{
 };
 use serde_json::{Map, Value};
 
+use super::template;
 use connection::Connection;
 
 /// Longest name of a connection or role in bytes.

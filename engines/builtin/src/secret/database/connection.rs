@@ -242,6 +242,7 @@ fn take(connection: &mut Connection, fields: &Fields<'_>, env: &mut Env<'_>) -> 
     let names = template::Names {
         display_name: "token",
         role_name: "role",
+        more: &[],
     };
     template::render(connection.template()?, &names, env).map(|_| ())
 }

@@ -32,6 +32,7 @@ pub(super) fn issue(
     let names = template::Names {
         display_name: request.display_name,
         role_name: name,
+        more: &[],
     };
     let username = template::render(connection.template()?, &names, env)?;
     if username.contains(['\0', '"', '\'', '\\', '`']) {

@@ -56,6 +56,8 @@ pub(super) fn template(driver: Driver) -> &'static str {
         Driver::Redis => {
             r#"{{ printf "V_%s_%s_%s_%s" (.DisplayName | uppercase | truncate 32) (.RoleName | uppercase | truncate 32) (random 20 | uppercase) (unix_time) | replace "-" "_" }}"#
         }
+        // No database.
+        Driver::Aws => "",
     }
 }
 
@@ -75,7 +77,7 @@ pub(super) fn fixed_start(template: &str) -> &str {
 pub(super) fn renew_statements(driver: Driver) -> &'static [&'static str] {
     match driver {
         Driver::Postgresql => &[r#"ALTER ROLE "{{name}}" VALID UNTIL '{{expiration}}'"#],
-        Driver::Mysql | Driver::Redis => &[],
+        Driver::Mysql | Driver::Redis | Driver::Aws => &[],
     }
 }
 
@@ -85,6 +87,8 @@ pub(super) fn rotate_statements(driver: Driver) -> &'static [&'static str] {
         Driver::Postgresql => &[r#"ALTER ROLE "{{name}}" WITH PASSWORD '{{password}}'"#],
         Driver::Mysql => &[r"ALTER USER '{{name}}'@'%' IDENTIFIED BY '{{password}}'"],
         Driver::Redis => &[r#"["ACL","SETUSER","{{name}}","RESETPASS",">{{password}}"]"#],
+        // No database.
+        Driver::Aws => &[],
     }
 }
 

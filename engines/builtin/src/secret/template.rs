@@ -16,6 +16,19 @@ const MAX_RANDOM: usize = 512;
 pub(super) struct Names<'a> {
     pub display_name: &'a str,
     pub role_name: &'a str,
+    /// Fields that only some engines have, without their dots.
+    pub more: &'a [(&'a str, &'a str)],
+}
+
+impl Names<'_> {
+    fn field(&self, word: &str) -> Result<String, Error> {
+        let name = word.trim_start_matches('.');
+        let own = [("DisplayName", self.display_name), ("RoleName", self.role_name)];
+        let found = own.iter().chain(self.more).find(|(known, _)| *known == name);
+        found
+            .map(|(_, value)| (*value).to_owned())
+            .ok_or_else(|| wrong("it names an unknown field"))
+    }
 }
 
 /// The name that a template makes.
@@ -27,28 +40,58 @@ pub(super) fn render(template: &str, names: &Names<'_>, env: &mut Env<'_>) -> Re
     }
     let mut out = String::new();
     let mut rest = template;
+    // Of each `if` that is open: whether what stands now is wanted, and whether what stands in its `else` would be.
+    let mut open: Vec<(bool, bool)> = Vec::new();
     while let Some((before, from)) = rest.split_once("{{") {
-        out.push_str(before);
-        let (inside, after) = from.split_once("}}").ok_or_else(|| wrong("a {{ is not closed"))?;
-        let tokens = tokens(inside.trim_matches('-'))?;
-        let mut reader = Reader {
-            tokens: &tokens,
-            at: 0,
-            names,
-            env,
-        };
-        let value = reader.pipeline(0)?;
-        if reader.at != tokens.len() {
-            return Err(wrong("something is left over"));
+        let wanted = open.iter().all(|(now, _)| *now);
+        if wanted {
+            out.push_str(before);
         }
-        out.push_str(&value);
+        let (inside, after) = from.split_once("}}").ok_or_else(|| wrong("a {{ is not closed"))?;
         rest = after;
+        let tokens = tokens(inside.trim_matches('-'))?;
+        match tokens.as_slice() {
+            [Token::Word(word), condition @ ..] if word == "if" => {
+                if open.len() >= MAX_DEPTH {
+                    return Err(wrong("it is nested too deeply"));
+                }
+                let holds = wanted && !value(condition, names, env)?.is_empty();
+                open.push((holds, wanted && !holds));
+            }
+            [Token::Word(word)] if word == "else" => {
+                let last = open.last_mut().ok_or_else(|| wrong("an else without its if"))?;
+                *last = (last.1, false);
+            }
+            [Token::Word(word)] if word == "end" => {
+                open.pop().ok_or_else(|| wrong("an end without its if"))?;
+            }
+            tokens if wanted => out.push_str(&value(tokens, names, env)?),
+            _ => {}
+        }
+    }
+    if !open.is_empty() {
+        return Err(wrong("an if without its end"));
     }
     out.push_str(rest);
     if out.is_empty() || out.len() > MAX_RESULT {
         return Err(wrong("it makes an empty or too long name"));
     }
     Ok(out)
+}
+
+/// What stands between braces comes to.
+fn value(tokens: &[Token], names: &Names<'_>, env: &mut Env<'_>) -> Result<String, Error> {
+    let mut reader = Reader {
+        tokens,
+        at: 0,
+        names,
+        env,
+    };
+    let value = reader.pipeline(0)?;
+    match reader.at == tokens.len() {
+        true => Ok(value),
+        false => Err(wrong("something is left over")),
+    }
 }
 
 fn wrong(what: &str) -> Error {
@@ -150,11 +193,7 @@ impl Reader<'_, '_> {
         let value = match self.tokens.get(self.at) {
             Some(Token::Text(text)) => text.clone(),
             Some(Token::Number(number)) => number.to_string(),
-            Some(Token::Word(word)) if word.starts_with('.') => match word.as_str() {
-                ".DisplayName" => self.names.display_name.to_owned(),
-                ".RoleName" => self.names.role_name.to_owned(),
-                _ => return Err(wrong("it names an unknown field")),
-            },
+            Some(Token::Word(word)) if word.starts_with('.') => self.names.field(word)?,
             Some(Token::Word(word)) if matches!(word.as_str(), "unix_time" | "unix_time_millis" | "uuid") => {
                 let word = word.clone();
                 self.at += 1;
@@ -193,6 +232,9 @@ impl Reader<'_, '_> {
             ("lowercase", [text]) => text.to_lowercase(),
             ("replace", [find, new, text]) if !find.is_empty() => text.replace(find, new),
             ("sha256", [text]) => hex::encode(Sha256::digest(text.as_bytes())),
+            // What holds is a text, what does not is none.
+            ("eq", [one, other]) if one == other => "true".to_owned(),
+            ("eq", [_, _]) => String::new(),
             ("printf", [format, values @ ..]) => print(format, values)?,
             _ => return Err(wrong("it calls an unknown function, or one with other arguments")),
         })
@@ -259,6 +301,7 @@ mod tests {
         let names = Names {
             display_name: "token-very-long",
             role_name: "my-role-of-many",
+            more: &[("Type", "IAM")],
         };
         render(template, &names, &mut env)
     }
@@ -279,6 +322,9 @@ mod tests {
         assert_eq!(made("{{unix_time}}").unwrap(), "1767225600");
         assert_eq!(made(r#"{{ "abc" | truncate 2 }}"#).unwrap(), "ab");
         assert_eq!(made("{{ truncate_sha256 12 .DisplayName }}").unwrap().len(), 12);
+        let chosen = r#"{{ if (eq .Type "STS") }}{{ if eq "a" "a" }}s{{ end }}{{ else }}i{{ end }}x"#;
+        assert_eq!(made(chosen).unwrap(), "ix");
+        assert_eq!(made(&chosen.replace("STS", "IAM")).unwrap(), "sx");
     }
 
     #[test]
@@ -296,6 +342,10 @@ mod tests {
             "{{ \"x }}",
             "{{ }}",
             "{{ random 9999 }}",
+            "x{{ if eq .Type }}y{{ end }}",
+            "x{{ if .Type }}y",
+            "x{{ else }}",
+            "x{{ end }}",
         ] {
             assert!(made(bad).is_err(), "{bad}");
         }
