@@ -12,6 +12,7 @@ mod door;
 pub mod error;
 pub mod local;
 pub mod log;
+pub mod meter;
 pub mod mutant;
 pub mod net;
 pub mod node;

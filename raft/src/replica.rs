@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use crate::command::{Command, Millis, NodeRecord, Origin, Outcome};
 use crate::error::Error;
+use crate::meter::Work;
 use crate::state::View;
 
 /// Replicated state as one node sees it.
@@ -58,6 +59,10 @@ pub trait Replica: Send + Sync + 'static {
     /// Whether this node should stand for election. A sealed node stands only when no leader is seen for long.
     fn set_eligible(&self, eligible: bool) {
         let _ = eligible;
+    }
+    /// What replication has cost since this node started; nothing where nobody measures.
+    fn work(&self) -> Work {
+        Work::default()
     }
     /// Stops taking part: hands leadership over if it is held, then ends all tasks. Later calls fail with `Stopped`.
     fn stop(&self) -> BoxFuture<'_, ()> {

@@ -7,11 +7,13 @@ use std::thread::JoinHandle;
 
 use openraft::storage::IOFlushed;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::error::Error;
 use crate::log::LogBackend;
 use crate::log::store::Fatal;
 use crate::log::types::TypeConfig;
+use crate::meter::Meter;
 use crate::mutant;
 use crate::node::offload::{Offload, offload};
 
@@ -27,11 +29,12 @@ pub struct Flusher {
 }
 
 impl Flusher {
-    /// Starts the thread or task; a volatile backend needs none and is answered at once.
+    /// Starts the thread or task; a volatile backend needs none and is answered at once. `meter` counts the syncs.
     pub fn start(
         backend: Arc<dyn LogBackend>,
         fatal: Fatal,
         offload: &Arc<dyn Offload>,
+        meter: Arc<Meter>,
     ) -> Result<Self, Error> {
         if backend.volatile() {
             return Ok(Self {
@@ -42,10 +45,10 @@ impl Flusher {
         let (queue, waiting) = mpsc::unbounded_channel();
         let thread = if offload.has_threads() {
             let thread = std::thread::Builder::new().name("raft-log-flush".to_owned());
-            let thread = thread.spawn(move || run(backend.as_ref(), waiting, &fatal));
+            let thread = thread.spawn(move || run(backend.as_ref(), waiting, &fatal, &meter));
             Some(thread.map_err(|e| Error::Storage(format!("the flusher thread does not start: {e}")))?)
         } else {
-            tokio::spawn(run_as_task(backend, waiting, fatal, Arc::clone(offload)));
+            tokio::spawn(run_as_task(backend, waiting, fatal, Arc::clone(offload), meter));
             None
         };
         Ok(Self {
@@ -79,11 +82,19 @@ impl Drop for Flusher {
     }
 }
 
-fn run(backend: &dyn LogBackend, mut waiting: mpsc::UnboundedReceiver<Callback>, fatal: &Fatal) {
+fn run(
+    backend: &dyn LogBackend,
+    mut waiting: mpsc::UnboundedReceiver<Callback>,
+    fatal: &Fatal,
+    meter: &Meter,
+) {
     let mut group = Vec::new();
     while waiting.blocking_recv_many(&mut group, MAX_GROUP) > 0 {
         answer_early(&mut group, fatal);
-        if !answer(&mut group, backend.sync(), fatal) {
+        let begun = Instant::now();
+        let synced = backend.sync();
+        meter.add(begun.elapsed());
+        if !answer(&mut group, synced, fatal) {
             return;
         }
     }
@@ -101,12 +112,15 @@ async fn run_as_task(
     mut waiting: mpsc::UnboundedReceiver<Callback>,
     fatal: Fatal,
     to: Arc<dyn Offload>,
+    meter: Arc<Meter>,
 ) {
     let mut group = Vec::new();
     while waiting.recv_many(&mut group, MAX_GROUP).await > 0 {
         answer_early(&mut group, &fatal);
         let backend = Arc::clone(&backend);
+        let begun = Instant::now();
         let synced = offload(to.as_ref(), "a sync of the log", move || backend.sync()).await;
+        meter.add(begun.elapsed());
         if !answer(&mut group, synced.and_then(|synced| synced), &fatal) {
             return;
         }

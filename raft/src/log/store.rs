@@ -19,6 +19,7 @@ use crate::log::format;
 use crate::log::sizes::Sizes;
 use crate::log::types::{LogEntry, LogId, TypeConfig, Vote};
 use crate::log::{LogBackend, Slot};
+use crate::meter::{Meter, Reading};
 use crate::node::offload::Offload;
 
 /// Called with a reason when the node must stop at once: the disk failed or stored bytes are corrupt. The server
@@ -39,6 +40,7 @@ pub struct LogStore {
 struct Shared {
     backend: Arc<dyn LogBackend>,
     flusher: Flusher,
+    syncs: Arc<Meter>,
     state: RwLock<State>,
 }
 
@@ -81,11 +83,13 @@ impl LogStore {
             .map_or((0, 0), |vote| (vote.leader_id.term, vote.leader_id.voted_for));
         let entries = state.last.map_or(0, |last| last.index + 1);
         tracing::info!(term, voted_for, entries, "the Raft log is open");
-        let flusher = Flusher::start(Arc::clone(&backend), fatal, offload)?;
+        let syncs = Arc::new(Meter::default());
+        let flusher = Flusher::start(Arc::clone(&backend), fatal, offload, Arc::clone(&syncs))?;
         Ok(Self {
             shared: Arc::new(Shared {
                 backend,
                 flusher,
+                syncs,
                 state: RwLock::new(state),
             }),
         })
@@ -147,6 +151,11 @@ impl LogStore {
     /// Up to which entry the log was removed because a snapshot covers it.
     pub fn purged(&self) -> Option<LogId> {
         self.shared.state.read().purged
+    }
+
+    /// How long the flusher's syncs took.
+    pub fn syncs(&self) -> Reading {
+        self.shared.syncs.read()
     }
 
     /// Bytes of the entries that are in the log, roughly.

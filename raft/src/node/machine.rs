@@ -11,12 +11,14 @@ use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, Raf
 use openraft::type_config::alias::SnapshotOf;
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::door::Waiters;
 use crate::error::Error;
 use crate::log::Fatal;
 use crate::log::format::{decode_members, encode_members};
 use crate::log::types::{LogEntry, LogId, LogPayload, StoredMembers, TypeConfig, position, term_of};
+use crate::meter::{Meter, Work};
 use crate::node::clock::ClusterClock;
 use crate::node::offload::{Offload, offload};
 use crate::node::snapshots::{Checkpoint, Meta, Snapshots, applied_log_id};
@@ -48,6 +50,9 @@ struct Shared {
     offload: Arc<dyn Offload>,
     /// The Raft core that may write. One that was replaced may still have entries in hand.
     core: AtomicU64,
+    applies: Meter,
+    commands: AtomicU64,
+    store_gets: AtomicU64,
 }
 
 impl StateMachine {
@@ -79,6 +84,9 @@ impl StateMachine {
                 fatal,
                 offload,
                 core: AtomicU64::new(0),
+                applies: Meter::default(),
+                commands: AtomicU64::new(0),
+                store_gets: AtomicU64::new(0),
             }),
             core: 0,
         })
@@ -121,6 +129,16 @@ impl StateMachine {
         self.shared.applied.subscribe()
     }
 
+    /// What applying has cost; the log's part is for whoever has the log.
+    pub fn work(&self) -> Work {
+        Work {
+            applies: self.shared.applies.read(),
+            commands: self.shared.commands.load(Ordering::Relaxed),
+            store_gets: self.shared.store_gets.load(Ordering::Relaxed),
+            ..Work::default()
+        }
+    }
+
     /// Up to which position the newest snapshot reaches.
     pub fn snapshot_position(&self) -> u64 {
         let current = self.shared.snapshots.current();
@@ -138,7 +156,13 @@ impl StateMachine {
         let (outcomes, applied) = {
             let mut machine = self.shared.machine.lock();
             self.may_write()?;
-            (machine.apply(entries)?, machine.applied())
+            let begun = Instant::now();
+            let outcomes = machine.apply(entries)?;
+            self.shared.applies.add(begun.elapsed());
+            let stats = machine.stats();
+            self.shared.commands.store(stats.commands, Ordering::Relaxed);
+            self.shared.store_gets.store(stats.store_gets, Ordering::Relaxed);
+            (outcomes, machine.applied())
         };
         self.shared.clock.applied(applied.cluster_time);
         // Published before anybody hears of it: who has an outcome must find it in the next view.

@@ -21,6 +21,7 @@ use crate::door::door::{self, Ask, Leadership, Read};
 use crate::door::sessions::Sessions;
 use crate::error::Error;
 use crate::log::{Fatal, LogBackend, LogStore};
+use crate::meter::Work;
 use crate::mutant;
 use crate::net::{self, Host, Lanes, Network, Peers, Start, Transport};
 use crate::node::clock::{Clock, ClusterClock};
@@ -489,6 +490,14 @@ impl Replica for RaftReplica {
 
     fn set_eligible(&self, eligible: bool) {
         self.elect(eligible);
+    }
+
+    fn work(&self) -> Work {
+        Work {
+            syncs: self.node.log.syncs(),
+            log_bytes: self.node.log.bytes(),
+            ..self.node.machine.work()
+        }
     }
 
     fn stop(&self) -> BoxFuture<'_, ()> {
