@@ -157,6 +157,11 @@ pub struct AuditRecord {
     pub accessor: String,
 }
 
+/// Headers that audit devices record, by name in lower case, and whether their values are hashed.
+pub type AuditedHeaders = BTreeMap<String, bool>;
+/// Where they are stored, in the root namespace alone.
+pub const AUDITED_HEADERS: &str = "audited-headers";
+
 /// Everything a request in a namespace needs to be routed and authorised.
 #[derive(Clone)]
 pub struct Catalog {
@@ -175,6 +180,7 @@ pub(crate) struct Own {
     auth: BTreeMap<String, Arc<MountRecord>>,
     policies: HashMap<String, Arc<Policy>>,
     audit: BTreeMap<String, AuditRecord>,
+    headers: AuditedHeaders,
 }
 
 /// Where a path leads.
@@ -209,6 +215,9 @@ impl Own {
         for name in config.names("audit/", &Page::default())? {
             let device: AuditRecord = read_record(opened, space, &format!("audit/{name}"))?;
             own.audit.insert(device.path.clone(), device);
+        }
+        if let Some(row) = config.row(AUDITED_HEADERS)? {
+            own.headers = decode_record(&row.value)?;
         }
         Ok(own)
     }
@@ -295,6 +304,11 @@ impl Catalog {
     pub fn node(&self) -> Result<&Node, Error> {
         let node = self.tree.node(self.namespace.number);
         node.ok_or_else(|| Error::internal("a namespace is missing among its like"))
+    }
+
+    /// Headers that audit devices record. The root alone has any.
+    pub fn audited_headers(&self) -> &AuditedHeaders {
+        &self.own.headers
     }
 
     /// Audit devices, by path. The root alone has any.

@@ -54,7 +54,7 @@ pub use divergence::{Comparison, Outcome};
 pub use error::Error;
 pub use launcher::{Launcher, Membership};
 pub use pipeline::own_routes;
-pub use request::{Request, Verb};
+pub use request::{Headers, Request, Verb};
 pub use response::{Body, Envelope, Health, Response};
 pub use seal::{Initialized, PeerUnseal, Threshold};
 pub use sys::JoinStep;

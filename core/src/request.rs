@@ -28,6 +28,12 @@ pub enum Verb {
     Help,
 }
 
+/// The headers of a request, as its transport keeps them: only those are looked at that audit devices are to record.
+pub trait Headers: Send + Sync {
+    /// Every value of the header of this name, which is in lower case.
+    fn values(&self, name: &str) -> Vec<String>;
+}
+
 /// One request.
 pub struct Request {
     /// What is wanted.
@@ -48,6 +54,8 @@ pub struct Request {
     pub idempotency_key: Option<String>,
     /// A large body the transport has put into a file (snapshot restore).
     pub upload: Option<PathBuf>,
+    /// Its headers, if it has any.
+    pub headers: Option<Box<dyn Headers>>,
 }
 
 impl Request {
@@ -63,6 +71,7 @@ impl Request {
             remote: None,
             idempotency_key: None,
             upload: None,
+            headers: None,
         }
     }
 }

@@ -3,6 +3,7 @@
 mod audit;
 mod auth;
 mod dev;
+mod explain;
 mod inject;
 mod kv;
 mod lease;
@@ -147,6 +148,7 @@ const TABLES: &[&[Command]] = &[
     login::COMMANDS,
     token::COMMANDS,
     policy::COMMANDS,
+    explain::COMMANDS,
     secrets::COMMANDS,
     auth::COMMANDS,
     audit::COMMANDS,

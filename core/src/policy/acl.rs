@@ -74,6 +74,17 @@ pub struct Decision<'a> {
     pub keys_filter: Option<&'a KeysFilter>,
 }
 
+/// The rule that decides about a path, for those who ask why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ruling<'a> {
+    /// Its path, as policies write it.
+    pub path: &'a str,
+    /// What it grants, by name; `deny` alone if it denies.
+    pub capabilities: Vec<&'static str>,
+    /// The policies it is united of, each with what it adds.
+    pub by: Vec<(&'a str, Vec<&'static str>)>,
+}
+
 /// What stood in the way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Missing<'a> {
@@ -231,6 +242,24 @@ impl Acl {
             .names()
     }
 
+    /// The rule that decides about `operation` on `path`, and whose it is.
+    pub fn ruling(&self, operation: Operation, path: &str) -> Option<Ruling<'_>> {
+        let rule = self.rule_of(operation, path)?;
+        let by = rule.by.iter().map(|(name, grant)| (&**name, grant.names()));
+        Some(Ruling {
+            path: rule.pattern.as_str(),
+            capabilities: rule.grant.capabilities.names(),
+            by: by.collect(),
+        })
+    }
+
+    fn rule_of(&self, operation: Operation, path: &str) -> Option<&Compiled> {
+        match operation {
+            Operation::List | Operation::Scan => self.find_directory(path),
+            _ => self.find(bare(path), None),
+        }
+    }
+
     fn decide<'a>(
         &'a self,
         request: &CheckRequest<'a>,
@@ -238,12 +267,7 @@ impl Acl {
     ) -> Result<(), Missing<'a>> {
         let operation = request.operation;
         let lists = matches!(operation, Operation::List | Operation::Scan);
-        let rule = if lists {
-            self.find_directory(request.path)
-        } else {
-            self.find(bare(request.path), None)
-        };
-        let rule = rule.ok_or(Missing::Rule)?;
+        let rule = self.rule_of(operation, request.path).ok_or(Missing::Rule)?;
         let capabilities = rule.grant.capabilities;
         decision.rule = Some(rule.pattern.as_str());
         decision.sudo = capabilities.contains(Capabilities::SUDO);

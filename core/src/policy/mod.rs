@@ -20,7 +20,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 
-pub use acl::{Acl, CheckRequest, Decision, Missing};
+pub use acl::{Acl, CheckRequest, Decision, Missing, Ruling};
 pub use builtin::{DEFAULT, RESPONSE_WRAPPING, WRAPPING_POLICY};
 pub use capability::Capabilities;
 pub use conclave_engine_api::Operation;

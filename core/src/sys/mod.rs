@@ -3,7 +3,9 @@
 mod admit;
 mod anonymous;
 mod audit;
+mod audited_headers;
 mod capabilities;
+mod explain;
 mod generate_root;
 mod host;
 mod inflight;
@@ -122,6 +124,7 @@ pub const ROUTES: &[Route] = &[
     rows("policies/acl/:name", &[Patch], policies::write),
     rows("policies/acl/:name", &[Delete], policies::delete),
     rows("policies/detailed/acl", &[List], policies::list_detailed),
+    rows("policies/explain", &[Update], explain::explain),
     rows("policies/password", &[List], passwords::list),
     rows("policies/password/:name", &[Read], passwords::read),
     rows("policies/password/:name", &[Update], passwords::write),
@@ -134,6 +137,26 @@ pub const ROUTES: &[Route] = &[
     sudo(rows("audit/*path", &[Update], audit::enable)),
     sudo(rows("audit/*path", &[Delete], audit::disable)),
     rows("audit-hash/*path", &[Update], audit::hash),
+    sudo(rows(
+        "config/auditing/request-headers",
+        &[Read],
+        audited_headers::list,
+    )),
+    sudo(rows(
+        "config/auditing/request-headers/:header",
+        &[Read],
+        audited_headers::read,
+    )),
+    sudo(rows(
+        "config/auditing/request-headers/:header",
+        &[Update],
+        audited_headers::write,
+    )),
+    sudo(rows(
+        "config/auditing/request-headers/:header",
+        &[Delete],
+        audited_headers::delete,
+    )),
     rows("leases/lookup", &[Update], leases::lookup),
     act("leases/renew", &[Update], leases::renew),
     act("leases/renew/*lease_id", &[Update], leases::renew),

@@ -94,7 +94,7 @@ impl Calls {
 }
 
 impl Head {
-    fn request(&self, verb: Verb, path: &str, data: Map<String, Value>) -> Result<core::Request, Status> {
+    fn request(self, verb: Verb, path: &str, data: Map<String, Value>) -> Result<core::Request, Status> {
         // Core decodes paths, once. Here they are plain, so a percent sign is just that.
         let mut request = core::Request::new(verb, path.replace('%', "%25"));
         request.data = data;
@@ -105,6 +105,7 @@ impl Head {
             .map(|text| wrap_ttl(&text))
             .transpose()?;
         request.remote = self.extensions.get::<Source>().map(|source| source.0);
+        request.headers = Some(Box::new(http::Headers(self.metadata.into_headers())));
         Ok(request)
     }
 }

@@ -26,7 +26,7 @@ pub use body::Body;
 pub use forwarded::Forwarding;
 pub use json::{JsonLimits, parse as parse_json};
 pub use proxy::Trust;
-pub use service::{Origin, Service, Source, Surroundings};
+pub use service::{Headers, Origin, Service, Source, Surroundings};
 
 /// Largest request body, as Vault and OpenBao.
 pub const MAX_BODY_BYTES: u64 = 32 * 1024 * 1024;

@@ -47,6 +47,17 @@ pub struct Surroundings {
     pub seals: watch::Receiver<u64>,
 }
 
+/// Headers as core may look at them.
+pub struct Headers(pub HeaderMap);
+
+impl core::Headers for Headers {
+    fn values(&self, name: &str) -> Vec<String> {
+        let all = self.0.get_all(name).iter();
+        all.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+            .collect()
+    }
+}
+
 /// Where a connection comes from.
 #[derive(Debug, Clone, Copy)]
 pub struct Origin {
@@ -90,22 +101,21 @@ impl Service {
         held: InFlight,
     ) -> Response<Body> {
         let started = Instant::now();
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         let mut body = Some(body);
+        let namespace = parts.headers.get("x-vault-namespace").cloned();
         let result = if watch.ambiguous() {
             Err(Refusal::Ambiguous("the length of the request is stated twice"))
         } else {
-            self.route(&parts, &mut body, origin, settings).await
+            self.route(&mut parts, &mut body, origin, settings).await
         };
         if let Some(body) = body.filter(|_| parts.version == Version::HTTP_2) {
             receive::rest(body, settings).await;
         }
         let mut response = result.unwrap_or_else(|refusal| encode::failure(Failure::from(refusal)));
         encode::common(response.headers_mut(), origin.tls);
-        if let Some(namespace) = parts.headers.get("x-vault-namespace") {
-            response
-                .headers_mut()
-                .insert("x-vault-namespace", namespace.clone());
+        if let Some(namespace) = namespace {
+            response.headers_mut().insert("x-vault-namespace", namespace);
         }
         if parts.version == Version::HTTP_2 {
             // Meaningless there, and forbidden: the stream ends, not the connection.
@@ -127,12 +137,13 @@ impl Service {
 
     async fn route(
         &self,
-        parts: &Parts,
+        parts: &mut Parts,
         body: &mut Option<Incoming>,
         origin: Origin,
         settings: &Settings,
     ) -> Result<Response<Body>, Refusal> {
-        let path = parts.uri.path();
+        let uri = parts.uri.clone();
+        let path = uri.path();
         let source = settings.forwarding.source(origin.peer, &parts.headers)?;
         if let Some(routes) = self
             .surroundings
@@ -153,13 +164,14 @@ impl Service {
 
     async fn api(
         &self,
-        parts: &Parts,
+        parts: &mut Parts,
         path: &str,
         body: &mut Option<Incoming>,
         source: IpAddr,
         settings: &Settings,
     ) -> Result<Response<Body>, Refusal> {
-        let head = decode::head(parts, path, source)?;
+        let mut head = decode::head(parts, path, source)?;
+        head.request.headers = Some(Box::new(Headers(std::mem::take(&mut parts.headers))));
         let body = body.as_mut().ok_or(Refusal::Broken)?;
         if head.request.verb == Verb::Write && UPLOADS.contains(&path) {
             return self.upload(head.request, body, settings).await;
@@ -248,7 +260,8 @@ impl Service {
         source: IpAddr,
         settings: &Settings,
     ) -> Result<Response<Body>, Refusal> {
-        let head = decode::head(parts, METRICS, source)?;
+        let mut head = decode::head(parts, METRICS, source)?;
+        head.request.headers = Some(Box::new(Headers(parts.headers.clone())));
         let format = head.query.get("format").and_then(|format| format.as_str());
         if format.is_some_and(|format| format != "prometheus") {
             return Err(Refusal::Malformed(
