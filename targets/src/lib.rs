@@ -2,9 +2,15 @@
 //! came of it. They must not know leases, mounts, tokens or storage.
 
 mod address;
+mod aws;
+mod mysql;
+mod pool;
 mod postgres;
+mod redis;
 mod tls;
+mod url;
 
+use std::future::Future;
 use std::time::Duration;
 
 use conclave_engine_api::{Bounds, Done, Driver, Failure, Plan};
@@ -14,6 +20,9 @@ use rustix::time::{ClockId, clock_gettime};
 #[derive(Default)]
 pub struct Targets {
     postgres: postgres::Postgres,
+    mysql: mysql::Mysql,
+    redis: redis::Redis,
+    aws: aws::Aws,
 }
 
 impl Targets {
@@ -32,13 +41,9 @@ impl Targets {
     pub async fn run(&self, plan: &Plan, bounds: &Bounds) -> Result<Vec<String>, Failure> {
         match plan.target.driver {
             Driver::Postgresql => self.postgres.run(plan, bounds).await,
-            Driver::Mysql | Driver::Redis | Driver::Aws => Err(Failure::new(
-                Done::Nothing,
-                format!(
-                    "unsupported: the {} driver is not built",
-                    plan.target.driver.name()
-                ),
-            )),
+            Driver::Aws => self.aws.run(plan, bounds).await,
+            Driver::Mysql => self.mysql.run(plan, bounds).await,
+            Driver::Redis => self.redis.run(plan, bounds).await,
         }
     }
 }
@@ -48,4 +53,10 @@ fn left(bounds: &Bounds) -> Result<Duration, Failure> {
     let left = bounds.until.checked_sub(Targets::boot_time());
     left.filter(|left| !left.is_zero())
         .ok_or_else(|| Failure::new(Done::Nothing, "the time for this call to the target is over"))
+}
+
+/// Waits no longer than the bounds allow; `done`: what may have been done if they come first.
+async fn within<T>(bounds: &Bounds, done: Done, work: impl Future<Output = T>) -> Result<T, Failure> {
+    let late = |_| Failure::new(done, "the target did not answer in time");
+    tokio::time::timeout(left(bounds)?, work).await.map_err(late)
 }

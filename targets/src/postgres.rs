@@ -2,23 +2,17 @@
 //! of them is sent, so that whoever sweeps after us can end it. Knows no templates: statements come as they are to be run.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
 use conclave_engine_api::{Action, Bounds, Done, Failure, Hidden, Plan, Target};
-use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
 use crate::address;
-use crate::left;
+use crate::pool::{self, Pool};
 use crate::tls::Tls;
+use crate::{left, within};
 
-/// Servers whose connections are kept; those beyond are forgotten, all at once.
-const MAX_SERVERS: usize = 256;
-/// Connections kept idle to one server.
-const MAX_IDLE: usize = 4;
 /// Most accounts listed at once; what is beyond is found when some of these are gone.
 const MAX_LISTED: usize = 100_000;
 /// How long a session that was told to end is waited for.
@@ -27,96 +21,40 @@ const ENDING: Duration = Duration::from_millis(50);
 /// Connections to all servers.
 #[derive(Default)]
 pub struct Postgres {
-    /// By how a server is reached, credentials included: a changed password makes new connections.
-    servers: Mutex<Vec<(Target, Arc<Server>)>>,
-}
-
-struct Server {
-    /// As many plans at once as the target may have connections.
-    turns: Arc<Semaphore>,
-    idle: Mutex<Vec<Client>>,
-}
-
-/// A connection in use, and the turn it takes.
-struct Session {
-    client: Client,
-    _turn: OwnedSemaphorePermit,
+    pool: Pool<Client>,
 }
 
 impl Postgres {
     /// Carries out a plan.
     pub async fn run(&self, plan: &Plan, bounds: &Bounds) -> Result<Vec<String>, Failure> {
-        let server = self.server(&plan.target);
-        let session = server.open(&plan.target, bounds).await?;
-        let done = carry_out(&session.client, plan, bounds).await;
+        let server = self.pool.server(&plan.target);
+        let _turn = server.turn(bounds).await?;
+        let naming = format!("SET application_name = {}", literal(&bounds.session)?);
+        let mut kept = None;
+        while let Some(client) = server.idle() {
+            // A connection that broke while it was idle is no failure of the plan.
+            if let Ok(Ok(())) = within(bounds, Done::Nothing, client.batch_execute(&naming)).await {
+                kept = Some(client);
+                break;
+            }
+        }
+        let client = match kept {
+            Some(client) => client,
+            None => pool::connect(&plan.target, |url| connect(url, &plan.target, bounds)).await?,
+        };
+        let done = carry_out(&client, plan, bounds).await;
         // Whatever failed may have left the session in any state.
-        if done.is_ok() {
-            server.keep(session);
+        if done.is_ok() && !client.is_closed() {
+            server.keep(client);
         }
         done
     }
-
-    fn server(&self, target: &Target) -> Arc<Server> {
-        let mut servers = self.servers.lock();
-        if let Some((_, server)) = servers.iter().find(|(known, _)| known == target) {
-            return server.clone();
-        }
-        if servers.len() >= MAX_SERVERS {
-            servers.clear();
-        }
-        let server = Arc::new(Server {
-            turns: Arc::new(Semaphore::new(target.max_connections.max(1) as usize)),
-            idle: Mutex::default(),
-        });
-        servers.push((target.clone(), server.clone()));
-        server
-    }
 }
 
-impl Server {
-    /// A session that bears the name of the bounds.
-    async fn open(&self, target: &Target, bounds: &Bounds) -> Result<Session, Failure> {
-        let turn = within(bounds, Done::Nothing, async {
-            self.turns
-                .clone()
-                .acquire_owned()
-                .await
-                .map_err(|_| "the target is closed".to_owned())
-        })
-        .await?
-        .map_err(|text| Failure::new(Done::Nothing, text))?;
-        let naming = format!("SET application_name = {}", literal(&bounds.session)?);
-        while let Some(client) = { self.idle.lock().pop() } {
-            // A connection that broke while it was idle is no failure of the plan.
-            if let Ok(Ok(())) = within(bounds, Done::Nothing, client.batch_execute(&naming)).await {
-                return Ok(Session { client, _turn: turn });
-            }
-        }
-        let client = connect(target, bounds).await?;
-        Ok(Session { client, _turn: turn })
-    }
-
-    fn keep(&self, session: Session) {
-        let mut idle = self.idle.lock();
-        if idle.len() < MAX_IDLE && !session.client.is_closed() {
-            idle.push(session.client);
-        }
-    }
-}
-
-/// A new connection; with the credentials that may have come since, if those that are known are refused.
-async fn connect(target: &Target, bounds: &Bounds) -> Result<Client, Failure> {
-    match (connect_by(&target.url, target, bounds).await, &target.fallback) {
-        (Err(failure), Some(fallback)) if failure.done == Done::Denied => {
-            connect_by(fallback, target, bounds).await
-        }
-        (connected, _) => connected,
-    }
-}
-
-async fn connect_by(url: &Hidden, target: &Target, bounds: &Bounds) -> Result<Client, Failure> {
+/// A new connection that bears the name of the bounds.
+async fn connect(url: Hidden, target: &Target, bounds: &Bounds) -> Result<Client, Failure> {
     let nothing = |text: String| Failure::new(Done::Nothing, text);
-    let mut address = address::parse(url).map_err(nothing)?;
+    let mut address = address::parse(&url).map_err(nothing)?;
     address.config.application_name(&bounds.session);
     let connecting = async {
         if address.tls {
@@ -258,12 +196,6 @@ async fn call(client: &Client, query: &str, bounds: &Bounds) -> Result<Vec<Strin
         _ => None,
     };
     Ok(rows.iter().filter_map(first).collect())
-}
-
-/// Waits no longer than the bounds allow.
-async fn within<T>(bounds: &Bounds, done: Done, work: impl Future<Output = T>) -> Result<T, Failure> {
-    let late = |_| Failure::new(done, "the target did not answer in time");
-    tokio::time::timeout(left(bounds)?, work).await.map_err(late)
 }
 
 /// An error before any statement was sent.

@@ -1,5 +1,5 @@
 //! TLS to targets: the server's certificate is verified against the given authorities, or those of the operating system.
-//! Knows no protocol above it but that PostgreSQL's client wants a stream.
+//! Knows no protocol above it but that PostgreSQL's client wants a stream in its own way.
 
 use std::future::Future;
 use std::io;
@@ -61,6 +61,32 @@ impl Tls {
             server_name: settings.server_name.clone(),
         })
     }
+
+    /// For a client that makes its own connections.
+    pub fn config(&self) -> ClientConfig {
+        (*self.config).clone()
+    }
+
+    /// A stream to `host`, encrypted and verified.
+    ///
+    /// # Errors
+    /// The server is not who it should be, or the stream broke.
+    pub async fn secure<S>(&self, host: &str, stream: S) -> io::Result<client::TlsStream<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let connector = TlsConnector::from(self.config.clone());
+        connector.connect(self.name_of(host)?, stream).await
+    }
+
+    /// What a server's certificate must be for.
+    fn name_of(&self, host: &str) -> io::Result<ServerName<'static>> {
+        let name = match self.server_name.as_str() {
+            "" => host,
+            name => name,
+        };
+        ServerName::try_from(name.to_owned()).map_err(io::Error::other)
+    }
 }
 
 fn certificates(pem: &str, field: &str) -> Result<Vec<CertificateDer<'static>>, String> {
@@ -80,14 +106,9 @@ where
     type Error = io::Error;
 
     fn make_tls_connect(&mut self, host: &str) -> Result<Connect, io::Error> {
-        let name = if self.server_name.is_empty() {
-            host
-        } else {
-            self.server_name.as_str()
-        };
         Ok(Connect {
             config: self.config.clone(),
-            name: ServerName::try_from(name.to_owned()).map_err(io::Error::other)?,
+            name: self.name_of(host)?,
         })
     }
 }

@@ -4,8 +4,10 @@
 mod connection;
 mod creds;
 mod cron;
+mod dialect;
 mod kind;
 mod password;
+mod place;
 mod role;
 mod statements;
 mod static_role;
@@ -184,7 +186,7 @@ fn configure(
         )));
     }
     connection.save(txn, name, None)?;
-    Ok(Ok(Reply::empty()))
+    Ok(Ok(connection.kept()))
 }
 
 /// The new root password holds if the database took it; if it refused, the old one does; else both are kept, and looked at

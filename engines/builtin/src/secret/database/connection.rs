@@ -7,8 +7,9 @@ use conclave_engine_api::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::dialect::{self, Purpose};
 use super::statements::{self, replaced};
-use super::{kind, password, template};
+use super::{kind, password, place, template};
 use crate::record;
 
 const FORMAT: u8 = 1;
@@ -119,7 +120,7 @@ impl Connection {
     fn url(&self, password: &str) -> Hidden {
         let escaped = |text: &str| match self.disable_escaping {
             true => text.to_owned(),
-            false => escape(text),
+            false => place::part(&self.connection_url, text),
         };
         let (username, password) = (escaped(&self.username), Hidden::new(escaped(password)));
         Hidden::new(replaced(
@@ -128,25 +129,23 @@ impl Connection {
         ))
     }
 
+    /// What is answered to whoever wrote it.
+    pub fn kept(&self) -> Reply {
+        match place::holds_password(&self.connection_url) {
+            true => Reply::empty().warn(
+                "the password is written into connection_url: with {{username}} and {{password}} there, and both given \
+                 apart, it could be rotated by rotate-root",
+            ),
+            false => Reply::empty(),
+        }
+    }
+
     pub fn template(&self) -> Result<&str, Error> {
         Ok(match self.username_template.as_str() {
-            "" => kind::template(kind::driver(&self.plugin_name)?),
+            "" => kind::template(&self.plugin_name)?,
             template => template,
         })
     }
-}
-
-/// As a part of a URL (RFC 3986, unreserved characters stay).
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
 }
 
 /// `write config/NAME`. Unless told otherwise it is kept only if the database lets us in.
@@ -170,7 +169,7 @@ pub(super) fn write(
     take(&mut connection, &fields, env)?;
     if !connection.verify_connection {
         connection.save(txn, name, None)?;
-        return Ok(Reply::empty().into());
+        return Ok(connection.kept().into());
     }
     let value =
         serde_json::to_value(&connection).map_err(|_| Error::internal("a record cannot be encoded"))?;
@@ -193,7 +192,6 @@ fn take(connection: &mut Connection, fields: &Fields<'_>, env: &mut Env<'_>) -> 
         Ok(())
     };
     text("plugin_name", &mut connection.plugin_name)?;
-    text("connection_url", &mut connection.connection_url)?;
     text("username", &mut connection.username)?;
     text("username_template", &mut connection.username_template)?;
     text("tls_ca", &mut connection.tls_ca)?;
@@ -230,10 +228,7 @@ fn take(connection: &mut Connection, fields: &Fields<'_>, env: &mut Env<'_>) -> 
     if connection.plugin_name.is_empty() {
         return Err(Error::invalid("plugin_name must be provided"));
     }
-    kind::driver(&connection.plugin_name)?;
-    if connection.connection_url.is_empty() {
-        return Err(Error::invalid("connection_url cannot be empty"));
-    }
+    place::take(connection, kind::driver(&connection.plugin_name)?, fields)?;
     if connection.max_open_connections == 0 || connection.max_open_connections > MAX_CONNECTIONS {
         return Err(Error::invalid(format!(
             "max_open_connections must be between 1 and {MAX_CONNECTIONS}"
@@ -251,13 +246,8 @@ fn take(connection: &mut Connection, fields: &Fields<'_>, env: &mut Env<'_>) -> 
 pub(super) fn read(txn: &mut Txn<'_>, name: &str) -> Result<Outcome, Error> {
     let connection = Connection::load(txn, name)?.ok_or_else(Error::not_found)?;
     let mut details = Map::new();
+    place::tell(&connection, kind::driver(&connection.plugin_name)?, &mut details);
     let mut tell = |name: &str, value: Value| details.insert(name.to_owned(), value);
-    let password = connection.password.as_str();
-    let url = match password {
-        "" => connection.connection_url.clone(),
-        password => connection.connection_url.replace(password, "*****"),
-    };
-    tell("connection_url", json!(without_password(&url)));
     tell("username", json!(connection.username));
     tell("max_open_connections", json!(connection.max_open_connections));
     if !connection.username_template.is_empty() {
@@ -284,17 +274,6 @@ pub(super) fn read(txn: &mut Txn<'_>, name: &str) -> Result<Outcome, Error> {
     .into())
 }
 
-/// A URL whose password, written into it, is hidden.
-fn without_password(url: &str) -> String {
-    let hidden = || {
-        let (scheme, rest) = url.split_once("://")?;
-        let (user, host) = rest.rsplit_once('@')?;
-        let (user, password) = user.split_once(':')?;
-        (password != "{{password}}").then(|| format!("{scheme}://{user}:*****@{host}"))
-    };
-    hidden().unwrap_or_else(|| url.to_owned())
-}
-
 /// `rotate-root/NAME`: a password that nobody but the database and this row knows.
 pub(super) fn rotate(txn: &mut Txn<'_>, name: &str, env: &mut Env<'_>) -> Result<Outcome, Error> {
     let mut connection = Connection::required(txn, name)?;
@@ -308,13 +287,6 @@ pub(super) fn rotate(txn: &mut Txn<'_>, name: &str, env: &mut Env<'_>) -> Result
     }
     let driver = kind::driver(&connection.plugin_name)?;
     let fresh = password::make(env);
-    let statements = match connection.root_rotation_statements.as_slice() {
-        [] => kind::rotate_statements(driver)
-            .iter()
-            .map(|text| (*text).to_owned())
-            .collect(),
-        own => own.to_vec(),
-    };
     let filling = statements::Filling {
         username: &connection.username,
         password: &fresh,
@@ -323,7 +295,12 @@ pub(super) fn rotate(txn: &mut Txn<'_>, name: &str, env: &mut Env<'_>) -> Result
     let plan = Plan {
         target: connection.target(name)?,
         action: Action::Run {
-            statements: statements::fill(&statements, &filling),
+            statements: dialect::told(
+                driver,
+                Purpose::Rotate,
+                &connection.root_rotation_statements,
+                &filling,
+            )?,
         },
     };
     connection.pending = fresh;
@@ -382,7 +359,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn passwords_are_escaped_going_in_and_hidden_coming_out() {
+    fn passwords_are_escaped_where_a_url_wants_it() {
         let connection = Connection {
             connection_url: "postgresql://{{username}}:{{password}}@h/db".to_owned(),
             username: "a b".to_owned(),
@@ -393,12 +370,14 @@ mod tests {
             connection.url(&connection.password).as_str(),
             "postgresql://a%20b:p%40ss%3A%2F%3F%23%25@h/db"
         );
+        let connection = Connection {
+            connection_url: "{{username}}:{{password}}@tcp(h)/db".to_owned(),
+            ..connection
+        };
         assert_eq!(
-            without_password("postgresql://u:p@h/db"),
-            "postgresql://u:*****@h/db"
+            connection.url(&connection.password).as_str(),
+            "a b:p@ss:/?#%@tcp(h)/db"
         );
-        let template = "postgresql://{{username}}:{{password}}@h/db";
-        assert_eq!(without_password(template), template);
     }
 
     #[test]

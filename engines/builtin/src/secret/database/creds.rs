@@ -1,12 +1,13 @@
 //! Accounts with a lease: `creds/ROLE` makes one; what it takes to extend and to drop it goes with the lease.
 
 use conclave_engine_api::{
-    Action, Census, Driver, Effect, Env, Error, Hidden, LeaseSpec, Leased, Millis, Outcome, Page, Plan, Reply,
-    Request, Terms, Txn,
+    Action, Census, Driver, Effect, Env, Error, Hidden, LeaseSpec, Leased, Millis, Outcome, Page, Plan,
+    Reply, Request, Terms, Txn,
 };
 use serde_json::{Map, Value, json};
 
 use super::connection::{self, Connection};
+use super::dialect::{self, Purpose};
 use super::role::Role;
 use super::{kind, password, statements, static_role, template};
 
@@ -21,9 +22,6 @@ pub(super) fn issue(
     let connection = Connection::required(txn, &role.db_name)?;
     if !connection.allows(name) {
         return Err(Error::invalid(format!("{name:?} is not an allowed role")));
-    }
-    if role.creation_statements.is_empty() {
-        return Err(Error::invalid("empty creation statements"));
     }
     let mount = request.mount;
     let or = |own: Millis, other: Millis| if own == 0 { other } else { own };
@@ -44,9 +42,13 @@ pub(super) fn issue(
         password: &password,
         expires: Some(env.now().saturating_add(ttl)),
     };
-    let mut made = statements::fill(&role.creation_statements, &filling);
+    let driver = kind::driver(&connection.plugin_name)?;
+    let mut made = dialect::told(driver, Purpose::Create, &role.creation_statements, &filling)?;
     made.extend(mark(&connection, &username));
-    let internal = kept(&role.db_name, &username, name, &role.revocation_statements);
+    let mut internal = kept(&role.db_name, &username, name, &role.revocation_statements);
+    if !role.rollback_statements.is_empty() {
+        internal.insert("rollback_statements".to_owned(), json!(role.rollback_statements));
+    }
     Ok(Outcome::Effect(Box::new(Effect {
         plan: Plan {
             target: connection.target(&role.db_name)?,
@@ -65,9 +67,7 @@ pub(super) fn issue(
 
 /// Marks an account as one of this connection's, where the database lets us: then one that lost its lease is found.
 fn mark(connection: &Connection, username: &str) -> Option<Hidden> {
-    if connection.tag.is_empty()
-        || kind::driver(&connection.plugin_name) != Ok(Driver::Postgresql)
-    {
+    if connection.tag.is_empty() || kind::driver(&connection.plugin_name) != Ok(Driver::Postgresql) {
         return None;
     }
     let tag = connection.mark();
@@ -85,10 +85,14 @@ pub(super) fn census(txn: &mut Txn<'_>) -> Result<Vec<Census>, Error> {
         let Some(connection) = Connection::load(txn, &name)? else {
             continue;
         };
-        let marked = kind::driver(&connection.plugin_name)? == Driver::Postgresql && !connection.tag.is_empty();
+        let marked =
+            kind::driver(&connection.plugin_name)? == Driver::Postgresql && !connection.tag.is_empty();
         let (prefix, mark) = match marked {
             true => (String::new(), connection.mark()),
-            false => (kind::fixed_start(connection.template()?).to_owned(), String::new()),
+            false => (
+                kind::fixed_start(connection.template()?).to_owned(),
+                String::new(),
+            ),
         };
         if prefix.is_empty() && mark.is_empty() {
             continue;
@@ -130,7 +134,7 @@ fn kept(db_name: &str, username: &str, role: &str, revocation: &[String]) -> Map
     kept
 }
 
-/// How an account goes.
+/// How an account goes. One that was still in the making goes by the statements that its role has for that, if any.
 pub(super) fn revocation(txn: &mut Txn<'_>, lease: &Leased<'_>) -> Result<Plan, Error> {
     let kept = Kept::of(lease)?;
     let connection = Connection::required(txn, kept.db_name)?;
@@ -139,11 +143,16 @@ pub(super) fn revocation(txn: &mut Txn<'_>, lease: &Leased<'_>) -> Result<Plan, 
         password: "",
         expires: None,
     };
+    let own = match lease.session.is_empty() || kept.rollback_statements.is_empty() {
+        true => &kept.revocation_statements,
+        false => &kept.rollback_statements,
+    };
+    let driver = kind::driver(&connection.plugin_name)?;
     Ok(Plan {
         target: connection.target(kept.db_name)?,
         action: Action::Drop {
             account: kept.username.to_owned(),
-            statements: statements::fill(&kept.revocation_statements, &filling),
+            statements: dialect::told(driver, Purpose::Revoke, own, &filling)?,
             session: lease.session.to_owned(),
         },
     })
@@ -176,26 +185,19 @@ pub(super) fn extension(
     let own = Role::load(txn, kept.role)?
         .map(|role| role.renew_statements)
         .unwrap_or_default();
-    let renew = match own.as_slice() {
-        [] => {
-            let usual = kind::renew_statements(kind::driver(&connection.plugin_name)?);
-            usual.iter().map(|text| (*text).to_owned()).collect()
-        }
-        own => own.to_vec(),
-    };
-    if renew.is_empty() {
-        return Ok(None);
-    }
     let filling = statements::Filling {
         username: kept.username,
         password: "",
         expires: Some(expires),
     };
+    let driver = kind::driver(&connection.plugin_name)?;
+    let statements = dialect::told(driver, Purpose::Renew, &own, &filling)?;
+    if statements.is_empty() {
+        return Ok(None);
+    }
     Ok(Some(Plan {
         target: connection.target(kept.db_name)?,
-        action: Action::Run {
-            statements: statements::fill(&renew, &filling),
-        },
+        action: Action::Run { statements },
     }))
 }
 
@@ -205,6 +207,7 @@ struct Kept<'a> {
     role: &'a str,
     db_name: &'a str,
     revocation_statements: Vec<String>,
+    rollback_statements: Vec<String>,
 }
 
 impl<'a> Kept<'a> {
@@ -213,20 +216,17 @@ impl<'a> Kept<'a> {
             let text = lease.internal.get(name).and_then(Value::as_str);
             text.ok_or_else(|| Error::internal("a lease of a database lacks what was kept"))
         };
-        let statements = lease
-            .internal
-            .get("revocation_statements")
-            .and_then(Value::as_array);
-        let statements = statements.map(Vec::as_slice).unwrap_or_default();
+        let statements = |name: &str| -> Vec<String> {
+            let list = lease.internal.get(name).and_then(Value::as_array);
+            let list = list.map(Vec::as_slice).unwrap_or_default();
+            list.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+        };
         Ok(Self {
             username: text("username")?,
             role: text("role")?,
             db_name: text("db_name")?,
-            revocation_statements: statements
-                .iter()
-                .filter_map(Value::as_str)
-                .map(str::to_owned)
-                .collect(),
+            revocation_statements: statements("revocation_statements"),
+            rollback_statements: statements("rollback_statements"),
         })
     }
 }

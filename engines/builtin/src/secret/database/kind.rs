@@ -5,28 +5,35 @@ use conclave_engine_api::{Driver, Error};
 /// A plugin of Vault's and what it is here.
 struct Plugin {
     name: &'static str,
-    driver: Option<Driver>,
+    /// What it speaks, and how it names accounts unless the connection says otherwise.
+    kind: Option<(Driver, &'static str)>,
 }
 
-const fn built(name: &'static str, driver: Driver) -> Plugin {
+const fn built(name: &'static str, driver: Driver, template: &'static str) -> Plugin {
     Plugin {
         name,
-        driver: Some(driver),
+        kind: Some((driver, template)),
     }
 }
 
 const fn unbuilt(name: &'static str) -> Plugin {
-    Plugin { name, driver: None }
+    Plugin { name, kind: None }
 }
 
+const POSTGRESQL: &str = r#"{{ printf "v-%s-%s-%s-%s" (.DisplayName | truncate 8) (.RoleName | truncate 8) (random 20) (unix_time) | truncate 63 }}"#;
+const MYSQL: &str = r#"{{ printf "v-%s-%s-%s-%s" (.DisplayName | truncate 10) (.RoleName | truncate 10) (random 20) (unix_time) | truncate 32 }}"#;
+/// Names of MySQL before 5.7 have 16 characters.
+const SHORT_MYSQL: &str = r#"{{ printf "v-%s-%s" (.RoleName | truncate 4) (random 20) | truncate 16 }}"#;
+const REDIS: &str = r#"{{ printf "V_%s_%s_%s_%s" (.DisplayName | truncate 64) (.RoleName | truncate 64) (random 20) (unix_time) | uppercase }}"#;
+
 const PLUGINS: [Plugin; 11] = [
-    built("postgresql-database-plugin", Driver::Postgresql),
-    unbuilt("mysql-database-plugin"),
-    unbuilt("mysql-aurora-database-plugin"),
-    unbuilt("mysql-rds-database-plugin"),
-    unbuilt("mysql-legacy-database-plugin"),
-    unbuilt("redis-database-plugin"),
-    unbuilt("valkey-database-plugin"),
+    built("postgresql-database-plugin", Driver::Postgresql, POSTGRESQL),
+    built("mysql-database-plugin", Driver::Mysql, MYSQL),
+    built("mysql-aurora-database-plugin", Driver::Mysql, SHORT_MYSQL),
+    built("mysql-rds-database-plugin", Driver::Mysql, SHORT_MYSQL),
+    built("mysql-legacy-database-plugin", Driver::Mysql, SHORT_MYSQL),
+    built("redis-database-plugin", Driver::Redis, REDIS),
+    built("valkey-database-plugin", Driver::Redis, REDIS),
     unbuilt("cassandra-database-plugin"),
     unbuilt("influxdb-database-plugin"),
     unbuilt("mongodb-database-plugin"),
@@ -35,29 +42,19 @@ const PLUGINS: [Plugin; 11] = [
 
 /// What a plugin speaks.
 pub(super) fn driver(plugin: &str) -> Result<Driver, Error> {
-    match PLUGINS.iter().find(|known| known.name == plugin) {
-        Some(Plugin {
-            driver: Some(driver), ..
-        }) => Ok(*driver),
-        Some(_) => Err(Error::Unsupported(format!("the database plugin {plugin:?}"))),
-        None => Err(Error::invalid(format!("no such database plugin: {plugin:?}"))),
-    }
+    kind(plugin).map(|(driver, _)| driver)
 }
 
-/// How names of accounts are made unless the connection says otherwise: Vault's own templates.
-pub(super) fn template(driver: Driver) -> &'static str {
-    match driver {
-        Driver::Postgresql => {
-            r#"{{ printf "v-%s-%s-%s-%s" (.DisplayName | truncate 8) (.RoleName | truncate 8) (random 20) (unix_time) | truncate 63 }}"#
-        }
-        Driver::Mysql => {
-            r#"{{ printf "v-%s-%s-%s-%s" (.DisplayName | truncate 10) (.RoleName | truncate 10) (random 20) (unix_time) | truncate 32 }}"#
-        }
-        Driver::Redis => {
-            r#"{{ printf "V_%s_%s_%s_%s" (.DisplayName | uppercase | truncate 32) (.RoleName | uppercase | truncate 32) (random 20 | uppercase) (unix_time) | replace "-" "_" }}"#
-        }
-        // No database.
-        Driver::Aws => "",
+/// How names of accounts are made unless the connection says otherwise: as Vault's plugin of that name makes them.
+pub(super) fn template(plugin: &str) -> Result<&'static str, Error> {
+    kind(plugin).map(|(_, template)| template)
+}
+
+fn kind(plugin: &str) -> Result<(Driver, &'static str), Error> {
+    match PLUGINS.iter().find(|known| known.name == plugin) {
+        Some(Plugin { kind: Some(kind), .. }) => Ok(*kind),
+        Some(_) => Err(Error::Unsupported(format!("the database plugin {plugin:?}"))),
+        None => Err(Error::invalid(format!("no such database plugin: {plugin:?}"))),
     }
 }
 
@@ -86,9 +83,8 @@ pub(super) fn rotate_statements(driver: Driver) -> &'static [&'static str] {
     match driver {
         Driver::Postgresql => &[r#"ALTER ROLE "{{name}}" WITH PASSWORD '{{password}}'"#],
         Driver::Mysql => &[r"ALTER USER '{{name}}'@'%' IDENTIFIED BY '{{password}}'"],
-        Driver::Redis => &[r#"["ACL","SETUSER","{{name}}","RESETPASS",">{{password}}"]"#],
-        // No database.
-        Driver::Aws => &[],
+        // Its commands are made elsewhere, or it is no database.
+        Driver::Redis | Driver::Aws => &[],
     }
 }
 
@@ -98,12 +94,13 @@ mod tests {
 
     #[test]
     fn names_of_the_usual_templates_begin_as_vault_s_do() {
-        for (driver, start) in [
-            (Driver::Postgresql, "v-"),
-            (Driver::Mysql, "v-"),
-            (Driver::Redis, "V_"),
+        for (plugin, start) in [
+            ("postgresql-database-plugin", "v-"),
+            ("mysql-database-plugin", "v-"),
+            ("mysql-rds-database-plugin", "v-"),
+            ("redis-database-plugin", "V_"),
         ] {
-            assert_eq!(fixed_start(template(driver)), start);
+            assert_eq!(fixed_start(template(plugin).unwrap()), start);
         }
         assert_eq!(fixed_start("app-{{random 8}}"), "app-");
         assert_eq!(fixed_start("{{.RoleName}}-x"), "");

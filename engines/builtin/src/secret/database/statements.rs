@@ -50,6 +50,12 @@ pub(super) struct Filling<'a> {
 
 /// Statements with everything filled in.
 pub(super) fn fill(statements: &[String], filling: &Filling<'_>) -> Vec<Hidden> {
+    let filled = |statement: &String| filled(statement, filling);
+    statements.iter().map(filled).collect()
+}
+
+/// One text with everything filled in.
+pub(super) fn filled(text: &str, filling: &Filling<'_>) -> Hidden {
     let expiration = filling.expires.map(expiration).unwrap_or_default();
     let pairs = [
         ("{{name}}", filling.username),
@@ -57,10 +63,7 @@ pub(super) fn fill(statements: &[String], filling: &Filling<'_>) -> Vec<Hidden> 
         ("{{password}}", filling.password),
         ("{{expiration}}", expiration.as_str()),
     ];
-    statements
-        .iter()
-        .map(|statement| Hidden::new(replaced(statement, &pairs)))
-        .collect()
+    Hidden::new(replaced(text, &pairs))
 }
 
 /// In one pass, so that nothing in a value is taken for a name.

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::connection::{Connection, memo};
 use super::cron::Schedule;
+use super::dialect::{self, Purpose};
 use super::role::check_credential_type;
 use super::{kind, password, statements};
 use crate::record;
@@ -79,13 +80,6 @@ impl StaticRole {
             self.pending = password::make(env);
         }
         let driver = kind::driver(&connection.plugin_name)?;
-        let statements = match self.rotation_statements.as_slice() {
-            [] => kind::rotate_statements(driver)
-                .iter()
-                .map(|text| (*text).to_owned())
-                .collect(),
-            own => own.to_vec(),
-        };
         let filling = statements::Filling {
             username: &self.username,
             password: &self.pending,
@@ -94,7 +88,7 @@ impl StaticRole {
         let plan = Plan {
             target: connection.target(&self.db_name)?,
             action: Action::Run {
-                statements: statements::fill(&statements, &filling),
+                statements: dialect::told(driver, Purpose::Rotate, &self.rotation_statements, &filling)?,
             },
         };
         self.save(txn, name, env.now().saturating_add(3 * AGAIN))?;
