@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use conclave_engine_api::{Env, Operation};
+use conclave_engine_api::{Env, Millis, Operation};
 
 use crate::audit::{DeviceSet, Head, Lines, Record, Taken};
 use crate::canon::CanonPath;
@@ -33,6 +33,8 @@ pub struct Trail<'q> {
     waiting: Lines,
     taken: Taken,
     begun: bool,
+    /// When a request that only reads was about to: its record is made with that of the answer.
+    intended: Option<Millis>,
     changed: bool,
     operation: Operation,
     caller: Option<Arc<Caller>>,
@@ -65,6 +67,7 @@ impl<'q> Trail<'q> {
             waiting: Lines::default(),
             taken: Taken::default(),
             begun: false,
+            intended: None,
             changed: false,
             operation,
             caller: None,
@@ -86,6 +89,7 @@ impl<'q> Trail<'q> {
         }
         if let Some(before) = self.devices.replace(devices) {
             self.begun = false;
+            self.intended = None;
             self.waiting = Lines::default();
             before.settle(std::mem::take(&mut self.taken)).await?;
         }
@@ -128,18 +132,21 @@ impl<'q> Trail<'q> {
         self.write()
     }
 
-    /// As [`Trail::begin`] for what has no effect before [`Trail::write`]: the record of a request that only reads is written
-    /// together with that of its answer.
+    /// As [`Trail::begin`] for what has no effect before [`Trail::write`]: the record of a request that only reads is made
+    /// and written together with that of its answer.
     pub fn intend(&mut self, operation: Operation) {
         if !self.begun {
             self.operation = operation;
-            self.record(Stage::Asked);
+            self.intended = Some(self.core.seal.now());
             self.begun = true;
         }
     }
 
     /// Writes what is recorded, before anything is done. If no device takes it, nothing may be.
     pub fn write(&mut self) -> Result<(), Error> {
+        if let Some(when) = self.intended.take() {
+            self.record(when, Stage::Asked);
+        }
         let waiting = std::mem::take(&mut self.waiting);
         match &self.devices {
             Some(devices) => devices.write(&waiting, &mut self.taken),
@@ -150,7 +157,7 @@ impl<'q> Trail<'q> {
     /// Records the request as one that is refused, unless it is on record already.
     pub fn refuse(&mut self, error: &Error) -> Result<(), Error> {
         if !self.begun {
-            self.record(Stage::Refused(error));
+            self.record(self.core.seal.now(), Stage::Refused(error));
             self.begun = true;
         }
         self.write()
@@ -199,20 +206,22 @@ impl<'q> Trail<'q> {
             Err(error) => self.refuse(error)?,
             Ok(_) => self.intend(self.operation),
         }
-        self.record(Stage::Ended(outcome));
-        self.write()?;
-        let taken = std::mem::take(&mut self.taken);
-        match &self.devices {
-            Some(devices) => devices.settle(taken).await,
-            None => Ok(()),
-        }
+        self.record(self.core.seal.now(), Stage::Ended(outcome));
+        let Some(devices) = &self.devices else {
+            return Ok(());
+        };
+        let waiting = std::mem::take(&mut self.waiting);
+        devices.write_together(&waiting, &mut self.taken).await?;
+        devices.settle(std::mem::take(&mut self.taken)).await
     }
 
-    fn record(&mut self, stage: Stage<'_>) {
+    fn record(&mut self, now: Millis, stage: Stage<'_>) {
         let devices = self.devices.get_or_insert_with(|| self.core.audit.current());
         if devices.is_empty() {
+            self.intended = None;
             return;
         }
+        let data = &self.request.data;
         let head = Head {
             caller: self.caller.as_deref(),
             token: self
@@ -229,19 +238,20 @@ impl<'q> Trail<'q> {
                 .as_ref()
                 .map(|(allowed, granted)| (*allowed, granted.as_slice())),
             version: &self.core.settings.vault_version,
-            ..Head::step(
-                &self.request_id,
-                self.core.seal.now(),
-                self.path.as_str(),
-                self.request.remote,
-            )
+            ..Head::step(&self.request_id, now, self.path.as_str(), self.request.remote)
         };
         let record = match stage {
-            Stage::Asked => Record::request(head, &self.request.data),
-            Stage::Refused(error) => Record::refused(head, &self.request.data, error),
-            Stage::Ended(outcome) => Record::response(head, &self.request.data, outcome),
+            Stage::Asked => Record::request(head, data),
+            Stage::Refused(error) => Record::refused(head, data, error),
+            Stage::Ended(outcome) => Record::response(head, data, outcome),
         };
-        devices.add(&record, &mut self.waiting);
+        match self.intended.take() {
+            Some(now) => {
+                let asked = Record::request(Head { now, ..head }, data);
+                devices.add_both(&asked, &record, &mut self.waiting);
+            }
+            None => devices.add(&record, &mut self.waiting),
+        }
     }
 }
 

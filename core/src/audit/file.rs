@@ -1,12 +1,12 @@
 //! A file that records are appended to, one JSON object a line. Made with mode 0600 inside the directories the operator
-//! allowed: a path chosen over the API must not become a way to write elsewhere. Many requests share one sync.
+//! allowed: a path chosen over the API must not become a way to write elsewhere. Many requests share one write and one sync.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::ops::RangeInclusive;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
@@ -15,17 +15,41 @@ use crate::audit::options::FileOptions;
 /// `O_NOFOLLOW` on Linux: the file itself must not be a link out of the allowed directory.
 const NOFOLLOW: i32 = 0o400_000;
 
+/// Room for lines that is kept for the next ones, in bytes.
+const SPARE: usize = 1 << 20;
+
 /// An audit file.
 pub struct FileDevice {
     options: FileOptions,
     directories: Arc<[PathBuf]>,
+    /// Lines that the next write takes. Locked after `out` by whoever holds both.
+    waiting: Mutex<Waiting>,
     out: Mutex<Out>,
     /// Held by the one that syncs for all.
     syncing: tokio::sync::Mutex<()>,
 }
 
+#[derive(Default)]
+struct Waiting {
+    lines: Vec<u8>,
+    /// Records that were ever handed in.
+    last: u64,
+    group: Arc<Group>,
+}
+
+/// What became of lines that were written in one piece, once that is known.
+type Group = OnceLock<Result<(), Arc<io::Error>>>;
+
+/// A record that waits for a write, perhaps somebody else's.
+pub struct Place {
+    mark: Mark,
+    group: Arc<Group>,
+}
+
 struct Out {
     file: Option<Arc<File>>,
+    /// Room that the next lines may use.
+    spare: Vec<u8>,
     /// The last line was cut and could not be taken back.
     torn: bool,
     /// Records written.
@@ -46,8 +70,10 @@ impl FileDevice {
         Self {
             options,
             directories,
+            waiting: Mutex::default(),
             out: Mutex::new(Out {
                 file: None,
+                spare: Vec::new(),
                 torn: false,
                 written: 0,
                 synced: 0,
@@ -67,24 +93,75 @@ impl FileDevice {
         self.writable(&mut self.out.lock()).map(|_| ())
     }
 
-    /// Appends a line in one piece, so that lines of several threads do not mix.
-    pub fn write(&self, line: &[u8]) -> io::Result<Mark> {
+    /// Hands in whole lines. They lie in memory until [`FileDevice::flush`].
+    pub fn hand_in(&self, lines: &[u8]) -> Place {
+        let mut waiting = self.waiting.lock();
+        waiting.lines.extend_from_slice(lines);
+        waiting.last += 1;
+        Place {
+            mark: Mark(waiting.last),
+            group: waiting.group.clone(),
+        }
+    }
+
+    /// Writes all that was handed in, in one piece, unless somebody else did since then.
+    ///
+    /// # Errors
+    /// The file did not take the lines, or not all of those that were written with them.
+    pub fn flush(&self, place: &Place) -> io::Result<Mark> {
         let mut out = self.out.lock();
-        let (file, length) = self.writable(&mut out)?;
+        if place.group.get().is_none() {
+            let spare = std::mem::take(&mut out.spare);
+            let Waiting {
+                mut lines,
+                last,
+                group,
+            } = {
+                let mut waiting = self.waiting.lock();
+                let (last, fresh) = (
+                    waiting.last,
+                    Waiting {
+                        lines: spare,
+                        last: waiting.last,
+                        group: Arc::default(),
+                    },
+                );
+                Waiting {
+                    last,
+                    ..std::mem::replace(&mut *waiting, fresh)
+                }
+            };
+            let written = self.append(&mut out, &lines).map_err(Arc::new);
+            out.written = last;
+            // Nobody else can have set it: that takes the lock that is held here.
+            group.set(written).ok();
+            lines.clear();
+            if lines.capacity() <= SPARE {
+                out.spare = lines;
+            }
+        }
+        match place.group.get() {
+            Some(Ok(())) => Ok(place.mark),
+            Some(Err(error)) => Err(io::Error::new(error.kind(), error.clone())),
+            None => Err(io::Error::other("the lines were not written")),
+        }
+    }
+
+    /// Appends lines in one piece, so that those of several threads do not mix.
+    fn append(&self, out: &mut Out, lines: &[u8]) -> io::Result<()> {
+        let (file, length) = self.writable(out)?;
         if out.torn {
             (&*file).write_all(b"\n")?;
             out.torn = false;
         }
-        let written = append(&file, line);
-        if let Err((cut, error)) = written {
-            // Half a line would spoil the next one: take it back, or end it.
-            let now = file.metadata().map_or(0, |metadata| metadata.len());
-            let alone = now == length.saturating_add(cut);
-            out.torn = cut > 0 && !(alone && file.set_len(length).is_ok());
-            return Err(error);
-        }
-        out.written += 1;
-        Ok(Mark(out.written))
+        let Err((cut, error)) = append(&file, lines) else {
+            return Ok(());
+        };
+        // Half a line would spoil the next one: take it back, or end it.
+        let now = file.metadata().map_or(0, |metadata| metadata.len());
+        let alone = now == length.saturating_add(cut);
+        out.torn = cut > 0 && !(alone && file.set_len(length).is_ok());
+        Err(error)
     }
 
     /// Waits until a record is as durable as the options ask. Whoever comes first syncs for all that were written by then.
@@ -217,6 +294,12 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::path::Path;
 
+    impl FileDevice {
+        fn write(&self, line: &[u8]) -> io::Result<Mark> {
+            self.flush(&self.hand_in(line))
+        }
+    }
+
     fn device(path: &Path, allowed: &Path, sync: bool) -> FileDevice {
         let options = FileOptions {
             file: path.to_owned(),
@@ -298,6 +381,32 @@ mod tests {
             let n: usize = parts.next().unwrap().parse().unwrap();
             assert_eq!(parts.next_back().unwrap().len(), n * 7);
         }
+    }
+
+    #[test]
+    fn lines_are_written_by_whoever_comes_first_and_refused_together() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.log");
+        let device = device(&path, dir.path(), false);
+        let places = ["one\n", "two\n"].map(|line| device.hand_in(line.as_bytes()));
+        assert!(!path.exists(), "nothing is written yet");
+        device.flush(&places[1]).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "one\ntwo\n");
+        std::fs::remove_file(&path).unwrap();
+        device.flush(&places[0]).unwrap();
+        assert!(!path.exists(), "it was written with the other");
+
+        std::fs::remove_dir_all(dir.path()).unwrap();
+        let lost = ["three\n", "four\n"].map(|line| device.hand_in(line.as_bytes()));
+        device.flush(&lost[0]).unwrap_err();
+        std::fs::create_dir(dir.path()).unwrap();
+        device.write(b"five\n").unwrap();
+        device.flush(&lost[1]).unwrap_err();
+        assert_eq!(
+            std::fs::read_to_string(&path).unwrap(),
+            "five\n",
+            "what was refused is not written later"
+        );
     }
 
     #[tokio::test]

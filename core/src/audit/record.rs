@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::net::IpAddr;
 
 use serde::ser::SerializeMap;
@@ -24,6 +25,9 @@ use crate::routes::Answer;
 use crate::sys::mounts::shown_kind;
 use crate::tokens::{Caller, TokenRecord};
 use crate::wrapping::Wrap;
+
+/// Room for a usual line, in bytes.
+const LINE: usize = 1536;
 
 /// What both records of a request share.
 #[derive(Clone, Copy)]
@@ -130,11 +134,43 @@ impl<'a> Record<'a> {
 
     /// One line of JSON with its end, hashed by `hasher`. Without one, values are left out.
     pub fn encode(&self, hasher: Option<&Hasher>) -> Vec<u8> {
-        let line = Line {
-            time: rfc3339(self.head.now),
-            kind: self.kind,
+        let mut out = Vec::with_capacity(LINE);
+        self.append(&self.shared(hasher), hasher, &mut out);
+        out
+    }
+
+    /// The lines of a request's two records that are written at once: what both say is made once, and a read pays for
+    /// little else.
+    pub fn encode_both(asked: &Self, ended: &Self, hasher: Option<&Hasher>) -> Vec<u8> {
+        let mut out = Vec::with_capacity(2 * LINE);
+        let shared = asked.shared(hasher);
+        asked.append(&shared, hasher, &mut out);
+        match ended.login() {
+            // Whom an answer hands a token to is somebody else than who asked.
+            Some(_) => ended.append(&ended.shared(hasher), hasher, &mut out),
+            None => ended.append(&shared, hasher, &mut out),
+        }
+        out
+    }
+
+    /// Who asked for what: the members of the line that both records of a request have, in their braces.
+    fn shared(&self, hasher: Option<&Hasher>) -> Vec<u8> {
+        let mut out = Vec::with_capacity(LINE);
+        let shared = Shared {
             auth: self.auth(hasher),
             request: self.request_part(hasher),
+        };
+        // Nothing in it can fail to encode.
+        serde_json::to_writer(&mut out, &shared).ok();
+        out
+    }
+
+    fn append(&self, shared: &[u8], hasher: Option<&Hasher>, out: &mut Vec<u8>) {
+        let start = Start {
+            time: rfc3339(self.head.now),
+            kind: self.kind,
+        };
+        let end = End {
             response: self
                 .outcome
                 .map(|outcome| self.response_part(outcome.ok(), hasher)),
@@ -142,13 +178,15 @@ impl<'a> Record<'a> {
                 .error
                 .map(|error| hide(error.to_string(), self.request, hasher)),
         };
-        let mut out = Vec::with_capacity(2048);
+        let from = out.len();
+        let made = serde_json::to_writer(&mut *out, &start).is_ok()
+            && join(out, |out| out.write_all(shared).is_ok())
+            && join(out, |out| serde_json::to_writer(out, &end).is_ok());
         // Nothing in it can fail to encode; what could would be an empty line, which readers skip.
-        if serde_json::to_writer(&mut out, &line).is_err() {
-            out.clear();
+        if !made {
+            out.truncate(from);
         }
         out.push(b'\n');
-        out
     }
 
     fn auth(&self, hasher: Option<&Hasher>) -> Auth<'_> {
@@ -279,13 +317,40 @@ fn accessor(record: &TokenRecord) -> Option<&str> {
     Some(record.accessor.as_str()).filter(|accessor| !accessor.is_empty())
 }
 
+/// Adds the members of the object that `write` writes to the one that `out` ends with.
+fn join(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> bool) -> bool {
+    out.pop();
+    let joint = out.len();
+    let written = write(out);
+    match out.get_mut(joint..) {
+        Some([_, b'}']) => {
+            out.truncate(joint);
+            out.push(b'}');
+        }
+        Some([brace, ..]) => *brace = b',',
+        _ => return false,
+    }
+    written
+}
+
+/// How a line begins.
 #[derive(Serialize)]
-struct Line<'a> {
+struct Start {
     time: String,
     #[serde(rename = "type")]
     kind: &'static str,
+}
+
+/// What follows it.
+#[derive(Serialize)]
+struct Shared<'a> {
     auth: Auth<'a>,
     request: RequestPart<'a>,
+}
+
+/// How it ends.
+#[derive(Serialize)]
+struct End<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     response: Option<ResponsePart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -503,6 +568,44 @@ mod tests {
     use super::*;
     use conclave_engine_api::Reply;
     use serde_json::json;
+
+    #[test]
+    fn two_records_made_at_once_are_those_made_one_by_one() {
+        let data = json!({"password": "hunter2"});
+        let data = data.as_object().unwrap();
+        let mut answer = Answer {
+            reply: Reply::data(data.clone()).warn("w4rning"),
+            ..Answer::default()
+        };
+        let head = Head {
+            token: Some("s.token"),
+            ..Head::step("r", 0, "secret/data/\"x\"", None)
+        };
+        let key = Hasher::new(b"salt");
+        let agree = |answer: &Answer| {
+            let asked = Record::request(head, data);
+            for ended in [
+                Record::response(head, data, Ok(answer)),
+                Record::response(head, data, Err(&Error::denied())),
+            ] {
+                for hasher in [Some(&key), None] {
+                    let both = Record::encode_both(&asked, &ended, hasher);
+                    assert_eq!(both, [asked.encode(hasher), ended.encode(hasher)].concat());
+                    for line in both.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+                        let line: Value = serde_json::from_slice(line).unwrap();
+                        assert_eq!(line["request"]["path"], "secret/data/\"x\"");
+                    }
+                }
+            }
+        };
+        agree(&answer);
+        answer.auth = json!({"client_token": "s.new"}).as_object().cloned();
+        let made = json!({"accessor": "acc", "parent": null, "policies": ["p"], "path": "auth/userpass/login/ann", "meta": {},
+            "display_name": "ann", "num_uses": 0, "created": 0, "creation_ttl": 60_000, "renewed": 0, "expires": 60_000,
+            "explicit_max_ttl": 0, "period": 0, "renewable": true});
+        answer.login = Some(serde_json::from_value(made).unwrap());
+        agree(&answer);
+    }
 
     #[test]
     fn no_value_is_in_the_clear() {
