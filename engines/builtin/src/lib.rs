@@ -19,6 +19,7 @@ pub fn secret_engines() -> Vec<Arc<dyn Engine>> {
         Arc::new(secret::kv::Kv),
         Arc::new(secret::cubbyhole::Cubbyhole),
         Arc::new(secret::database::Database),
+        Arc::new(secret::aws::Aws),
         Arc::new(secret::transit::Transit),
         #[cfg(feature = "example-engine")]
         example::engine(),

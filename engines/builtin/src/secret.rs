@@ -1,5 +1,6 @@
 //! The secrets engines. None knows another.
 
+pub(crate) mod aws;
 pub(crate) mod cubbyhole;
 pub(crate) mod database;
 mod document;
