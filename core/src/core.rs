@@ -44,6 +44,8 @@ pub struct Settings {
     pub max_lease_ttl: Millis,
     /// Directories in which audit files may be made.
     pub audit_directories: Vec<PathBuf>,
+    /// Targets that audit devices enabled over the API may have.
+    pub audit_targets: Vec<String>,
     /// Audit devices that this node's configuration declares.
     pub audit_devices: Vec<Declared>,
     /// Whether `sys/rekey/*` answers without a token. Shares are needed all the same.
@@ -58,6 +60,9 @@ pub struct Settings {
     /// How often the leader has the members compare their states; zero for never.
     pub compare_every: Duration,
 }
+
+/// Types of mounts that core answers itself.
+const OWN_KINDS: [&str; 3] = ["system", "token", "identity"];
 
 /// Between two comparisons of the members' states unless a node is told otherwise.
 const COMPARE_EVERY: Duration = Duration::from_secs(3600);
@@ -77,6 +82,7 @@ impl Default for Settings {
             default_lease_ttl: MONTH,
             max_lease_ttl: MONTH,
             audit_directories: Vec::new(),
+            audit_targets: Vec::new(),
             audit_devices: Vec::new(),
             unauthenticated_rekey: false,
             unauthenticated_generate_root: false,
@@ -117,6 +123,7 @@ impl Core {
         launcher: Arc<dyn Launcher>,
         registry: &prometheus::Registry,
     ) -> Result<Arc<Self>, crate::Error> {
+        let kinds: Vec<&'static str> = engines.iter().map(|engine| engine.kind()).collect();
         let (methods, engines) = engines
             .into_iter()
             .map(|engine| (engine.kind(), engine))
@@ -125,12 +132,8 @@ impl Core {
             engines,
             methods,
             outside: Outside::new(launcher.targets(), registry)?,
+            audit: Devices::new(&settings, launcher.as_ref(), registry)?,
             launcher,
-            audit: Devices::new(
-                settings.audit_directories.clone(),
-                &settings.audit_devices,
-                registry,
-            )?,
             settings,
             seal: Seal::default(),
             ceremonies: Ceremonies::default(),
@@ -141,7 +144,7 @@ impl Core {
             divergence: Divergence::default(),
             in_flight: InFlight::default(),
             quotas: Quotas::default(),
-            metrics: Metrics::new(registry)?,
+            metrics: Metrics::new(registry, kinds.into_iter().chain(OWN_KINDS))?,
             room: Room::default(),
             workshop: Workshop::default(),
         }))

@@ -1,5 +1,10 @@
 //! The numbers core counts. Labels come from closed sets: never a path, a token, a name or an address.
 
+mod quorum;
+mod requests;
+mod work;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use prometheus::{
@@ -7,9 +12,15 @@ use prometheus::{
 };
 
 use conclave_raft::Status;
+use conclave_raft::meter::Work;
 
 use crate::divergence::Outcome;
 use crate::error::Error;
+use crate::session::DataKeys;
+
+use quorum::Quorum;
+pub use requests::{Kind, Requests};
+use work::WorkNumbers;
 
 /// Bounds of commit times: a disk that syncs in a fraction of a millisecond up to an election.
 const COMMIT_SECONDS: [f64; 10] = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0];
@@ -18,11 +29,14 @@ const LAG_SECONDS: [f64; 8] = [0.1, 0.5, 1.0, 2.0, 5.0, 30.0, 300.0, 3600.0];
 
 /// Numbers of one node.
 pub struct Metrics {
+    /// Those of requests by type of mount.
+    pub requests: Requests,
     in_flight: IntGauge,
     authentications: IntCounterVec,
+    valid_tokens: IntCounter,
+    invalid_tokens: IntCounter,
     lockouts: IntCounterVec,
     refused: Refused,
-    secret_reads: IntCounterVec,
     conflicts: IntCounter,
     commits: Histogram,
     expired: IntCounter,
@@ -31,27 +45,48 @@ pub struct Metrics {
     rewrapped: IntCounter,
     key_term: IntGauge,
     old_keys: IntGauge,
+    key_made: IntGauge,
+    initialized: IntGauge,
+    ready: IntGauge,
     sealed: IntGauge,
     unseal_progress: IntGauge,
     disk_free: IntGauge,
     disk_low: IntGauge,
+    rotations: IntCounterVec,
+    rotations_overdue: IntGauge,
     state: State,
-    raft: Raft,
+    quorum: Quorum,
+    work: WorkNumbers,
+}
+
+/// Why a request with a valid token is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Denied {
+    /// No policy of the token allows it.
+    Policy,
+    /// The namespace is not below the token's own.
+    Namespace,
 }
 
 /// Numbers of requests that were refused.
 struct Refused {
-    denied: IntCounter,
+    denied: IntCounterVec,
+    by_policy: IntCounter,
+    by_namespace: IntCounter,
     rate_limited: IntCounter,
 }
 
 impl Refused {
     fn new() -> Result<Self, prometheus::Error> {
+        let denied = counters(
+            "conclave_denied_requests_total",
+            "Requests with a valid token that were refused, by reason.",
+            &["reason"],
+        )?;
         Ok(Self {
-            denied: IntCounter::new(
-                "conclave_denied_requests_total",
-                "Requests a policy did not allow.",
-            )?,
+            by_policy: denied.with_label_values(&["policy"]),
+            by_namespace: denied.with_label_values(&["namespace"]),
+            denied,
             rate_limited: IntCounter::new(
                 "conclave_rate_limited_requests_total",
                 "Requests refused because a rate limit was used up.",
@@ -67,17 +102,6 @@ struct State {
     leases: IntGaugeVec,
 }
 
-/// Numbers of agreement, read from the replica's status.
-struct Raft {
-    is_leader: IntGauge,
-    term: IntGauge,
-    last_log_index: IntGauge,
-    committed_index: IntGauge,
-    applied_index: IntGauge,
-    voters: IntGauge,
-    lag: IntGauge,
-}
-
 /// Counts a request as in flight while it lives.
 pub struct InFlight<'m>(&'m IntGauge);
 
@@ -88,17 +112,15 @@ impl Drop for InFlight<'_> {
 }
 
 impl Metrics {
-    /// Registers all numbers.
-    pub fn new(registry: &Registry) -> Result<Self, Error> {
-        let metrics = Self::unregistered().map_err(|error| Error::internal(error.to_string()))?;
-        let raft = &metrics.raft;
-        let all: [Box<dyn prometheus::core::Collector>; 28] = [
+    /// Registers all numbers. `kinds`: the types of mounts that are built in.
+    pub fn new(registry: &Registry, kinds: impl IntoIterator<Item = &'static str>) -> Result<Self, Error> {
+        let metrics = Self::make(registry, kinds).map_err(|error| Error::internal(error.to_string()))?;
+        let all: [Box<dyn prometheus::core::Collector>; 26] = [
             Box::new(metrics.in_flight.clone()),
             Box::new(metrics.authentications.clone()),
             Box::new(metrics.lockouts.clone()),
             Box::new(metrics.refused.denied.clone()),
             Box::new(metrics.refused.rate_limited.clone()),
-            Box::new(metrics.secret_reads.clone()),
             Box::new(metrics.conflicts.clone()),
             Box::new(metrics.commits.clone()),
             Box::new(metrics.expired.clone()),
@@ -107,6 +129,9 @@ impl Metrics {
             Box::new(metrics.rewrapped.clone()),
             Box::new(metrics.key_term.clone()),
             Box::new(metrics.old_keys.clone()),
+            Box::new(metrics.key_made.clone()),
+            Box::new(metrics.initialized.clone()),
+            Box::new(metrics.ready.clone()),
             Box::new(metrics.sealed.clone()),
             Box::new(metrics.unseal_progress.clone()),
             Box::new(metrics.disk_free.clone()),
@@ -114,13 +139,9 @@ impl Metrics {
             Box::new(metrics.state.comparisons.clone()),
             Box::new(metrics.state.diverged.clone()),
             Box::new(metrics.state.leases.clone()),
-            Box::new(raft.is_leader.clone()),
-            Box::new(raft.term.clone()),
-            Box::new(raft.last_log_index.clone()),
-            Box::new(raft.committed_index.clone()),
-            Box::new(raft.applied_index.clone()),
-            Box::new(raft.voters.clone()),
-            Box::new(raft.lag.clone()),
+            Box::new(metrics.rotations.clone()),
+            Box::new(metrics.rotations_overdue.clone()),
+            Box::new(metrics.work.clone()),
         ];
         for collector in all {
             registry
@@ -130,25 +151,29 @@ impl Metrics {
         Ok(metrics)
     }
 
-    fn unregistered() -> Result<Self, prometheus::Error> {
+    fn make(
+        registry: &Registry,
+        kinds: impl IntoIterator<Item = &'static str>,
+    ) -> Result<Self, prometheus::Error> {
+        let authentications = counters(
+            "conclave_auth_attempts_total",
+            "Requests that showed a token, by whether it was valid, and logins, by their method and outcome.",
+            &["method", "result"],
+        )?;
         Ok(Self {
+            requests: Requests::new(registry, kinds)?,
+            quorum: Quorum::new(registry)?,
+            work: WorkNumbers::new()?,
+            valid_tokens: authentications.with_label_values(&["token", "success"]),
+            invalid_tokens: authentications.with_label_values(&["token", "failure"]),
+            authentications,
             in_flight: IntGauge::new("conclave_requests_in_flight", "Requests being answered.")?,
-            authentications: counters(
-                "conclave_auth_attempts_total",
-                "Requests that showed a token, by whether it was valid, and logins, by their method and outcome.",
-                &["method", "result"],
-            )?,
             lockouts: counters(
                 "conclave_auth_lockouts_total",
                 "Names that were locked out because logins failed too often, by method.",
                 &["method"],
             )?,
             refused: Refused::new()?,
-            secret_reads: counters(
-                "conclave_secret_reads_total",
-                "Reads that handed out a secret, by type of mount.",
-                &["mount_type"],
-            )?,
             conflicts: IntCounter::new(
                 "conclave_commit_conflicts_total",
                 "Attempts that had to be run again.",
@@ -183,6 +208,17 @@ impl Metrics {
                 "conclave_keyring_old_keys",
                 "Replaced data keys that are kept because rows of theirs may be left.",
             )?,
+            key_made: IntGauge::new(
+                "conclave_keyring_rotated_timestamp_seconds",
+                "When the active data key was made, on the cluster's clock; 0 while sealed.",
+            )?,
+            rotations: rotations()?,
+            rotations_overdue: IntGauge::new(
+                "conclave_rotation_overdue",
+                "On the leader: rotations of credentials at their targets that were due and whose last try failed.",
+            )?,
+            initialized: IntGauge::new("conclave_initialized", "1 while this node belongs to a cluster.")?,
+            ready: IntGauge::new("conclave_ready", "1 while this node can serve, as /readyz says.")?,
             sealed: IntGauge::new("conclave_sealed", "1 while this node holds no keys.")?,
             unseal_progress: IntGauge::new("conclave_unseal_progress", "Shares given since the last reset.")?,
             disk_free: IntGauge::new(
@@ -194,7 +230,6 @@ impl Metrics {
                 "1 while less than min_free is free: this node takes no writes.",
             )?,
             state: State::new()?,
-            raft: Raft::new()?,
         })
     }
 
@@ -206,9 +241,12 @@ impl Metrics {
 
     /// A token was shown.
     pub fn authenticated(&self, valid: bool) {
-        self.authentications
-            .with_label_values(&["token", if valid { "success" } else { "failure" }])
-            .inc();
+        let shown = if valid {
+            &self.valid_tokens
+        } else {
+            &self.invalid_tokens
+        };
+        shown.inc();
     }
 
     /// A login by a method of this type came to `success`, `failure` or `locked`. The set of types is closed.
@@ -226,14 +264,12 @@ impl Metrics {
         self.refused.rate_limited.inc();
     }
 
-    /// A policy did not allow a request.
-    pub fn denied(&self) {
-        self.refused.denied.inc();
-    }
-
-    /// A secret was handed out by a mount of this type. The set of types is closed: those of the built-in engines.
-    pub fn secret_read(&self, kind: &str) {
-        self.secret_reads.with_label_values(&[kind]).inc();
+    /// A request with a valid token is refused.
+    pub fn denied(&self, why: Denied) {
+        match why {
+            Denied::Policy => self.refused.by_policy.inc(),
+            Denied::Namespace => self.refused.by_namespace.inc(),
+        }
     }
 
     /// An attempt conflicted.
@@ -267,10 +303,12 @@ impl Metrics {
         self.rewrapped.inc_by(u64::try_from(rows).unwrap_or(u64::MAX));
     }
 
-    /// The active data key's term, 0 without, and how many older keys are kept.
-    pub fn keyring(&self, term: u32, old: usize) {
-        self.key_term.set(i64::from(term));
-        self.old_keys.set(i64::try_from(old).unwrap_or(i64::MAX));
+    /// The data keys; all 0 without.
+    pub fn keyring(&self, keys: DataKeys) {
+        self.key_term.set(i64::from(keys.term));
+        self.old_keys.set(i64::try_from(keys.old).unwrap_or(i64::MAX));
+        self.key_made
+            .set(i64::try_from(keys.made / 1000).unwrap_or(i64::MAX));
     }
 
     /// Bytes free on the disk, and whether that is too little.
@@ -284,10 +322,30 @@ impl Metrics {
         self.state.comparisons.with_label_values(&[outcome.name()]).inc();
     }
 
-    /// So many tokens are stored.
-    pub fn tokens(&self, count: u64) {
-        let count = i64::try_from(count).unwrap_or(i64::MAX);
-        self.state.leases.with_label_values(&["token"]).set(count);
+    /// So many tokens are stored, and so many leases by type of engine; `None`: nobody can tell, for this node is sealed.
+    pub fn leases(&self, tokens: u64, held: Option<&BTreeMap<String, u64>>) {
+        self.state.leases.reset();
+        let tokens = [("token", &tokens)];
+        let held = held.into_iter().flatten();
+        for (kind, count) in tokens
+            .into_iter()
+            .chain(held.map(|(kind, count)| (kind.as_str(), count)))
+        {
+            let count = i64::try_from(*count).unwrap_or(i64::MAX);
+            self.state.leases.with_label_values(&[kind]).set(count);
+        }
+    }
+
+    /// A rotation that was due was carried out at its target, or was not.
+    pub fn rotated(&self, done: bool) {
+        let result = if done { "done" } else { "failed" };
+        self.rotations.with_label_values(&[result]).inc();
+    }
+
+    /// So many rotations failed when last tried.
+    pub fn overdue(&self, overdue: usize) {
+        self.rotations_overdue
+            .set(i64::try_from(overdue).unwrap_or(i64::MAX));
     }
 
     /// Whether this node is known to differ.
@@ -295,13 +353,24 @@ impl Metrics {
         self.state.diverged.set(i64::from(differs));
     }
 
+    /// What replication has cost.
+    pub fn worked(&self, work: Work) {
+        self.work.set(work);
+    }
+
+    /// Whether this node can serve.
+    pub fn ready(&self, ready: bool) {
+        self.ready.set(i64::from(ready));
+    }
+
     /// Sets the gauges.
     pub fn observe(&self, sealed: bool, shares: usize, status: Option<&Status>) {
+        self.initialized.set(i64::from(status.is_some()));
         self.sealed.set(i64::from(sealed));
         self.unseal_progress
             .set(i64::try_from(shares).unwrap_or(i64::MAX));
         let none = Status::default();
-        self.raft.observe(status.unwrap_or(&none));
+        self.quorum.observe(status.unwrap_or(&none));
     }
 }
 
@@ -337,38 +406,19 @@ impl State {
     }
 }
 
-fn counters(name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
-    IntCounterVec::new(Opts::new(name, help), labels)
+/// There from the start: a rate of what never happened is 0, not absent.
+fn rotations() -> Result<IntCounterVec, prometheus::Error> {
+    let rotations = counters(
+        "conclave_rotations_total",
+        "Rotations of credentials at their targets that were due, by result.",
+        &["result"],
+    )?;
+    for result in ["done", "failed"] {
+        rotations.with_label_values(&[result]);
+    }
+    Ok(rotations)
 }
 
-impl Raft {
-    fn new() -> Result<Self, prometheus::Error> {
-        Ok(Self {
-            is_leader: IntGauge::new("conclave_raft_is_leader", "1 while this node leads.")?,
-            term: IntGauge::new("conclave_raft_term", "Current term.")?,
-            last_log_index: IntGauge::new("conclave_raft_last_log_index", "Last entry in the log.")?,
-            committed_index: IntGauge::new("conclave_raft_committed_index", "Last entry known committed.")?,
-            applied_index: IntGauge::new("conclave_raft_applied_index", "Last entry applied.")?,
-            voters: IntGauge::new("conclave_raft_voters", "Voting members.")?,
-            lag: IntGauge::new(
-                "conclave_raft_replication_lag_entries",
-                "On the leader: entries the slowest voter lacks. Elsewhere 0.",
-            )?,
-        })
-    }
-
-    fn observe(&self, status: &Status) {
-        let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-        let voters = status.members.iter().filter(|member| member.voter);
-        let slowest = voters.clone().filter_map(|member| member.matched_index).min();
-        self.is_leader.set(i64::from(status.is_leader));
-        self.term.set(number(status.term));
-        self.last_log_index.set(number(status.last_log_index));
-        self.committed_index.set(number(status.committed_index));
-        self.applied_index.set(number(status.applied_index));
-        self.voters.set(i64::try_from(voters.count()).unwrap_or(i64::MAX));
-        self.lag.set(number(
-            slowest.map_or(0, |matched| status.last_log_index.saturating_sub(matched)),
-        ));
-    }
+fn counters(name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+    IntCounterVec::new(Opts::new(name, help), labels)
 }

@@ -22,6 +22,7 @@ use crate::error::Error;
 use crate::help;
 use crate::identity;
 use crate::leases::{self, Begun};
+use crate::metrics::{Denied, Kind};
 use crate::namespaces::Place;
 use crate::policy::CheckRequest;
 use crate::request::{Request, Verb};
@@ -47,7 +48,7 @@ const MAX_COMPUTATIONS: usize = 16;
 impl Core {
     /// Answers one request.
     pub async fn handle(self: &Arc<Self>, request: Request) -> Result<Response, Error> {
-        let _counted = self.metrics.request_started();
+        let (_counted, started) = (self.metrics.request_started(), Instant::now());
         let path = CanonPath::parse(&request.path)?;
         let _listed = self.in_flight.enter(&request, &path, self.seal.now());
         let path = Arc::new(if matches!(request.verb, Verb::List | Verb::Scan) {
@@ -68,6 +69,7 @@ impl Core {
             path: path.clone(),
             asked: path,
             namespace: ROOT_NAMESPACE,
+            counted: self.metrics.requests.of_none(),
             use_paid: false,
             admitted: false,
             owing: None,
@@ -75,7 +77,12 @@ impl Core {
         };
         let outcome = attempt.run(&session, replica.as_ref()).await;
         let request_id = attempt.trail.request_id.clone();
-        let (answer, revision) = attempt.trail.end(outcome, |(answer, _)| answer).await?;
+        let counted = attempt.counted;
+        let ended = attempt.trail.end(outcome, |(answer, _)| answer).await;
+        self.metrics
+            .requests
+            .answered(counted, request.verb, started.elapsed());
+        let (answer, revision) = ended?;
         Ok(answer::encode(request_id, revision, answer))
     }
 }
@@ -91,6 +98,8 @@ struct Attempt<'q> {
     /// That namespace.
     namespace: u32,
     trail: Trail<'q>,
+    /// Where it is counted: with those to mounts of one type.
+    counted: &'q Kind,
     use_paid: bool,
     /// Whether rate limits let it pass.
     admitted: bool,
@@ -354,6 +363,7 @@ impl Attempt<'_> {
         }
         if let Some(routed) = place.catalog.route(&place.path) {
             self.trail.at(routed.mount);
+            self.counted = self.core.metrics.requests.of(&routed.mount.kind);
         }
     }
 
@@ -471,7 +481,7 @@ impl Attempt<'_> {
         now: u64,
     ) -> Result<Decision, Error> {
         if caller.sees(place.catalog.namespace(), "").is_none() {
-            self.core.metrics.denied();
+            self.core.metrics.denied(Denied::Namespace);
             return Err(Error::denied());
         }
         let readers = Readers::within(opened, self.namespace);
@@ -648,12 +658,9 @@ impl Attempt<'_> {
             }
             _ => return Err(Error::Unsupported("this outcome of an engine".to_owned())),
         };
-        if reply.lease.is_some() {
-            return Err(Error::Unsupported("leases of engines".to_owned()));
-        }
         let read = request.operation == Operation::Read && reply.status == Status::Done;
         if read && record.category == Category::Secret {
-            self.core.metrics.secret_read(&record.kind);
+            self.core.metrics.requests.secret_read(self.counted);
         }
         bounds.screen(request.operation, &self.seen_by(caller, &self.path)?, &mut reply);
         let answer = Answer::from(reply);
@@ -719,7 +726,7 @@ impl Attempt<'_> {
                 decision.keys_filter.cloned(),
             ));
         }
-        self.core.metrics.denied();
+        self.core.metrics.denied(Denied::Policy);
         Err(Error::denied())
     }
 }

@@ -30,11 +30,18 @@ impl Core {
             .map(|replica| replica.status().borrow().clone());
         let (given, _) = self.share_progress();
         let keys = self.seal.session().and_then(|session| session.data_keys());
-        let (term, old) = keys.unwrap_or_default();
-        self.metrics.keyring(term, old);
+        self.metrics.keyring(keys.unwrap_or_default());
+        self.metrics.ready(self.readiness().is_ok());
+        if let Ok(replica) = self.seal.replica() {
+            self.metrics.worked(replica.work());
+            let leads = replica.status().borrow().is_leader;
+            self.metrics
+                .overdue(if leads { self.outside.overdue() } else { 0 });
+        }
         if let Some(free) = self.room.free() {
             self.metrics.room(free, self.room.is_low());
         }
+        self.audit.observe();
         self.metrics
             .observe(self.seal.is_sealed(), given, status.ok().as_ref());
     }

@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 
 use conclave_barrier::{Barrier, BarrierId, CLUSTER_RING, Keyring, RootKey};
+use conclave_engine_api::Millis;
 use conclave_raft::{View, mutant};
 
 use crate::catalog::{CONFIG, Catalog, EPOCH};
@@ -52,6 +53,17 @@ pub struct Session {
     lost: AtomicBool,
 }
 
+/// What is told of the data keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DataKeys {
+    /// Term of the active one.
+    pub term: u32,
+    /// How many older ones are kept.
+    pub old: usize,
+    /// When the active one was made, on the cluster's clock.
+    pub made: Millis,
+}
+
 impl Session {
     /// Opens the keyring of a view with the root key and derives everything from it.
     pub fn open(view: Arc<View>, root: RootKey) -> Result<Self, Error> {
@@ -89,12 +101,20 @@ impl Session {
         self.derived.load().barrier.keyring().generation()
     }
 
-    /// The active data key's term, and how many older keys are kept.
-    pub fn data_keys(&self) -> Result<(u32, usize), Error> {
+    /// The data keys.
+    pub fn data_keys(&self) -> Result<DataKeys, Error> {
         let derived = self.derived.load();
         let keyring = derived.barrier.keyring();
-        let kept = keyring.terms(CLUSTER_RING)?.len().saturating_sub(1);
-        Ok((keyring.active_term(CLUSTER_RING)?, kept))
+        let (term, all) = (
+            keyring.active_term(CLUSTER_RING)?,
+            keyring.terms(CLUSTER_RING)?,
+        );
+        let active = all.iter().find(|info| info.term == term);
+        Ok(DataKeys {
+            term,
+            old: all.len().saturating_sub(1),
+            made: active.map_or(0, |info| info.created_ms),
+        })
     }
 
     /// The seal epoch in which the keys were opened.

@@ -210,6 +210,7 @@ fn settings(
             http: http::Settings::default(),
         }],
         operations: None,
+        vault_names: false,
         retry_join: Vec::new(),
         pid_file: None,
         scratch: std::env::temp_dir(),

@@ -84,6 +84,8 @@ pub struct ServeSettings {
     pub listeners: Vec<ApiListener>,
     /// Where probes and metrics are served, if anywhere.
     pub operations: Option<SocketAddr>,
+    /// Whether numbers are told under Vault's names too.
+    pub vault_names: bool,
     /// Whom to ask for admission while the node belongs to no cluster.
     pub retry_join: Vec<RetryJoin>,
     /// Where to write the number of this process while it serves.
@@ -119,19 +121,19 @@ impl Server {
     /// Brings everything up; clients are served when this returns.
     pub async fn start(settings: ServeSettings) -> Result<Self, Error> {
         let registry = prometheus::Registry::new();
-        let metrics = Arc::new(HttpMetrics::new(&registry)?);
+        let metrics = Arc::new(HttpMetrics::new(&registry, settings.vault_names)?);
         let stop = CancellationToken::new();
         let mut bound = Vec::new();
         let mut certificates = Vec::new();
         let mut tasks = Vec::new();
         // Clients take half of the files at most: a store that may open none would end the process.
         let room = hardening::max_files() / 2 / settings.listeners.len().max(1);
-        for mut listener in settings.listeners {
+        for (number, mut listener) in settings.listeners.into_iter().enumerate() {
             listener.http.max_connections = listener.http.max_connections.min(room);
             let tls = listener.tls.map(ServerTls::load).transpose()?;
             if let Some(tls) = &tls {
                 let metrics = metrics.clone();
-                let ends = move |end| metrics.certificate_ends(end);
+                let ends = move |end| metrics.certificate_ends(number, end);
                 tasks.push(tokio::spawn(tls.clone().watch(stop.clone(), ends)));
                 certificates.push(tls.clone());
             }

@@ -38,7 +38,7 @@ impl Core {
             } else if self.outside.begin(&key) {
                 let (core, session) = (self.clone(), session.clone());
                 tokio::spawn(async move {
-                    if let Err(error) = core.act_when_due(&session, space, &path).await {
+                    if let Err(error) = core.act_when_due(&session, space, (&key, &path)).await {
                         tracing::warn!(%error, "what an engine has to do outside is put off");
                     }
                     core.outside.end(&key);
@@ -52,7 +52,7 @@ impl Core {
         self: &Arc<Self>,
         session: &Arc<Session>,
         space: Space,
-        path: &str,
+        (key, path): (&Key, &str),
     ) -> Result<(), Error> {
         let replica = self.seal.replica()?;
         let (opened, derived) = session.view(replica.read().await?)?;
@@ -85,10 +85,16 @@ impl Core {
             Err(CommitError::Failed(error)) => return Err(error),
         }
         match begun {
-            Some(begun) => leases::perform(self.clone(), session.clone(), begun)
-                .await
-                .map(|_| ()),
-            None => Ok(()),
+            Some(begun) => {
+                let done = leases::perform(self.clone(), session.clone(), begun).await;
+                self.metrics.rotated(done.is_ok());
+                self.outside.tried(key, done.is_ok());
+                done.map(|_| ())
+            }
+            None => {
+                self.outside.tried(key, true);
+                Ok(())
+            }
         }
     }
 }

@@ -1,7 +1,8 @@
 //! What one node has to act outside the cluster: who carries out plans, what is known of targets, what is counted.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use prometheus::Registry;
@@ -10,7 +11,11 @@ use conclave_raft::Key;
 
 use crate::error::Error;
 use crate::leases::numbers::Numbers;
+use crate::leases::suspects::Suspects;
 use crate::leases::{Targets, Tending};
+
+/// A row that failed and was not tried again for so long is gone, or another node's.
+const FORGOTTEN: Duration = Duration::from_secs(600);
 
 /// One node's means.
 pub struct Outside {
@@ -20,8 +25,12 @@ pub struct Outside {
     pub tending: Tending,
     /// What is counted.
     pub numbers: Numbers,
+    /// Accounts that were seen without a lease.
+    pub suspects: Suspects,
     /// Rows of engines that are being acted on.
     acting: Mutex<HashSet<Key>>,
+    /// Those of them that failed when last tried, and when that was, on the boot clock.
+    overdue: Mutex<HashMap<Key, Duration>>,
 }
 
 impl Outside {
@@ -31,13 +40,32 @@ impl Outside {
             targets,
             tending: Tending::default(),
             numbers: Numbers::new(registry)?,
+            suspects: Suspects::default(),
             acting: Mutex::default(),
+            overdue: Mutex::default(),
         })
     }
 
     /// Whether nobody acts on a row yet; from now on somebody does.
     pub fn begin(&self, key: &Key) -> bool {
         self.acting.lock().insert(key.clone())
+    }
+
+    /// What is due at a row was tried.
+    pub fn tried(&self, key: &Key, done: bool) {
+        let mut overdue = self.overdue.lock();
+        match done {
+            true => drop(overdue.remove(key)),
+            false => drop(overdue.insert(key.clone(), self.targets.boot_time())),
+        }
+    }
+
+    /// How many rows failed when last tried.
+    pub fn overdue(&self) -> usize {
+        let now = self.targets.boot_time();
+        let mut overdue = self.overdue.lock();
+        overdue.retain(|_, tried| now.saturating_sub(*tried) < FORGOTTEN);
+        overdue.len()
     }
 
     /// Nobody acts on it any more.

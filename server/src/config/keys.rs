@@ -344,6 +344,7 @@ pub const RETRY_JOIN: &[(&str, Fate)] = &[
 
 /// Keys of `telemetry`.
 pub const TELEMETRY: &[(&str, Fate)] = &[
+    ("vault_names", Honoured),
     ("add_lease_metrics_namespace_labels", Ignored(PULLED)),
     ("add_mount_point_rollback_metrics", Ignored(PULLED)),
     ("circonus_api_app", Ignored(PULLED)),
@@ -369,7 +370,7 @@ pub const TELEMETRY: &[(&str, Fate)] = &[
         "maximum_gauge_cardinality",
         Ignored("no label has values without bound"),
     ),
-    ("metrics_prefix", Ignored("every number begins with conclave_")),
+    ("metrics_prefix", Ignored("every number begins with conclave_; vault_names tells them under Vault's names too")),
     ("num_lease_metrics_buckets", Ignored(PULLED)),
     ("opentelemetry_disable", Ignored(PULLED)),
     ("prefix_filter", Ignored(PULLED)),

@@ -39,6 +39,7 @@ pub struct Config {
     api_addr: Option<String>,
     zone: Option<String>,
     operations_address: Option<String>,
+    vault_names: bool,
     audit_directories: Vec<PathBuf>,
     audit_devices: Vec<Declared>,
     lockout: HashMap<String, LockoutSettings>,
@@ -219,6 +220,7 @@ impl Config {
             .map_err(|error| source.wrong(error))?
         {
             source.check_keys(section.body, keys::TELEMETRY)?;
+            self.vault_names |= source.bool(section.body, "vault_names")?;
         }
         for section in body.sections("seal", 1).map_err(|error| source.wrong(error))? {
             let kind = section.labels.first().map_or("", |label| label.name.as_str());

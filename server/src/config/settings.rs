@@ -72,6 +72,7 @@ impl Config {
             },
             listeners,
             operations,
+            vault_names: self.vault_names,
             retry_join,
             pid_file: self.pid_file,
         })

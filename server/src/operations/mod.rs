@@ -3,6 +3,7 @@
 pub mod logs;
 mod metrics;
 mod probes;
+mod vault_names;
 
 pub use metrics::HttpMetrics;
 pub use probes::Probes;

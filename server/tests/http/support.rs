@@ -187,7 +187,7 @@ pub async fn start_with(settings: Settings, tls: bool, health: Health) -> Server
     let seals = tokio::sync::watch::Sender::new(0);
     let service = Service::new(Surroundings {
         handler: Arc::clone(&script) as Arc<dyn Handler>,
-        metrics: Arc::new(HttpMetrics::new(&prometheus::Registry::new()).unwrap()),
+        metrics: Arc::new(HttpMetrics::new(&prometheus::Registry::new(), false).unwrap()),
         grpc: None,
         scratch: dir.path().to_owned(),
         seals: seals.subscribe(),
