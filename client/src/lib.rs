@@ -17,6 +17,8 @@ mod grpc;
 pub mod http;
 
 pub use grpc::{
-    Answer, Builder, Conclave, Error, Founded, JoinToken, Kv, Logical, Policies, Secret, SecretData,
-    SecretText, Sys, Token, Tokens, Version, v1,
+    Alias, AliasWishes, Answer, Builder, Conclave, DataKey, Entity, EntityWishes, Error, Founded, Group,
+    GroupWishes, Identity, JoinToken, Keeper, KeyWishes, Kv, Lease, Leased, Leases, Logical, Login, Origin,
+    Policies, Raw, Secret, SecretBytes, SecretData, SecretText, Session, SignedIn, Standing, Sys, Token,
+    Tokens, Transit, TransitKey, Use, Verb, Version, Wrapped, Wrapping, v1,
 };

@@ -8,6 +8,7 @@ use tonic::metadata::{Ascii, MetadataValue};
 use super::call::{Calls, Limits};
 use super::endpoints::Endpoints;
 use super::secret::SecretText;
+use super::shown::Door;
 use super::tls::Trust;
 use super::{Conclave, Error};
 
@@ -110,8 +111,9 @@ impl Builder {
         let namespace = self.namespace.as_deref().map(|name| value("namespace", name));
         Ok(Conclave {
             calls: Arc::new(Calls::new(endpoints, self.limits)),
-            token: token.transpose()?,
+            token: Door::Fixed(token.transpose()?),
             namespace: namespace.transpose()?,
+            wrap_ttl: None,
         })
     }
 }

@@ -10,6 +10,8 @@ use tonic::{Request, Response, Status};
 use super::endpoints::Endpoints;
 use super::error::Verdict;
 use super::link::Link;
+use super::pace::Pauses;
+use super::shown::Shown;
 use super::{Conclave, Error};
 use crate::entropy;
 
@@ -59,10 +61,51 @@ impl Conclave {
         F: Fn(Link, Request<M>) -> A,
         A: Future<Output = Result<Response<R>, Status>>,
     {
+        self.exchange(repeat, message, send)
+            .await
+            .map(Response::into_inner)
+    }
+
+    /// The same, with what the answer says beside its message. All attempts show one token: the key of a repetition is
+    /// known by it. Only if that token was certainly refused, and its session has another, the call begins anew with that.
+    pub(super) async fn exchange<M, R, F, A>(
+        &self,
+        repeat: Repeat,
+        message: M,
+        send: F,
+    ) -> Result<Response<R>, Error>
+    where
+        M: Clone,
+        F: Fn(Link, Request<M>) -> A,
+        A: Future<Output = Result<Response<R>, Status>>,
+    {
+        let deadline = Instant::now() + self.calls.limits.deadline;
+        let token = self.token.current();
+        let answered = self.attempts((repeat, deadline), &token, &message, &send).await;
+        if answered.as_ref().err() != Some(&Error::Unauthenticated) {
+            return answered;
+        }
+        match self.token.after(&token, deadline).await {
+            Some(another) => self.attempts((repeat, deadline), &another, &message, &send).await,
+            None => answered,
+        }
+    }
+
+    async fn attempts<M, R, F, A>(
+        &self,
+        (repeat, deadline): (Repeat, Instant),
+        token: &Shown,
+        message: &M,
+        send: &F,
+    ) -> Result<Response<R>, Error>
+    where
+        M: Clone,
+        F: Fn(Link, Request<M>) -> A,
+        A: Future<Output = Result<Response<R>, Status>>,
+    {
         let Calls { endpoints, limits } = &*self.calls;
-        let deadline = Instant::now() + limits.deadline;
         let key = key_for(repeat)?;
-        let mut pauses = Pauses::default();
+        let mut pauses = Pauses::new(PAUSE, MAX_PAUSE);
         let mut doubt = false;
         loop {
             let mut round = Vec::with_capacity(endpoints.len());
@@ -74,7 +117,7 @@ impl Conclave {
                 } else {
                     left.min(limits.attempt)
                 };
-                let request = self.request(message.clone(), key.as_ref(), limit);
+                let request = self.request(message.clone(), (token, key.as_ref()), limit);
                 let attempt = async {
                     let link = endpoint.link().await.map_err(Verdict::unreached)?;
                     send(link, request).await.map_err(|status| Verdict::of(&status))
@@ -85,11 +128,15 @@ impl Conclave {
                 {
                     Ok(response) => {
                         endpoints.answered(at);
-                        return Ok(response.into_inner());
+                        return Ok(response);
                     }
                     Err(Verdict::Final(error)) => {
                         endpoints.answered(at);
-                        return Err(error);
+                        // A token that ended meanwhile says nothing of what an earlier attempt did with it.
+                        return Err(match error {
+                            Error::Unauthenticated if doubt => Error::OutcomeUnknown,
+                            error => error,
+                        });
                     }
                     Err(Verdict::Again {
                         error,
@@ -115,13 +162,19 @@ impl Conclave {
         }
     }
 
-    fn request<M>(&self, message: M, key: Option<&MetadataValue<Ascii>>, limit: Duration) -> Request<M> {
+    fn request<M>(
+        &self,
+        message: M,
+        (token, key): (&Shown, Option<&MetadataValue<Ascii>>),
+        limit: Duration,
+    ) -> Request<M> {
         let mut request = Request::new(message);
         request.set_timeout(limit);
         let metadata = request.metadata_mut();
         for (name, value) in [
-            ("x-conclave-token", self.token.as_ref()),
+            ("x-conclave-token", token.value()),
             ("x-conclave-namespace", self.namespace.as_ref()),
+            ("x-conclave-wrap-ttl", self.wrap_ttl.as_ref()),
             ("idempotency-key", key),
         ] {
             if let Some(value) = value {
@@ -169,34 +222,9 @@ impl Refusals {
     }
 }
 
-/// Pauses that grow, with jitter, so that clients that failed together do not come back together.
-#[derive(Default)]
-struct Pauses {
-    made: u32,
-}
-
-impl Pauses {
-    fn next(&mut self) -> Duration {
-        let whole = PAUSE.saturating_mul(1 << self.made.min(8)).min(MAX_PAUSE);
-        self.made = self.made.saturating_add(1);
-        let half = whole / 2;
-        half + half * u32::from(entropy::byte()) / 255
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn pauses_grow_within_bounds() {
-        let mut pauses = Pauses::default();
-        for exponent in 0..12 {
-            let whole = PAUSE.saturating_mul(1 << exponent).min(MAX_PAUSE);
-            let pause = pauses.next();
-            assert!(pause >= whole / 2 && pause <= whole, "{pause:?}");
-        }
-    }
 
     #[test]
     fn only_a_round_of_one_kind_of_refusal_is_settled() {

@@ -53,6 +53,17 @@ pub enum Error {
     Internal(String),
 }
 
+impl Error {
+    /// Whether the same call may fare better in a while, without anybody doing anything about the call itself.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        matches!(
+            self,
+            Self::Sealed | Self::NotInitialized | Self::Unavailable(_) | Self::OutcomeUnknown
+        )
+    }
+}
+
 /// What an attempt's failure means.
 pub enum Verdict {
     /// The cluster has decided: asking again would be answered alike.

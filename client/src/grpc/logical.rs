@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Serialize;
+use serde_json::{Map, Value};
+use tonic::Response;
 
 use super::call::Repeat;
-use super::secret::{SecretData, object};
+use super::secret::{SecretBytes, SecretData, object};
 use super::token::Token;
 use super::{Conclave, Error, v1};
 
@@ -16,11 +18,30 @@ pub struct Logical {
     cluster: Conclave,
 }
 
+/// What is done at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// GET.
+    Read,
+    /// LIST.
+    List,
+    /// SCAN: a list of everything beneath.
+    Scan,
+    /// POST or PUT.
+    Write,
+    /// PATCH by a JSON merge patch (RFC 7396).
+    Patch,
+    /// DELETE.
+    Delete,
+}
+
 /// What a path answered.
 #[derive(Clone, Default)]
 pub struct Answer {
     /// The data.
     pub data: SecretData,
+    /// What was answered instead of data, if it was no envelope.
+    pub raw: Option<Raw>,
     /// What the cluster has to say beside it.
     pub warnings: Vec<String>,
     /// A token that was handed out.
@@ -37,6 +58,15 @@ pub struct Answer {
     pub accepted: bool,
 }
 
+/// An answer that is no envelope: a document, for example.
+#[derive(Clone)]
+pub struct Raw {
+    /// Its MIME type.
+    pub content_type: String,
+    /// It.
+    pub bytes: SecretBytes,
+}
+
 impl Logical {
     pub(super) fn new(cluster: Conclave) -> Self {
         Self { cluster }
@@ -47,14 +77,7 @@ impl Logical {
     /// # Errors
     /// [`Error::NotFound`] if there is nothing.
     pub async fn read(&self, path: &str) -> Result<Answer, Error> {
-        let message = request(path, Bytes::new());
-        let answered = self
-            .cluster
-            .call(Repeat::Freely, message, |link, request| async move {
-                link.logical().read(request).await
-            })
-            .await?;
-        answer(answered)
+        self.call(Verb::Read, path, &Map::new()).await
     }
 
     /// The names beneath a path.
@@ -62,15 +85,8 @@ impl Logical {
     /// # Errors
     /// [`Error::NotFound`] if there are none.
     pub async fn list(&self, path: &str) -> Result<Vec<String>, Error> {
-        let message = request(path, Bytes::new());
-        let answered = self
-            .cluster
-            .call(Repeat::Freely, message, |link, request| async move {
-                link.logical().list(request).await
-            })
-            .await?;
-        let data = answer(answered)?.data;
-        let keys = data.value("keys").and_then(|keys| keys.as_array());
+        let listed = self.call(Verb::List, path, &Map::new()).await?;
+        let keys = listed.data.value("keys").and_then(Value::as_array);
         let keys = keys.map(Vec::as_slice).unwrap_or_default();
         Ok(keys
             .iter()
@@ -83,15 +99,7 @@ impl Logical {
     /// # Errors
     /// [`Error::OutcomeUnknown`] beneath `sys/` if the answer was lost: what is done there is not always repeatable.
     pub async fn write<T: Serialize + ?Sized>(&self, path: &str, data: &T) -> Result<Answer, Error> {
-        let answered = self
-            .cluster
-            .call(
-                repeat(path),
-                request(path, object(data)?),
-                |link, request| async move { link.logical().write(request).await },
-            )
-            .await?;
-        answer(answered)
+        self.call(Verb::Write, path, data).await
     }
 
     /// Patches a path by a JSON merge patch (RFC 7396).
@@ -99,15 +107,7 @@ impl Logical {
     /// # Errors
     /// As [`Logical::write`].
     pub async fn patch<T: Serialize + ?Sized>(&self, path: &str, patch: &T) -> Result<Answer, Error> {
-        let answered = self
-            .cluster
-            .call(
-                repeat(path),
-                request(path, object(patch)?),
-                |link, request| async move { link.logical().patch(request).await },
-            )
-            .await?;
-        answer(answered)
+        self.call(Verb::Patch, path, patch).await
     }
 
     /// Deletes a path.
@@ -115,43 +115,89 @@ impl Logical {
     /// # Errors
     /// As [`Logical::write`].
     pub async fn delete(&self, path: &str) -> Result<Answer, Error> {
-        let answered = self
-            .cluster
-            .call(
-                repeat(path),
-                request(path, Bytes::new()),
-                |link, request| async move { link.logical().delete(request).await },
-            )
-            .await?;
-        answer(answered)
+        self.call(Verb::Delete, path, &Map::new()).await
+    }
+
+    /// Does anything at a path. `data` is an object: on writes the body, else what HTTP has in the query, for example
+    /// `{"version": 2}` or `{"after": "a", "limit": 10}`.
+    ///
+    /// # Errors
+    /// As [`Logical::write`].
+    pub async fn call<T: Serialize + ?Sized>(
+        &self,
+        verb: Verb,
+        path: &str,
+        data: &T,
+    ) -> Result<Answer, Error> {
+        self.ask(repeat(verb, path), verb, path, data).await
+    }
+
+    /// The same where it is known how often the call may arrive.
+    pub(super) async fn ask<T: Serialize + ?Sized>(
+        &self,
+        repeat: Repeat,
+        verb: Verb,
+        path: &str,
+        data: &T,
+    ) -> Result<Answer, Error> {
+        answer(self.exchange(repeat, verb, path, data).await?.into_inner())
+    }
+
+    /// The same, with what is said beside the message.
+    pub(super) async fn exchange<T: Serialize + ?Sized>(
+        &self,
+        repeat: Repeat,
+        verb: Verb,
+        path: &str,
+        data: &T,
+    ) -> Result<Response<v1::LogicalResponse>, Error> {
+        let data = object(data)?;
+        let message = v1::LogicalRequest {
+            path: path.to_owned(),
+            // Nothing to say is said by nothing.
+            data: if data.as_ref() == b"{}" {
+                Bytes::new()
+            } else {
+                data
+            },
+        };
+        let send = |link: super::link::Link, request| async move {
+            let mut logical = link.logical();
+            match verb {
+                Verb::Read => logical.read(request).await,
+                Verb::List => logical.list(request).await,
+                Verb::Scan => logical.scan(request).await,
+                Verb::Write => logical.write(request).await,
+                Verb::Patch => logical.patch(request).await,
+                Verb::Delete => logical.delete(request).await,
+            }
+        };
+        self.cluster.exchange(repeat, message, send).await
     }
 }
 
 /// Operations on the cluster itself run outside of its replicated rows, where keys of repetitions are kept.
-fn repeat(path: &str) -> Repeat {
-    if path.starts_with("sys/") {
-        Repeat::Never
-    } else {
-        Repeat::ByKey
-    }
-}
-
-fn request(path: &str, data: Bytes) -> v1::LogicalRequest {
-    v1::LogicalRequest {
-        path: path.to_owned(),
-        data,
+fn repeat(verb: Verb, path: &str) -> Repeat {
+    match verb {
+        Verb::Read | Verb::List | Verb::Scan => Repeat::Freely,
+        Verb::Write | Verb::Patch | Verb::Delete if path.starts_with("sys/") => Repeat::Never,
+        Verb::Write | Verb::Patch | Verb::Delete => Repeat::ByKey,
     }
 }
 
 fn answer(answered: v1::LogicalResponse) -> Result<Answer, Error> {
-    if !answered.content_type.is_empty() {
-        let kind = answered.content_type;
-        return Err(Error::Unsupported(format!(
-            "the path answers {kind}, which is no JSON"
-        )));
-    }
+    let (data, raw) = if answered.content_type.is_empty() {
+        (SecretData::parse(&answered.data)?, None)
+    } else {
+        let raw = Raw {
+            content_type: answered.content_type,
+            bytes: SecretBytes::new(answered.data.into()),
+        };
+        (SecretData::default(), Some(raw))
+    };
     Ok(Answer {
-        data: SecretData::parse(&answered.data)?,
+        data,
+        raw,
         token: answered
             .auth
             .map(|auth| Token::new(auth, answered.warnings.clone())),

@@ -5,14 +5,23 @@ mod builder;
 mod call;
 mod endpoints;
 mod error;
+mod identity;
+mod keeper;
 mod kv;
+mod lease;
 mod link;
 mod logical;
+mod login;
+mod pace;
 mod policy;
 mod secret;
+mod session;
+mod shown;
 mod sys;
 mod tls;
 mod token;
+mod transit;
+mod wrapping;
 
 use std::sync::Arc;
 
@@ -22,21 +31,31 @@ pub use builder::Builder;
 /// The messages of the public protocol: what rarer calls take and answer.
 pub use conclave_proto::v1;
 pub use error::Error;
+pub use identity::{Alias, AliasWishes, Entity, EntityWishes, Group, GroupWishes, Identity};
+pub use keeper::{Keeper, Leased, Standing};
 pub use kv::{Kv, Secret, Version};
-pub use logical::{Answer, Logical};
+pub use lease::{Lease, Leases};
+pub use logical::{Answer, Logical, Raw, Verb};
+pub use login::Login;
 pub use policy::Policies;
-pub use secret::{SecretData, SecretText};
+pub use secret::{SecretBytes, SecretData, SecretText};
+pub use session::{Session, SignedIn};
 pub use sys::{Founded, JoinToken, Sys};
 pub use token::{Token, Tokens};
+pub use transit::{DataKey, KeyWishes, Transit, TransitKey, Use};
+pub use wrapping::{Origin, Wrapped, Wrapping};
 
 use call::Calls;
+use shown::Door;
 
 /// A cluster. Cheap to clone; clones share connections.
 #[derive(Clone)]
 pub struct Conclave {
     calls: Arc<Calls>,
-    token: Option<MetadataValue<Ascii>>,
+    token: Door,
     namespace: Option<MetadataValue<Ascii>>,
+    /// How long answers are to be wrapped, where they are.
+    wrap_ttl: Option<MetadataValue<Ascii>>,
 }
 
 impl Conclave {
@@ -56,7 +75,7 @@ impl Conclave {
     /// [`Error::Config`] if the token holds other than visible ASCII.
     pub fn with_token(&self, token: &str) -> Result<Self, Error> {
         Ok(Self {
-            token: Some(builder::token_value(token)?),
+            token: Door::Fixed(Some(builder::token_value(token)?)),
             ..self.clone()
         })
     }
@@ -90,6 +109,26 @@ impl Conclave {
     /// ACL policies.
     pub fn policies(&self) -> Policies {
         Policies::new(self.clone())
+    }
+
+    /// Keys that never leave the cluster, of the transit mount at `mount`.
+    pub fn transit(&self, mount: impl Into<String>) -> Transit {
+        Transit::new(self.clone(), mount.into())
+    }
+
+    /// Who stands behind tokens: entities, aliases and groups.
+    pub fn identity(&self) -> Identity {
+        Identity::new(self.clone())
+    }
+
+    /// Leases of what engines hand out.
+    pub fn leases(&self) -> Leases {
+        Leases::new(self.clone())
+    }
+
+    /// Answers that travel as a token which can be used once.
+    pub fn wrapping(&self) -> Wrapping {
+        Wrapping::new(self.clone())
     }
 
     /// Any path of the API.

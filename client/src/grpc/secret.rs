@@ -26,6 +26,24 @@ impl SecretText {
     }
 }
 
+/// Secret bytes, for example what was decrypted. Wiped when dropped.
+#[derive(Clone)]
+pub struct SecretBytes(Zeroizing<Vec<u8>>);
+
+impl SecretBytes {
+    /// Takes the bytes over.
+    #[must_use]
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// The bytes, for the moment they are needed.
+    #[must_use]
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 /// The members of a secret. Their values are wiped when dropped, their names are not.
 #[derive(Clone, Default)]
 pub struct SecretData(Map<String, Value>);

@@ -14,3 +14,4 @@ mod sdk;
 mod services;
 mod statuses;
 mod support;
+mod typed;
