@@ -106,6 +106,11 @@ impl Ui {
             .and_then(|()| self.err.flush());
     }
 
+    /// Whether a person sees what is shown on the way.
+    pub fn is_watched(&self) -> bool {
+        self.err_is_terminal
+    }
+
     /// Shows how far a long command is, in place of what it showed before; nothing where nobody watches.
     pub fn status(&mut self, text: &str) {
         if self.err_is_terminal {

@@ -208,7 +208,7 @@ impl KeptAnswer {
     /// `None` for what is no envelope.
     fn of(answer: &Answer) -> Option<Self> {
         let reply = &answer.reply;
-        if reply.raw.is_some() || reply.lease.is_some() || answer.file.is_some() {
+        if reply.raw.is_some() || answer.file.is_some() {
             return None;
         }
         let status = match reply.status {

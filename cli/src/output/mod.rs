@@ -1,5 +1,6 @@
 //! How answers are printed: table, JSON, YAML, raw. Knows the envelope and the writer, no command and no request.
 
+pub mod progress;
 mod secret;
 mod status;
 pub mod table;

@@ -61,6 +61,10 @@ const UNTRIED: &[(&str, &str)] = &[
         "tried in tests of leases, with a database",
     ),
     (
+        "POST sys/leases/reconcile",
+        "ours: drops accounts in targets that nobody has a lease of",
+    ),
+    (
         "POST sys/storage/raft/join-token",
         "ours: tokens by which nodes join",
     ),
@@ -204,6 +208,22 @@ impl Coverage {
             self.tried.entry(key).or_default().failed += 1;
         }
         wrong
+    }
+
+    /// The operations that were found to be the original's, as label and verb.
+    pub fn same(&self) -> Vec<(String, &'static str)> {
+        let told = |row: &(String, &'static str)| {
+            let text = format!("{} {}:", row.1, row.0);
+            let untried = UNTRIED.iter().any(|(part, _)| text.contains(part));
+            !untried && verdict(self.tried.get(row)).starts_with("same")
+        };
+        self.rows().into_iter().filter(told).collect()
+    }
+
+    /// The label and verb of what a request asks for.
+    pub fn label(&self, verb: &str, path: &str) -> Option<(String, &'static str)> {
+        let route = self.find(verb, path)?;
+        Some((route.label.clone(), route.verb))
     }
 
     /// The closest route for a request.

@@ -269,4 +269,22 @@ impl Sys {
             )
             .await
     }
+
+    /// Compares the accounts in the targets of a mount with its leases, and has those dropped that nobody has a lease of.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if nothing is mounted there.
+    pub async fn reconcile_leases(
+        &self,
+        asked: v1::ReconcileLeasesRequest,
+    ) -> Result<Vec<v1::ReconciledTarget>, Error> {
+        // Whoever looks twice finds the same accounts, and one lease each.
+        let told = self
+            .cluster
+            .call(Repeat::Freely, asked, |link, request| async move {
+                link.sys().reconcile_leases(request).await
+            })
+            .await?;
+        Ok(told.targets)
+    }
 }

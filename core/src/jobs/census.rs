@@ -1,4 +1,5 @@
-//! Counts what lives for a time, for the gauges: by keys alone, so a sealed node counts too.
+//! Counts what lives for a time, for the gauges: tokens by keys alone, so a sealed node counts them too; leases of engines
+//! while it holds the keys.
 
 use std::sync::Arc;
 
@@ -6,6 +7,7 @@ use conclave_raft::{View, Walk};
 
 use crate::core::Core;
 use crate::error::Error;
+use crate::leases;
 use crate::store::layout::after_prefix;
 use crate::store::{Space, Table};
 
@@ -13,16 +15,27 @@ use crate::store::{Space, Table};
 const COMMON_BYTES: usize = 4;
 
 impl Core {
-    /// Brings `conclave_leases` up to date. Looks at the key of every token, on a thread that may block.
+    /// Brings the gauges of leases up to date. Looks at the key of every token and lease, on a thread that may block.
     ///
     /// # Errors
     /// The store's own.
     pub async fn count_leases(self: &Arc<Self>) -> Result<(), Error> {
-        let view = self.seal.replica()?.view()?;
-        let counting = tokio::task::spawn_blocking(move || count_tokens(&view));
+        let replica = self.seal.replica()?;
+        let (view, now) = (replica.view()?, replica.now());
+        let session = self.seal.session().ok();
+        let counting = tokio::task::spawn_blocking(move || {
+            let tokens = count_tokens(&view)?;
+            let tally = session.map(|session| {
+                let (opened, derived) = session.view(view)?;
+                leases::tally(&opened, &derived.catalog, now)
+            });
+            Ok((tokens, tally.transpose()?))
+        });
         let counted = counting.await;
-        self.metrics
-            .tokens(counted.unwrap_or_else(|_| Err(Error::internal("the count broke off")))?);
+        let (tokens, tally) = counted.unwrap_or_else(|_| Err(Error::internal("the count broke off")))?;
+        let held = tally.as_ref().map(|tally| &tally.leases);
+        self.metrics.leases(tokens, held);
+        self.outside.numbers.counted(tally.as_ref());
         Ok(())
     }
 }

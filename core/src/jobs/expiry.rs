@@ -252,9 +252,11 @@ impl Core {
                 engine.due(&mut txn, &mount, path, &mut env)?;
             }
             None => {
-                // The mount is gone: nobody can read the row again.
-                txn.get(path)?;
-                txn.delete(path)?;
+                // The mount is gone: nobody can read the row again, save leases it has left, whose target it may tell of. It
+                // stays with what else the mount had, and falls due no more.
+                if let Some(row) = txn.get(path)? {
+                    txn.put_due(path, row.value, None)?;
+                }
             }
         }
         work.draft.include(space, txn.into_changes())

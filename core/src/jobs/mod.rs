@@ -27,6 +27,8 @@ const REWRAP_PAUSE: Duration = Duration::from_millis(10);
 const STUCK: Duration = Duration::from_secs(600);
 /// Pause between rounds of what may wait for members or is not urgent.
 const SLOW: Duration = Duration::from_secs(5);
+/// Between two comparisons of the targets' accounts with the leases.
+const RECONCILE: Duration = Duration::from_secs(3600);
 /// Between two reports of how many values were sealed, and two counts of what lives for a time.
 const REPORT: Duration = Duration::from_secs(60);
 
@@ -35,7 +37,12 @@ impl Core {
     pub fn start_jobs(self: &Arc<Self>) -> tokio::task::JoinHandle<()> {
         let core = Arc::downgrade(self);
         tokio::spawn(async move {
-            tokio::join!(run(core.clone()), run_slowly(core.clone()), run_comparisons(core));
+            tokio::join!(
+                run(core.clone()),
+                run_slowly(core.clone()),
+                run_comparisons(core.clone()),
+                run_reconciliations(core)
+            );
         })
     }
 }
@@ -165,6 +172,29 @@ async fn run_comparisons(core: Weak<Core>) {
         }
         if let Err(error) = core.compare_if_due(every, since).await {
             tracing::warn!(%error, "the members' states are not compared");
+        }
+    }
+}
+
+/// Has the targets' accounts compared with the leases now and then. On its own, for targets may be slow.
+async fn run_reconciliations(core: Weak<Core>) {
+    let mut next = Instant::now() + RECONCILE;
+    loop {
+        tokio::time::sleep(SLOW).await;
+        let Some(core) = core.upgrade() else { return };
+        if Instant::now() < next || core.seal.is_sealed() {
+            continue;
+        }
+        next = Instant::now() + RECONCILE;
+        let leads = core
+            .seal
+            .replica()
+            .is_ok_and(|replica| replica.status().borrow().is_leader);
+        if !leads {
+            continue;
+        }
+        if let Err(error) = core.reconcile_all().await {
+            tracing::warn!(%error, "the targets' accounts are not compared with the leases");
         }
     }
 }

@@ -6,10 +6,10 @@ use conclave_raft::Walk;
 
 use crate::catalog::{decode_record, encode_record};
 use crate::error::Error;
-use crate::leases::{LeaseRecord, OWNED, edit, leased, queue_of, random_of};
+use crate::leases::{Ending, IntentRecord, LeaseRecord, OWNED, edit, intended, leased, queue_of, random_of};
 use crate::namespaces::located;
 use crate::store::layout::{after_prefix, open_key};
-use crate::store::{Space, Table};
+use crate::store::{Opened, Space, Table};
 use crate::work::Work;
 
 /// Most leases one batch begins to end.
@@ -135,27 +135,76 @@ pub fn end_of_prefix(
     cursor: &mut Option<String>,
     now: Millis,
 ) -> Result<bool, Error> {
-    let opened = work.opened();
-    let space = Space::within(Table::Lease, closes.namespace);
+    // What is left of an intent is among what can be stuck, so it can be forced too.
+    let tables: &[Table] = match closes.force {
+        true => &[Table::Lease, Table::Intent],
+        false => &[Table::Lease],
+    };
+    let behind = cursor.as_ref().and_then(|cursor| hex::decode(cursor).ok());
+    let mut room = BATCH;
+    for table in tables {
+        let keys = beneath(work.opened(), *table, closes, behind.as_deref(), room)?;
+        for key in &keys {
+            let (_, id) = open_key(work.opened().barrier(), key)?;
+            match table {
+                Table::Intent => force_intent(work, &id, now)?,
+                _ => drop(mark(work, &id, now, closes.force)?),
+            }
+        }
+        if let Some(last) = keys.last() {
+            *cursor = Some(hex::encode(last));
+        }
+        room -= keys.len();
+        if room == 0 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Up to `limit` keys of a table beneath the prefix and behind `behind`.
+fn beneath(
+    opened: &Opened,
+    table: Table,
+    closes: Closes<'_>,
+    behind: Option<&[u8]>,
+    limit: usize,
+) -> Result<Vec<Vec<u8>>, Error> {
+    let space = Space::within(table, closes.namespace);
     let beneath = match closes.prefix {
         "" => space.prefix(),
         prefix => opened.key(space, prefix)?.to_vec(),
     };
     let to = after_prefix(&beneath);
-    let behind = cursor.as_ref().and_then(|cursor| hex::decode(cursor).ok());
-    let from = behind.map_or(beneath, |mut key| {
-        key.push(0);
-        key
-    });
+    let from = match behind {
+        Some(behind) if behind >= beneath.as_slice() => [behind, &[0]].concat(),
+        _ => beneath,
+    };
     let mut keys = Vec::new();
+    if from >= to {
+        return Ok(keys);
+    }
     opened.view().rows().walk(&from, &to, &mut |key| {
         keys.push(key.to_vec());
-        Ok(if keys.len() < BATCH { Walk::Next } else { Walk::End })
+        Ok(if keys.len() < limit { Walk::Next } else { Walk::End })
     })?;
-    for key in &keys {
-        let (_, id) = open_key(opened.barrier(), key)?;
-        mark(work, &id, now, closes.force)?;
+    Ok(keys)
+}
+
+/// What is left of an intent goes with its next attempt, whatever the target says. One in the making is let be.
+fn force_intent(work: &mut Work<'_>, id: &str, now: Millis) -> Result<(), Error> {
+    let Some(row) = work.opened().space(intended(id)).row(id)? else {
+        return Ok(());
+    };
+    let mut intent: IntentRecord = decode_record(&row.value)?;
+    if !intent.lease.ending.as_ref().is_some_and(Ending::failed) {
+        return Ok(());
     }
-    *cursor = keys.last().map(hex::encode);
-    Ok(keys.len() < BATCH)
+    intent.lease.begin_end(now, true);
+    let queue = queue_of(work.opened().barrier(), intent.lease.mount, &intent.lease.target);
+    let value = encode_record(&intent)?;
+    edit(work, intended(id), queue, |txn| {
+        txn.get(id)?;
+        Ok(txn.put_due(id, value, Some(now))?)
+    })
 }

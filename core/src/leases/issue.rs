@@ -1,7 +1,7 @@
 //! The first half of an effect: the intent, committed before anything is done outside. It names the account, who makes it, in
 //! which session, and until when; a leader that finds it left over knows what to drop.
 
-use conclave_engine_api::{Effect, Env, LeaseSpec, Millis};
+use conclave_engine_api::{Effect, Entropy, Env, LeaseSpec, Millis};
 
 use crate::catalog::{MountRecord, encode_record};
 use crate::core::Core;
@@ -13,6 +13,13 @@ use crate::leases::{
 use crate::namespaces::id;
 use crate::tokens::{Bounds, Caller, TokenKind, Wish, life};
 use crate::work::Work;
+
+/// Lives below this are given as they are.
+const SHORT: Millis = 60_000;
+/// This part of a life, at most, is taken off it ...
+const JITTER_PART: Millis = 100;
+/// ... and never more than this.
+const MAX_JITTER: Millis = 15_000;
 
 /// Who asks an engine for an effect, and where.
 pub struct Asked<'a> {
@@ -108,7 +115,8 @@ fn lease_of(asked: &Asked<'_>, target: &str, spec: LeaseSpec) -> Result<LeaseRec
         max_ttl: spec.max_ttl,
         ..Wish::default()
     };
-    let mut expires = now.saturating_add(life(bounds, &wish, now, now).ttl);
+    let life = life(bounds, &wish, now, now).ttl;
+    let mut expires = now.saturating_add(life.saturating_sub(jitter(life)));
     let token = &asked.caller.record;
     // What a batch token is given ends with it at the latest: there is no row that could be closed.
     let latest = match token.kind {
@@ -141,6 +149,19 @@ fn lease_of(asked: &Asked<'_>, target: &str, spec: LeaseSpec) -> Result<LeaseRec
         internal: spec.internal,
         ending: None,
     })
+}
+
+/// How much earlier than asked a lease ends: leases that were handed out together do not all end together. Never later: the
+/// target may have been told the end.
+fn jitter(life: Millis) -> Millis {
+    if life < SHORT {
+        return 0;
+    }
+    let most = (life / JITTER_PART).min(MAX_JITTER);
+    let mut entropy = OsEntropy;
+    let mut bytes = [0; 8];
+    Entropy::fill(&mut entropy, &mut bytes);
+    u64::from_be_bytes(bytes) % (most + 1)
 }
 
 /// The cluster's time after the boot clock was read: the bound in the row must not come before the one that is kept here.

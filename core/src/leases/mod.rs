@@ -8,10 +8,13 @@ mod end;
 mod issue;
 mod numbers;
 mod outside;
+mod reconcile;
 mod record;
 mod renew;
 mod show;
+mod suspects;
 mod sweep;
+mod tally;
 mod targets;
 
 pub use breaker::Tending;
@@ -20,10 +23,12 @@ pub use effect::{Begun, perform};
 pub use end::{Closes, close_prefix, closes, end_of_owner, end_of_prefix, mark};
 pub use issue::{Asked, begin, begin_due};
 pub use outside::Outside;
+pub use reconcile::{Found, Reconcile, reconcile};
 pub use record::{Ending, IntentRecord, LeaseRecord};
 pub use renew::renew;
-pub use show::{Shown, describe, ids, stuck};
+pub use show::{Shown, describe, stuck};
 pub use sweep::{Swept, sweep};
+pub use tally::{Tally, beneath, tally};
 pub use targets::{NoTargets, Targets};
 
 use std::time::Duration;

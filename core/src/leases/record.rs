@@ -54,6 +54,13 @@ pub struct Ending {
     pub force: bool,
 }
 
+impl Ending {
+    /// Whether the last attempt failed.
+    pub fn failed(&self) -> bool {
+        !self.error.is_empty()
+    }
+}
+
 /// A lease in the making.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IntentRecord {

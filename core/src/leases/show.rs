@@ -3,14 +3,12 @@
 use serde_json::{Map, Value, json};
 
 use conclave_engine_api::Millis;
-use conclave_raft::Walk;
 
-use crate::catalog::decode_record;
 use crate::clocktext::rfc3339;
 use crate::error::Error;
-use crate::leases::LeaseRecord;
-use crate::store::layout::{after_prefix, open_key};
-use crate::store::{Opened, Space, Table};
+use crate::leases::tally::waiting;
+use crate::leases::{Ending, LeaseRecord};
+use crate::store::Opened;
 use crate::sys::object;
 
 /// One lease whose revocation failed.
@@ -51,47 +49,20 @@ pub fn describe(id: &str, record: &LeaseRecord, now: Millis) -> Map<String, Valu
     told
 }
 
-/// The ids of all leases of a namespace.
-pub fn ids(opened: &Opened, namespace: u32) -> Result<Vec<String>, Error> {
-    let keys = keys(opened, Space::within(Table::Lease, namespace))?;
-    let opened = keys.iter().map(|key| open_key(opened.barrier(), key));
-    opened.map(|opened| opened.map(|(_, id)| id)).collect()
-}
-
-fn keys(opened: &Opened, space: Space) -> Result<Vec<bytes::Bytes>, Error> {
-    let (from, mut keys) = (space.prefix(), Vec::new());
-    let to = after_prefix(&from);
-    opened.view().rows().walk(&from, &to, &mut |key| {
-        keys.push(bytes::Bytes::copy_from_slice(key));
-        Ok(Walk::Next)
-    })?;
-    Ok(keys)
-}
-
-/// Leases of a namespace whose revocation failed at least once and has not succeeded since; at most `limit`.
-pub fn stuck(opened: &Opened, namespace: u32, limit: usize) -> Result<Vec<Shown>, Error> {
-    let space = Space::within(Table::Lease, namespace);
-    let mut found = Vec::new();
-    for key in keys(opened, space)? {
-        let (_, id) = open_key(opened.barrier(), &key)?;
-        let Some(row) = opened.space(space).row(&id)? else {
-            continue;
-        };
-        let record: LeaseRecord = decode_record(&row.value)?;
-        if record
-            .ending
-            .as_ref()
-            .is_some_and(|ending| !ending.error.is_empty())
-        {
-            found.push(Shown {
-                id,
-                record,
-                next: row.deadline.unwrap_or(0),
-            });
-            if found.len() >= limit {
-                break;
-            }
-        }
-    }
+/// What of a namespace is to be revoked, was tried at least once, and was not yet done since, leases and intents of which
+/// something may be left; by their ids, at most `limit`.
+pub fn stuck(opened: &Opened, namespace: u32, now: Millis, limit: usize) -> Result<Vec<Shown>, Error> {
+    let mut found: Vec<Shown> = waiting(opened, now)?
+        .into_iter()
+        .filter(|waiting| waiting.record.namespace == namespace)
+        .filter(|waiting| waiting.record.ending.as_ref().is_some_and(Ending::failed))
+        .map(|waiting| Shown {
+            id: waiting.id,
+            record: waiting.record,
+            next: waiting.deadline,
+        })
+        .collect();
+    found.sort_by(|one, other| one.id.cmp(&other.id));
+    found.truncate(limit);
     Ok(found)
 }

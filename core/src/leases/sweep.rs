@@ -30,7 +30,7 @@ const CALL: Duration = Duration::from_secs(15);
 /// Pause after the first failure of a lease; doubled with each further one ...
 const FIRST_PAUSE: Millis = 1_000;
 /// ... up to this.
-const MAX_PAUSE: Millis = 60_000;
+pub const MAX_PAUSE: Millis = 60_000;
 /// When what is left of an intent is dropped again, after the time before.
 const SWEEPS: [Millis; 3] = [60_000, 600_000, 3_600_000];
 /// Tries to commit one result before it is left to the next round.

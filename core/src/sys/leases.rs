@@ -1,7 +1,7 @@
 //! `sys/leases/*`: leases of what engines hand out, and of tokens that end. A token's lease is called after the path that made
 //! it and the HMAC that names its row, so a lease id is no token and leads to none.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 
 use conclave_engine_api::{Fields, Millis, Page, Reader, Reply};
 
-use crate::catalog::decode_record;
+use crate::catalog::{Category, decode_record};
 use crate::clocktext::rfc3339;
 use crate::core::Core;
 use crate::error::Error;
-use crate::leases;
+use crate::leases::{self, Reconcile};
 use crate::namespaces::id;
 use crate::namespaces::located::{self, Located};
 use crate::routes::{Act, Answer, Call};
@@ -32,6 +32,10 @@ const TRIES: u32 = 8;
 const SYNC: Duration = Duration::from_secs(30);
 /// ... and between two looks.
 const LOOK: Duration = Duration::from_millis(50);
+/// What is counted of tokens ...
+const TOKENS: &str = "auth_token";
+/// ... and of mounts that are gone or were moved.
+const DISABLED: &str = "disabled";
 /// Most leases shown of those that could not be revoked.
 const MAX_STUCK: usize = 10_000;
 
@@ -151,7 +155,8 @@ async fn wait_gone(core: &Core, id: &str) -> Result<(), Error> {
 /// Vault's sense; clients ask for them by that name.
 pub fn stuck(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     let limit = call.fields().page()?.limit.unwrap_or(MAX_STUCK).min(MAX_STUCK);
-    let found = leases::stuck(call.work.opened(), call.work.namespace(), limit)?;
+    let now = call.env.now();
+    let found = leases::stuck(call.work.opened(), call.work.namespace(), now, limit)?;
     let shown: Vec<Value> = found
         .into_iter()
         .filter_map(|stuck| {
@@ -171,34 +176,93 @@ pub fn stuck(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     )))
 }
 
-/// `GET sys/leases/count`: of all leases, or with `type=irrevocable` of those whose revocation failed.
+/// `GET sys/leases/count`: of all leases, or with `type=irrevocable` of those whose revocation failed. Ours: with `prefix`, of
+/// those beneath it, which is told back.
 pub fn count(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     let kind = call.fields().string("type")?.unwrap_or_default();
-    let namespace = call.work.namespace();
-    let mut counts: std::collections::BTreeMap<String, u64> = std::collections::BTreeMap::new();
-    let paths: Vec<String> = match kind.as_str() {
-        "irrevocable" => {
-            let found = leases::stuck(call.work.opened(), namespace, usize::MAX)?;
-            found.into_iter().map(|stuck| stuck.id).collect()
+    let prefix = call
+        .fields()
+        .string("prefix")?
+        .map(|prefix| as_directory(&prefix));
+    let (opened, namespace, now) = (call.work.opened(), call.work.namespace(), call.env.now());
+    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    let mut tell = |name: &str, count: u64| {
+        if count > 0 {
+            *counts.entry(name.to_owned()).or_default() += count;
         }
-        "" => leases::ids(call.work.opened(), namespace)?,
-        _ => return Err(Error::invalid("type must be \"irrevocable\", or not be given")),
     };
-    let mounts = call.work.catalog.mounts(crate::catalog::Category::Secret);
-    for path in &paths {
-        let mount = mounts.values().find(|mount| path.starts_with(&mount.path));
-        let accessor = mount.map_or_else(|| "disabled".to_owned(), |mount| mount.accessor.clone());
-        *counts.entry(accessor).or_default() += 1;
+    let mounts = call.work.catalog.mounts(Category::Secret).values();
+    match (kind.as_str(), &prefix) {
+        ("", Some(prefix)) => tell("leases", leases::beneath(opened, namespace, prefix)?),
+        ("", None) => {
+            let mut left = leases::beneath(opened, namespace, "")?;
+            for mount in mounts {
+                let found = leases::beneath(opened, namespace, &mount.path)?;
+                left = left.saturating_sub(found);
+                tell(&mount.accessor, found);
+            }
+            tell(DISABLED, left);
+        }
+        ("irrevocable", None) => {
+            let found = leases::stuck(opened, namespace, now, usize::MAX)?;
+            for stuck in &found {
+                let mount = mounts.clone().find(|mount| stuck.id.starts_with(&mount.path));
+                tell(mount.map_or(DISABLED, |mount| &mount.accessor), 1);
+            }
+        }
+        ("irrevocable", Some(_)) => return Err(Error::invalid("type and prefix cannot both be given")),
+        _ => return Err(Error::invalid("type must be \"irrevocable\", or not be given")),
     }
     if kind.is_empty() {
-        let tokens = beneath(call.work.opened(), namespace, "", call.env.now())?.len();
-        let tokens = u64::try_from(tokens).unwrap_or(u64::MAX);
-        counts.insert("auth_token".to_owned(), tokens);
+        let tokens = beneath(opened, namespace, prefix.as_deref().unwrap_or_default(), now)?.len();
+        counts.insert(TOKENS.to_owned(), u64::try_from(tokens).unwrap_or(u64::MAX));
     }
     let total: u64 = counts.values().sum();
-    Ok(Answer::data(object(
-        json!({"lease_count": total, "counts": counts}),
-    )))
+    let mut told = object(json!({"lease_count": total, "counts": counts}));
+    if let Some(prefix) = prefix {
+        told.insert("prefix".to_owned(), json!(prefix));
+    }
+    Ok(Answer::data(told))
+}
+
+/// `conclave lease reconcile`: compares the accounts in the targets of a mount with its leases, and drops those without one.
+pub fn reconcile(act: Act) -> BoxFuture<'static, Result<Answer, Error>> {
+    async move {
+        let fields = act.fields();
+        let path = as_directory(fields.required("mount")?.trim_start_matches('/'));
+        let how = Reconcile {
+            dry_run: fields.bool("dry_run")?.unwrap_or(false),
+            unmarked: fields.bool("unmarked")?.unwrap_or(false),
+            patient: false,
+        };
+        let (session, replica) = (act.core.seal.session()?, act.core.seal.replica()?);
+        let (opened, derived) = session.view(replica.read().await?)?;
+        let catalog = derived.catalog.of(act.namespace)?;
+        let mount = catalog.mounts(Category::Secret).get(&path).map(|mount| mount.id);
+        let mount =
+            mount.ok_or_else(|| Error::invalid(format!("no secrets engine is mounted at {path:?}")))?;
+        drop(opened);
+        let found = leases::reconcile(&act.core, mount, how).await?;
+        let targets: Vec<Value> = found.iter().map(target).collect();
+        let reply = Reply::data(object(json!({"targets": targets})));
+        Ok(match found.is_empty() {
+            true => reply.warn("This mount has no target whose accounts could be told from others'."),
+            false => reply,
+        }
+        .into())
+    }
+    .boxed()
+}
+
+fn target(found: &leases::Found) -> Value {
+    json!({
+        "target": found.target,
+        "listed": found.listed,
+        "certain": found.certain,
+        "orphans": found.orphans,
+        "dropped": found.dropped,
+        "error": found.error,
+    })
 }
 
 /// `leases/tidy`: there is nothing that could be left behind, for a lease and what it hangs on are one command.
@@ -285,7 +349,33 @@ async fn end_beneath(act: &Act, force: bool) -> Result<Answer, Error> {
     for batch in names.chunks(BATCH) {
         revoke_batch(core, batch).await?;
     }
+    if act.fields().bool("sync")?.unwrap_or(false) {
+        wait_gone_beneath(core, act.namespace, &directory).await?;
+    }
     Ok(Answer::empty())
+}
+
+/// Waits until no lease is left beneath a directory, or a target has refused.
+async fn wait_gone_beneath(core: &Core, namespace: u32, directory: &str) -> Result<(), Error> {
+    let until = tokio::time::Instant::now() + SYNC;
+    while tokio::time::Instant::now() < until {
+        let (session, replica) = (core.seal.session()?, core.seal.replica()?);
+        let (opened, _) = session.view(replica.read().await?)?;
+        if leases::beneath(&opened, namespace, directory)? == 0 {
+            return Ok(());
+        }
+        let stuck = leases::stuck(&opened, namespace, replica.now(), MAX_STUCK)?;
+        let stuck = stuck.into_iter().find(|stuck| stuck.id.starts_with(directory));
+        if let Some(ending) = stuck.and_then(|stuck| stuck.record.ending) {
+            return Err(Error::Target(format!(
+                "failed to revoke: {}; it is tried again",
+                ending.error
+            )));
+        }
+        drop(opened);
+        tokio::time::sleep(LOOK).await;
+    }
+    Err(Error::Target("the leases are still being revoked".to_owned()))
 }
 
 async fn revoke_batch(core: &Core, names: &[String]) -> Result<(), Error> {

@@ -177,6 +177,7 @@ pub const ROUTES: &[Route] = &[
     rows("leases", &[Read], leases::stuck),
     rows("leases/count", &[Read], leases::count),
     rows("leases/tidy", &[Update], leases::tidy),
+    sudo(act("leases/reconcile", &[Update], leases::reconcile)),
     rows("key-status", &[Read], keys::status),
     sudo(act("rotate", &[Update], keys::rotate)),
     sudo(act("rotate/keyring", &[Update], keys::rotate)),

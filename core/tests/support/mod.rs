@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each file of tests uses what it needs")]
 
 pub mod hooked;
+pub mod played;
 pub mod shared;
 
 use std::sync::Arc;

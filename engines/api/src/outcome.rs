@@ -7,7 +7,6 @@ use serde_json::{Map, Value};
 use crate::effect::Effect;
 use crate::error::Error;
 use crate::heavy::Heavy;
-use crate::lease::LeaseSpec;
 use crate::login::Login;
 
 /// What a handled request led to.
@@ -72,8 +71,6 @@ pub struct Reply {
     pub data: Option<Map<String, Value>>,
     /// Warnings for the caller.
     pub warnings: Vec<String>,
-    /// The life of what was handed out.
-    pub lease: Option<LeaseSpec>,
     /// Seconds shown as `lease_duration` when there is no lease (KV v1 reads).
     pub lease_duration_hint: Option<u64>,
     /// A body that replaces the envelope.
@@ -98,7 +95,6 @@ impl fmt::Debug for Reply {
             .field("status", &self.status)
             .field("fields", &self.data.as_ref().map(Map::len))
             .field("warnings", &self.warnings.len())
-            .field("lease", &self.lease.is_some())
             .field("raw", &self.raw.as_ref().map(|raw| raw.status))
             .finish_non_exhaustive()
     }

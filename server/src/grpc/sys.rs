@@ -204,6 +204,30 @@ impl v1::sys_server::Sys for Service {
         };
         Ok(answer.reply(message))
     }
+
+    async fn reconcile_leases(
+        &self,
+        call: Request<v1::ReconcileLeasesRequest>,
+    ) -> Reply<v1::ReconcileLeasesResponse> {
+        let (head, asked) = open(call);
+        let mount = named("mount", &asked.mount)?;
+        let data = object(json!({"mount": mount, "dry_run": asked.dry_run, "unmarked": asked.unmarked}));
+        let mut answer = self
+            .0
+            .ask(head, Verb::Write, "sys/leases/reconcile", data)
+            .await?;
+        let targets = answer.fields()?.objects("targets").into_iter();
+        let targets = targets.map(|mut fields| v1::ReconciledTarget {
+            name: fields.text("target"),
+            listed: fields.number("listed"),
+            certain: fields.flag("certain"),
+            orphans: fields.texts("orphans"),
+            dropped: fields.number("dropped"),
+            error: fields.text("error"),
+        });
+        let targets = targets.collect();
+        Ok(answer.reply(v1::ReconcileLeasesResponse { targets }))
+    }
 }
 
 impl Service {

@@ -482,6 +482,15 @@ async fn nodes_are_let_in_and_states_compared() {
     assert_eq!((found.members.len(), found.members[0].digest.len()), (1, 64));
     assert!(!found.members[0].differs);
 
+    let asked = v1::ReconcileLeasesRequest {
+        mount: "cubbyhole".to_owned(),
+        ..v1::ReconcileLeasesRequest::default()
+    };
+    let found = sys.reconcile_leases(root(asked.clone())).await.unwrap();
+    assert!(found.into_inner().targets.is_empty(), "it makes no accounts");
+    let nobody = sys.reconcile_leases(asked).await.err().unwrap();
+    assert_eq!(nobody.code(), tonic::Code::Unauthenticated);
+
     let cluster = v1::SealRequest { cluster: true };
     sys.seal(root(cluster)).await.unwrap();
     // A seal ends connections.

@@ -1,6 +1,11 @@
 //! `lease`: shows, renews and revokes leases of dynamic credentials.
 
+mod beneath;
+mod reconcile;
+
 use conclave_client::http::{Fields, Secret};
+
+use self::beneath::Beneath;
 
 use super::{Command, Output, exactly};
 use crate::exit::{Context as _, Exit, Fail};
@@ -17,6 +22,7 @@ const FORCE: Flag = Flag::bool(
 )
 .alias(&["f"]);
 const PREFIX: Flag = Flag::bool("prefix", "The ID is a prefix of lease IDs.");
+const YES: Flag = Flag::bool("yes", "Do not ask before many leases are revoked at a terminal.");
 const SYNC: Flag = Flag::bool("sync", "Wait until the lease is revoked.");
 
 pub const COMMANDS: &[Command] = &[
@@ -27,8 +33,10 @@ pub const COMMANDS: &[Command] = &[
         .output(Output::Format)
         .flags(&[INCREMENT]),
     Command::new("lease revoke", "[options] ID", "Revokes leases and secrets", revoke)
-        .help("Revokes one lease, or all whose IDs begin with a prefix.\n\n$ conclave lease revoke -prefix database/creds/app")
-        .flags(&[FORCE, PREFIX, SYNC]),
+        .help("Revokes one lease, or all whose IDs begin with a prefix. At a terminal it asks before it revokes many, and \
+               shows how far it is.\n\n$ conclave lease revoke -prefix database/creds/app")
+        .flags(&[FORCE, PREFIX, SYNC, YES]),
+    reconcile::COMMAND,
 ];
 
 fn id(args: &Args) -> Result<String, Fail> {
@@ -76,6 +84,11 @@ fn revoke(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
         return Err(Fail::usage("Specifying -force requires also specifying -prefix"));
     }
     let api = cx.api(args)?;
+    let mut beneath = Beneath::watched(cx, args, &api, prefix.then_some(id));
+    if !args.is(&YES) && !beneath.may_end(cx, args)? {
+        cx.ui.error("Nothing was revoked.");
+        return Ok(Exit(1));
+    }
     if force {
         let text =
             "Warning! Force-removing leases can cause Vault to become out of sync with secret engines!";
@@ -97,6 +110,7 @@ fn revoke(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
         }
     }
     .context(&sentence)?;
+    beneath.wait(cx, &api);
     cx.ui.line(&match (force, prefix, sync) {
         (true, ..) => format!("Success! Force revoked any leases with prefix: {id}"),
         (_, true, true) => format!("Success! Revoked any leases with prefix: {id}"),

@@ -3,8 +3,8 @@
 use conclave_client::http::Client;
 
 use super::calls::Trouble;
-use super::progress::Progress;
 use super::state::State;
+use crate::output::progress::Progress;
 use crate::ui::Ui;
 
 /// A migration at work.

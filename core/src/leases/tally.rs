@@ -1,0 +1,129 @@
+//! Counts leases for the gauges: how many there are by keys alone, and what does not get on by the index of what is due. Reads
+//! no lease that has long to live.
+
+use std::collections::BTreeMap;
+
+use conclave_engine_api::Millis;
+use conclave_raft::Walk;
+
+use crate::catalog::{Catalog, Category, decode_record};
+use crate::error::Error;
+use crate::leases::sweep::MAX_PAUSE;
+use crate::leases::{Ending, FIRST_QUEUE, IntentRecord, LeaseRecord};
+use crate::store::layout::{ROOT_NAMESPACE, after_prefix, open_key};
+use crate::store::{Opened, Space, Table};
+
+/// Bytes of format, table and ring, before the namespace: all rows of a table begin so.
+const COMMON_BYTES: usize = 4;
+/// Most targets looked at.
+const MAX_QUEUES: usize = 4096;
+/// Most rows of one target that are looked at: a count beyond says "many".
+const MAX_DUE: usize = 20_000;
+/// What is counted of mounts that are gone or were moved.
+const ELSEWHERE: &str = "other";
+
+/// Numbers by type of engine.
+pub type ByEngine = BTreeMap<String, u64>;
+
+/// What was counted.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Leases.
+    pub leases: ByEngine,
+    /// Revocations that failed and are tried again.
+    pub stuck: ByEngine,
+    /// Accounts in the making.
+    pub open: ByEngine,
+    /// Leases whose end has come and that are still there.
+    pub due: u64,
+}
+
+/// Counts on a view.
+pub fn tally(opened: &Opened, catalog: &Catalog, now: Millis) -> Result<Tally, Error> {
+    let mut tally = Tally::default();
+    let mut all = Space::root(Table::Lease).prefix();
+    all.truncate(COMMON_BYTES);
+    let mut rest = count(opened, &all)?;
+    for node in catalog.tree().beneath(ROOT_NAMESPACE) {
+        for mount in node.own.mounts(Category::Secret).values() {
+            let found = beneath(opened, node.record.number, &mount.path)?;
+            if found > 0 {
+                rest = rest.saturating_sub(found);
+                *tally.leases.entry(mount.kind.clone()).or_default() += found;
+            }
+        }
+    }
+    if rest > 0 {
+        tally.leases.insert(ELSEWHERE.to_owned(), rest);
+    }
+    for found in waiting(opened, now)? {
+        tally.due += u64::from(found.deadline <= now);
+        let ending = found.record.ending.as_ref();
+        if ending.is_some_and(Ending::failed) {
+            *tally.stuck.entry(found.record.kind.clone()).or_default() += 1;
+        } else if found.is_intent && ending.is_none() {
+            *tally.open.entry(found.record.kind.clone()).or_default() += 1;
+        }
+    }
+    Ok(tally)
+}
+
+/// How many leases of a namespace lie beneath a path; beneath all of it, if that is empty. By keys alone.
+pub fn beneath(opened: &Opened, namespace: u32, path: &str) -> Result<u64, Error> {
+    let space = Space::within(Table::Lease, namespace);
+    match path.trim_matches('/') {
+        "" => count(opened, &space.prefix()),
+        path => count(opened, &opened.key(space, path)?),
+    }
+}
+
+fn count(opened: &Opened, prefix: &[u8]) -> Result<u64, Error> {
+    let mut count = 0;
+    let to = after_prefix(prefix);
+    opened.view().rows().walk(prefix, &to, &mut |_| {
+        count += 1;
+        Ok(Walk::Next)
+    })?;
+    Ok(count)
+}
+
+/// A lease, or what is left of an intent, that is due soon.
+pub struct Waiting {
+    /// Its id.
+    pub id: String,
+    /// Whether it is an intent.
+    pub is_intent: bool,
+    /// The lease.
+    pub record: LeaseRecord,
+    /// When it is due.
+    pub deadline: Millis,
+}
+
+/// What is due, or will be within the longest pause: a revocation that failed is always among it.
+pub fn waiting(opened: &Opened, now: Millis) -> Result<Vec<Waiting>, Error> {
+    let rows = opened.view().rows();
+    let mut found = Vec::new();
+    for queue in rows.queues(Some(FIRST_QUEUE - 1), MAX_QUEUES)? {
+        for (deadline, key) in rows.due(queue, now.saturating_add(MAX_PAUSE), MAX_DUE)? {
+            let (space, id) = open_key(opened.barrier(), &key)?;
+            let Some(row) = opened.space(space).row(&id)? else {
+                continue;
+            };
+            if row.deadline != Some(deadline) {
+                continue;
+            }
+            let is_intent = space.table == Table::Intent;
+            let record = match is_intent {
+                true => decode_record::<IntentRecord>(&row.value)?.lease,
+                false => decode_record(&row.value)?,
+            };
+            found.push(Waiting {
+                id,
+                is_intent,
+                record,
+                deadline,
+            });
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,237 @@
+//! Accounts that a target has and nobody has a lease of, and leases whose mount is gone: what must go goes, what must stay stays.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+mod support;
+
+use serde_json::{Value, json};
+
+use conclave_core::Verb;
+use support::played::{Mood, SECOND, Scene};
+
+const HOUR: u64 = 3600 * SECOND;
+
+impl Scene {
+    fn make(&self, name: &str) {
+        self.target.accounts.lock().insert(name.to_owned());
+    }
+
+    async fn reconcile(&self, dry_run: bool) -> Value {
+        let asked = json!({"mount": "database", "dry_run": dry_run});
+        let mut told = self.must("sys/leases/reconcile", asked).await;
+        told["data"]["targets"][0].take()
+    }
+}
+
+#[tokio::test]
+async fn what_has_no_lease_is_dropped_when_somebody_asks() {
+    let scene = Scene::new().await;
+    let issued = scene.issue().await;
+    let name = issued["data"]["username"].as_str().unwrap().to_owned();
+    scene.make("v-lost");
+    // The account that makes accounts is nobody's orphan.
+    scene.make("root");
+    let told = scene.reconcile(true).await;
+    assert_eq!(
+        (
+            &told["listed"],
+            &told["certain"],
+            &told["orphans"],
+            &told["dropped"]
+        ),
+        (&json!(3), &json!(true), &json!(["v-lost"]), &json!(0)),
+        "{told}"
+    );
+    assert_eq!((scene.pass(SECOND).await, scene.target.accounts()), (0, 3));
+
+    assert_eq!(scene.reconcile(false).await["dropped"], 1);
+    assert_eq!(
+        scene.reconcile(false).await["orphans"],
+        json!([]),
+        "it has a lease now"
+    );
+    assert_eq!((scene.pass(SECOND).await, scene.target.accounts()), (1, 2));
+    assert!(
+        scene.target.accounts.lock().contains(&name),
+        "a live lease's stays"
+    );
+    assert_eq!(scene.reconcile(false).await["orphans"], json!([]));
+}
+
+#[tokio::test]
+async fn an_orphan_that_cannot_be_dropped_stays_visible() {
+    let scene = Scene::new().await;
+    scene.make("v-lost");
+    scene.target.is(Mood::Stubborn);
+    assert_eq!(scene.reconcile(false).await["dropped"], 1);
+    for _ in 0..5 {
+        scene.pass(60 * SECOND).await;
+    }
+    let stuck = scene
+        .node
+        .call(Verb::Read, "sys/leases", Value::Null)
+        .await
+        .unwrap();
+    let told = &stuck["data"]["leases"][0];
+    assert_eq!(told["error"], "it owns objects");
+    assert!(
+        told["lease_id"]
+            .as_str()
+            .unwrap()
+            .starts_with("database/orphans/db/"),
+        "{told}"
+    );
+    scene.target.is(Mood::Well);
+    assert_eq!((scene.pass(60 * SECOND).await, scene.target.accounts()), (1, 0));
+}
+
+#[tokio::test]
+async fn the_job_waits_until_it_has_seen_an_orphan_for_a_while() {
+    let scene = Scene::new().await;
+    scene.issue().await;
+    scene.make("v-lost");
+    assert_eq!(
+        scene.node.core.reconcile_all().await.unwrap(),
+        0,
+        "seen for the first time"
+    );
+    scene.pass(60 * SECOND).await;
+    assert_eq!(scene.node.core.reconcile_all().await.unwrap(), 0);
+    scene.pass(540 * SECOND).await;
+    assert_eq!(scene.node.core.reconcile_all().await.unwrap(), 1);
+    assert_eq!((scene.pass(SECOND).await, scene.target.accounts()), (1, 1));
+    scene.target.is(Mood::Down);
+    assert_eq!(
+        scene.node.core.reconcile_all().await.unwrap(),
+        0,
+        "nobody answers"
+    );
+}
+
+#[tokio::test]
+async fn accounts_that_only_look_like_ours_are_told_of() {
+    let scene = Scene::new().await;
+    // A connection without a mark, as one of a database that keeps none.
+    let asked = json!({"mount": "nosuch"});
+    let refused = scene.node.call(Verb::Write, "sys/leases/reconcile", asked).await;
+    assert_eq!(
+        refused.unwrap_err().to_string(),
+        "no secrets engine is mounted at \"nosuch/\""
+    );
+    scene.must("sys/mounts/kv", json!({"type": "kv"})).await;
+    let told = scene.must("sys/leases/reconcile", json!({"mount": "kv/"})).await;
+    assert_eq!(told["data"]["targets"], json!([]));
+    assert_eq!(told["warnings"].as_array().unwrap().len(), 1);
+}
+
+/// The connection's row has a deadline while a rotation of its password is open. It must not go with the mount: leases of the
+/// mount are still to be revoked by it.
+#[tokio::test]
+async fn a_mount_disabled_amid_a_rotation_keeps_the_way_to_its_target() {
+    let scene = Scene::new().await;
+    scene.issue().await;
+    scene.target.is(Mood::Mute);
+    let rotate = scene
+        .node
+        .call(Verb::Write, "database/rotate-root/db", Value::Null)
+        .await;
+    assert!(rotate.is_err(), "its answer was lost: both passwords are kept");
+    scene.target.is(Mood::Down);
+    scene
+        .node
+        .call(Verb::Delete, "sys/mounts/database", Value::Null)
+        .await
+        .unwrap();
+    for _ in 0..4 {
+        scene.pass(HOUR).await;
+    }
+    assert_eq!((scene.leases().await.len(), scene.target.accounts()), (1, 1));
+    scene.target.is(Mood::Well);
+    scene.pass(60 * SECOND).await;
+    assert_eq!((scene.leases().await.len(), scene.target.accounts()), (0, 0));
+}
+
+/// An account was made and its lease was not; what is left of it cannot be dropped. It is told of, and can be given up.
+#[tokio::test]
+async fn an_intent_that_cannot_be_swept_is_told_of_and_can_be_forced() {
+    let scene = Scene::new().await;
+    scene.target.is(Mood::Mute);
+    scene
+        .node
+        .call(Verb::Read, support::played::PATH, Value::Null)
+        .await
+        .unwrap_err();
+    scene.target.is(Mood::Stubborn);
+    scene.pass(60 * SECOND).await;
+    let count = |told: Value| told["data"]["lease_count"].clone();
+    let asked = json!({"type": "irrevocable"});
+    let stuck = scene
+        .node
+        .call(Verb::Read, "sys/leases/count", asked.clone())
+        .await;
+    assert_eq!(count(stuck.unwrap()), 1);
+    scene.must("sys/leases/revoke-force/database", Value::Null).await;
+    scene.pass(SECOND).await;
+    scene.pass(60 * SECOND).await;
+    let stuck = scene.node.call(Verb::Read, "sys/leases/count", asked).await;
+    assert_eq!(count(stuck.unwrap()), 0);
+    assert_eq!(scene.target.accounts(), 1, "given up as told");
+}
+
+#[tokio::test]
+async fn leases_are_counted_beneath_a_prefix() {
+    let scene = Scene::new().await;
+    for _ in 0..3 {
+        scene.issue().await;
+    }
+    let count = async |prefix: &str| {
+        let asked = json!({"prefix": prefix});
+        let told = scene
+            .node
+            .call(Verb::Read, "sys/leases/count", asked)
+            .await
+            .unwrap();
+        assert!(
+            told["data"]["prefix"].is_string(),
+            "whoever asks knows that it was heard"
+        );
+        told["data"]["lease_count"].as_u64().unwrap()
+    };
+    assert_eq!(count("database/creds/app").await, 3);
+    assert_eq!(count("database/").await, 3);
+    assert_eq!(count("database/creds/ap").await, 0);
+    let all = scene.node.call(Verb::Read, "sys/leases/count", Value::Null).await;
+    assert_eq!(all.unwrap()["data"]["lease_count"], 3);
+}
+
+#[tokio::test]
+async fn renewals_by_any_increment_stay_within_the_longest_life() {
+    let scene = Scene::new().await;
+    let id = scene.issue().await["lease_id"].clone();
+    for (increment, most) in [
+        (json!(i64::MAX), 10_800),
+        (json!("9223372036s"), 10_800),
+        (json!(0), 3600),
+        (json!("1s"), 1),
+    ] {
+        let asked = json!({"lease_id": id, "increment": increment});
+        let told = scene.node.call(Verb::Write, "sys/leases/renew", asked).await;
+        match told {
+            Ok(told) => assert!(told["lease_duration"].as_u64().unwrap() <= most, "{told}"),
+            Err(error) => assert!(error.to_string().contains("increment"), "{error}"),
+        }
+    }
+    for increment in [json!(-5), json!("-1h"), json!("soon")] {
+        let asked = json!({"lease_id": id, "increment": increment});
+        let told = scene.node.call(Verb::Write, "sys/leases/renew", asked).await;
+        if let Ok(told) = told {
+            assert!(told["lease_duration"].as_u64().unwrap() <= 3600, "{told}");
+        }
+    }
+    assert_eq!(scene.target.accounts(), 1);
+}
