@@ -1,7 +1,10 @@
 //! Accounts in a real PostgreSQL while leaders are killed, paused and sealed at each step of making and of dropping one. In the
 //! end the accounts there are those that have a lease, neither more nor fewer.
 
+mod clocks;
+mod door;
 mod postgres;
+mod rotations;
 
 use std::time::Duration;
 
@@ -51,7 +54,7 @@ fn cases() -> Vec<(&'static str, Fault)> {
 async fn cluster_lease_faults() {
     let server = Postgres::start().await;
     let mut cluster = Cluster::formed().await;
-    configure(&cluster.api(0), &server, "1h").await;
+    configure(&cluster.api(0), &server.url(), "1h").await;
     let mut kept = Vec::new();
     for at in 0..3 {
         kept.push(issued(&cluster.api(at)).await);
@@ -61,14 +64,7 @@ async fn cluster_lease_faults() {
         strike(&mut cluster, point, fault).await;
     }
     let api = cluster.api(0);
-    eventually("the accounts are those with a lease", QUIET, async || {
-        let (accounts, leases) = (server.accounts(), leases(&api).await);
-        match accounts.len() == leases.len() {
-            true => Ok(()),
-            false => Err((accounts, leases)),
-        }
-    })
-    .await;
+    accounts_have_leases(&server, &api).await;
     for (username, password) in &kept {
         server
             .query_as(username, password, "SELECT 1")
@@ -97,7 +93,7 @@ async fn cluster_lease_target_down() {
     let mut server = Postgres::start().await;
     let cluster = Cluster::formed().await;
     let api = cluster.api(1);
-    configure(&api, &server, "5s").await;
+    configure(&api, &server.url(), "5s").await;
     for _ in 0..4 {
         issued(&api).await;
     }
@@ -147,11 +143,11 @@ async fn cluster_lease_target_down() {
     issued(&api).await;
 }
 
-async fn configure(api: &Api, server: &Postgres, ttl: &str) {
+async fn configure(api: &Api, url: &str, ttl: &str) {
     api.must("POST", "sys/mounts/database", json!({"type": "database"}))
         .await;
     let connection = json!({
-        "plugin_name": "postgresql-database-plugin", "allowed_roles": "app", "connection_url": server.url(),
+        "plugin_name": "postgresql-database-plugin", "allowed_roles": "app", "connection_url": url,
         "username": ROOT, "password": PASSWORD,
     });
     api.must("POST", "database/config/pg", connection).await;
@@ -194,14 +190,26 @@ async fn strike(cluster: &mut Cluster, point: &str, fault: Fault) {
         let wish = json!({"lease_id": lease});
         tokio::spawn(async move { api.call("PUT", "sys/leases/revoke", Some(wish)).await.map(|_| ()) })
     };
-    let node = &cluster.nodes[leader];
-    eventually("the step is reached", SOON, async || {
-        match node.stands_at(point) {
-            true => Ok(()),
-            false => Err(point),
-        }
+    stands(cluster, leader, point).await;
+    hit(cluster, leader, point, fault).await;
+    // It was answered, or cut off: both are told to whoever asked.
+    let _ = asked.await;
+    cluster.all_unsealed(&cluster.running()).await;
+    cluster.leader().await;
+}
+
+/// Waits until a node stands at a step.
+async fn stands(cluster: &Cluster, at: usize, point: &str) {
+    let node = &cluster.nodes[at];
+    eventually("the step is reached", SOON, async || match node.stands_at(point) {
+        true => Ok(()),
+        false => Err(point),
     })
     .await;
+}
+
+/// Strikes a leader that stands at a step, and lets what is left of it go on.
+async fn hit(cluster: &mut Cluster, leader: usize, point: &str, fault: Fault) {
     match fault {
         Fault::Kill => {
             cluster.nodes[leader].kill();
@@ -217,21 +225,34 @@ async fn strike(cluster: &mut Cluster, point: &str, fault: Fault) {
         }
         Fault::Pause => {
             cluster.nodes[leader].freeze();
-            let other = (leader + 1) % cluster.nodes.len();
-            eventually("another leads", SOON, async || {
-                let told = cluster.nodes[other].api.get("sys/leader").await.body;
-                match told["leader_address"].as_str() {
-                    Some(address) if !address.is_empty() && address != cluster.nodes[leader].url => Ok(()),
-                    _ => Err(told),
-                }
-            })
-            .await;
+            another_leads(cluster, leader).await;
             cluster.nodes[leader].pass(point);
             cluster.nodes[leader].thaw();
         }
     }
-    // It was answered, or cut off: both are told to whoever asked.
-    let _ = asked.await;
-    cluster.all_unsealed(&cluster.running()).await;
-    cluster.leader().await;
+}
+
+/// Waits until another node than this one leads.
+async fn another_leads(cluster: &Cluster, than: usize) {
+    let other = (than + 1) % cluster.nodes.len();
+    eventually("another leads", SOON, async || {
+        let told = cluster.nodes[other].api.get("sys/leader").await.body;
+        match told["leader_address"].as_str() {
+            Some(address) if !address.is_empty() && address != cluster.nodes[than].url => Ok(()),
+            _ => Err(told),
+        }
+    })
+    .await;
+}
+
+/// Waits until the accounts are those with a lease.
+async fn accounts_have_leases(server: &Postgres, api: &Api) {
+    eventually("the accounts are those with a lease", QUIET, async || {
+        let (accounts, leases) = (server.accounts(), leases(api).await);
+        match accounts.len() == leases.len() {
+            true => Ok(()),
+            false => Err((accounts, leases)),
+        }
+    })
+    .await;
 }
