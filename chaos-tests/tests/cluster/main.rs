@@ -11,6 +11,7 @@
 
 mod approval;
 mod audit;
+mod aws;
 mod canary;
 mod cas;
 mod chaos;

@@ -114,10 +114,7 @@ mod tests {
         let users = Signed {
             query: "Action=ListUsers&Version=2010-05-08",
             headers: &[
-                (
-                    "content-type",
-                    "application/x-www-form-urlencoded; charset=utf-8",
-                ),
+                ("content-type", "application/x-www-form-urlencoded; charset=utf-8"),
                 ("host", "iam.amazonaws.com"),
                 DATE,
             ],

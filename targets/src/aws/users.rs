@@ -34,12 +34,7 @@ const fn hanging(
 }
 
 /// Keys first: from then on nobody acts as the user.
-const KEYS: Hanging = hanging(
-    "ListAccessKeys",
-    "AccessKeyId",
-    "DeleteAccessKey",
-    "AccessKeyId",
-);
+const KEYS: Hanging = hanging("ListAccessKeys", "AccessKeyId", "DeleteAccessKey", "AccessKeyId");
 
 /// What else a user that we make has.
 const OWN: [Hanging; 3] = [

@@ -55,9 +55,7 @@ impl Engine for Aws {
             ("roles", name, Create | Update) => role::write(txn, name, request),
             ("roles", name, Read) => role::read(txn, name),
             ("roles", name, Delete) => role::delete(txn, name),
-            ("creds" | "sts", name, Read | Create | Update) => {
-                creds::issue(txn, (area, name), request, env)
-            }
+            ("creds" | "sts", name, Read | Create | Update) => creds::issue(txn, (area, name), request, env),
             ("roles" | "creds" | "sts", ..) => Err(Error::UnsupportedOperation),
             ("static-roles" | "static-creds", ..) => {
                 Err(Error::Unsupported("static roles of the aws engine".to_owned()))

@@ -102,7 +102,11 @@ impl Root {
         let reach = Reach {
             access_key,
             secret_key,
-            iam_region: if self.iam_endpoint.is_empty() { global.1 } else { region },
+            iam_region: if self.iam_endpoint.is_empty() {
+                global.1
+            } else {
+                region
+            },
             iam_endpoint: own(&self.iam_endpoint, global.0),
             sts_region,
             sts_endpoint: own(&self.sts_endpoint, &sts),
@@ -128,7 +132,11 @@ impl Root {
 
     /// What every name of a user begins with; empty: nothing certain.
     pub fn prefix(&self) -> &'static str {
-        if self.username_template.is_empty() { PREFIX } else { "" }
+        if self.username_template.is_empty() {
+            PREFIX
+        } else {
+            ""
+        }
     }
 }
 
@@ -172,7 +180,9 @@ pub(super) fn write(txn: &mut Txn<'_>, request: &Request<'_>, env: &mut Env<'_>)
         "rotation_period",
         "rotation_window",
     ] {
-        let given = fields.value(name).is_some_and(|value| !matches!(value, serde_json::Value::String(text) if text.is_empty()));
+        let given = fields
+            .value(name)
+            .is_some_and(|value| !matches!(value, serde_json::Value::String(text) if text.is_empty()));
         if given {
             return Err(Error::Unsupported(format!("{name} of config/root")));
         }

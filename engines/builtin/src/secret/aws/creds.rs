@@ -129,7 +129,9 @@ impl Naming<'_> {
             )));
         }
         if normal(&name) != name {
-            return Err(Error::invalid("username_template makes a name that IAM does not take"));
+            return Err(Error::invalid(
+                "username_template makes a name that IAM does not take",
+            ));
         }
         Ok(name)
     }
@@ -155,8 +157,7 @@ fn user(role: &Role, root: &Root, role_name: &str, username: &str) -> Vec<Hidden
             .with("Path", path)
             .with_some("PermissionsBoundary", &role.permissions_boundary_arn),
         // Where it may not be tagged it is made all the same: then its lease alone says whose it is.
-        named(Form::iam_if_allowed("TagUser"))
-            .with_tags(std::iter::once((&MARK.to_owned(), &root.tag))),
+        named(Form::iam_if_allowed("TagUser")).with_tags(std::iter::once((&MARK.to_owned(), &root.tag))),
     ];
     if !role.iam_tags.is_empty() {
         made.push(named(Form::iam("TagUser")).with_tags(role.iam_tags.iter()));
@@ -275,10 +276,13 @@ fn life(txn: &mut Txn<'_>, role: &Role) -> Result<(Millis, Millis), Error> {
 /// The credentials that AWS told.
 pub(super) fn issued(mut reply: Reply, told: &[String]) -> Result<Reply, Error> {
     let leaf = |name: &str| {
-        let text = told.iter().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        let text = told
+            .iter()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
         text.map(|text| Value::from(text.to_owned()))
     };
-    let needed = |name| leaf(name).ok_or_else(|| Error::Target("AWS answered without credentials".to_owned()));
+    let needed =
+        |name| leaf(name).ok_or_else(|| Error::Target("AWS answered without credentials".to_owned()));
     let data = reply.data.get_or_insert_with(Map::new);
     let token = leaf("SessionToken").unwrap_or(Value::Null);
     for (name, value) in [
@@ -328,7 +332,11 @@ pub(super) fn revocation(txn: &mut Txn<'_>, lease: &Leased<'_>) -> Result<Plan, 
 
 /// What life a renewed user would be given now. IAM is told nothing: users have no end of their own.
 pub(super) fn terms(txn: &mut Txn<'_>, lease: &Leased<'_>) -> Result<Terms, Error> {
-    let name = lease.internal.get("role").and_then(Value::as_str).unwrap_or_default();
+    let name = lease
+        .internal
+        .get("role")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     let role = Role::load(txn, name)?.unwrap_or_default();
     let (ttl, max_ttl) = life(txn, &role)?;
     Ok(Terms { ttl, max_ttl })

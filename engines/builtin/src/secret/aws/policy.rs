@@ -60,7 +60,10 @@ mod tests {
 
     #[test]
     fn arns_name_resources() {
-        assert_eq!(resource("arn:aws:iam::aws:policy/ReadOnly"), Some("policy/ReadOnly"));
+        assert_eq!(
+            resource("arn:aws:iam::aws:policy/ReadOnly"),
+            Some("policy/ReadOnly")
+        );
         assert_eq!(resource("arn:aws-cn:iam::1:role/a/b:c"), Some("role/a/b:c"));
         for bad in ["", "policy/x", "arn:aws:s3:::bucket", "arn:aws:iam::1"] {
             assert_eq!(resource(bad), None, "{bad}");

@@ -93,7 +93,9 @@ pub(super) fn write(txn: &mut Txn<'_>, name: &str, request: &Request<'_>) -> Res
     let (role, warning) = match of_old(&fields)? {
         Some(role) => (
             role,
-            Some("Detected use of legacy role or policy parameter. Please upgrade to use the new parameters."),
+            Some(
+                "Detected use of legacy role or policy parameter. Please upgrade to use the new parameters.",
+            ),
         ),
         None => {
             let mut role = Role::load(txn, name)?.unwrap_or_default();
@@ -158,7 +160,11 @@ fn of_old(fields: &Fields<'_>) -> Result<Option<Role>, Error> {
             role.kinds = vec![Kind::IamUser];
             role.policy_arns = vec![text];
         }
-        _ => return Err(Error::invalid("unable to parse supplied data: arn names no role or policy")),
+        _ => {
+            return Err(Error::invalid(
+                "unable to parse supplied data: arn names no role or policy",
+            ));
+        }
     }
     Ok(Some(role))
 }
@@ -291,7 +297,11 @@ fn check(role: &Role) -> Result<(), Error> {
             "iam_groups with temporary credentials: name their policies instead".to_owned(),
         ));
     }
-    let lists = [role.policy_arns.len(), role.role_arns.len(), role.iam_groups.len()];
+    let lists = [
+        role.policy_arns.len(),
+        role.role_arns.len(),
+        role.iam_groups.len(),
+    ];
     let tags = [role.iam_tags.len(), role.session_tags.len()];
     if lists.iter().chain(&tags).any(|entries| *entries > MAX_ENTRIES) {
         return Err(Error::TooLarge(format!(

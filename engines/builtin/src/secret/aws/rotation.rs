@@ -145,9 +145,14 @@ pub(super) fn settle(
     let (rotation, deadline, answer) = match (step, rotation) {
         ("make", Rotation::Making { since }) => made(since, result, now),
         ("look", Rotation::Making { since }) => looked(&root, since, result, now),
-        ("try", Rotation::Trying { access_key, secret_key, since }) => {
-            tried(&mut root, (access_key, secret_key, since), result, now)
-        }
+        (
+            "try",
+            Rotation::Trying {
+                access_key,
+                secret_key,
+                since,
+            },
+        ) => tried(&mut root, (access_key, secret_key, since), result, now),
         ("retire", retiring @ Rotation::Retiring { .. }) => retired(retiring, result, now),
         // Another step was settled meanwhile.
         _ => return Ok(Ok(Reply::empty())),
@@ -160,7 +165,8 @@ pub(super) fn settle(
 type Settled = (Rotation, Option<Millis>, Result<Reply, Error>);
 
 fn leaf<'a>(told: &'a [String], name: &str) -> Option<&'a str> {
-    told.iter().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+    told.iter()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
 }
 
 /// A second key was asked for.
@@ -199,7 +205,11 @@ fn looked(root: &Root, since: Millis, result: Result<&[String], &Failure>, now: 
         Ok(told) => told,
         Err(failure) => {
             let error = Err(Error::Target(failure.text.clone()));
-            return (Rotation::Making { since }, Some(now.saturating_add(OPEN_FOR)), error);
+            return (
+                Rotation::Making { since },
+                Some(now.saturating_add(OPEN_FOR)),
+                error,
+            );
         }
     };
     let orphan = told.split(|line| line.is_empty()).find_map(|key| {
