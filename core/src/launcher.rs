@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use conclave_raft::net::NodeSignature;
 use conclave_raft::{NodeRecord, PeerHandler, Replica};
 
+use crate::audit::{Couriers, NoCouriers};
 use crate::error::Error;
 use crate::leases::{NoTargets, Targets};
 
@@ -73,6 +74,11 @@ pub trait Launcher: Send + Sync + 'static {
     /// Who carries out plans outside the cluster.
     fn targets(&self) -> Arc<dyn Targets> {
         Arc::new(NoTargets)
+    }
+
+    /// Who takes audit records to targets outside.
+    fn couriers(&self) -> Arc<dyn Couriers> {
+        Arc::new(NoCouriers)
     }
 
     /// A directory for files on their way in or out (snapshots), on the data disk.

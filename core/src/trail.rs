@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use conclave_engine_api::{Env, Millis, Operation};
 
-use crate::audit::{DeviceSet, Head, Lines, Record, Taken};
+use crate::audit::{self, DeviceSet, Head, Header, Lines, Record, Taken};
 use crate::canon::CanonPath;
 use crate::catalog::MountRecord;
 use crate::core::Core;
@@ -40,6 +40,8 @@ pub struct Trail<'q> {
     caller: Option<Arc<Caller>>,
     mount: Option<Arc<MountRecord>>,
     decided: Option<(bool, Vec<String>)>,
+    /// Those that the view has recorded.
+    headers: Vec<Header>,
 }
 
 /// What is recorded.
@@ -73,6 +75,7 @@ impl<'q> Trail<'q> {
             caller: None,
             mount: None,
             decided: None,
+            headers: Vec::new(),
         }
     }
 
@@ -80,6 +83,10 @@ impl<'q> Trail<'q> {
     /// not heard yet: then both records go to these.
     pub async fn follow(&mut self, derived: &Derived) -> Result<(), Error> {
         let devices = self.core.audit.follow(derived)?;
+        let audited = derived.catalog.audited_headers();
+        if !audited.is_empty() {
+            self.headers = audit::chosen(audited, self.request.headers.as_deref());
+        }
         if self
             .devices
             .as_ref()
@@ -111,6 +118,17 @@ impl<'q> Trail<'q> {
     /// Who asks.
     pub fn by(&mut self, caller: &Arc<Caller>) {
         self.caller = Some(caller.clone());
+    }
+
+    /// Who asked, which mount was to answer, and in which namespace, as far as the request came.
+    pub fn asked(
+        &self,
+    ) -> (
+        Option<&Arc<Caller>>,
+        Option<&Arc<MountRecord>>,
+        Option<&Arc<NamespaceRecord>>,
+    ) {
+        (self.caller.as_ref(), self.mount.as_ref(), self.namespace.as_ref())
     }
 
     /// Which mount answers.
@@ -149,7 +167,7 @@ impl<'q> Trail<'q> {
         }
         let waiting = std::mem::take(&mut self.waiting);
         match &self.devices {
-            Some(devices) => devices.write(&waiting, &mut self.taken),
+            Some(devices) => devices.write(waiting, &mut self.taken),
             None => Ok(()),
         }
     }
@@ -210,9 +228,8 @@ impl<'q> Trail<'q> {
         let Some(devices) = &self.devices else {
             return Ok(());
         };
-        let waiting = std::mem::take(&mut self.waiting);
-        devices.write_together(&waiting, &mut self.taken).await?;
-        devices.settle(std::mem::take(&mut self.taken)).await
+        let (waiting, taken) = (std::mem::take(&mut self.waiting), std::mem::take(&mut self.taken));
+        devices.finish(waiting, taken).await
     }
 
     fn record(&mut self, now: Millis, stage: Stage<'_>) {
@@ -238,6 +255,7 @@ impl<'q> Trail<'q> {
                 .as_ref()
                 .map(|(allowed, granted)| (*allowed, granted.as_slice())),
             version: &self.core.settings.vault_version,
+            headers: &self.headers,
             ..Head::step(&self.request_id, now, self.path.as_str(), self.request.remote)
         };
         let record = match stage {

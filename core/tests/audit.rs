@@ -35,6 +35,7 @@ fn declared(directory: &Path, sync: bool) -> Settings {
         audit_directories: vec![directory.to_owned()],
         audit_devices: vec![Declared {
             path: "main/".to_owned(),
+            kind: "file".to_owned(),
             description: "ours".to_owned(),
             options: options.map(|(name, text)| (name.to_owned(), text)).into(),
         }],

@@ -320,6 +320,7 @@ impl Pair {
         let file = self.audit.path().join("records").to_string_lossy().into_owned();
         let device = Declared {
             path: "own/".to_owned(),
+            kind: "file".to_owned(),
             description: String::new(),
             options: [("file_path".to_owned(), file)].into(),
         };

@@ -3,6 +3,7 @@
 
 mod address;
 pub mod config;
+mod couriers;
 pub mod dev;
 mod error;
 pub mod grpc;
@@ -18,6 +19,7 @@ pub mod temporary;
 pub mod tls;
 mod wiping;
 
+pub use conclave_core::audit;
 pub use conclave_core::backup;
 
 pub use address::{Network, Networks};

@@ -2,32 +2,55 @@
 //! Values are keyed hashes unless the schema lists them; the schema is an allow list. Devices come from replicated rows,
 //! and from this node's configuration: those are there while the node is sealed, and then record no values at all.
 
-mod file;
+pub mod chain;
+mod courier;
 mod hashed;
+mod headers;
+mod journal;
+mod numbers;
+mod opening;
 mod options;
+mod place;
 mod quoted;
 mod record;
 mod schema;
+mod set;
+mod shipping;
+mod sink;
+mod spool;
+mod target;
+#[cfg(test)]
+mod tests;
+pub mod verify;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use prometheus::{IntCounter, IntGauge, Registry};
+use prometheus::Registry;
 
 use crate::catalog::AuditRecord;
+use crate::core::Settings;
 use crate::error::Error;
+use crate::launcher::Launcher;
 use crate::session::Derived;
 
-use file::{FileDevice, Mark, Place};
+pub use courier::{Courier, Couriers, NoCouriers};
 use hashed::Hasher;
-pub use options::{Declared, FileOptions};
+pub use headers::{Header, chosen};
+use numbers::Numbers;
+pub use options::{Declared, DeviceOptions, FileOptions, Output, RemoteOptions};
 pub use record::{Head, Record};
+pub use set::{DeviceSet, Lines, Taken};
+pub use sink::State;
+use sink::{Sink, Surroundings};
+pub use target::{Address, Protocol, Target};
+
+use set::Device;
 
 /// The devices of one node.
 pub struct Devices {
-    directories: Arc<[PathBuf]>,
+    around: Surroundings,
     declared: ArcSwap<Vec<(Declared, Device)>>,
     open: ArcSwap<Open>,
     opening: Mutex<()>,
@@ -41,41 +64,12 @@ struct Open {
     set: Arc<DeviceSet>,
 }
 
-/// One device.
-#[derive(Clone)]
-struct Device {
-    path: String,
-    file: Arc<FileDevice>,
-    key: Option<Arc<Hasher>>,
-}
-
-/// The devices that take the records of one request.
-pub struct DeviceSet {
-    devices: Vec<Device>,
-    failures: IntCounter,
-}
-
-/// The places of a request's records in the devices that took them.
-#[derive(Default)]
-pub struct Taken(Vec<(Arc<FileDevice>, Mark)>);
-
-/// Records that wait to be written in one piece, as each device writes them.
-#[derive(Default)]
-pub struct Lines(Vec<Vec<u8>>);
-
-/// Counts of this node.
-struct Numbers {
-    devices: IntGauge,
-    failures: IntCounter,
-}
-
 impl Devices {
-    /// The devices that the configuration declares; files may be made in these directories only.
+    /// The devices that the configuration declares.
     ///
     /// # Errors
     /// An option that is refused, or a number that is registered already.
-    pub fn new(directories: Vec<PathBuf>, declared: &[Declared], registry: &Registry) -> Result<Self, Error> {
-        let directories: Arc<[PathBuf]> = directories.into();
+    pub fn new(settings: &Settings, launcher: &dyn Launcher, registry: &Registry) -> Result<Self, Error> {
         let numbers = Numbers::new(registry).map_err(|error| Error::internal(error.to_string()))?;
         let devices = Self {
             declared: ArcSwap::default(),
@@ -84,12 +78,18 @@ impl Devices {
                 set: numbers.set(Vec::new()),
             }),
             opening: Mutex::new(()),
-            directories,
+            around: Surroundings {
+                directories: settings.audit_directories.clone().into(),
+                targets: settings.audit_targets.clone(),
+                node: launcher.record().name,
+                couriers: launcher.couriers(),
+                sent: numbers.sent.clone(),
+            },
             numbers,
         };
-        devices.declare(declared)?;
+        devices.declare(&settings.audit_devices)?;
         for (_, device) in devices.declared.load().iter() {
-            if let Err(error) = device.file.check() {
+            if let Err(error) = device.sink.check() {
                 tracing::error!(device = device.path, %error, "audit device cannot be opened; it is tried again with each record");
             }
         }
@@ -105,14 +105,14 @@ impl Devices {
         let known = self.declared.load_full();
         let mut devices = Vec::with_capacity(declared.len());
         for device in declared {
-            let options = FileOptions::read(&device.options)?;
+            let options = DeviceOptions::read(&device.kind, &device.options)?;
             let same = known.iter().map(|(_, device)| device);
-            let file = self.file(same, &device.path, options);
+            let sink = self.sink(same, &device.path, options)?;
             devices.push((
                 device.clone(),
                 Device {
                     path: device.path.clone(),
-                    file,
+                    sink,
                     key: None,
                 },
             ));
@@ -143,10 +143,10 @@ impl Devices {
             });
         }
         for (path, record) in derived.catalog.audit() {
-            let options = FileOptions::read(&record.options)?;
+            let options = DeviceOptions::read(&record.kind, &record.options)?;
             devices.push(Device {
                 path: path.clone(),
-                file: self.file(open.set.devices.iter(), path, options),
+                sink: self.sink(open.set.devices().iter(), path, options)?,
                 key: Some(Arc::new(Hasher::new(record.salt.as_bytes()))),
             });
         }
@@ -182,17 +182,22 @@ impl Devices {
 
     /// Opens every file again, for whoever moved them away.
     pub fn reopen(&self) {
-        for device in &self.current().devices {
-            if let Err(error) = device.file.reopen() {
+        for device in self.current().devices() {
+            if let Err(error) = device.sink.reopen() {
                 tracing::error!(device = device.path, %error, "audit file is not opened again; the old one stays");
             }
         }
     }
 
-    /// Checks that a device could be opened here, before it is configured.
+    /// Checks that a device enabled over the API may be here and could be opened, before it is configured.
     pub fn probe(&self, record: &AuditRecord) -> Result<(), Error> {
-        let options = FileOptions::read(&record.options)?;
-        FileDevice::new(options, self.directories.clone())
+        let options = DeviceOptions::read(&record.kind, &record.options)?;
+        self.admit(&options)?;
+        if matches!(options.output, Output::Remote(_)) {
+            // Its spool is made with its first record.
+            return Ok(());
+        }
+        Sink::new(&record.path, options, &self.around)?
             .check()
             .map_err(|error| Error::invalid(error.to_string()))
     }
@@ -202,6 +207,41 @@ impl Devices {
         self.current().is_empty()
     }
 
+    /// How each device is, by its name.
+    pub fn states(&self) -> Vec<(String, State)> {
+        let set = self.current();
+        let states = set.devices().iter();
+        states
+            .map(|device| (device.path.clone(), device.sink.state()))
+            .collect()
+    }
+
+    /// In one word: `none`, `enabled`, or `degraded` where one does not do what it should.
+    pub fn summary(&self) -> &'static str {
+        let states = self.states();
+        match states.iter().any(|(_, state)| state.trouble.is_some()) {
+            _ if states.is_empty() => "none",
+            true => "degraded",
+            false => "enabled",
+        }
+    }
+
+    /// Brings the gauges up to date before they are read.
+    pub fn observe(&self) {
+        self.numbers.observe(&self.states());
+    }
+
+    /// A target that this node's configuration does not allow is nobody's to name over the API.
+    fn admit(&self, options: &DeviceOptions) -> Result<(), Error> {
+        match &options.output {
+            Output::Remote(remote) if !remote.target.is_allowed(&self.around.targets) => Err(Error::invalid(format!(
+                "this node sends audit records to no {:?}: audit_targets of its configuration does not name it",
+                remote.target.to_string()
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     fn forget_unless_alone(&self) {
         let declared = self.declared.load();
         let devices = declared.iter().map(|(_, device)| device.clone()).collect();
@@ -209,142 +249,17 @@ impl Devices {
         self.open.store(Arc::new(Open { epoch: 0, set }));
     }
 
-    /// The same file object for the same device: what waits for its sync must find it.
-    fn file<'d>(
+    /// The same output for the same device: what waits in it must find it.
+    fn sink<'d>(
         &self,
         mut known: impl Iterator<Item = &'d Device>,
         path: &str,
-        options: FileOptions,
-    ) -> Arc<FileDevice> {
-        let same = known.find(|device| device.path == path && *device.file.options() == options);
+        options: DeviceOptions,
+    ) -> Result<Arc<Sink>, Error> {
+        let same = known.find(|device| device.path == path && *device.sink.options() == options);
         match same {
-            Some(device) => device.file.clone(),
-            None => Arc::new(FileDevice::new(options, self.directories.clone())),
+            Some(device) => Ok(device.sink.clone()),
+            None => Sink::new(path, options, &self.around),
         }
-    }
-}
-
-impl DeviceSet {
-    /// Whether there is no device.
-    pub fn is_empty(&self) -> bool {
-        self.devices.is_empty()
-    }
-
-    /// Adds a record to what is written next.
-    pub fn add(&self, record: &Record<'_>, lines: &mut Lines) {
-        lines.0.resize_with(self.devices.len(), Vec::new);
-        for (device, line) in self.devices.iter().zip(&mut lines.0) {
-            line.append(&mut record.encode(device.key.as_deref()));
-        }
-    }
-
-    /// Adds both records of a request.
-    pub fn add_both(&self, asked: &Record<'_>, ended: &Record<'_>, lines: &mut Lines) {
-        lines.0.resize_with(self.devices.len(), Vec::new);
-        for (device, line) in self.devices.iter().zip(&mut lines.0) {
-            line.append(&mut Record::encode_both(asked, ended, device.key.as_deref()));
-        }
-    }
-
-    /// Writes one record, as [`DeviceSet::write`] does.
-    pub fn record(&self, record: &Record<'_>, taken: &mut Taken) -> Result<(), Error> {
-        let mut lines = Lines::default();
-        self.add(record, &mut lines);
-        self.write(&lines, taken)
-    }
-
-    /// Writes records to all devices; one that takes them is enough, else it is [`Error::AuditRefused`]. Without any device
-    /// there is nothing to do.
-    pub fn write(&self, lines: &Lines, taken: &mut Taken) -> Result<(), Error> {
-        self.flush(&self.hand_in(lines), taken)
-    }
-
-    /// As [`DeviceSet::write`], in one piece with the records of other requests that end now: a write costs as much for one
-    /// record as for twenty.
-    pub async fn write_together(&self, lines: &Lines, taken: &mut Taken) -> Result<(), Error> {
-        let places = self.hand_in(lines);
-        if !places.is_empty() {
-            // Whatever else this thread has to do comes first.
-            tokio::task::yield_now().await;
-        }
-        self.flush(&places, taken)
-    }
-
-    fn hand_in<'d>(&'d self, lines: &Lines) -> Vec<(&'d Device, Place)> {
-        let devices = self.devices.iter().zip(&lines.0);
-        devices
-            .map(|(device, lines)| (device, device.file.hand_in(lines)))
-            .collect()
-    }
-
-    fn flush(&self, places: &[(&Device, Place)], taken: &mut Taken) -> Result<(), Error> {
-        let before = taken.0.len();
-        for (device, place) in places {
-            match device.file.flush(place) {
-                Ok(mark) => taken.0.push((device.file.clone(), mark)),
-                Err(error) => {
-                    self.failures.inc();
-                    tracing::error!(device = device.path, %error, "audit device refused a record");
-                }
-            }
-        }
-        if places.is_empty() || taken.0.len() > before {
-            Ok(())
-        } else {
-            Err(Error::AuditRefused)
-        }
-    }
-
-    /// Waits until one device, and every other that does not fail, keeps the records as durably as it is told to.
-    pub async fn settle(&self, taken: Taken) -> Result<(), Error> {
-        let mut kept = taken.0.is_empty();
-        for (file, mark) in taken.0 {
-            match file.settle(mark).await {
-                Ok(()) => kept = true,
-                Err(error) => {
-                    self.failures.inc();
-                    tracing::error!(file = ?file.options().file, %error, "audit records could not be synced");
-                }
-            }
-        }
-        if kept { Ok(()) } else { Err(Error::AuditRefused) }
-    }
-
-    /// Whether every device of `other` is one of these.
-    pub fn covers(&self, other: &Self) -> bool {
-        let has = |file| self.devices.iter().any(|device| Arc::ptr_eq(&device.file, file));
-        other.devices.iter().all(|device| has(&device.file))
-    }
-
-    /// The keyed hash of `text` as the device at `path` writes it; `None` without such a device.
-    pub fn hash(&self, path: &str, text: &str) -> Option<String> {
-        let device = self.devices.iter().find(|device| device.path == path)?;
-        Some(device.key.as_ref()?.hash(text.as_bytes()).to_string())
-    }
-}
-
-impl Numbers {
-    fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let numbers = Self {
-            devices: IntGauge::new(
-                "conclave_audit_devices",
-                "Audit devices that take records; with 0, requests pass unrecorded.",
-            )?,
-            failures: IntCounter::new(
-                "conclave_audit_write_failures_total",
-                "Records that an audit device did not take, or could not sync.",
-            )?,
-        };
-        registry.register(Box::new(numbers.devices.clone()))?;
-        registry.register(Box::new(numbers.failures.clone()))?;
-        Ok(numbers)
-    }
-
-    fn set(&self, devices: Vec<Device>) -> Arc<DeviceSet> {
-        self.devices.set(i64::try_from(devices.len()).unwrap_or(i64::MAX));
-        Arc::new(DeviceSet {
-            devices,
-            failures: self.failures.clone(),
-        })
     }
 }

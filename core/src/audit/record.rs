@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use conclave_engine_api::{Millis, Operation};
 
 use crate::audit::hashed::{Hash, HashedMap, Hasher};
+use crate::audit::headers::{self, Header};
 use crate::audit::quoted::hide;
 use crate::audit::schema::Open;
 use crate::catalog::{Category, MountRecord};
@@ -54,6 +55,8 @@ pub struct Head<'a> {
     pub decided: Option<(bool, &'a [String])>,
     /// Version that readers take for that of the mount.
     pub version: &'a str,
+    /// The headers that are recorded.
+    pub headers: &'a [Header],
 }
 
 impl<'a> Head<'a> {
@@ -71,6 +74,7 @@ impl<'a> Head<'a> {
             namespace: None,
             decided: None,
             version: "",
+            headers: &[],
         }
     }
 }
@@ -130,6 +134,11 @@ impl<'a> Record<'a> {
             told: Some(told),
             ..self
         }
+    }
+
+    /// When it was made.
+    pub fn now(&self) -> Millis {
+        self.head.now
     }
 
     /// One line of JSON with its end, hashed by `hasher`. Without one, values are left out.
@@ -251,6 +260,7 @@ impl<'a> Record<'a> {
             path: head.path,
             data: data.map(|hasher| HashedMap::new(hasher, self.request, self.open())),
             remote_address: head.remote,
+            headers: headers::Shown::of(head.headers, hasher),
         }
     }
 
@@ -425,6 +435,8 @@ struct RequestPart<'a> {
     data: Option<HashedMap<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     remote_address: Option<IpAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    headers: Option<headers::Shown<'a>>,
 }
 
 #[derive(Serialize)]

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::audit::FileOptions;
+use crate::audit::DeviceOptions;
 use crate::catalog::{AuditRecord, encode_record};
 use crate::error::Error;
 use crate::routes::{Answer, Call};
 
 /// Bytes of a device's salt.
 const SALT_BYTES: usize = 32;
+/// What is shown of headers: they may hold a password.
+const HIDDEN: &str = "(not shown)";
 
 /// `audit list`: the cluster's devices, and those that the configuration of this node declares.
 pub fn list(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
@@ -22,7 +24,13 @@ pub fn list(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     });
     let mut devices = shared.collect::<Map<_, _>>();
     for device in call.core.audit.declared() {
-        let shown = describe(&device.path, "file", &device.description, &device.options, true);
+        let shown = describe(
+            &device.path,
+            &device.kind,
+            &device.description,
+            &device.options,
+            true,
+        );
         devices.insert(device.path.clone(), shown);
     }
     Ok(Answer::at_top_level(devices))
@@ -35,6 +43,15 @@ fn describe(
     options: &BTreeMap<String, String>,
     local: bool,
 ) -> Value {
+    let options: BTreeMap<&str, &str> = options
+        .iter()
+        .map(|(name, text)| {
+            (
+                name.as_str(),
+                if name == "headers" { HIDDEN } else { text.as_str() },
+            )
+        })
+        .collect();
     json!({
         "type": kind,
         "description": description,
@@ -65,20 +82,17 @@ pub fn enable(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     let path = format!("{}/", call.params.get("path"));
     let fields = call.fields();
     let kind = fields.required("type")?;
-    if kind != "file" {
-        return Err(Error::Unsupported(format!("audit devices of type {kind:?}")));
-    }
     let options: BTreeMap<String, String> = fields.string_map("options")?.unwrap_or_default();
-    FileOptions::read(&options)?;
+    DeviceOptions::read(&kind, &options)?;
     if call.work.catalog.audit().contains_key(&path) || call.core.audit.is_declared(&path) {
         return Err(Error::invalid(format!("path already in use: {path}")));
     }
     let record = AuditRecord {
+        accessor: format!("audit_{kind}_{}", call.env.hex(4)),
         kind,
         description: fields.string("description")?.unwrap_or_default(),
         options,
         salt: call.env.hex(SALT_BYTES),
-        accessor: format!("audit_file_{}", call.env.hex(4)),
         path,
     };
     call.core.audit.probe(&record)?;

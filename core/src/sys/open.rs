@@ -125,15 +125,10 @@ pub(crate) fn object(value: Value) -> Map<String, Value> {
 
 async fn init(core: &Arc<Core>, data: &Map<String, Value>) -> Result<Map<String, Value>, Error> {
     let fields = Fields::new(data);
-    for unsupported in ["pgp_keys", "root_token_pgp_key", "recovery_pgp_keys"] {
-        if fields
-            .value(unsupported)
-            .is_some_and(|value| !matches!(value.as_str(), Some("")) && !is_empty(value))
-        {
-            return Err(Error::Unsupported(format!("{unsupported} in init")));
-        }
-    }
     let mut foreign = Vec::new();
+    if fields.strings("recovery_pgp_keys")?.is_some_and(|keys| !keys.is_empty()) {
+        foreign.push("recovery_pgp_keys");
+    }
     for parameter in ["recovery_shares", "recovery_threshold"] {
         if fields.int(parameter)?.unwrap_or(0) != 0 {
             foreign.push(parameter);
@@ -147,17 +142,24 @@ async fn init(core: &Arc<Core>, data: &Map<String, Value>) -> Result<Map<String,
     }
     let shares = fields.int("secret_shares")?.unwrap_or(0);
     let threshold = fields.int("secret_threshold")?.unwrap_or(0);
-    let born = core.init(Threshold::check(shares, threshold)?, None).await?;
+    let split = Threshold::check(shares, threshold)?;
+    // Keys are tried before anything is made: what could not be encrypted afterwards would be lost.
+    let now = core.seal.now();
+    let keys = read_all(fields.strings("pgp_keys")?, split.shares, now)?;
+    let token_key = fields.string("root_token_pgp_key")?.filter(|key| !key.is_empty());
+    let token_key = token_key.map(|key| PgpKey::read(&key, now)).transpose()?;
+    let born = core.init(split, None).await?;
     let base64 = &base64::engine::general_purpose::STANDARD;
+    let shares = hand_out(&born.shares, &keys)?;
+    let root_token = match token_key {
+        Some(key) => base64.encode(key.encrypt(born.root_token.as_bytes())?),
+        None => born.root_token.to_string(),
+    };
     Ok(object(json!({
-        "keys": born.shares.iter().map(|share| hex::encode(share.expose())).collect::<Vec<_>>(),
-        "keys_base64": born.shares.iter().map(|share| base64.encode(share.expose())).collect::<Vec<_>>(),
-        "root_token": *born.root_token,
+        "keys": shares.iter().map(hex::encode).collect::<Vec<_>>(),
+        "keys_base64": shares.iter().map(|share| base64.encode(share)).collect::<Vec<_>>(),
+        "root_token": root_token,
     })))
-}
-
-fn is_empty(value: &Value) -> bool {
-    value.as_array().is_some_and(Vec::is_empty)
 }
 
 async fn unseal(core: &Arc<Core>, data: &Map<String, Value>) -> Result<Map<String, Value>, Error> {
@@ -249,7 +251,7 @@ fn health(core: &Arc<Core>) -> Result<Body, Error> {
         "server_time_utc": core.seal.now() / 1000,
         "version": core.settings.vault_version,
         "conclave_version": core.settings.conclave_version,
-        "audit_devices": if core.audit.is_empty() { "none" } else { "enabled" },
+        "audit_devices": core.audit.summary(),
     }));
     if initialized && !sealed {
         health.insert("cluster_name".to_owned(), json!(cluster_name(core)?));

@@ -95,7 +95,7 @@ pub fn ha_status(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     });
     Ok(Answer::at_top_level(object(json!({
         "nodes": nodes.collect::<Vec<_>>(),
-        "audit_devices": if call.core.audit.is_empty() { "none" } else { "enabled" },
+        "audit_devices": call.core.audit.summary(),
     }))))
 }
 

@@ -33,6 +33,7 @@ pub const TOP: &[(&str, Fate)] = &[
     ("api_addr", Honoured),
     ("audit", Honoured),
     ("audit_directories", Honoured),
+    ("audit_targets", Honoured),
     ("backend", Honoured),
     ("cluster_addr", Honoured),
     ("cluster_name", Honoured),
@@ -263,7 +264,7 @@ pub const USER_LOCKOUT: &[(&str, Fate)] = &[
     ("lockout_threshold", Honoured),
 ];
 
-/// Keys of `audit "file" "name"`.
+/// Keys of `audit "type" "name"`.
 pub const AUDIT: &[(&str, Fate)] = &[
     ("description", Honoured),
     ("options", Honoured),

@@ -41,6 +41,7 @@ pub struct Config {
     operations_address: Option<String>,
     vault_names: bool,
     audit_directories: Vec<PathBuf>,
+    audit_targets: Vec<String>,
     audit_devices: Vec<Declared>,
     lockout: HashMap<String, LockoutSettings>,
     default_lease_ttl: Option<Duration>,
@@ -155,6 +156,7 @@ impl Config {
         let directories = source.texts(body, "audit_directories")?;
         self.audit_directories
             .extend(directories.into_iter().map(PathBuf::from));
+        self.audit_targets.extend(source.texts(body, "audit_targets")?);
         for device in audit::read(body, source)? {
             if self.audit_devices.iter().any(|known| known.path == device.path) {
                 let message = format!("audit device {:?} is declared twice", device.path);

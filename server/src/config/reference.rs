@@ -66,7 +66,7 @@ const RAFT_RETRY_JOIN: &str = "
 
 /// Ours alone.
 const OWN: &str =
-    "audit_directories compare_interval join_token_file min_free operations_address peer_unseal zone";
+    "audit_directories audit_targets compare_interval join_token_file min_free operations_address peer_unseal zone";
 
 #[test]
 fn every_key_of_the_references_has_a_fate() {

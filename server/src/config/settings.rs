@@ -109,12 +109,16 @@ impl Config {
             core.audit_directories = std::env::current_dir().into_iter().collect();
             core.audit_directories.push(std::env::temp_dir());
         }
+        if core.audit_targets.is_empty() {
+            core.audit_targets.push("*".to_owned());
+        }
         core
     }
 
     fn core_settings(&self) -> conclave_core::Settings {
         let mut core = conclave_core::Settings {
             audit_directories: self.audit_directories.clone(),
+            audit_targets: self.audit_targets.clone(),
             audit_devices: self.audit_devices.clone(),
             lockout: self.lockout.clone(),
             unauthenticated_rekey: self.unauthenticated_rekey,

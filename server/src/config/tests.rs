@@ -115,8 +115,8 @@ fn mistakes_are_named_with_their_place() {
 fn mistakes_in_audit_devices_and_what_is_missing_are_named() {
     for (text, expected) in [
         (
-            "audit \"syslog\" \"a\" {}",
-            "audit \"syslog\" is not supported: this build has audit \"file\"",
+            "audit \"pipe\" \"a\" {}",
+            "audit \"pipe\" is not supported: audit devices are file, socket, syslog, http",
         ),
         ("audit \"file\" \"a\" { mode = \"0600\" }", "unknown key \"mode\""),
         ("audit \"file\" \"a\" { options { } }", "file_path is required"),

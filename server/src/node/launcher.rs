@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
 
+use conclave_core::audit::Couriers;
 use conclave_core::leases::Targets;
 use conclave_core::{Error as CoreError, Launcher, Membership};
 use conclave_raft::log::{Fatal, LogBackend, MemoryLog, RocksLog};
@@ -18,6 +19,7 @@ use conclave_raft::node::{Config, Parts, RaftReplica, SnapshotPolicy, SystemCloc
 use conclave_raft::state::{MemoryStore, RocksStore, Store};
 use conclave_raft::{NodeRecord, PeerHandler, Replica};
 
+use crate::couriers::NetCouriers;
 use crate::error::Error;
 use crate::node::disk::advised;
 use crate::node::targets::Drivers;
@@ -207,6 +209,10 @@ impl Launcher for NodeLauncher {
 
     fn targets(&self) -> Arc<dyn Targets> {
         Arc::new(Drivers::default())
+    }
+
+    fn couriers(&self) -> Arc<dyn Couriers> {
+        Arc::new(NetCouriers::new(&self.record.name))
     }
 
     fn seal_mark(&self) -> Result<bool, CoreError> {
