@@ -9,6 +9,7 @@ use std::time::Duration;
 use conclave_engine_api::{Class, Engine, Millis};
 
 use crate::admission::Admissions;
+use crate::anomaly::Watch;
 use crate::audit::{Declared, Devices};
 use crate::auth::{Hashing, LockoutSettings};
 use crate::backup::Backups;
@@ -113,6 +114,7 @@ pub struct Core {
     pub(crate) room: Room,
     pub(crate) workshop: Workshop,
     pub(crate) outside: Outside,
+    pub(crate) watch: Watch,
 }
 
 impl Core {
@@ -123,11 +125,11 @@ impl Core {
         launcher: Arc<dyn Launcher>,
         registry: &prometheus::Registry,
     ) -> Result<Arc<Self>, crate::Error> {
-        let kinds: Vec<&'static str> = engines.iter().map(|engine| engine.kind()).collect();
         let (methods, engines) = engines
             .into_iter()
             .map(|engine| (engine.kind(), engine))
             .partition(|(_, engine)| engine.class() == Class::Auth);
+        let metrics = metrics(registry, &engines, &methods)?;
         Ok(Arc::new(Self {
             engines,
             methods,
@@ -144,9 +146,10 @@ impl Core {
             divergence: Divergence::default(),
             in_flight: InFlight::default(),
             quotas: Quotas::default(),
-            metrics: Metrics::new(registry, kinds.into_iter().chain(OWN_KINDS))?,
+            metrics,
             room: Room::default(),
             workshop: Workshop::default(),
+            watch: Watch::new(registry)?,
         }))
     }
 
@@ -157,4 +160,14 @@ impl Core {
             Category::Auth => self.methods.get(mount.kind.as_str()),
         }
     }
+}
+
+/// The numbers of a node with these engines and auth methods.
+fn metrics(
+    registry: &prometheus::Registry,
+    engines: &HashMap<&'static str, Arc<dyn Engine>>,
+    methods: &HashMap<&'static str, Arc<dyn Engine>>,
+) -> Result<Metrics, crate::Error> {
+    let kinds = engines.keys().chain(methods.keys()).copied();
+    Metrics::new(registry, kinds.chain(OWN_KINDS), methods.keys().copied())
 }

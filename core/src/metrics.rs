@@ -112,9 +112,15 @@ impl Drop for InFlight<'_> {
 }
 
 impl Metrics {
-    /// Registers all numbers. `kinds`: the types of mounts that are built in.
-    pub fn new(registry: &Registry, kinds: impl IntoIterator<Item = &'static str>) -> Result<Self, Error> {
-        let metrics = Self::make(registry, kinds).map_err(|error| Error::internal(error.to_string()))?;
+    /// Registers all numbers. `kinds`: the types of mounts that are built in; `methods`:
+    /// those of them that people and programs log in by.
+    pub fn new(
+        registry: &Registry,
+        kinds: impl IntoIterator<Item = &'static str>,
+        methods: impl IntoIterator<Item = &'static str>,
+    ) -> Result<Self, Error> {
+        let made = Self::make(registry, kinds, methods);
+        let metrics = made.map_err(|error| Error::internal(error.to_string()))?;
         let all: [Box<dyn prometheus::core::Collector>; 26] = [
             Box::new(metrics.in_flight.clone()),
             Box::new(metrics.authentications.clone()),
@@ -154,12 +160,25 @@ impl Metrics {
     fn make(
         registry: &Registry,
         kinds: impl IntoIterator<Item = &'static str>,
+        methods: impl IntoIterator<Item = &'static str>,
     ) -> Result<Self, prometheus::Error> {
         let authentications = counters(
             "conclave_auth_attempts_total",
             "Requests that showed a token, by whether it was valid, and logins, by their method and outcome.",
             &["method", "result"],
         )?;
+        let lockouts = counters(
+            "conclave_auth_lockouts_total",
+            "Names that were locked out because logins failed too often, by method.",
+            &["method"],
+        )?;
+        // There from the start: Prometheus sees no increase in a number that it has not seen before.
+        for method in methods {
+            lockouts.with_label_values(&[method]);
+            for result in ["success", "failure", "locked"] {
+                authentications.with_label_values(&[method, result]);
+            }
+        }
         Ok(Self {
             requests: Requests::new(registry, kinds)?,
             quorum: Quorum::new(registry)?,
@@ -168,11 +187,7 @@ impl Metrics {
             invalid_tokens: authentications.with_label_values(&["token", "failure"]),
             authentications,
             in_flight: IntGauge::new("conclave_requests_in_flight", "Requests being answered.")?,
-            lockouts: counters(
-                "conclave_auth_lockouts_total",
-                "Names that were locked out because logins failed too often, by method.",
-                &["method"],
-            )?,
+            lockouts,
             refused: Refused::new()?,
             conflicts: IntCounter::new(
                 "conclave_commit_conflicts_total",
