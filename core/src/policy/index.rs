@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::pattern::Pattern;
+use super::segments::Segments;
 
 /// Patterns and what they stand for. Exact paths are a hash map. The others are grouped by their head (the text before
 /// the first wildcard or glob), and each head knows the longest other head that it begins with: since a longer head is
@@ -12,11 +13,12 @@ pub struct Index<T> {
     heads: Vec<Head<T>>,
 }
 
-/// All patterns with one head, the most specific first.
+/// What stands for all patterns with one head, the most specific first.
 struct Head<T> {
     text: Box<str>,
     parent: Option<usize>,
-    patterns: Vec<(Pattern, T)>,
+    values: Vec<T>,
+    segments: Segments,
 }
 
 impl<T> Index<T> {
@@ -52,10 +54,10 @@ impl<T> Index<T> {
         let after = self.heads.partition_point(|head| *head.text <= *path);
         let mut at = after.checked_sub(1);
         while let Some(head) = at.and_then(|at| self.heads.get(at)) {
-            if path.starts_with(&*head.text)
-                && let Some((_, value)) = head.patterns.iter().find(|(pattern, _)| pattern.matches(path))
+            if let Some(rest) = path.strip_prefix(&*head.text)
+                && let Some(first) = head.segments.first(rest)
             {
-                return Some(value);
+                return head.values.get(first);
             }
             at = head.parent;
         }
@@ -64,10 +66,7 @@ impl<T> Index<T> {
 
     /// Everything in it.
     pub fn values(&self) -> impl Iterator<Item = &T> {
-        let wild = self
-            .heads
-            .iter()
-            .flat_map(|head| head.patterns.iter().map(|(_, value)| value));
+        let wild = self.heads.iter().flat_map(|head| &head.values);
         self.exact.values().chain(wild)
     }
 
@@ -88,10 +87,15 @@ fn chain<T>(groups: BTreeMap<Box<str>, Vec<(Pattern, T)>>) -> Vec<Head<T>> {
         }
         let parent = open.last().map(|(at, _)| *at);
         open.push((at, text.clone()));
+        let mut segments = Segments::default();
+        for (number, (pattern, _)) in patterns.iter().enumerate() {
+            segments.insert(pattern, number);
+        }
         heads.push(Head {
             text,
             parent,
-            patterns,
+            values: patterns.into_iter().map(|(_, value)| value).collect(),
+            segments,
         });
     }
     heads

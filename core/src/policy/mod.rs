@@ -16,6 +16,7 @@ mod limit;
 mod parameters;
 mod parse;
 mod pattern;
+mod segments;
 mod template;
 #[cfg(test)]
 mod tests;

@@ -46,6 +46,14 @@ impl Pattern {
         self.text.get(..self.head).unwrap_or_default()
     }
 
+    /// The segments from the first wildcard on, without the glob; `None` without a wildcard.
+    pub fn rest(&self) -> Option<&str> {
+        if self.wildcards == 0 {
+            return None;
+        }
+        self.text.get(self.head..self.body)
+    }
+
     /// Whether only one path matches.
     pub fn is_exact(&self) -> bool {
         self.wildcards == 0 && !self.is_glob()
@@ -94,7 +102,8 @@ impl Pattern {
         )
     }
 
-    fn is_glob(&self) -> bool {
+    /// Whether it ends in the glob.
+    pub fn is_glob(&self) -> bool {
         self.body < self.text.len()
     }
 }
