@@ -1,22 +1,42 @@
 #!/usr/bin/env python3
 """Compares a three-node Conclave with a three-node OpenBao on this machine: TLS, file audit and fsync on both sides, rounds
-in turn, medians and their ratio; then how often each process syncs while it writes, memory, and the time from kill -9 of the
-leader to the first acknowledged write. Usage: compare.py --conclave BIN --load BIN [--bao BIN] [--rounds 5] [--seconds 4]."""
+in turn, medians and their ratio; then how often each process syncs while it writes, memory, reads under a flood of logins, and
+the time from kill -9 of the leader to the first acknowledged write.
+Usage: compare.py --conclave BIN --load BIN [--bao BIN] [--rounds 5] [--seconds 4] [--only kv,logins,...]."""
 
 import argparse, json, os, re, shutil, signal, ssl, statistics, subprocess, sys, tempfile, time, urllib.request
 
+import leases
+
 ZONES = ["a", "b", "c"]
-# Work, connections, node, protocol. The other side speaks HTTP only.
-ROWS = [
-    ("put", 16, "leader", "http"),
-    ("put", 64, "leader", "http"),
-    ("get", 64, "leader", "http"),
-    ("get", 64, "follower", "http"),
-    ("mixed", 64, "leader", "http"),
-    ("token", 16, "leader", "http"),
-    ("put", 64, "leader", "grpc"),
-    ("get", 64, "leader", "grpc"),
-]
+# Parts that --only chooses from. Work, connections, node, protocol. The other side speaks HTTP only.
+PARTS = {
+    "kv": [
+        ("put", 16, "leader", "http"),
+        ("put", 64, "leader", "http"),
+        ("get", 64, "leader", "http"),
+        ("get", 64, "follower", "http"),
+        ("mixed", 64, "leader", "http"),
+        ("token", 16, "leader", "http"),
+        ("put", 64, "leader", "grpc"),
+        ("get", 64, "leader", "grpc"),
+    ],
+    "logins": [("approle", 16, "leader", "http"), ("userpass", 16, "leader", "http")],
+    "tokens": [("lookup", 16, "leader", "http"), ("revoke", 16, "leader", "http")],
+    "transit": [("encrypt", 16, "leader", "http"), ("sign", 16, "leader", "http")],
+    "wrapped": [("wrapped", 16, "leader", "http")],
+    "list": [("list", 4, "leader", "http")],
+    "policies": [("guarded", 16, "leader", "http")],
+    # Reads beside a flood of logins by password, against the same reads alone: a table of its own.
+    "flood": [],
+    # Syncs a second and failovers.
+    "disk": [],
+    "failover": [],
+}
+READS = ("get", "guarded", "lookup", "encrypt", "sign", "list")
+FOLDER = 10_000
+POLICIES, RULES = 500, 50
+PASSWORD = "a password for measurements"
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -186,23 +206,63 @@ class Cluster:
         except OSError:
             return False
 
+    def must(self, method, path, body=None):
+        status, answer = call(f"{self.api(self.leader())}/v1/{path}", self.ca, method, self.token, body)
+        assert status in (200, 204), (self.name, path, status, answer)
+        return answer
+
+    def prepare(self, options, parts):
+        """What the works of these parts need to be there."""
+        self.flags, self.secrets, self.guarded = [], {}, None
+        if {"logins", "flood"} & parts:
+            self.must("POST", "sys/auth/approle", {"type": "approle"})
+            self.must("POST", "sys/auth/userpass", {"type": "userpass"})
+            self.must("POST", "auth/approle/role/load", {"token_policies": "default", "token_ttl": "1h"})
+            self.flags += ["--role-id", self.must("GET", "auth/approle/role/load/role-id")["data"]["role_id"]]
+            self.secrets["LOAD_SECRET_ID"] = self.must("POST", "auth/approle/role/load/secret-id", {})["data"]["secret_id"]
+            self.secrets["LOAD_PASSWORD"] = PASSWORD
+            for who in range(16):
+                self.must("POST", f"auth/userpass/users/load-{who}", {"password": PASSWORD, "token_policies": "default", "token_ttl": "1h"})
+        if "transit" in parts:
+            self.must("POST", "sys/mounts/transit", {"type": "transit"})
+            self.must("POST", "transit/keys/load", {})
+            self.must("POST", "transit/keys/sign", {"type": "ed25519"})
+        if "list" in parts:
+            self.must("POST", "sys/mounts/lists", {"type": "kv", "options": {"version": "2"}})
+            load(options, self, ("list", 4, "leader", "http"), seconds=1, prepared=False)
+        if "policies" in parts:
+            for policy in range(POLICIES):
+                rules = "".join(f'path "secret/data/team-{policy}/part-{rule}/*" {{ capabilities = ["read", "update"] }}\n' for rule in range(RULES))
+                rules += 'path "secret/data/load/*" { capabilities = ["read"] }\n' if policy == POLICIES - 1 else ""
+                self.must("PUT", f"sys/policies/acl/load-{policy}", {"policy": rules})
+            names = [f"load-{policy}" for policy in range(POLICIES)]
+            self.guarded = self.must("POST", "auth/token/create", {"policies": names, "ttl": "2h"})["auth"]["client_token"]
+
     def stop(self):
         for process in self.processes:
             process.send_signal(signal.SIGKILL)
             process.wait()
 
 
-def load(options, cluster, row, seconds=None, prepared=True):
-    """Runs the load generator; adds what a request cost all nodes together in microseconds of processor time."""
+def command(options, cluster, row, seconds, prepared):
+    """The load generator's command line and environment."""
     work, connections, where, protocol = row
     leader = cluster.leader()
     node = leader if where == "leader" else (leader + 1) % 3
-    command = [options.load, work, "--address", cluster.api(node), "--ca-cert", cluster.ca, "--connections", str(connections), "--protocol", protocol]
-    command += ["--seconds", str(seconds or options.seconds)] + (["--prepared"] if prepared else [])
+    words = [options.load, "get" if work == "guarded" else work, "--address", cluster.api(node), "--ca-cert", cluster.ca, *cluster.flags]
+    words += ["--connections", str(connections), "--protocol", protocol, "--seconds", str(seconds)] + (["--prepared"] if prepared else [])
+    words += ["--mount", "lists", "--keys", str(FOLDER)] if work == "list" else []
+    token = cluster.guarded if work == "guarded" else cluster.token
+    return words, {**os.environ, **cluster.secrets, "LOAD_TOKEN": token}
+
+
+def load(options, cluster, row, seconds=None, prepared=True):
+    """Runs the load generator; adds what a request cost all nodes together in microseconds of processor time."""
+    words, environment = command(options, cluster, row, seconds or options.seconds, prepared)
     before = cluster.cpu_seconds()
-    done = subprocess.run(command, env={**os.environ, "LOAD_TOKEN": cluster.token}, capture_output=True, text=True)
+    done = subprocess.run(words, env=environment, capture_output=True, text=True)
     if done.returncode:
-        raise SystemExit(f"error: {cluster.name} {work}: {done.stderr.strip()}")
+        raise SystemExit(f"error: {cluster.name} {row[0]}: {done.stderr.strip()}")
     result = json.loads(done.stdout)
     # The warm-up of one second is in the processor time, so it has to be in the number of requests too.
     requests = result["requests"] * (1 + 1 / (seconds or options.seconds))
@@ -210,16 +270,37 @@ def load(options, cluster, row, seconds=None, prepared=True):
     return result
 
 
+def flood(options, clusters):
+    """Prints the 99th percentile of reads alone and beside a flood of logins by password, round by round in turn."""
+    reads, logins = ("get", 4, "leader", "http"), ("userpass", 32, "leader", "http")
+    seen = {cluster.name: [] for cluster in clusters}
+    for number in range(options.rounds):
+        for cluster in clusters if number % 2 == 0 else reversed(clusters):
+            alone = load(options, cluster, reads)
+            # It begins before the reads do and ends after them.
+            words, environment = command(options, cluster, logins, options.seconds + 3, True)
+            beside = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            time.sleep(1)
+            flooded = load(options, cluster, reads)
+            told, complaint = beside.communicate()
+            if beside.returncode:
+                raise SystemExit(f"error: {cluster.name} flood: {complaint.strip()}")
+            seen[cluster.name].append((alone["p99_ms"], flooded["p99_ms"], flooded["per_second"], json.loads(told)["per_second"]))
+    for name, results in seen.items():
+        alone, flooded, rate, floods = (statistics.median(column) for column in zip(*results))
+        print(f"p99 of get x4, {name}: {alone:.1f} ms alone, {flooded:.1f} ms beside userpass x32 ({flooded / max(alone, 0.1):.1f} times), {rate:.0f} reads/s and {floods:.0f} logins/s")
+
+
 def title(row):
     return f"{row[0]} x{row[1]} {row[2]}" + ("" if row[3] == "http" else f" {row[3]}")
 
 
-def rounds(options, clusters):
+def rounds(options, clusters, rows):
     """All results by cluster and row."""
     speaks = lambda cluster, row: row[3] == "http" or cluster.name == "conclave"
-    seen = {(c.name, row): [] for c in clusters for row in ROWS if speaks(c, row)}
+    seen = {(c.name, row): [] for c in clusters for row in rows if speaks(c, row)}
     for number in range(options.rounds):
-        for row in ROWS:
+        for row in rows:
             # Who goes first alternates, so that a machine that warms up or slows down favours neither.
             for cluster in clusters if number % 2 == 0 else reversed(clusters):
                 if not speaks(cluster, row):
@@ -230,10 +311,10 @@ def rounds(options, clusters):
     return seen
 
 
-def report(seen, invalid):
+def report(seen, rows, invalid):
     head = ["work", "bao/s", "conclave/s", "ratio", "bao p99 ms", "conclave p99 ms", "bao cpu us", "conclave cpu us", "errors"]
     print("{:26} {:>9} {:>11} {:>6} {:>11} {:>16} {:>11} {:>16} {:>7}".format(*head))
-    for row in ROWS:
+    for row in rows:
         def median(name, key):
             results = seen.get((name, row))
             return statistics.median(result[key] for result in results) if results else None
@@ -241,7 +322,7 @@ def report(seen, invalid):
         theirs, ours = median("bao", "per_second"), median("conclave", "per_second")
         ratio = None if theirs is None else ours / max(theirs, 1)
         errors = sum(result["errors"] for (_, other), results in seen.items() if other == row for result in results)
-        mark = " INVALID: " + " and ".join(invalid) + " did not sync" if invalid and row[0] != "get" else ""
+        mark = " INVALID: " + " and ".join(invalid) + " did not sync" if invalid and row[0] not in READS else ""
         cells = [shown(theirs, 0), shown(ours, 0), shown(ratio, 1)]
         cells += [shown(median(name, key), digits) for key, digits in (("p99_ms", 1), ("cpu_us", 0)) for name in ("bao", "conclave")]
         print("{:26} {:>9} {:>11} {:>6} {:>11} {:>16} {:>11} {:>16} {:>7}".format(title(row), *cells, errors) + mark)
@@ -254,7 +335,7 @@ def count_syncs(options, clusters):
         return []
     invalid = []
     for cluster in clusters:
-        rates, result = cluster.syncs_per_second(lambda: load(options, cluster, ROWS[1], seconds=3))
+        rates, result = cluster.syncs_per_second(lambda: load(options, cluster, ("put", 64, "leader", "http"), seconds=3))
         if sum(rate > 1 for rate in rates) < 2:
             invalid.append(cluster.name)
         print(f"fsync and fdatasync per second and process, {cluster.name}, at {result['per_second']:.0f} writes/s (traced, so slower): {[round(rate) for rate in rates]}")
@@ -268,27 +349,44 @@ def main():
     parser.add_argument("--bao", default=shutil.which("bao"))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=4)
+    parser.add_argument("--only", default=",".join(PARTS), help="parts, separated by commas: " + ", ".join(PARTS) + "; or leases, alone")
     parser.add_argument("--failovers", type=int, default=10)
     parser.add_argument("--bao-failovers", type=int, default=3)
+    leases.add_options(parser)
     options = parser.parse_args()
     if options.bao is None:
         raise SystemExit("error: no bao on PATH: name one with --bao")
+    parts = set(options.only.split(","))
+    if not parts <= PARTS.keys() and parts != {"leases"}:
+        raise SystemExit(f"error: unknown parts: {', '.join(sorted(parts - PARTS.keys()))}")
+    rows = [row for part, rows in PARTS.items() if part in parts for row in rows]
     root = tempfile.mkdtemp(prefix="conclave-bench-")
     tls = os.path.join(root, "tls")
     subprocess.run([options.conclave, "operator", "tls", "create-ca", "-dir", tls], check=True, capture_output=True)
     subprocess.run([options.conclave, "operator", "tls", "create-cert", "-ca-dir", tls, "-out", tls, "-name", "node", "-san", "127.0.0.1"], check=True, capture_output=True)
+    if parts == {"leases"}:
+        try:
+            leases.run(options, lambda name, binary, base: Cluster(name, binary, root, tls, base))
+        finally:
+            shutil.rmtree(root, ignore_errors=True)
+        return
     clusters = [Cluster("bao", options.bao, root, tls, 21200), Cluster("conclave", options.conclave, root, tls, 22200)]
     try:
         for cluster in clusters:
             cluster.start()
+            cluster.prepare(options, parts)
             load(options, cluster, ("get", 16, "leader", "http"), seconds=1, prepared=False)
         print("resident MiB of each node before the load: " + ", ".join(f"{c.name} {c.resident_mib()}" for c in clusters))
-        seen = rounds(options, clusters)
+        seen = rounds(options, clusters, rows)
         resident = {c.name: c.resident_mib() for c in clusters}
-        invalid = count_syncs(options, clusters)
-        report(seen, invalid)
+        invalid = count_syncs(options, clusters) if "disk" in parts else []
+        report(seen, rows, invalid)
         ratio = max(resident["conclave"]) / max(resident["bao"])
         print("resident MiB of each node after the load: " + ", ".join(f"{name} {nodes}" for name, nodes in resident.items()) + f", largest to largest {ratio:.2f}")
+        if "flood" in parts:
+            flood(options, clusters)
+        if "failover" not in parts:
+            options.bao_failovers = options.failovers = 0
         for cluster, times in zip(clusters, (options.bao_failovers, options.failovers)):
             seconds = [cluster.failover_seconds() for _ in range(times)]
             if seconds:

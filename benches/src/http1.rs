@@ -2,10 +2,10 @@
 //! with no task or queue between: what the generator spends is taken from the servers beside it.
 
 use http::Method;
-use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::Options;
+use crate::ask::Ask;
 use crate::error::Error;
 use crate::target::{Stream, Target};
 
@@ -13,6 +13,8 @@ use crate::target::{Stream, Target};
 const MAX_FIELDS: usize = 32;
 /// Most bytes of an answer's head.
 const MAX_HEAD: usize = 16 * 1024;
+/// Most bytes of an answer that comes in pieces.
+const MAX_BODY: usize = 64 * 1024 * 1024;
 
 /// A connection.
 pub struct Connection {
@@ -20,6 +22,8 @@ pub struct Connection {
     host: String,
     /// The request, then the answer, of the turn.
     buffer: Vec<u8>,
+    /// Whether the last answer was a good one.
+    is_good: bool,
 }
 
 impl Connection {
@@ -29,62 +33,88 @@ impl Connection {
             stream: target.connect().await?,
             host: target.authority(),
             buffer: Vec::new(),
+            is_good: false,
         })
     }
 
-    /// Writes a version of a secret; whether the server took it.
-    pub async fn put(&mut self, options: &Options, key: usize, value: &str) -> Result<bool, Error> {
-        let body = json!({"data": {"value": value}}).to_string();
-        self.send(&Method::POST, &data_path(options, key), options, &body)
-            .await
+    /// Asks once; whether the server did it.
+    pub async fn ask(&mut self, options: &Options, ask: &Ask) -> Result<bool, Error> {
+        self.send(options, ask).await.map(|_| self.is_good)
     }
 
-    /// Reads a secret; whether the server gave it.
-    pub async fn get(&mut self, options: &Options, key: usize) -> Result<bool, Error> {
-        self.send(&Method::GET, &data_path(options, key), options, "")
-            .await
+    /// Makes a token and ends it; whether the server did both.
+    pub async fn revoke(&mut self, options: &Options, make: &Ask) -> Result<bool, Error> {
+        let body = self.send(options, make).await?;
+        let made = self.buffer.get(body..).unwrap_or_default();
+        let made: serde_json::Value = serde_json::from_slice(made).unwrap_or_default();
+        let token = made
+            .pointer("/auth/client_token")
+            .and_then(|token| token.as_str());
+        let Some(token) = token else { return Ok(false) };
+        self.ask(options, &Ask::revoke(token)).await
     }
 
-    /// Makes a token; whether the server gave it.
-    pub async fn token(&mut self, options: &Options) -> Result<bool, Error> {
-        let body = r#"{"ttl":"1h","policies":["default"]}"#;
-        self.send(&Method::POST, "/v1/auth/token/create", options, body)
-            .await
-    }
-
-    /// Sends one request and reads its whole answer.
-    async fn send(
-        &mut self,
-        method: &Method,
-        path: &str,
-        options: &Options,
-        body: &str,
-    ) -> Result<bool, Error> {
+    /// Sends one request and reads its whole answer; where its body begins in the buffer.
+    async fn send(&mut self, options: &Options, ask: &Ask) -> Result<usize, Error> {
         let failed = |error: std::io::Error| Error::Connection(error.to_string());
-        let (host, token) = (&self.host, &options.token);
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nhost: {host}\r\nx-vault-token: {token}\r\nx-vault-request: true\r\n"
-        );
+        let (host, method, path) = (&self.host, &ask.method, &ask.path);
         self.buffer.clear();
-        self.buffer.extend_from_slice(head.as_bytes());
-        if *method != Method::GET {
-            let length = format!("content-length: {}\r\n", body.len());
-            self.buffer.extend_from_slice(length.as_bytes());
+        let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\nx-vault-request: true\r\n");
+        if ask.shows_token {
+            head += &format!("x-vault-token: {}\r\n", options.token);
         }
-        self.buffer.extend_from_slice(b"\r\n");
-        self.buffer.extend_from_slice(body.as_bytes());
+        if ask.wraps {
+            head += "x-vault-wrap-ttl: 60\r\n";
+        }
+        if ask.method != Method::GET {
+            head += &format!("content-length: {}\r\n", ask.body.len());
+        }
+        head += "\r\n";
+        self.buffer.extend_from_slice(head.as_bytes());
+        self.buffer.extend_from_slice(ask.body.as_bytes());
         self.stream.write_all(&self.buffer).await.map_err(failed)?;
         self.stream.flush().await.map_err(failed)?;
         self.buffer.clear();
-        let (status, whole) = self.head().await?;
-        while self.buffer.len() < whole {
-            self.more().await?;
+        let head = self.head().await?;
+        self.is_good = matches!(head.status, 200 | 204);
+        match head.length {
+            Some(length) => {
+                while self.buffer.len() < head.end + length {
+                    self.more().await?;
+                }
+            }
+            None => self.pieces(head.end).await?,
         }
-        Ok(matches!(status, 200 | 204))
+        Ok(head.end)
     }
 
-    /// Reads up to the end of the head: the status, and the length of the whole answer.
-    async fn head(&mut self) -> Result<(u16, usize), Error> {
+    /// Reads a body that comes in pieces, each after its length (RFC 9112, section 7.1).
+    async fn pieces(&mut self, begin: usize) -> Result<(), Error> {
+        let mut at = begin;
+        loop {
+            let rest = self.buffer.get(at..).unwrap_or_default();
+            let parsed = httparse::parse_chunk_size(rest).map_err(|_| wrong("its pieces have no length"))?;
+            let httparse::Status::Complete((line, length)) = parsed else {
+                self.more().await?;
+                continue;
+            };
+            let length = usize::try_from(length).map_err(|_| wrong("a piece of it is too long"))?;
+            // Each ends with a line end, the last too: there are no trailers here.
+            at = at.saturating_add(line).saturating_add(length).saturating_add(2);
+            if at > MAX_BODY {
+                return Err(wrong("its body is too long"));
+            }
+            while self.buffer.len() < at {
+                self.more().await?;
+            }
+            if length == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads up to the end of the head.
+    async fn head(&mut self) -> Result<Head, Error> {
         loop {
             self.more().await?;
             if let Some(head) = parse(&self.buffer)? {
@@ -109,27 +139,34 @@ fn wrong(text: &str) -> Error {
     Error::Connection(text.to_owned())
 }
 
-/// Status and length of an answer whose head is complete. The servers say the length of what is asked here.
-fn parse(bytes: &[u8]) -> Result<Option<(u16, usize)>, Error> {
+/// The head of an answer.
+struct Head {
+    status: u16,
+    /// Where the body begins.
+    end: usize,
+    /// Its length; `None` if it comes in pieces.
+    length: Option<usize>,
+}
+
+/// The head of an answer, once it is complete.
+fn parse(bytes: &[u8]) -> Result<Option<Head>, Error> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut response = httparse::Response::new(&mut fields);
     let parsed = response.parse(bytes).map_err(|error| wrong(&error.to_string()))?;
-    let httparse::Status::Complete(head) = parsed else {
+    let httparse::Status::Complete(end) = parsed else {
         return Ok(None);
     };
     let status = response.code.unwrap_or_default();
-    let field = response
-        .headers
-        .iter()
-        .find(|field| field.name.eq_ignore_ascii_case("content-length"));
-    let length = field.and_then(|field| std::str::from_utf8(field.value).ok()?.parse::<usize>().ok());
-    match (length, status) {
-        (Some(length), _) => Ok(Some((status, head + length))),
-        (None, 204) => Ok(Some((status, head))),
-        (None, _) => Err(wrong("its answer does not say its length")),
-    }
-}
-
-fn data_path(options: &Options, key: usize) -> String {
-    format!("/v1/{}/data/load/key-{key}", options.mount)
+    let field = |name: &str| {
+        let mut fields = response.headers.iter();
+        let found = fields.find(|field| field.name.eq_ignore_ascii_case(name));
+        found.and_then(|field| std::str::from_utf8(field.value).ok())
+    };
+    let length = match field("content-length").map(str::parse::<usize>) {
+        Some(Ok(length)) => Some(length),
+        None if status == 204 => Some(0),
+        None if field("transfer-encoding") == Some("chunked") => None,
+        _ => return Err(wrong("its answer does not say its length")),
+    };
+    Ok(Some(Head { status, end, length }))
 }

@@ -1,6 +1,7 @@
 //! `conclave-load`: a load generator for anything that speaks Vault's HTTP API, and for Conclave's gRPC API. A fixed number
 //! of connections, each with one request at a time; prints one JSON line: rate, errors, latencies (HDR histogram).
 
+mod ask;
 mod error;
 mod grpc;
 mod http1;
@@ -25,6 +26,26 @@ pub enum Work {
     Mixed,
     /// Make a token with a life of an hour.
     Token,
+    /// Make a token and revoke it.
+    Revoke,
+    /// Look the shown token up.
+    Lookup,
+    /// Log in by role.
+    Approle,
+    /// Log in by name and password.
+    Userpass,
+    /// Encrypt a value.
+    Encrypt,
+    /// Sign a value.
+    Sign,
+    /// Read a secret and have the answer wrapped.
+    Wrapped,
+    /// List the folder of the secrets.
+    List,
+    /// Make a token that ends when `--ends-in` says.
+    Ending,
+    /// Read `--path`: a credential that is made for who reads it.
+    Creds,
 }
 
 /// What is spoken.
@@ -58,6 +79,21 @@ pub struct Options {
     /// A kv-v2 mount.
     #[arg(long, default_value = "secret")]
     pub mount: String,
+    /// A transit mount with the keys `load` (encrypts) and `sign`.
+    #[arg(long, default_value = "transit")]
+    pub transit: String,
+    /// Id of the role that logs in at `auth/approle`.
+    #[arg(long, default_value = "")]
+    pub role_id: String,
+    /// Its secret id, by environment alone.
+    #[arg(skip = std::env::var("LOAD_SECRET_ID").unwrap_or_default())]
+    pub secret_id: String,
+    /// Password of the people `load-0`, `load-1`, ... at `auth/userpass`, by environment alone.
+    #[arg(skip = std::env::var("LOAD_PASSWORD").unwrap_or_default())]
+    pub password: String,
+    /// How many people there are.
+    #[arg(long, default_value_t = 16)]
+    pub people: usize,
     /// Connections, each with one request at a time.
     #[arg(long, default_value_t = 16)]
     pub connections: usize,
@@ -73,6 +109,18 @@ pub struct Options {
     /// The secrets exist already, from a run before: nothing is written first.
     #[arg(long)]
     pub prepared: bool,
+    /// Requests in all; `--seconds` is only the longest it may take then, and nothing is left out of the count.
+    #[arg(long)]
+    pub requests: Option<u64>,
+    /// So many seconds after the start the tokens of `ending` end, within a second ...
+    #[arg(long, default_value_t = 3600)]
+    pub ends_in: u64,
+    /// ... or evenly within so many seconds after that.
+    #[arg(long, default_value_t = 1)]
+    pub spread: u64,
+    /// What `creds` reads.
+    #[arg(long, default_value = "database/creds/app")]
+    pub path: String,
     /// Bytes of each secret's value.
     #[arg(long, default_value_t = 256)]
     pub value_bytes: usize,
@@ -109,6 +157,9 @@ impl Options {
 
     /// Time before it.
     pub fn uncounted(&self) -> Duration {
-        Duration::from_secs(self.warm_up)
+        match self.requests {
+            Some(_) => Duration::ZERO,
+            None => Duration::from_secs(self.warm_up),
+        }
     }
 }
