@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use conclave_engine_api::{Millis, Mount, Page};
 
+use crate::anomaly::Watched;
 use crate::auth::Lockout;
 use crate::canon::CanonPath;
 use crate::error::Error;
@@ -144,7 +145,7 @@ impl MountRecord {
 pub struct AuditRecord {
     /// With trailing slash.
     pub path: String,
-    /// Type: `file`.
+    /// `file`, `socket`, `syslog`, `http`.
     pub kind: String,
     /// For people.
     pub description: String,
@@ -170,6 +171,8 @@ pub struct Catalog {
     tree: Arc<Tree>,
     /// Rate limits, which are the cluster's.
     pub quotas: Arc<quota::Rules>,
+    /// What detection goes by, which is the cluster's.
+    pub watched: Arc<Watched>,
 }
 
 /// What a namespace has of its own, as of its own epoch.
@@ -262,11 +265,15 @@ impl Catalog {
             Some(before) => before.tree.wrapping.clone(),
             None => Arc::new(Policy::parse(WRAPPING_POLICY, RESPONSE_WRAPPING)?),
         };
-        let quotas = Arc::new(quota::Rules::load(opened)?);
-        Self::of_tree(Arc::new(Tree::new(all, wrapping)), quotas, ROOT_NAMESPACE)
+        let cluster = (Arc::new(quota::Rules::load(opened)?), Arc::new(Watched::load(opened)?));
+        Self::of_tree(Arc::new(Tree::new(all, wrapping)), cluster, ROOT_NAMESPACE)
     }
 
-    fn of_tree(tree: Arc<Tree>, quotas: Arc<quota::Rules>, number: u32) -> Result<Self, Error> {
+    fn of_tree(
+        tree: Arc<Tree>,
+        (quotas, watched): (Arc<quota::Rules>, Arc<Watched>),
+        number: u32,
+    ) -> Result<Self, Error> {
         let node = tree.node(number);
         let (namespace, own) = node
             .map(|node| (node.record.clone(), node.own.clone()))
@@ -276,6 +283,7 @@ impl Catalog {
             own,
             tree,
             quotas,
+            watched,
         })
     }
 
@@ -286,7 +294,10 @@ impl Catalog {
     pub fn of(&self, number: u32) -> Result<Self, Error> {
         match number == self.namespace.number {
             true => Ok(self.clone()),
-            false => Self::of_tree(self.tree.clone(), self.quotas.clone(), number),
+            false => {
+                let cluster = (self.quotas.clone(), self.watched.clone());
+                Self::of_tree(self.tree.clone(), cluster, number)
+            }
         }
     }
 
@@ -420,7 +431,7 @@ impl Catalog {
             .map(|record| (Arc::new(record), Arc::default()));
         let wrapping = Arc::new(Policy::parse(WRAPPING_POLICY, RESPONSE_WRAPPING).unwrap());
         let tree = Tree::new(std::iter::once(root).chain(others).collect(), wrapping);
-        Self::of_tree(Arc::new(tree), Arc::default(), ROOT_NAMESPACE).unwrap()
+        Self::of_tree(Arc::new(tree), Default::default(), ROOT_NAMESPACE).unwrap()
     }
 
     fn of_mounts(own: Own) -> Self {

@@ -16,6 +16,7 @@ use crate::backup::Backups;
 use crate::catalog::{Category, MountRecord};
 use crate::ceremony::Ceremonies;
 use crate::divergence::Divergence;
+use crate::heads::Heads;
 use crate::inflight::InFlight;
 use crate::latch::Latches;
 use crate::launcher::Launcher;
@@ -49,6 +50,8 @@ pub struct Settings {
     pub audit_targets: Vec<String>,
     /// Audit devices that this node's configuration declares.
     pub audit_devices: Vec<Declared>,
+    /// How often the ends of audit chains are committed, if they moved.
+    pub audit_heads_every: Duration,
     /// Whether `sys/rekey/*` answers without a token. Shares are needed all the same.
     pub unauthenticated_rekey: bool,
     /// Whether `sys/generate-root/*` answers without a token, for clusters to which every token is lost. Shares are needed
@@ -68,6 +71,9 @@ const OWN_KINDS: [&str; 3] = ["system", "token", "identity"];
 /// Between two comparisons of the members' states unless a node is told otherwise.
 const COMPARE_EVERY: Duration = Duration::from_secs(3600);
 
+/// Between two commits of the ends of audit chains.
+const AUDIT_HEADS_EVERY: Duration = Duration::from_secs(60);
+
 /// When this version was made, as clients of Vault read it.
 const RELEASED: &str = "2026-11-22T00:00:00Z";
 
@@ -84,6 +90,7 @@ impl Default for Settings {
             max_lease_ttl: MONTH,
             audit_directories: Vec::new(),
             audit_targets: Vec::new(),
+            audit_heads_every: AUDIT_HEADS_EVERY,
             audit_devices: Vec::new(),
             unauthenticated_rekey: false,
             unauthenticated_generate_root: false,
@@ -103,6 +110,7 @@ pub struct Core {
     pub(crate) seal: Seal,
     pub(crate) ceremonies: Ceremonies,
     pub(crate) audit: Devices,
+    pub(crate) heads: Heads,
     pub(crate) backups: Backups,
     pub(crate) hashing: Hashing,
     pub(crate) latches: Latches,
@@ -139,6 +147,7 @@ impl Core {
             settings,
             seal: Seal::default(),
             ceremonies: Ceremonies::default(),
+            heads: Heads::default(),
             backups: Backups::default(),
             hashing: Hashing::default(),
             latches: Latches::default(),

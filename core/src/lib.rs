@@ -3,7 +3,9 @@
 
 mod admission;
 mod answer;
+mod anomaly;
 mod answered;
+mod acts;
 pub mod audit;
 pub mod auth;
 pub mod backup;
@@ -17,6 +19,7 @@ mod divergence;
 mod entropy;
 pub mod error;
 mod failpoint;
+mod heads;
 mod help;
 mod identity;
 mod inflight;

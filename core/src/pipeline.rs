@@ -11,6 +11,7 @@ use conclave_engine_api::heavy::Answers;
 use conclave_engine_api::{Effect, Engine, Env, Heavy, Operation, Outcome, Status, Txn};
 use conclave_raft::{Condition, Replica, View};
 
+use crate::anomaly;
 use crate::answer;
 use crate::answered::{self, Known};
 use crate::auth;
@@ -70,12 +71,14 @@ impl Core {
             asked: path,
             namespace: ROOT_NAMESPACE,
             counted: self.metrics.requests.of_none(),
+            watched: None,
             use_paid: false,
             admitted: false,
             owing: None,
             computed: Answers::default(),
         };
         let outcome = attempt.run(&session, replica.as_ref()).await;
+        attempt.leave_seen(replica.now(), &outcome);
         let request_id = attempt.trail.request_id.clone();
         let counted = attempt.counted;
         let ended = attempt.trail.end(outcome, |(answer, _)| answer).await;
@@ -100,6 +103,8 @@ struct Attempt<'q> {
     trail: Trail<'q>,
     /// Where it is counted: with those to mounts of one type.
     counted: &'q Kind,
+    /// Whether it is watched, and if so whether its path is a canary's.
+    watched: Option<bool>,
     use_paid: bool,
     /// Whether rate limits let it pass.
     admitted: bool,
@@ -324,6 +329,9 @@ impl Attempt<'_> {
         let asked = self.asked.clone();
         let mut place = Place::find(&derived.catalog, self.request.namespace.as_deref(), &asked)?;
         self.enter(&place);
+        let watched = &derived.catalog.watched;
+        let canary = || watched.canary(self.namespace, self.path.as_str()).is_some();
+        self.watched = watched.config.enabled.then(canary);
         let now = replica.now();
         if !self.admitted && !derived.catalog.quotas.is_empty() {
             self.admit(&opened, &place).await?;
@@ -351,6 +359,27 @@ impl Attempt<'_> {
             self.enter(&place);
         }
         Ok(self.decide(&opened, &derived, &place, &caller, now)?)
+    }
+
+    /// Leaves an entry for who watches; never waits.
+    fn leave_seen(&self, at: u64, outcome: &Result<Answered, Error>) {
+        let Some(canary) = self.watched else { return };
+        let (caller, mount, namespace) = self.trail.asked();
+        let asked = anomaly::Asked {
+            at,
+            operation: operation_of(self.request.verb),
+            path: &self.path,
+            number: self.namespace,
+            namespace,
+            mount,
+            caller,
+            remote: self.request.remote,
+            token_shown: self.request.token.as_ref().is_some_and(|token| !token.is_empty()),
+            canary,
+        };
+        if let Some(seen) = anomaly::Seen::of(&asked, outcome.as_ref().map(|(answer, _)| answer)) {
+            self.core.watch.note(seen);
+        }
     }
 
     /// Goes where the request leads: what follows, and its records, are of this namespace and path.

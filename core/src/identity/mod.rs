@@ -20,8 +20,10 @@ mod record;
 mod routes;
 mod rows;
 mod subject;
+mod watched;
 
 pub use alias::forget_mount;
 pub use login::sign_in;
 pub use routes::ROUTES;
 pub use subject::{Standing, Subject, policies_of};
+pub use watched::{disable, groups_of_entity};

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::acts::Act;
 use crate::backup::forget_stagings;
 use crate::core::Core;
 
@@ -29,6 +30,8 @@ const STUCK: Duration = Duration::from_secs(600);
 const SLOW: Duration = Duration::from_secs(5);
 /// Between two comparisons of the targets' accounts with the leases.
 const RECONCILE: Duration = Duration::from_secs(3600);
+/// Pause between two looks at the queue of requests that are watched.
+const LOOK: Duration = Duration::from_millis(250);
 /// Between two reports of how many values were sealed, and two counts of what lives for a time.
 const REPORT: Duration = Duration::from_secs(60);
 
@@ -41,6 +44,7 @@ impl Core {
                 run(core.clone()),
                 run_slowly(core.clone()),
                 run_comparisons(core.clone()),
+                run_watch(core.clone()),
                 run_reconciliations(core)
             );
         })
@@ -121,6 +125,7 @@ async fn one_round(core: &Arc<Core>, rewrap_from: &mut Instant) -> Option<Durati
 async fn run_slowly(core: Weak<Core>) {
     let mut report_from = Instant::now() + REPORT;
     let mut count_from = Instant::now();
+    let mut heads_from = Instant::now();
     loop {
         tokio::time::sleep(SLOW).await;
         let Some(core) = core.upgrade() else { return };
@@ -132,6 +137,12 @@ async fn run_slowly(core: Weak<Core>) {
         }
         if core.seal.is_sealed() {
             continue;
+        }
+        if Instant::now() >= heads_from {
+            heads_from = Instant::now() + core.settings.audit_heads_every;
+            if let Err(error) = core.commit_audit_heads().await {
+                tracing::info!(%error, "heads of audit chains are committed later");
+            }
         }
         if Instant::now() >= report_from {
             report_from = Instant::now() + REPORT;
@@ -146,11 +157,24 @@ async fn run_slowly(core: Weak<Core>) {
         if !leads {
             continue;
         }
-        if let Err(error) = core.rotate_if_due().await {
-            tracing::warn!(%error, "the data key is due and was not rotated");
+        match core.rotate_if_due().await {
+            Ok(true) => core.record_acts(&[Act::change("sys/rotate")]).await,
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "the data key is due and was not rotated"),
         }
         if let Err(error) = core.drop_handover_once().await {
             tracing::debug!(%error, "the new root key stays on offer");
+        }
+    }
+}
+
+/// Looks at what was asked since the last time. Often, for the queue is bounded, and so is how late an alert is.
+async fn run_watch(core: Weak<Core>) {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let Some(core) = core.upgrade() else { return };
+        if let Err(error) = core.watch_once(false).await {
+            tracing::debug!(%error, "what was seen is told to the leader later");
         }
     }
 }

@@ -10,6 +10,7 @@ use futures::future::{BoxFuture, join_all};
 use conclave_barrier::{SecretBytes, ShareProgress, seal_to};
 use conclave_raft::{PeerCall, PeerHandler};
 
+use crate::anomaly;
 use crate::core::Core;
 use crate::divergence::{HOLD, TELL};
 use crate::entropy::OsEntropy;
@@ -21,7 +22,8 @@ use crate::seal::introduction::Received;
 use crate::sys::WAITING;
 use crate::trail::Step;
 
-// 1 and 3 were a greeting and an offer that no build speaks any more; 4 is `CHANGE`, 9 `WAITING`, 10 `HOLD`, 11 `TELL`, 12 `SLICE`.
+// 1 and 3 were a greeting and an offer that no build speaks any more; 4 is `CHANGE`, 9 `WAITING`, 10 `HOLD`, 11 `TELL`, 12 `SLICE`,
+// 32 and 33 those of `anomaly`.
 const SHARE: u16 = 2;
 const RESET: u16 = 5;
 const GREET: u16 = 6;
@@ -69,6 +71,8 @@ impl PeerHandler for Peers {
                 HOLD => core.receive_hold(&call.payload),
                 TELL => core.receive_tell(&call.payload),
                 SLICE => core.receive_ask(from, &call.payload),
+                anomaly::SUMMARY => core.receive_summary(from, &call.payload).await,
+                anomaly::ASK => core.receive_question(&call.payload).await,
                 kind => Err(Error::Unsupported(format!("message {kind} of a member"))),
             };
             answered.map_err(|error| refused(from, &error.to_string()))

@@ -48,6 +48,10 @@ pub enum Table {
     Intent = 0x29,
     /// `owner/lease` for each lease that ends with a token.
     OwnedLease = 0x2a,
+    /// Ends of nodes' audit chains.
+    AuditHead = 0x38,
+    /// What detection found and learned.
+    Anomaly = 0x40,
 }
 
 /// The rows of one table, namespace and mount.
@@ -142,6 +146,8 @@ impl Table {
             Self::Lease,
             Self::Intent,
             Self::OwnedLease,
+            Self::AuditHead,
+            Self::Anomaly,
         ]
         .into_iter()
         .find(|table| *table as u8 == number)

@@ -1,6 +1,7 @@
 //! `sys/`: the cluster's own surface. One file a subject; this one holds the table and what answers without a token.
 
 mod admit;
+mod anomaly;
 mod anonymous;
 mod audit;
 mod audited_headers;
@@ -137,6 +138,8 @@ pub const ROUTES: &[Route] = &[
     sudo(rows("audit/*path", &[Update], audit::enable)),
     sudo(rows("audit/*path", &[Delete], audit::disable)),
     rows("audit-hash/*path", &[Update], audit::hash),
+    sudo(rows("audit-heads", &[Read], audit::heads)),
+    sudo(rows("audit-status", &[Read], audit::status)),
     sudo(rows(
         "config/auditing/request-headers",
         &[Read],
@@ -249,6 +252,26 @@ pub const ROUTES: &[Route] = &[
         &[Update],
         snapshot::restore_forced,
     )),
+    sudo(rows("anomaly/config", &[Read], anomaly::config)),
+    sudo(rows("anomaly/config", &[Update], anomaly::change_config)),
+    sudo(rows("anomaly/rules", &[List], anomaly::rules)),
+    sudo(rows("anomaly/rules/:name", &[Read], anomaly::rule)),
+    sudo(rows("anomaly/rules/:name", &[Update], anomaly::change_rule)),
+    sudo(rows("anomaly/rules/:name", &[Delete], anomaly::reset_rule)),
+    sudo(rows("anomaly/canaries", &[List], anomaly::canaries)),
+    sudo(rows("anomaly/canaries/*path", &[Read], anomaly::canary)),
+    sudo(rows("anomaly/canaries/*path", &[Update], anomaly::plant)),
+    sudo(rows("anomaly/canaries/*path", &[Delete], anomaly::remove)),
+    sudo(rows("anomaly/mute", &[List], anomaly::mutes)),
+    sudo(rows("anomaly/mute/:name", &[Read], anomaly::muted)),
+    sudo(rows("anomaly/mute/:name", &[Update], anomaly::mute)),
+    sudo(rows("anomaly/mute/:name", &[Delete], anomaly::unmute)),
+    sudo(rows("anomaly/events", &[List], anomaly::events)),
+    sudo(rows("anomaly/events/:id", &[Read], anomaly::event)),
+    sudo(rows("anomaly/ack/:id", &[Update], anomaly::acknowledge)),
+    sudo(act("anomaly/baseline", &[Read], anomaly::status)),
+    sudo(act("anomaly/baseline/:entity", &[Read], anomaly::baseline)),
+    sudo(act("anomaly/dormant", &[Read], anomaly::dormant)),
     rows("wrapping/wrap", &[Update], wrapping::wrap),
     rows("wrapping/unwrap", &[Update], wrapping::unwrap),
     rows("wrapping/rewrap", &[Update], wrapping::rewrap),

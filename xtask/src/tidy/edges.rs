@@ -77,8 +77,15 @@ const TABLE: &[Edges] = &[
         never: STORES,
     },
     Edges {
+        name: "conclave-anomaly",
+        ship: &[],
+        test: &[],
+        never: RUNTIMES,
+    },
+    Edges {
         name: "conclave-core",
         ship: &[
+            "conclave-anomaly",
             "conclave-engine-api",
             "conclave-barrier",
             "conclave-raft",

@@ -1,0 +1,157 @@
+//! The numbers of detection. Labels are rules, severities and stages: never a path, an identity or an address.
+
+use std::collections::BTreeMap;
+
+use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
+
+use conclave_anomaly::{Kind, Severity, Status, Summary};
+
+use crate::error::Error;
+
+/// All of them.
+pub struct Numbers {
+    found: IntCounterVec,
+    active: IntGaugeVec,
+    dropped: IntCounterVec,
+    facts: IntCounter,
+    suppressed: IntCounter,
+    identities: IntGaugeVec,
+    pairs: prometheus::Gauge,
+}
+
+/// Where requests were lost to detection.
+const QUEUE: &str = "queue";
+const SUMMARY: &str = "summary";
+
+impl Numbers {
+    /// Registers all numbers, each with every label there is.
+    pub fn new(registry: &Registry) -> Result<Self, Error> {
+        let numbers = Self::unregistered().map_err(|error| Error::internal(error.to_string()))?;
+        let all: [Box<dyn prometheus::core::Collector>; 7] = [
+            Box::new(numbers.found.clone()),
+            Box::new(numbers.active.clone()),
+            Box::new(numbers.dropped.clone()),
+            Box::new(numbers.facts.clone()),
+            Box::new(numbers.suppressed.clone()),
+            Box::new(numbers.identities.clone()),
+            Box::new(numbers.pairs.clone()),
+        ];
+        for collector in all {
+            registry
+                .register(collector)
+                .map_err(|error| Error::internal(error.to_string()))?;
+        }
+        Ok(numbers)
+    }
+
+    fn unregistered() -> Result<Self, prometheus::Error> {
+        let numbers = Self {
+            found: IntCounterVec::new(
+                Opts::new(
+                    "conclave_anomalies_total",
+                    "Unusual access that this node, as leader, found, by rule and severity.",
+                ),
+                &["rule", "severity"],
+            )?,
+            active: IntGaugeVec::new(
+                Opts::new(
+                    "conclave_anomaly_active",
+                    "On the leader: events of the last hour that nobody has acknowledged, by rule. Elsewhere 0.",
+                ),
+                &["rule"],
+            )?,
+            dropped: IntCounterVec::new(
+                Opts::new(
+                    "conclave_anomaly_requests_dropped_total",
+                    "Requests that detection did not look at because there were too many, by where they were lost.",
+                ),
+                &["stage"],
+            )?,
+            facts: IntCounter::new(
+                "conclave_anomaly_facts_total",
+                "On the leader: groups of like requests that nodes told of.",
+            )?,
+            suppressed: IntCounter::new(
+                "conclave_anomaly_findings_suppressed_total",
+                "Findings that were not stored because too many came at once.",
+            )?,
+            identities: IntGaugeVec::new(
+                Opts::new(
+                    "conclave_anomaly_identities",
+                    "On the leader: identities whose habits are known, being learned, or active now. Elsewhere 0.",
+                ),
+                &["state"],
+            )?,
+            pairs: prometheus::Gauge::new(
+                "conclave_anomaly_pair_sketch_load_ratio",
+                "On the leader: how full the sketch of identities and paths is; above 0.5 it forgets.",
+            )?,
+        };
+        for kind in Kind::ALL {
+            numbers
+                .found
+                .with_label_values(&[kind.name(), kind.severity().name()])
+                .inc_by(0);
+            numbers.active.with_label_values(&[kind.name()]).set(0);
+        }
+        for stage in [QUEUE, SUMMARY] {
+            numbers.dropped.with_label_values(&[stage]).inc_by(0);
+        }
+        for state in ["learned", "learning", "active"] {
+            numbers.identities.with_label_values(&[state]).set(0);
+        }
+        Ok(numbers)
+    }
+
+    /// Requests were not looked at because the queue was full.
+    pub fn dropped(&self, requests: u64) {
+        self.dropped.with_label_values(&[QUEUE]).inc_by(requests);
+    }
+
+    /// A summary was taken in.
+    pub fn took(&self, summary: &Summary) {
+        self.facts.inc_by(summary.facts.len() as u64);
+        self.dropped.with_label_values(&[SUMMARY]).inc_by(summary.dropped);
+    }
+
+    /// Something was found.
+    pub fn found(&self, kind: Kind, severity: Severity) {
+        self.found
+            .with_label_values(&[kind.name(), severity.name()])
+            .inc();
+    }
+
+    /// Findings were not stored.
+    pub fn suppressed(&self, findings: usize) {
+        self.suppressed.inc_by(findings as u64);
+    }
+
+    /// So much is known.
+    pub fn knows(&self, status: &Status) {
+        let set = |state: &str, count: usize| {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            self.identities.with_label_values(&[state]).set(count);
+        };
+        set("learned", status.learned);
+        set("learning", status.identities.saturating_sub(status.learned));
+        set("active", status.active);
+        self.pairs.set(status.pair_load);
+    }
+
+    /// So many events are open.
+    pub fn open(&self, by_rule: &BTreeMap<String, i64>) {
+        for kind in Kind::ALL {
+            let count = by_rule.get(kind.name()).copied().unwrap_or(0);
+            self.active.with_label_values(&[kind.name()]).set(count);
+        }
+    }
+
+    /// This node does not lead: what is known is known elsewhere.
+    pub fn leads_not(&self) {
+        self.open(&BTreeMap::new());
+        for state in ["learned", "learning", "active"] {
+            self.identities.with_label_values(&[state]).set(0);
+        }
+        self.pairs.set(0.0);
+    }
+}

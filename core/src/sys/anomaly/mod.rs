@@ -1,0 +1,33 @@
+//! `sys/anomaly`: rules, canaries, what is muted, events, and what was learned. What watches is in `anomaly/`. It is ours alone:
+//! neither Vault nor OpenBao has it.
+
+mod canaries;
+mod events;
+mod learned;
+mod mutes;
+mod rules;
+
+pub use canaries::{canaries, canary, plant, remove};
+pub use events::{acknowledge, event, events};
+pub use learned::{baseline, dormant, status};
+pub use mutes::{mute, muted, mutes, unmute};
+pub use rules::{change_config, change_rule, config, reset_rule, rule, rules};
+
+use crate::error::Error;
+
+/// Longest text that is kept, in bytes.
+const MAX_TEXT: usize = 1024;
+
+fn not_found() -> Error {
+    Error::NotFound { warnings: Vec::new() }
+}
+
+/// A text that is not too long.
+fn bounded(name: &str, text: Option<String>) -> Result<Option<String>, Error> {
+    match text {
+        Some(text) if text.len() > MAX_TEXT => {
+            Err(Error::invalid(format!("{name} is longer than {MAX_TEXT} bytes")))
+        }
+        text => Ok(text),
+    }
+}
