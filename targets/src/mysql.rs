@@ -240,16 +240,17 @@ async fn execute(
 ) -> Result<(), Failure> {
     let mut carried_out = 0;
     for statement in statements {
-        let limits = limits(left(bounds)?);
+        if let Err(failure) = call(conn, &limits(left(bounds)?), bounds).await {
+            let done = if carried_out > 0 { begun } else { Done::Nothing };
+            return Err(Failure::new(done, failure.text));
+        }
         let statement = statement.trim().trim_end_matches(';');
-        let text = Hidden::new(format!("{limits};\n{statement}"));
         let mut sent = 0;
-        match within(bounds, Done::Unknown, each(conn, &text, &mut sent)).await? {
+        match within(bounds, Done::Unknown, each(conn, statement, &mut sent)).await? {
             Ok(()) => carried_out += 1,
             Err(error) => {
                 let mut failure = failure(&error);
-                // The first that was sent sets the limits.
-                if failure.done == Done::Refused && (carried_out > 0 || sent > 1) {
+                if failure.done == Done::Refused && (carried_out > 0 || sent > 0) {
                     failure.done = begun;
                 }
                 return Err(failure);
@@ -259,7 +260,7 @@ async fn execute(
     Ok(())
 }
 
-/// Sends statements at once and counts those that were carried out.
+/// Sends a text of one or more statements and counts those that were carried out.
 async fn each(conn: &mut Conn, text: &str, carried_out: &mut usize) -> Result<(), Error> {
     let mut result = conn.query_iter(text).await?;
     *carried_out += 1;

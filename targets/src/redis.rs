@@ -234,12 +234,12 @@ async fn execute(
         failure
     };
     for statement in statements {
-        let words: Vec<Hidden> = serde_json::from_str::<Vec<String>>(statement)
-            .map_err(|_| Failure::new(Done::Refused, "a command must be a JSON array of words"))
-            .map_err(|failure| partly(changed, failure))?
-            .into_iter()
-            .map(Hidden::new)
-            .collect();
+        let words: Vec<String> = serde_json::from_str(statement).unwrap_or_default();
+        if words.is_empty() {
+            let wrong = Failure::new(Done::Refused, "a command must be a JSON array of words");
+            return Err(partly(changed, wrong));
+        }
+        let words: Vec<Hidden> = words.into_iter().map(Hidden::new).collect();
         let words: Vec<&str> = words.iter().map(|word| word.as_str()).collect();
         let reply = ask(connection, &words, bounds).await;
         let asks = matches!(words.as_slice(), ["ACL", "GETUSER", ..]);

@@ -152,8 +152,9 @@ mod tests {
     use super::*;
 
     async fn answered(answer: &[u8]) -> io::Result<Reply> {
-        let (ours, mut theirs) = tokio::io::duplex(1 << 16);
+        let (ours, mut theirs) = tokio::io::duplex(1 << 18);
         theirs.write_all(answer).await?;
+        theirs.shutdown().await?;
         // It hears what is asked and says nothing more.
         tokio::spawn(async move {
             let mut heard = [0; 256];

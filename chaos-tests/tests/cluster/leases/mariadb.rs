@@ -1,0 +1,188 @@
+//! A real MariaDB on a free port of loopback, with its own data directory; gone when it is dropped.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::harness::{eventually, ports};
+
+/// Who makes accounts.
+pub const ROOT: &str = "vaultroot";
+/// Its first password.
+pub const PASSWORD: &str = "first root password";
+/// The account it may not run as root under.
+const USER: &str = "mysql";
+/// For a first start from a slow, cold disk.
+const START: Duration = Duration::from_secs(90);
+
+/// A server.
+pub struct MariaDb {
+    pub port: u16,
+    process: Option<Child>,
+    files: TempDir,
+    options: Vec<String>,
+}
+
+impl MariaDb {
+    /// Makes and starts one.
+    pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// Makes and starts one with more options and, for each of them that has a text, a file of it.
+    pub async fn start_with(options: &[(&str, &str)]) -> Self {
+        // In the system's folder: the account it runs as must reach it.
+        let files = TempDir::with_prefix("conclave-mariadb-").expect("a folder");
+        let mode = fs::Permissions::from_mode(if is_root() { 0o777 } else { 0o700 });
+        fs::set_permissions(files.path(), mode).expect("permissions");
+        let made = as_mysql(Path::new("mariadb-install-db"))
+            .arg("--no-defaults")
+            .arg(format!("--datadir={}", files.path().join("data").display()))
+            .args(["--auth-root-authentication-method=normal", "--skip-test-db"])
+            .stdin(Stdio::null())
+            .output()
+            .expect("mariadb-install-db runs (deploy/packages.txt)");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let init = format!(
+            "CREATE USER IF NOT EXISTS '{ROOT}'@'%' IDENTIFIED BY '{PASSWORD}';\n\
+             GRANT ALL PRIVILEGES ON *.* TO '{ROOT}'@'%' WITH GRANT OPTION;\n"
+        );
+        fs::write(files.path().join("init.sql"), init).expect("a file");
+        let mut more = Vec::new();
+        for (option, text) in options {
+            if text.is_empty() {
+                more.push((*option).to_owned());
+                continue;
+            }
+            let file = files.path().join(option.trim_start_matches('-'));
+            fs::write(&file, text).expect("a file");
+            more.push(format!("{option}={}", file.display()));
+        }
+        let mut server = Self {
+            port: ports::free(1)[0],
+            process: None,
+            files,
+            options: more,
+        };
+        server.run().await;
+        server
+    }
+
+    /// Starts it again.
+    pub async fn run(&mut self) {
+        let log = fs::File::create(self.files.path().join("log")).expect("a log");
+        let at = |name: &str| self.files.path().join(name).display().to_string();
+        let process = as_mysql(Path::new("mariadbd"))
+            .arg("--no-defaults")
+            .arg(format!("--datadir={}", at("data")))
+            .arg(format!("--socket={}", at("data/socket")))
+            .arg(format!("--init-file={}", at("init.sql")))
+            .arg(format!("--port={}", self.port))
+            .args(["--bind-address=127.0.0.1", "--skip-name-resolve"])
+            .args([
+                "--innodb-flush-log-at-trx-commit=0",
+                "--innodb-buffer-pool-size=8M",
+            ])
+            .args(&self.options)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a log"))
+            .stderr(log)
+            .spawn();
+        self.process = Some(process.expect("MariaDB starts"));
+        eventually("MariaDB answers", START, async || {
+            let said = self.query_as(ROOT, PASSWORD, "SELECT 1");
+            // It answers, whoever may log in by now.
+            match said {
+                Err(text) if text.contains("Access denied") => Ok(()),
+                other => other.map(|_| ()),
+            }
+        })
+        .await;
+    }
+
+    /// Stops it as a power failure would.
+    pub fn stop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            // Its sessions end with it.
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+
+    /// What a query answers; the error if it does not.
+    pub fn query_as(&self, user: &str, password: &str, query: &str) -> Result<String, String> {
+        let asked = self
+            .client(user, password, query)
+            .output()
+            .expect("its client runs");
+        match asked.status.success() {
+            true => Ok(String::from_utf8_lossy(&asked.stdout).trim().to_owned()),
+            false => Err(String::from_utf8_lossy(&asked.stderr).into_owned()),
+        }
+    }
+
+    /// Its own client, about to ask.
+    pub fn client(&self, user: &str, password: &str, query: &str) -> Command {
+        let mut client = Command::new("mariadb");
+        client
+            .args([
+                "--no-defaults",
+                "-N",
+                "-B",
+                "--connect-timeout=5",
+                "-h",
+                "127.0.0.1",
+            ])
+            .args(["--default-character-set=utf8mb4", "-u", user])
+            .args(["-P", &self.port.to_string(), "-e", query])
+            .env("MYSQL_PWD", password)
+            .stdin(Stdio::null());
+        client
+    }
+
+    /// What whoever makes accounts is answered.
+    pub fn asked(&self, query: &str) -> Vec<String> {
+        let answer = self.query_as(ROOT, PASSWORD, query).expect("MariaDB answers");
+        answer.lines().map(str::to_owned).collect()
+    }
+
+    /// The accounts that are not its own.
+    pub fn accounts(&self) -> Vec<String> {
+        self.asked("SELECT User FROM mysql.user WHERE User LIKE 'v-%' ORDER BY 1")
+    }
+
+    /// Where it is, for a connection's configuration.
+    pub fn url(&self) -> String {
+        format!("{{{{username}}}}:{{{{password}}}}@tcp(127.0.0.1:{})/", self.port)
+    }
+}
+
+impl Drop for MariaDb {
+    fn drop(&mut self) {
+        self.stop();
+        if is_root() {
+            // What it wrote is its account's.
+            let data = self.files.path().join("data");
+            let _ = as_mysql(Path::new("rm")).arg("-rf").arg(data).status();
+        }
+    }
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// A command that ends with this test and, for root, runs as MySQL's own account.
+fn as_mysql(program: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL"]);
+    if is_root() {
+        command.args(["--reuid", USER, "--regid", USER, "--clear-groups"]);
+    }
+    command.arg("--").arg(program).current_dir("/");
+    command
+}

@@ -1,0 +1,156 @@
+//! Servers that answer nonsense, too much, or nothing: an error within the bounds, never a panic.
+
+use std::time::Duration;
+
+use conclave_engine_api::{Done, Driver};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use crate::{Action, Scene};
+
+/// How long a plan may take here.
+const SHORT: Duration = Duration::from_millis(800);
+
+/// A server that says this to whoever comes, `times` times, and then listens.
+async fn saying(what: Vec<u8>, times: usize) -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let what = what.clone();
+            tokio::spawn(async move {
+                for _ in 0..times {
+                    if stream.write_all(&what).await.is_err() {
+                        return;
+                    }
+                }
+                let mut heard = [0; 4096];
+                while stream.read(&mut heard).await.is_ok_and(|read| read > 0) {}
+            });
+        }
+    });
+    port
+}
+
+/// A packet of MySQL.
+fn packet(number: u8, body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(body.len()).unwrap().to_le_bytes();
+    let mut packet = length[..3].to_vec();
+    packet.push(number);
+    packet.extend(body);
+    packet
+}
+
+/// The greeting of a server of this version.
+fn greeting(plugin: &str) -> Vec<u8> {
+    let mut body = vec![10];
+    body.extend(b"10.11.0-MariaDB\0\x01\0\0\0AAAAAAAA\0\xff\xf7\x2d\x02\0\xff\x81\x15");
+    body.extend([0; 10]);
+    body.extend(b"BBBBBBBBBBBB\0");
+    body.extend(plugin.as_bytes());
+    body.push(0);
+    body
+}
+
+async fn fails(driver: Driver, what: Vec<u8>, times: usize) {
+    let shown = String::from_utf8_lossy(&what[..what.len().min(60)]).into_owned();
+    let port = saying(what, times).await;
+    let url = match driver {
+        Driver::Redis => format!("redis://u:hunter2@127.0.0.1:{port}"),
+        _ => format!("u:hunter2@tcp(127.0.0.1:{port})/"),
+    };
+    let scene = Scene::new(driver, &url);
+    let action = Action::Check;
+    let failure = scene.act(action, "conclave/1/1/x", SHORT).await.unwrap_err();
+    assert!(!failure.text.contains("hunter2"), "{failure}");
+    assert!(failure.text.len() < 100_000, "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nonsense_from_a_mysql_server() {
+    let greeting = greeting("mysql_native_password");
+    let switch = |plugin: &[u8]| {
+        [
+            packet(0, &greeting),
+            packet(2, &[b"\xfe", plugin, b"\0AAAAAAAAAAAAAAAAAAAA\0"].concat()),
+        ]
+        .concat()
+    };
+    for what in [
+        Vec::new(),
+        b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(),
+        packet(0, &[]),
+        packet(0, &[9, 0]),
+        packet(0, &[10]),
+        packet(0, &greeting[..20]),
+        packet(7, &greeting),
+        packet(0, &[0xff]),
+        packet(0, b"\xff\x15\x04#28000Access denied for hunter"),
+        [packet(0, &greeting), packet(2, &[])].concat(),
+        [packet(0, &greeting), packet(2, &[0xfe])].concat(),
+        [packet(0, &greeting), packet(2, &[0xff, 1])].concat(),
+        [packet(0, &greeting), packet(2, &[1, 4])].concat(),
+        switch(b"mysql_clear_password"),
+        switch(b"mysql_old_password"),
+        switch(b"caching_sha2_password"),
+        switch(b"client_ed25519"),
+        switch(b"dialog"),
+        [
+            switch(b"mysql_native_password"),
+            packet(4, b"\xfemysql_native_password\0AAAA"),
+        ]
+        .concat(),
+        // Logged in, and then the wish to be sent a file of ours, and rows without end.
+        [
+            packet(0, &greeting),
+            packet(2, &[0, 0, 0, 2, 0, 0, 0]),
+            packet(1, b"\xfb/etc/passwd"),
+        ]
+        .concat(),
+        [
+            packet(0, &greeting),
+            packet(2, &[0, 0, 0, 2, 0, 0, 0]),
+            packet(1, &[250]),
+        ]
+        .concat(),
+        vec![0xff; 1 << 16],
+    ] {
+        fails(Driver::Mysql, what, 1).await;
+    }
+    fails(Driver::Mysql, packet(0, &greeting), 100_000).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nonsense_from_a_redis_server() {
+    for what in [
+        &b""[..],
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        b"-WRONGPASS no\r\n",
+        b"-\r\n",
+        b"+OK\r\n",
+        b"+OK\r\n$99999999999999999999\r\n",
+        b"+OK\r\n$4294967296\r\n",
+        b"+OK\r\n*4294967296\r\n",
+        b"\0\0\0\0",
+    ] {
+        fails(Driver::Redis, what.to_vec(), 1).await;
+    }
+    fails(Driver::Redis, b"*1\r\n".to_vec(), 1_000_000).await;
+    fails(Driver::Redis, vec![b'x'; 1 << 16], 10_000).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_there() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    for (driver, url) in [
+        (Driver::Redis, format!("redis://u:p@127.0.0.1:{port}")),
+        (Driver::Mysql, format!("u:p@tcp(127.0.0.1:{port})/")),
+        (Driver::Mysql, "u:p@tcp(name.invalid)/?tls=false".to_owned()),
+        (Driver::Redis, "redis://u:p@name.invalid".to_owned()),
+    ] {
+        let failure = Scene::new(driver, &url).check().await.unwrap_err();
+        assert_eq!(failure.done, Done::Nothing, "{url}: {failure}");
+    }
+}
