@@ -215,7 +215,7 @@ async fn an_attempt_is_named_by_its_nonce_and_cancelled_whole() {
     let pgp = json!({"secret_shares": 1, "secret_threshold": 1, "pgp_keys": ["x"]});
     assert!(matches!(
         ask(&node, Verb::Write, INIT, pgp).await,
-        Err(Error::Unsupported(_))
+        Err(Error::Invalid(_))
     ));
     assert!(matches!(
         node.call(Verb::Write, "sys/rotate/root", Value::Null).await,
@@ -367,7 +367,7 @@ async fn a_generation_is_named_by_its_nonce() {
     let short = ask(&node, Verb::Write, attempt, json!({"otp": "short"})).await;
     assert_eq!(short.unwrap_err().to_string(), "OTP string has incorrect length");
     let pgp = ask(&node, Verb::Write, attempt, json!({"pgp_key": "x"})).await;
-    assert!(matches!(pgp, Err(Error::Unsupported(_))));
+    assert!(matches!(pgp, Err(Error::Invalid(_))));
     let own = "abcdefghijklmnopqrstuvwxyz";
     let begun = ask(&node, Verb::Write, attempt, json!({"otp": own}))
         .await

@@ -11,7 +11,7 @@ use crate::ceremony::{check_nonce, fresh_nonce, give, nonce_text};
 use crate::core::Core;
 use crate::entropy::OsEntropy;
 use crate::error::Error;
-use crate::seal::{decode_share, rows, share_error};
+use crate::seal::{PgpKey, decode_share, rows, share_error};
 use crate::store::{CommitError, commit};
 use crate::tokens::{self, NewToken};
 use crate::work::{Readers, Work};
@@ -29,9 +29,17 @@ pub(super) struct Generation {
     /// Revision of its row: a token is made only while these shares still open the seal.
     revision: u64,
     given: ShareProgress,
-    otp: Zeroizing<String>,
+    hidden: Hidden,
     /// Chosen in advance, so that a second try makes no second token.
     token: Zeroizing<String>,
+}
+
+/// How the token is handed out.
+enum Hidden {
+    /// Masked with a one-time password.
+    Masked(Zeroizing<String>),
+    /// Encrypted to somebody's key.
+    Encrypted(Box<PgpKey>),
 }
 
 /// How far a generation is.
@@ -42,6 +50,8 @@ pub struct GenerationStatus {
     pub given: usize,
     /// Shares needed.
     pub required: u8,
+    /// Fingerprint of the key that the token is encrypted to; empty if it is masked.
+    pub fingerprint: String,
 }
 
 /// What came of giving a share.
@@ -60,10 +70,11 @@ impl Core {
         Ok(status(required, slot.as_ref()))
     }
 
-    /// Begins a generation. Without a one-time password one is made and returned.
+    /// Begins a generation. Without a one-time password one is made and returned, unless the token is encrypted to a key.
     pub(crate) async fn begin_generation(
         &self,
         otp: Option<Zeroizing<String>>,
+        key: Option<PgpKey>,
     ) -> Result<(GenerationStatus, Option<Zeroizing<String>>), Error> {
         self.seal.session()?;
         if otp.as_ref().is_some_and(|otp| otp.len() != TOKEN_BYTES) {
@@ -78,16 +89,19 @@ impl Core {
         }
         let mut entropy = OsEntropy;
         let mut env = Env::new(0, &mut entropy);
-        let made = match &otp {
-            Some(_) => None,
-            None => Some(Zeroizing::new(env.base62(TOKEN_BYTES))),
+        let made = match (&otp, &key) {
+            (None, None) => Some(Zeroizing::new(env.base62(TOKEN_BYTES))),
+            _ => None,
         };
-        let otp = otp.or_else(|| made.clone());
+        let hidden = match key {
+            Some(key) => Hidden::Encrypted(Box::new(key)),
+            None => Hidden::Masked(otp.or_else(|| made.clone()).unwrap_or_default()),
+        };
         let generation = Generation {
             given: ShareProgress::new(&seal, fresh_nonce()),
             seal,
             revision,
-            otp: otp.unwrap_or_default(),
+            hidden,
             token: tokens::random_token(&mut env),
         };
         let begun = status(generation.seal.threshold(), Some(&generation));
@@ -116,7 +130,7 @@ impl Core {
                 .given
                 .open_root(&generation.seal)
                 .map_err(|error| share_error(&error))?;
-            let encoded = mask(&generation.token, &generation.otp)?;
+            let encoded = generation.hidden.hide(&generation.token)?;
             (status, generation.revision, generation.token.clone(), encoded)
         };
         self.make_root_token(revision, &token).await?;
@@ -187,6 +201,26 @@ impl Core {
     }
 }
 
+impl Hidden {
+    /// The token as it is handed out.
+    fn hide(&self, token: &str) -> Result<String, Error> {
+        match self {
+            Self::Masked(otp) => mask(token, otp),
+            Self::Encrypted(key) => {
+                let message = key.encrypt(token.as_bytes())?;
+                Ok(base64::engine::general_purpose::STANDARD.encode(message))
+            }
+        }
+    }
+
+    fn fingerprint(&self) -> String {
+        match self {
+            Self::Masked(_) => String::new(),
+            Self::Encrypted(key) => key.fingerprint(),
+        }
+    }
+}
+
 /// The masked token that `decode-token` and command lines take: base64 without padding of both texts' exclusive or.
 fn mask(token: &str, otp: &str) -> Result<String, Error> {
     let masked = exclusive_or(token.as_bytes(), otp.as_bytes())
@@ -220,6 +254,7 @@ fn status(required: u8, generation: Option<&Generation>) -> GenerationStatus {
         nonce: generation.map(|generation| nonce_text(generation.given.nonce())),
         given: generation.map_or(0, |generation| generation.given.given()),
         required,
+        fingerprint: generation.map_or_else(String::new, |generation| generation.hidden.fingerprint()),
     }
 }
 

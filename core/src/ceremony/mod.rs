@@ -21,7 +21,8 @@ use rotation::Rotation;
 
 pub use data_key::{AutoRotation, made_at};
 pub use generation::{GenerationStatus, TOKEN_BYTES, unmask};
-pub use rotation::{RotationStatus, Updated, VerificationStatus, Verified};
+pub use rotation::{Backup, RotationStatus, Updated, VerificationStatus, Verified, Wanted};
+pub use swap::BACKUP;
 
 /// The ceremonies under way on one node, one of each kind.
 #[derive(Default)]

@@ -1,20 +1,44 @@
 //! New shares and a new root key, given out by holders of the old shares. With verification the new shares are handed out
 //! first and take effect only when a threshold of them came back.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use conclave_barrier::{RootKey, SealConfig, SecretBytes, ShareProgress};
 
+use crate::catalog::encode_record;
 use crate::ceremony::swap::Swap;
 use crate::ceremony::{check_nonce, fresh_nonce, give, nonce_text};
 use crate::core::Core;
 use crate::error::Error;
-use crate::seal::{Threshold, decode_share, rows, share_error};
+use crate::seal::{Handed, PgpKey, Threshold, decode_share, hand_out, rows, share_error};
+
+/// What a rotation is to do.
+pub struct Wanted {
+    /// How the new root key is shared.
+    pub split: Threshold,
+    /// Whether the new shares must come back before they take effect.
+    pub verify: bool,
+    /// Whom the new shares are encrypted to, in their order; nobody: they are handed out as they are.
+    pub keys: Vec<PgpKey>,
+    /// Whether a copy of the encrypted shares is kept.
+    pub backup: bool,
+}
+
+/// Encrypted shares that are kept: who lost what was handed out can be given it again.
+#[derive(Serialize, Deserialize)]
+pub struct Backup {
+    /// The attempt that made them.
+    pub nonce: String,
+    /// By the fingerprint of the key that opens them, in hexadecimal.
+    pub keys: BTreeMap<String, Vec<String>>,
+}
 
 /// A rotation under way.
 pub(super) struct Rotation {
-    split: Threshold,
-    verify: bool,
+    wanted: Wanted,
     /// The seal whose shares are gathered.
     old: SealConfig,
     /// Revision of its row.
@@ -26,6 +50,8 @@ pub(super) struct Rotation {
 /// The old shares are complete: what they allow is ready.
 struct Made {
     swap: Arc<Swap>,
+    /// The new shares as they are handed out.
+    handed: Arc<Vec<Handed>>,
     /// New shares that came back.
     check: ShareProgress,
 }
@@ -50,6 +76,10 @@ pub struct RotationProgress {
     pub verify: bool,
     /// Names the verification, once the new shares were handed out.
     pub verification_nonce: Option<String>,
+    /// Fingerprints of the keys that the new shares are encrypted to.
+    pub fingerprints: Vec<String>,
+    /// Whether a copy of them is kept.
+    pub backup: bool,
 }
 
 /// What came of giving a share.
@@ -61,7 +91,11 @@ pub enum Updated {
         /// The attempt's nonce.
         nonce: String,
         /// The new shares, handed out once.
-        shares: Vec<SecretBytes>,
+        shares: Arc<Vec<Handed>>,
+        /// Fingerprints of the keys they are encrypted to.
+        fingerprints: Vec<String>,
+        /// Whether a copy of them is kept.
+        backup: bool,
         /// Names the verification without which they have no effect; `None` if they are in effect.
         verification_nonce: Option<String>,
     },
@@ -97,11 +131,7 @@ impl Core {
     }
 
     /// Begins a rotation.
-    pub(crate) async fn begin_rotation(
-        &self,
-        split: Threshold,
-        verify: bool,
-    ) -> Result<RotationStatus, Error> {
+    pub(crate) async fn begin_rotation(&self, wanted: Wanted) -> Result<RotationStatus, Error> {
         self.seal.session()?;
         let view = self.seal.replica()?.read().await?;
         let old = rows::seal_config(&view)?.ok_or(Error::NotInitialized)?;
@@ -111,8 +141,7 @@ impl Core {
             return Err(Error::invalid("rotation already in progress"));
         }
         let rotation = Rotation {
-            split,
-            verify,
+            wanted,
             given: ShareProgress::new(&old, fresh_nonce()),
             revision,
             made: None,
@@ -128,28 +157,29 @@ impl Core {
     pub(crate) async fn update_rotation(&self, nonce: &str, share: &str) -> Result<Updated, Error> {
         self.seal.session()?;
         let share = decode_share(share)?;
-        let swap = {
+        let (swap, made) = {
             let mut slot = self.ceremonies.rotation.lock();
             let rotation = slot.as_mut().ok_or_else(none)?;
             check_nonce(rotation.given.nonce(), nonce)?;
-            let Some(made) = rotation.update(share)? else {
+            if !rotation.update(share)? {
                 return Ok(Updated::More(status(rotation.old.threshold(), Some(rotation))));
-            };
-            if rotation.verify {
-                return Ok(Updated::Made {
-                    nonce: nonce.to_owned(),
-                    shares: made.0.shares().to_vec(),
-                    verification_nonce: Some(made.1),
-                });
             }
-            made.0
+            let verification_nonce = rotation.verification().nonce;
+            let made = rotation.made.as_ref().ok_or_else(none)?;
+            let told = Updated::Made {
+                nonce: nonce.to_owned(),
+                shares: made.handed.clone(),
+                fingerprints: rotation.wanted.fingerprints(),
+                backup: rotation.wanted.backup,
+                verification_nonce,
+            };
+            if rotation.wanted.verify {
+                return Ok(told);
+            }
+            (made.swap.clone(), told)
         };
         self.put_in_effect(nonce, &swap).await?;
-        Ok(Updated::Made {
-            nonce: nonce.to_owned(),
-            shares: swap.shares().to_vec(),
-            verification_nonce: None,
-        })
+        Ok(made)
     }
 
     /// Ends the rotation on this node. A nonce, if one is shown, must be the attempt's.
@@ -175,7 +205,7 @@ impl Core {
         let (rotation_nonce, swap) = {
             let mut slot = self.ceremonies.rotation.lock();
             let rotation = slot.as_mut().ok_or_else(none)?;
-            let Some(made) = rotation.made.as_mut().filter(|_| rotation.verify) else {
+            let Some(made) = rotation.made.as_mut().filter(|_| rotation.wanted.verify) else {
                 return Err(Error::invalid("no rotation verification in progress"));
             };
             check_nonce(made.check.nonce(), nonce)?;
@@ -194,7 +224,7 @@ impl Core {
     pub(crate) fn restart_verification(&self) -> Result<VerificationStatus, Error> {
         let mut slot = self.ceremonies.rotation.lock();
         let rotation = slot.as_mut().ok_or_else(none)?;
-        if let Some(made) = rotation.made.as_mut().filter(|_| rotation.verify) {
+        if let Some(made) = rotation.made.as_mut().filter(|_| rotation.wanted.verify) {
             made.check.reset(fresh_nonce());
         }
         Ok(rotation.verification())
@@ -214,43 +244,60 @@ impl Core {
 }
 
 impl Rotation {
-    /// Counts an old share. When all are there: the new seal, and the nonce of its verification.
-    fn update(&mut self, share: SecretBytes) -> Result<Option<(Arc<Swap>, String)>, Error> {
-        if self.verify && self.made.is_some() {
+    /// Counts an old share. When all are there makes the new seal; whether they are.
+    fn update(&mut self, share: SecretBytes) -> Result<bool, Error> {
+        if self.wanted.verify && self.made.is_some() {
             return Err(Error::invalid(
                 "the new keys were handed out already; they must be verified, or the rotation cancelled",
             ));
         }
         give(&mut self.given, &self.old, share)?;
         if !self.given.is_complete() {
-            return Ok(None);
+            return Ok(false);
         }
         // Opening the seal is the proof; the key itself is in the session.
         let _: RootKey = self
             .given
             .open_root(&self.old)
             .map_err(|error| share_error(&error))?;
-        let made = match self.made.take() {
-            Some(made) => made,
-            None => {
-                let swap = Swap::prepare(&self.old, self.revision, self.split)?;
-                Made {
-                    check: ShareProgress::new(swap.seal(), fresh_nonce()),
-                    swap: Arc::new(swap),
-                }
+        if self.made.is_none() {
+            self.made = Some(self.make()?);
+        }
+        Ok(true)
+    }
+
+    fn make(&self) -> Result<Made, Error> {
+        let swap = Swap::prepare(&self.old, self.revision, self.wanted.split)?;
+        let handed = hand_out(swap.shares(), &self.wanted.keys)?;
+        let backup = self.wanted.backup.then(|| {
+            let mut keys: BTreeMap<String, Vec<String>> = BTreeMap::new();
+            for (fingerprint, share) in self.wanted.fingerprints().into_iter().zip(&handed) {
+                keys.entry(fingerprint).or_default().push(hex::encode(share));
             }
-        };
-        let made = self.made.insert(made);
-        Ok(Some((made.swap.clone(), nonce_text(made.check.nonce()))))
+            let nonce = nonce_text(self.given.nonce());
+            encode_record(&Backup { nonce, keys })
+        });
+        let swap = swap.with_backup(backup.transpose()?);
+        Ok(Made {
+            check: ShareProgress::new(swap.seal(), fresh_nonce()),
+            swap: Arc::new(swap),
+            handed: Arc::new(handed),
+        })
     }
 
     fn verification(&self) -> VerificationStatus {
-        let made = self.made.as_ref().filter(|_| self.verify);
+        let made = self.made.as_ref().filter(|_| self.wanted.verify);
         VerificationStatus {
             nonce: made.map(|made| nonce_text(made.check.nonce())),
-            split: self.split,
+            split: self.wanted.split,
             given: made.map_or(0, |made| made.check.given()),
         }
+    }
+}
+
+impl Wanted {
+    fn fingerprints(&self) -> Vec<String> {
+        self.keys.iter().map(PgpKey::fingerprint).collect()
     }
 }
 
@@ -281,10 +328,12 @@ impl Made {
 fn status(required: u8, rotation: Option<&Rotation>) -> RotationStatus {
     let current = rotation.map(|rotation| RotationProgress {
         nonce: nonce_text(rotation.given.nonce()),
-        split: rotation.split,
+        split: rotation.wanted.split,
         given: rotation.given.given(),
-        verify: rotation.verify,
+        verify: rotation.wanted.verify,
         verification_nonce: rotation.verification().nonce,
+        fingerprints: rotation.wanted.fingerprints(),
+        backup: rotation.wanted.backup,
     });
     RotationStatus { required, current }
 }

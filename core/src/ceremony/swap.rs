@@ -2,14 +2,19 @@
 //! command that expects the old seal. After it the old shares open nothing.
 
 use conclave_barrier::{Keyring, RootKey, SealConfig, SecretBytes};
+use conclave_engine_api::Txn;
 use conclave_raft::Op;
+use zeroize::Zeroizing;
 
 use crate::catalog::{CONFIG, EPOCH};
 use crate::core::Core;
 use crate::entropy::OsEntropy;
 use crate::error::Error;
 use crate::seal::{Threshold, rows};
-use crate::store::{CommitError, Proposal, commit};
+use crate::store::{CommitError, Draft, Opened, Proposal, commit};
+
+/// Where a copy of shares that are encrypted to people's keys is kept, if one was asked for.
+pub const BACKUP: &str = "unseal-backup";
 
 /// Tries before a swap that keeps losing to other changes of the keyring, or whose outcome stays unknown, is given up
 /// for now.
@@ -21,6 +26,8 @@ pub struct Swap {
     seal: SealConfig,
     root: RootKey,
     shares: Vec<SecretBytes>,
+    /// A record that is kept beside the new seal.
+    backup: Option<Zeroizing<Vec<u8>>>,
 }
 
 impl Swap {
@@ -38,7 +45,14 @@ impl Swap {
             seal,
             root,
             shares,
+            backup: None,
         })
+    }
+
+    /// The same, keeping a copy of its encrypted shares.
+    #[must_use]
+    pub fn with_backup(self, backup: Option<Zeroizing<Vec<u8>>>) -> Self {
+        Self { backup, ..self }
     }
 
     /// The new seal.
@@ -92,6 +106,7 @@ impl Swap {
         let epoch = Op::Touch {
             key: opened.key(CONFIG, EPOCH)?,
         };
+        let kept = self.kept(&opened)?;
         drop(opened);
         let id = session.barrier_id();
         let mut keyring = Keyring::open(&session.root(), id, &blob).map_err(Error::from)?;
@@ -102,7 +117,7 @@ impl Swap {
         let sealed = keyring
             .seal(&self.root, id, &mut OsEntropy)
             .map_err(Error::from)?;
-        let proposal = Proposal::new(
+        let mut proposal = Proposal::new(
             vec![rows::expect_seal(self.replaces), rows::expect_keyring(revision)],
             vec![
                 rows::put_seal(&self.seal),
@@ -111,9 +126,23 @@ impl Swap {
                 epoch,
             ],
         );
+        proposal.ops.extend(kept);
         commit(replica.as_ref(), proposal).await?;
         tracing::info!(generation = self.seal.generation(), "the seal has new shares");
         Ok(())
+    }
+
+    /// The copy of the shares, as it is stored.
+    fn kept(&self, opened: &Opened) -> Result<Vec<Op>, Error> {
+        let Some(backup) = &self.backup else {
+            return Ok(Vec::new());
+        };
+        let reader = opened.space(CONFIG);
+        let mut txn = Txn::new(&reader);
+        txn.put(BACKUP, backup.clone())?;
+        let mut draft = Draft::new(opened);
+        draft.include(CONFIG, txn.into_changes())?;
+        Ok(draft.finish().ops)
     }
 
     /// Takes the new root key into this node's session. Others do when they next look at the rows.

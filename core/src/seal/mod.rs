@@ -9,6 +9,7 @@ mod keys;
 mod offer;
 mod peer_unseal;
 mod peers;
+mod pgp;
 pub mod rows;
 mod tend;
 
@@ -32,6 +33,7 @@ use gather::Gathering;
 pub use init::{Initialized, Threshold};
 pub use peer_unseal::PeerUnseal;
 pub use peers::Peers;
+pub(crate) use pgp::{Handed, PgpKey, hand_out, read_all};
 
 /// The seal of one node.
 #[derive(Default)]

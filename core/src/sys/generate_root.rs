@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 use crate::ceremony::{GenerationStatus, TOKEN_BYTES, unmask};
 use crate::error::Error;
 use crate::routes::{Act, Answer, Call};
+use crate::seal::PgpKey;
 use crate::sys::object;
 use crate::sys::rotate_root::{nonce_and_key, required};
 
@@ -21,11 +22,17 @@ pub fn status(act: Act) -> BoxFuture<'static, Result<Answer, Error>> {
 pub fn begin(act: Act) -> BoxFuture<'static, Result<Answer, Error>> {
     async move {
         let fields = act.fields();
-        if fields.string("pgp_key")?.is_some_and(|key| !key.is_empty()) {
-            return Err(Error::Unsupported("pgp_key".to_owned()));
-        }
         let otp = fields.string("otp")?.filter(|otp| !otp.is_empty());
-        let (status, made) = act.core.begin_generation(otp.map(Zeroizing::new)).await?;
+        let key = fields.string("pgp_key")?.filter(|key| !key.is_empty());
+        if otp.is_some() && key.is_some() {
+            return Err(Error::invalid("otp and pgp_key exclude each other"));
+        }
+        let key = key.map(|key| PgpKey::read(&key, act.core.seal.now())).transpose();
+        let key = key.map_err(|error| match error {
+            Error::Invalid(why) => Error::invalid(format!("error parsing PGP key: {why}")),
+            other => other,
+        })?;
+        let (status, made) = act.core.begin_generation(otp.map(Zeroizing::new), key).await?;
         Ok(describe(&status, made.as_deref().map_or("", String::as_str), ""))
     }
     .boxed()
@@ -83,7 +90,7 @@ fn describe(status: &GenerationStatus, otp: &str, encoded: &str) -> Answer {
         "complete": !encoded.is_empty(),
         "encoded_token": encoded,
         "encoded_root_token": encoded,
-        "pgp_fingerprint": "",
+        "pgp_fingerprint": status.fingerprint,
         "otp": otp,
         "otp_length": TOKEN_BYTES,
     })))

@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::namespaces::path_of_header;
 use crate::request::{Request, Verb};
 use crate::response::{Body, Health, Response};
-use crate::seal::{Threshold, rows};
+use crate::seal::{PgpKey, Threshold, hand_out, read_all, rows};
 use crate::sys::{admit, anonymous, join, raft, ui};
 use crate::trail::Step;
 

@@ -1,5 +1,7 @@
 //! `sys/rotate/root/*` and `sys/rekey/*`: new shares and a new root key, in Vault's and OpenBao's shapes.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -8,10 +10,11 @@ use zeroize::Zeroizing;
 
 use conclave_engine_api::{Fields, Operation};
 
-use crate::ceremony::{RotationStatus, Updated, VerificationStatus, Verified};
+use crate::catalog::decode_record;
+use crate::ceremony::{BACKUP, Backup, RotationStatus, Updated, VerificationStatus, Verified, Wanted};
 use crate::error::Error;
 use crate::routes::{Act, Answer, Call};
-use crate::seal::Threshold;
+use crate::seal::{Threshold, read_all};
 use crate::sys::object;
 
 /// `sys/rotate/root`: a new root key without shares. A seal of shares keeps no key with which to seal it.
@@ -27,12 +30,30 @@ pub fn recovery(_: &mut Call<'_, '_>) -> Result<Answer, Error> {
     Err(Error::invalid("recovery not supported"))
 }
 
-/// Shares are kept only where PGP keys seal them, which is not built: there is never a copy.
+/// The copy of the shares that the last rotation kept, encrypted to the keys of those who hold them.
 pub fn backup(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
-    match call.operation {
-        Operation::Delete => Ok(Answer::empty()),
-        _ => Err(Error::invalid("no backed-up keys found")),
+    let row = call.work.cluster.get(BACKUP)?;
+    if call.operation == Operation::Delete {
+        if row.is_some() {
+            call.work.cluster.delete(BACKUP)?;
+        }
+        return Ok(Answer::empty());
     }
+    let row = row.ok_or_else(|| Error::invalid("no backed-up keys found"))?;
+    let kept: Backup = decode_record(&row.value)?;
+    let base64 = &base64::engine::general_purpose::STANDARD;
+    let in_base64 = |share: &String| hex::decode(share).map(|share| base64.encode(share));
+    let mut keys_base64 = BTreeMap::new();
+    for (fingerprint, shares) in &kept.keys {
+        let shares: Result<Vec<String>, _> = shares.iter().map(in_base64).collect();
+        let shares = shares.map_err(|_| Error::internal("the copy of the shares is damaged"))?;
+        keys_base64.insert(fingerprint.clone(), shares);
+    }
+    Ok(Answer::at_top_level(object(json!({
+        "nonce": kept.nonce,
+        "keys": kept.keys,
+        "keys_base64": keys_base64,
+    }))))
 }
 
 /// `operator rotate-keys -status`.
@@ -44,20 +65,28 @@ pub fn status(act: Act) -> BoxFuture<'static, Result<Answer, Error>> {
 pub fn begin(act: Act) -> BoxFuture<'static, Result<Answer, Error>> {
     async move {
         let fields = act.fields();
-        if fields.strings("pgp_keys")?.is_some_and(|keys| !keys.is_empty()) {
-            return Err(Error::Unsupported("pgp_keys".to_owned()));
-        }
-        if fields.bool("backup")?.unwrap_or(false) {
-            return Err(Error::invalid(
-                "cannot request a backup of the new keys without providing PGP keys for encryption",
-            ));
-        }
         let split = Threshold::check(
             fields.int("secret_shares")?.unwrap_or(0),
             fields.int("secret_threshold")?.unwrap_or(0),
         )?;
-        let verify = fields.bool("require_verification")?.unwrap_or(false);
-        Ok(describe(&act.core.begin_rotation(split, verify).await?))
+        let keys = read_all(fields.strings("pgp_keys")?, split.shares, act.core.seal.now());
+        let keys = keys.map_err(|error| match error {
+            Error::Invalid(why) => Error::invalid(format!("invalid rotate seal configuration: {why}")),
+            other => other,
+        })?;
+        let backup = fields.bool("backup")?.unwrap_or(false);
+        if backup && keys.is_empty() {
+            return Err(Error::invalid(
+                "cannot request a backup of the new keys without providing PGP keys for encryption",
+            ));
+        }
+        let wanted = Wanted {
+            split,
+            verify: fields.bool("require_verification")?.unwrap_or(false),
+            keys,
+            backup,
+        };
+        Ok(describe(&act.core.begin_rotation(wanted).await?))
     }
     .boxed()
 }
@@ -91,16 +120,18 @@ pub fn update(act: Act) -> BoxFuture<'static, Result<Answer, Error>> {
             Updated::Made {
                 nonce,
                 shares,
+                fingerprints,
+                backup,
                 verification_nonce,
             } => {
                 let base64 = &base64::engine::general_purpose::STANDARD;
                 Ok(Answer::at_top_level(object(json!({
                     "nonce": nonce,
                     "complete": true,
-                    "keys": shares.iter().map(|share| hex::encode(share.expose())).collect::<Vec<_>>(),
-                    "keys_base64": shares.iter().map(|share| base64.encode(share.expose())).collect::<Vec<_>>(),
-                    "pgp_fingerprints": null,
-                    "backup": false,
+                    "keys": shares.iter().map(hex::encode).collect::<Vec<_>>(),
+                    "keys_base64": shares.iter().map(|share| base64.encode(share)).collect::<Vec<_>>(),
+                    "pgp_fingerprints": named(&fingerprints),
+                    "backup": backup,
                     "verification_required": verification_nonce.is_some(),
                     "verification_nonce": verification_nonce.unwrap_or_default(),
                 }))))
@@ -159,11 +190,19 @@ fn describe(status: &RotationStatus) -> Answer {
         "n": current.map_or(0, |current| current.split.shares),
         "progress": current.map_or(0, |current| current.given),
         "required": status.required,
-        "pgp_fingerprints": null,
-        "backup": false,
+        "pgp_fingerprints": current.map_or(Value::Null, |current| named(&current.fingerprints)),
+        "backup": current.is_some_and(|current| current.backup),
         "verification_required": current.is_some_and(|current| current.verify),
         "verification_nonce": verification.unwrap_or_default(),
     })))
+}
+
+/// Fingerprints, or that there are none.
+fn named(fingerprints: &[String]) -> Value {
+    match fingerprints {
+        [] => Value::Null,
+        some => json!(some),
+    }
 }
 
 fn describe_verification(status: &VerificationStatus) -> Answer {
