@@ -1,23 +1,41 @@
-//! Checks of the source tree that neither rustc nor clippy make. Knows the tree as text and as Cargo's graph,
-//! nothing of what the crates do.
+//! Checks of the source tree that neither rustc nor clippy make, and files of the tree that are made. Knows the tree as text
+//! and as Cargo's graph, nothing of what the crates do.
 
+mod dashboard;
 mod tidy;
 
 use std::io::Write;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo xtask tidy\n\n  tidy   check crate edges, file shape and house rules of every file in the tree\n";
+const USAGE: &str = "usage: cargo xtask tidy|dashboard\n\n  tidy        check crate edges, file shape and house rules of every file in the tree\n  dashboard   write the Grafana dashboard\n";
 
 fn main() -> ExitCode {
     let task: Vec<String> = std::env::args().skip(1).collect();
     let mut out = std::io::stdout().lock();
     match task.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["tidy"] => report(&mut out, tidy::run()),
+        ["dashboard"] => write(&mut out, dashboard::PATH, &dashboard::text()),
         _ => {
             // A closed stdout leaves nobody to tell; the exit code still says that nothing was checked.
             let _ = out.write_all(USAGE.as_bytes());
             ExitCode::from(2)
         }
+    }
+}
+
+/// Writes a file of the tree that holds the current directory.
+fn write(out: &mut dyn Write, path: &str, text: &str) -> ExitCode {
+    let written = std::path::Path::new(path)
+        .parent()
+        .map_or(Ok(()), std::fs::create_dir_all)
+        .and_then(|()| std::fs::write(path, text));
+    let (said, code) = match written {
+        Ok(()) => (format!("wrote {path}\n"), ExitCode::SUCCESS),
+        Err(error) => (format!("{path}: {error}\n"), ExitCode::FAILURE),
+    };
+    match out.write_all(said.as_bytes()) {
+        Ok(()) => code,
+        Err(_) => ExitCode::FAILURE,
     }
 }
 
