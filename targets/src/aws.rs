@@ -1,5 +1,6 @@
 //! IAM and STS of Amazon Web Services, and whatever speaks their query protocol. A statement is `SERVICE FORM`: `iam` or `sts`,
-//! a space, and the form that is sent; after `iam?` a call that is not allowed is let be. Knows no roles and no leases.
+//! a space, and the form that is sent; after `iam?` a call that is not allowed is let be. A user that is dropped with the statement
+//! `young` must be there. Knows no roles and no leases.
 
 mod answer;
 mod call;
@@ -14,6 +15,8 @@ use call::{Client, Refusal};
 /// The version of each service's protocol.
 const IAM_VERSION: &str = "2010-05-08";
 const STS_VERSION: &str = "2011-06-15";
+/// The statement by which a drop says that the user was made lately.
+const YOUNG: &str = "young";
 /// The tag of a user that says who made it.
 const MARK: &str = "conclave-mount";
 
@@ -37,7 +40,12 @@ impl Aws {
                 Ok(Vec::new())
             }
             Action::Run { statements } => run_all(&calls, statements).await,
-            Action::Drop { account, .. } => users::drop_user(&calls, account).await,
+            Action::Drop {
+                account, statements, ..
+            } => {
+                let young = statements.iter().any(|statement| statement.as_str() == YOUNG);
+                users::drop_user(&calls, account, young).await
+            }
             Action::List { prefix, mark } => users::list(&calls, prefix, mark).await,
         }
     }
@@ -62,7 +70,12 @@ async fn run_all(calls: &Calls<'_>, statements: &[Hidden]) -> Result<Vec<String>
         match answer {
             Ok(answer) => told = answer.told(),
             Err(refusal) => {
+                // Whose name it is, it is not for us to drop.
+                let taken = refusal.is("EntityAlreadyExists");
                 let mut failure = Failure::from(refusal);
+                if index == 0 && taken {
+                    failure.done = Done::Denied;
+                }
                 if index > 0 {
                     failure.done = match failure.done {
                         Done::Nothing | Done::Unknown => Done::Unknown,

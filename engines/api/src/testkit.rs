@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
+use crate::effect::{Effect, Failure};
 use crate::engine::Engine;
 use crate::env::{Entropy, Env, Millis};
 use crate::error::Error;
@@ -233,6 +234,28 @@ impl<'e> Harness<'e> {
             policies,
         };
         self.engine.renew(&mut txn, &self.mount, &token, &mut env)
+    }
+
+    /// What the engine does outside for a row that fell due.
+    pub fn due_outside(&mut self, path: &str) -> Result<Option<Box<Effect>>, Error> {
+        let mut txn = Txn::new(&self.rows);
+        let mut env = Env::new(self.now, &mut self.entropy);
+        let effect = self.engine.due_outside(&mut txn, &self.mount, path, &mut env)?;
+        let changes = txn.into_changes();
+        self.rows.apply(changes);
+        Ok(effect)
+    }
+
+    /// Tells the engine what came of an effect.
+    pub fn settle(&mut self, effect: &Effect, result: Result<&[String], &Failure>) -> Result<Reply, Error> {
+        let mut txn = Txn::new(&self.rows);
+        let mut env = Env::new(self.now, &mut self.entropy);
+        let settled = self
+            .engine
+            .settle(&mut txn, &self.mount, &effect.memo, result, &mut env)?;
+        let changes = txn.into_changes();
+        self.rows.apply(changes);
+        settled
     }
 
     /// As `call_as` for one fixed caller.

@@ -81,8 +81,9 @@ const FOREIGN: [Hanging; 4] = [
     ),
 ];
 
-/// Drops a user that may be there or not.
-pub async fn drop_user(calls: &Calls<'_>, user: &str) -> Result<Vec<String>, Failure> {
+/// Drops a user that may be there or not. One that is `young` must be there: IAM does not know at once and everywhere what it
+/// made, and a user that is forgotten for that would stay.
+pub async fn drop_user(calls: &Calls<'_>, user: &str, young: bool) -> Result<Vec<String>, Failure> {
     let name = [("UserName", user)];
     clear(calls, user, &KEYS).await?;
     gone(calls.iam("DeleteLoginProfile", &name).await)?;
@@ -90,6 +91,7 @@ pub async fn drop_user(calls: &Calls<'_>, user: &str) -> Result<Vec<String>, Fai
         clear(calls, user, kind).await?;
     }
     match calls.iam("DeleteUser", &name).await {
+        Err(refusal) if refusal.is(GONE) && young => Err(refusal)?,
         Err(refusal) if refusal.is("DeleteConflict") => {
             for kind in &FOREIGN {
                 clear(calls, user, kind).await?;

@@ -30,7 +30,8 @@ def prepare():
     assumed = iam.create_role(RoleName="deployer", AssumeRolePolicyDocument=BOUNDARY)["Role"]["Arn"]
     iam.attach_role_policy(RoleName="deployer", PolicyArn=everything)
     key = iam.create_access_key(UserName="maker")["AccessKey"]
-    urllib.request.urlopen(urllib.request.Request(f"{ENDPOINT}/moto-api/reset-auth", data=b"0"))
+    reset = urllib.request.Request(f"{ENDPOINT}/moto-api/reset-auth", data=b"0", headers={"Content-Type": "text/plain"})
+    urllib.request.urlopen(reset)
     return {
         "access_key": key["AccessKeyId"],
         "secret_key": key["SecretAccessKey"],

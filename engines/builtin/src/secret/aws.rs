@@ -98,9 +98,9 @@ impl Engine for Aws {
         txn: &mut Txn<'_>,
         _mount: &Mount,
         lease: &Leased<'_>,
-        _env: &mut Env<'_>,
+        env: &mut Env<'_>,
     ) -> Result<Plan, Error> {
-        creds::revocation(txn, lease)
+        creds::revocation(txn, lease, env)
     }
 
     fn terms(&self, txn: &mut Txn<'_>, _mount: &Mount, lease: &Leased<'_>) -> Result<Terms, Error> {
@@ -116,7 +116,7 @@ impl Engine for Aws {
     }
 
     fn adopted(&self, _target: &str, account: &str) -> Map<String, Value> {
-        creds::kept(account, "", false)
+        creds::kept(account, "", 0)
     }
 }
 

@@ -7,6 +7,7 @@
     missing_docs
 )]
 
+mod aws_rotation;
 mod hostile;
 mod kv2_model;
 mod kv_rows;

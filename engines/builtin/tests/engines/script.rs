@@ -8,7 +8,7 @@
 //! @ from 10.1.2.3            where requests come from
 //! @ renew a,b                renews a token of the last login that has these policies
 //! > POST data/a {"data":{}}  a request: method, path with query, body
-//! 200 {..}                   the answer, written by the run
+//! 200 {..}                   the answer, written by the run; of an effect, what is to be done
 //! ```
 //!
 //! The same files can be replayed with curl against another server of the same API.
@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use conclave_engine_api::outcome::Status;
 use conclave_engine_api::testkit::Harness;
-use conclave_engine_api::{Engine, Error, Login, Operation, Outcome, Reply, parse_duration};
+use conclave_engine_api::{Action, Effect, Engine, Error, Login, Operation, Outcome, Reply, parse_duration};
 use serde_json::{Map, Value, json};
 
 pub fn engine(kind: &str) -> Arc<dyn Engine> {
@@ -110,6 +110,7 @@ fn request_line(harness: &mut Harness<'_>, caller: &str, last: &mut Option<Login
             text
         }
         Ok(Outcome::Reply(reply)) => render(Ok(reply)),
+        Ok(Outcome::Effect(effect)) => rendered_effect(&effect),
         Ok(other) => panic!("{other:?}"),
         Err(error) => render(Err(error)),
     }
@@ -128,6 +129,22 @@ fn rendered_login(login: &Login) -> String {
         "token": token,
     });
     format!("login {shown}")
+}
+
+/// What is to be done outside, statement by statement.
+fn rendered_effect(effect: &Effect) -> String {
+    let mut text = format!("effect {}", effect.plan.action.name());
+    if let Some(lease) = &effect.lease {
+        let renewable = if lease.renewable { ", renewable" } else { "" };
+        let (ttl, most) = (lease.ttl / 1000, lease.max_ttl / 1000);
+        write!(text, ", lease of {ttl} s, at most {most} s{renewable}").unwrap();
+    }
+    if let Action::Run { statements } = &effect.plan.action {
+        for statement in statements {
+            write!(text, "\n    {}", statement.as_str()).unwrap();
+        }
+    }
+    text
 }
 
 /// An answer as a transport would give it: status, then the parts of the envelope that are there.

@@ -217,7 +217,13 @@ pub(super) fn write(txn: &mut Txn<'_>, request: &Request<'_>, env: &mut Env<'_>)
         role_name: "role",
         more: &[("PolicyName", "role"), ("Type", "IAM")],
     };
-    template::render(root.template(), &names, env)?;
+    let name = template::render(root.template(), &names, env)?;
+    if template::render(root.template(), &names, env)? == name {
+        // Whoever drops a user by its name must not find another's.
+        return Err(Error::invalid(
+            "username_template must make another name each time: use random or uuid",
+        ));
+    }
     root.save(txn, None)?;
     Ok(Reply::empty().into())
 }

@@ -18,6 +18,8 @@ const MAX_USER: usize = 64;
 const MAX_FEDERATED: usize = 32;
 /// Life of temporary credentials unless anybody says otherwise.
 const STS_TTL: Millis = 3_600_000;
+/// How long IAM may not know everywhere what it made.
+const YOUNG: Millis = 300_000;
 /// The tag that says which mount made a user.
 const MARK: &str = "conclave-mount";
 
@@ -54,7 +56,7 @@ pub(super) fn issue(
                     ttl: or(ttl, mount.default_lease_ttl).min(max_ttl),
                     max_ttl,
                     renewable: true,
-                    internal: kept(&username, name, false),
+                    internal: kept(&username, name, env.now()),
                 }),
                 reply: Reply::data(Map::new()),
                 memo: Map::new(),
@@ -78,7 +80,7 @@ pub(super) fn issue(
                     ttl,
                     max_ttl: ttl,
                     renewable: false,
-                    internal: kept("", name, true),
+                    internal: kept("", name, env.now()),
                 }),
                 reply: Reply::data(data),
                 memo: Map::new(),
@@ -300,11 +302,11 @@ pub(super) fn issued(mut reply: Reply, told: &[String]) -> Result<Reply, Error> 
 }
 
 /// What a lease keeps.
-pub(super) fn kept(username: &str, role: &str, is_sts: bool) -> Map<String, Value> {
+pub(super) fn kept(username: &str, role: &str, issued: Millis) -> Map<String, Value> {
     Map::from_iter([
         ("username".to_owned(), json!(username)),
         ("role".to_owned(), json!(role)),
-        ("is_sts".to_owned(), json!(is_sts)),
+        ("issued".to_owned(), json!(issued)),
     ])
 }
 
@@ -315,7 +317,10 @@ pub(super) fn account<'l>(lease: &Leased<'l>) -> Option<&'l str> {
 }
 
 /// How a user goes. What STS handed out ends by itself.
-pub(super) fn revocation(txn: &mut Txn<'_>, lease: &Leased<'_>) -> Result<Plan, Error> {
+pub(super) fn revocation(txn: &mut Txn<'_>, lease: &Leased<'_>, env: &Env<'_>) -> Result<Plan, Error> {
+    let since = lease.internal.get("issued").and_then(Value::as_u64).unwrap_or(0);
+    // One in the making may not be there, and is dropped more than once.
+    let young = lease.session.is_empty() && env.now().saturating_sub(since) < YOUNG;
     let (target, account) = match account(lease) {
         Some(account) => (Root::required(txn)?.target()?, account),
         None => (config::nowhere(), ""),
@@ -324,7 +329,11 @@ pub(super) fn revocation(txn: &mut Txn<'_>, lease: &Leased<'_>) -> Result<Plan, 
         target,
         action: Action::Drop {
             account: account.to_owned(),
-            statements: Vec::new(),
+            statements: if young {
+                vec![Hidden::new("young".to_owned())]
+            } else {
+                Vec::new()
+            },
             session: lease.session.to_owned(),
         },
     })
