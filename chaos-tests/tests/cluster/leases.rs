@@ -3,7 +3,10 @@
 
 mod clocks;
 mod door;
-mod postgres;
+mod kinds;
+mod mariadb;
+pub mod postgres;
+mod redis;
 mod rotations;
 
 use std::time::Duration;
@@ -61,7 +64,7 @@ async fn cluster_lease_faults() {
     }
     for (point, fault) in cases() {
         eprintln!("{fault:?} {point}");
-        strike(&mut cluster, point, fault).await;
+        strike(&mut cluster, CREDS, point, fault).await;
     }
     let api = cluster.api(0);
     accounts_have_leases(&server, &api).await;
@@ -159,7 +162,11 @@ async fn configure(api: &Api, url: &str, ttl: &str) {
 }
 
 async fn issued(api: &Api) -> (String, String) {
-    let reply = api.get(CREDS).await;
+    issued_by(api, CREDS).await
+}
+
+async fn issued_by(api: &Api, creds: &str) -> (String, String) {
+    let reply = api.get(creds).await;
     let text = |name: &str| reply.body["data"][name].as_str().map(str::to_owned);
     match (text("username"), text("password")) {
         (Some(username), Some(password)) => (username, password),
@@ -168,7 +175,11 @@ async fn issued(api: &Api) -> (String, String) {
 }
 
 async fn leases(api: &Api) -> Vec<Value> {
-    let path = format!("sys/leases/lookup/{CREDS}");
+    leases_of(api, CREDS).await
+}
+
+async fn leases_of(api: &Api, creds: &str) -> Vec<Value> {
+    let path = format!("sys/leases/lookup/{creds}");
     let listed = api.call("LIST", &path, None).await.expect("an answer");
     assert!(matches!(listed.status, 200 | 404), "{}", listed.text());
     listed.body["data"]["keys"]
@@ -178,14 +189,15 @@ async fn leases(api: &Api) -> Vec<Value> {
 }
 
 /// Stops the leader at a step, strikes it, and waits until all is as before.
-async fn strike(cluster: &mut Cluster, point: &str, fault: Fault) {
+async fn strike(cluster: &mut Cluster, creds: &str, point: &str, fault: Fault) {
     let leader = cluster.leader().await;
     let api = cluster.api(leader);
     let asked = if MAKING.contains(&point) {
         cluster.nodes[leader].arm(point);
-        tokio::spawn(async move { api.call("GET", CREDS, None).await.map(|_| ()) })
+        let creds = creds.to_owned();
+        tokio::spawn(async move { api.call("GET", &creds, None).await.map(|_| ()) })
     } else {
-        let lease = api.get(CREDS).await.body["lease_id"].clone();
+        let lease = api.get(creds).await.body["lease_id"].clone();
         cluster.nodes[leader].arm(point);
         let wish = json!({"lease_id": lease});
         tokio::spawn(async move { api.call("PUT", "sys/leases/revoke", Some(wish)).await.map(|_| ()) })
@@ -201,9 +213,11 @@ async fn strike(cluster: &mut Cluster, point: &str, fault: Fault) {
 /// Waits until a node stands at a step.
 async fn stands(cluster: &Cluster, at: usize, point: &str) {
     let node = &cluster.nodes[at];
-    eventually("the step is reached", SOON, async || match node.stands_at(point) {
-        true => Ok(()),
-        false => Err(point),
+    eventually("the step is reached", SOON, async || {
+        match node.stands_at(point) {
+            true => Ok(()),
+            false => Err(point),
+        }
     })
     .await;
 }

@@ -7,9 +7,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// What is kept back.
-const MAKES: &[u8] = b"CREATE ROLE";
-
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum State {
     /// Everything passes.
@@ -28,8 +25,8 @@ pub struct Door {
 }
 
 impl Door {
-    /// Opens one.
-    pub async fn before(port: u16) -> Self {
+    /// Opens one; what holds `makes` makes an account.
+    pub async fn before(port: u16, makes: &'static [u8]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let (state, _) = watch::channel(State::Open);
         let own = listener.local_addr().expect("an address").port();
@@ -41,7 +38,7 @@ impl Door {
                 };
                 let (from, to) = outer.into_split();
                 let (answers, asks) = inner.into_split();
-                tokio::spawn(carry(from, asks, Some(passed.clone())));
+                tokio::spawn(carry(from, asks, Some((passed.clone(), makes))));
                 tokio::spawn(carry(answers, to, None));
             }
         });
@@ -75,12 +72,16 @@ impl Drop for Door {
 }
 
 /// Carries bytes until one side ends.
-async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, keeps: Option<watch::Sender<State>>) {
+async fn carry(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    keeps: Option<(watch::Sender<State>, &'static [u8])>,
+) {
     let mut bytes = vec![0; 64 * 1024];
     while let Ok(count @ 1..) = from.read(&mut bytes).await {
         let part = &bytes[..count];
-        if let Some(state) = &keeps
-            && part.windows(MAKES.len()).any(|part| part == MAKES)
+        if let Some((state, makes)) = &keeps
+            && part.windows(makes.len()).any(|part| part == *makes)
             && state.send_if_modified(|state| {
                 let armed = *state == State::Armed;
                 if armed {

@@ -164,7 +164,7 @@ fn credential(body: &Value) -> Option<(String, String)> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cluster_lease_statement_on_its_way() {
     let server = Postgres::start().await;
-    let door = Door::before(server.port).await;
+    let door = Door::before(server.port, b"CREATE ROLE").await;
     let cluster = Cluster::formed().await;
     let url = server
         .url()
