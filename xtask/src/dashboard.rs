@@ -361,7 +361,7 @@ pub fn text() -> String {
     let dashboard = json!({
         "uid": "conclave",
         "title": "Conclave",
-        "description": "A cluster of Conclave: cluster, latency, leases, rotation, access, anomalies. Made by cargo xtask dashboard.",
+        "description": "A cluster of Conclave: cluster, latency, leases, rotation, access, anomalies. Made by cargo xtask observability.",
         "tags": ["conclave"],
         "schemaVersion": 39,
         "version": 1,
@@ -426,6 +426,6 @@ mod tests {
             "/../deploy/observability/grafana/conclave.json"
         );
         let kept = std::fs::read_to_string(file).unwrap_or_default();
-        assert!(kept == text(), "{PATH} is old: run  cargo xtask dashboard");
+        assert!(kept == text(), "{PATH} is old: run  cargo xtask observability");
     }
 }

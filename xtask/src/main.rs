@@ -2,19 +2,31 @@
 //! and as Cargo's graph, nothing of what the crates do.
 
 mod dashboard;
+mod rules;
 mod tidy;
 
 use std::io::Write;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo xtask tidy|dashboard\n\n  tidy        check crate edges, file shape and house rules of every file in the tree\n  dashboard   write the Grafana dashboard\n";
+const USAGE: &str = "usage: cargo xtask tidy|observability\n\n  tidy           check crate edges, file shape and house rules of every file in the tree\n  observability  write the Grafana dashboard, and rules as a resource of Kubernetes\n";
 
 fn main() -> ExitCode {
     let task: Vec<String> = std::env::args().skip(1).collect();
     let mut out = std::io::stdout().lock();
     match task.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["tidy"] => report(&mut out, tidy::run()),
-        ["dashboard"] => write(&mut out, dashboard::PATH, &dashboard::text()),
+        ["observability"] => {
+            let (text, code) = match observability() {
+                Ok(()) => (
+                    format!("wrote {}, {}\n", dashboard::PATH, rules::PATH),
+                    ExitCode::SUCCESS,
+                ),
+                Err(error) => (format!("{error}\n"), ExitCode::FAILURE),
+            };
+            // The exit code says it too.
+            let _ = out.write_all(text.as_bytes());
+            code
+        }
         _ => {
             // A closed stdout leaves nobody to tell; the exit code still says that nothing was checked.
             let _ = out.write_all(USAGE.as_bytes());
@@ -23,20 +35,23 @@ fn main() -> ExitCode {
     }
 }
 
-/// Writes a file of the tree that holds the current directory.
-fn write(out: &mut dyn Write, path: &str, text: &str) -> ExitCode {
-    let written = std::path::Path::new(path)
-        .parent()
-        .map_or(Ok(()), std::fs::create_dir_all)
-        .and_then(|()| std::fs::write(path, text));
-    let (said, code) = match written {
-        Ok(()) => (format!("wrote {path}\n"), ExitCode::SUCCESS),
-        Err(error) => (format!("{path}: {error}\n"), ExitCode::FAILURE),
+/// Writes the files that are made, in the tree whose root is the current directory.
+fn observability() -> Result<(), String> {
+    let told = |path: &str| {
+        let path = path.to_owned();
+        move |error: std::io::Error| format!("{path}: {error}")
     };
-    match out.write_all(said.as_bytes()) {
-        Ok(()) => code,
-        Err(_) => ExitCode::FAILURE,
+    let read = |path: &str| std::fs::read_to_string(path).map_err(told(path));
+    let sources = rules::SOURCES
+        .iter()
+        .map(|path| read(path))
+        .collect::<Result<Vec<_>, _>>()?;
+    let rules =
+        rules::text(&sources).map_err(|number| format!("file {number} of the rules has no groups"))?;
+    for (path, text) in [(dashboard::PATH, dashboard::text()), (rules::PATH, rules)] {
+        std::fs::write(path, text).map_err(told(path))?;
     }
+    Ok(())
 }
 
 /// Prints what was found, one line each, and turns it into an exit code: 0 clean, 1 findings, 2 could not look.

@@ -16,6 +16,8 @@ mod balancer;
 mod dev;
 mod hosts;
 mod local;
+mod observability;
+mod orchestrated;
 mod package;
 mod shell;
 mod signals;

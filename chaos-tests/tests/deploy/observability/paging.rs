@@ -1,0 +1,168 @@
+//! Three nodes scraped by a real Prometheus: every number that rules and panels ask for is there, and a real Alertmanager
+//! pages the right people while things go wrong one after the other.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::peers::{Pages, Peers};
+use super::{ALERTS, DASHBOARD, RECORDING, metrics_in};
+use crate::harness::{Cluster, SOON, eventually};
+use crate::shell::read;
+
+/// Series that a node may have, whatever was asked of it.
+const MAX_SERIES: usize = 5_000;
+/// Told from the first time on that an engine has one: which engines there are that can is not known before.
+const LATER: [&str; 2] = ["conclave_leases_stuck", "conclave_lease_orphans_total"];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cluster_that_is_scraped_pages() {
+    let mut cluster = Cluster::formed().await;
+    let folder = cluster.files().join("peers");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let pages = Pages::default();
+    let targets: Vec<String> = cluster
+        .nodes
+        .iter()
+        .map(|node| node.operations.replace("http://", "\"") + "\"")
+        .collect();
+    let peers = Peers::start(&folder, &targets, pages.listen().await);
+    use_everything(&cluster).await;
+    eventually("all nodes are scraped", SOON, async || {
+        let up = peers.ask("sum(up)").await?;
+        if up == [3.0] {
+            Ok(())
+        } else {
+            Err(format!("{up:?}"))
+        }
+    })
+    .await;
+
+    every_number_that_is_asked_for_is_told(&cluster).await;
+    every_panel_shows_something(&peers).await;
+    pages.paged("tickets", "ConclaveAuditMissing").await;
+    attack(&cluster).await;
+    for alert in [
+        "ConclavePasswordSpray",
+        "ConclaveDeniedSpike",
+        "ConclaveTokenGuessing",
+    ] {
+        pages.paged("security", alert).await;
+    }
+    pages.paged("pager", "ConclavePasswordSpray").await;
+
+    // One node after the other goes: it is sealed, then down, then there is no quorum.
+    for alert in [
+        "ConclaveNodeSealed",
+        "ConclaveNodeDown",
+        "ConclaveQuorumAtRisk",
+        "ConclaveNoLeader",
+    ] {
+        assert!(!pages.knows(alert), "{alert} before its time");
+    }
+    let leader = cluster.leader().await;
+    let others = cluster.others(leader);
+    cluster.api(others[0]).must("PUT", "sys/seal", Value::Null).await;
+    pages.paged("tickets", "ConclaveNodeSealed").await;
+    cluster.nodes[others[0]].kill();
+    pages.paged("tickets", "ConclaveNodeDown").await;
+    pages.paged("pager", "ConclaveQuorumAtRisk").await;
+    pages.paged("pager", "ConclaveZoneLost").await;
+    assert!(!pages.knows("ConclaveNoLeader"), "two of three agree");
+    cluster.nodes[leader].kill();
+    pages.paged("pager", "ConclaveNoLeader").await;
+    cluster.assert_alive();
+}
+
+/// Some of each kind of work, so that there is something to count.
+async fn use_everything(cluster: &Cluster) {
+    let root = cluster.api(0);
+    let password = json!({"password": "open sesame"});
+    root.must("POST", "sys/auth/userpass", json!({"type": "userpass"}))
+        .await;
+    root.must("POST", "auth/userpass/users/ada", password.clone())
+        .await;
+    for api in cluster.apis() {
+        for number in 0..5 {
+            let value = json!({"data": {"n": number}});
+            api.must("POST", "secret/data/counted", value).await;
+            api.get("secret/data/counted").await;
+        }
+        api.with_token("")
+            .must("POST", "auth/userpass/login/ada", password.clone())
+            .await;
+    }
+    root.must("POST", "auth/token/create", json!({"ttl": "1s"})).await;
+}
+
+/// Passwords are tried at all nodes, a token asks for what it may not have, and tokens are guessed.
+async fn attack(cluster: &Cluster) {
+    let made = cluster
+        .api(0)
+        .call(
+            "POST",
+            "auth/token/create",
+            Some(json!({"policies": ["default"]})),
+        )
+        .await
+        .expect("an answer");
+    let weak = made.body["auth"]["client_token"].as_str().expect("a token");
+    for number in 0..30 {
+        let api = cluster.nodes[number % cluster.nodes.len()].api.clone();
+        let path = format!("auth/userpass/login/user{number}");
+        let guess = json!({"password": "123456"});
+        let login = api.call("POST", &path, Some(guess)).await.expect("an answer");
+        assert!(!login.is_good(), "{}", login.text());
+        for _ in 0..2 {
+            assert_eq!(api.with_token(weak).get("secret/data/counted").await.status, 403);
+        }
+        for _ in 0..4 {
+            assert_eq!(
+                api.with_token("hvs.guess")
+                    .get("secret/data/counted")
+                    .await
+                    .status,
+                403
+            );
+        }
+    }
+}
+
+/// What rules and panels ask for is told by a node, and so is what the document lists; and there are not too many.
+async fn every_number_that_is_asked_for_is_told(cluster: &Cluster) {
+    let page = cluster.nodes[0].metrics().await;
+    let told: BTreeSet<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
+        .collect();
+    for file in [ALERTS, RECORDING, DASHBOARD, "docs/observability.md"] {
+        for name in metrics_in(&read(file)) {
+            let known = told.contains(name.as_str()) || LATER.contains(&name.as_str());
+            assert!(known, "{file} asks for {name}, which no node tells");
+        }
+    }
+    let series = page.lines().filter(|line| !line.starts_with('#')).count();
+    eprintln!("{series} series, {} bytes", page.len());
+    assert!(series < MAX_SERIES, "{series} series");
+    for hidden in ["counted", "ada", "127.0.0.1", "user1"] {
+        assert!(!page.contains(hidden), "{hidden} is a label");
+    }
+}
+
+/// Each query of the dashboard has an answer, and each of its values is a number.
+async fn every_panel_shows_something(peers: &Peers) {
+    let dashboard: Value = serde_json::from_str(&read(DASHBOARD)).expect("JSON");
+    let panels = dashboard["panels"].as_array().expect("panels").iter();
+    let targets = panels.filter_map(|panel| panel["targets"].as_array()).flatten();
+    let mut queries = 0;
+    for target in targets {
+        let query = target["expr"].as_str().expect("a query");
+        let query = query.replace("$job", "conclave");
+        eventually(&format!("{query} has an answer"), SOON * 2, async || {
+            peers.ask(&query).await
+        })
+        .await;
+        queries += 1;
+    }
+    assert!(queries > 30, "{queries} queries");
+}
