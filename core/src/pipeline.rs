@@ -34,6 +34,7 @@ use crate::session::{Derived, Session};
 use crate::store::layout::ROOT_NAMESPACE;
 use crate::store::{CommitError, Opened, Proposal, commit};
 use crate::sys;
+use crate::sys::passwords::Policies;
 use crate::tokens::{self, Caller, Shown};
 use crate::trail::Trail;
 use crate::work::{Readers, Work};
@@ -670,8 +671,10 @@ impl Attempt<'_> {
             Known::New(unanswered) => unanswered,
         };
         let mut entropy = OsEntropy;
+        let policies = Policies::of(opened, self.namespace);
         let mut env = Env::new(now, &mut entropy)
             .with_workshop(&self.core.workshop)
+            .with_passwords(&policies)
             .knowing(&self.computed);
         let mut reply = match engine.handle(&mut txn, &request, &mut env)? {
             Outcome::Reply(reply) => reply,

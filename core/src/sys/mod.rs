@@ -5,6 +5,7 @@ mod anomaly;
 mod anonymous;
 mod audit;
 mod audited_headers;
+mod autopilot;
 mod capabilities;
 mod explain;
 mod generate_root;
@@ -20,7 +21,7 @@ mod namespaces;
 mod next_format;
 mod open;
 mod openapi;
-mod passwords;
+pub mod passwords;
 mod policies;
 mod quotas;
 mod raft;
@@ -238,6 +239,13 @@ pub const ROUTES: &[Route] = &[
     sudo(act("next-format", &[Update], next_format::commit)),
     rows("ha-status", &[Read], raft::ha_status),
     rows("storage/raft/configuration", &[Read], raft::configuration),
+    act("storage/raft/autopilot/state", &[Read], autopilot::state),
+    rows("storage/raft/autopilot/configuration", &[Read], autopilot::configuration),
+    rows(
+        "storage/raft/autopilot/configuration",
+        &[Update],
+        autopilot::change_configuration,
+    ),
     act("storage/raft/remove-peer", &[Update], raft::remove_peer),
     act("storage/raft/promote", &[Update], raft::promote),
     act("storage/raft/demote", &[Update], raft::demote),

@@ -4,10 +4,13 @@ use base64::Engine as _;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use conclave_engine_api::{Entropy, Env, Error as EngineError, Hidden, Passwords};
+
 use crate::catalog::{decode_record, encode_record};
 use crate::error::Error;
 use crate::password::PasswordPolicy;
 use crate::routes::{Answer, Call};
+use crate::store::{Opened, Space, Table};
 use crate::sys::object;
 
 /// Longest policy in bytes.
@@ -75,6 +78,34 @@ pub fn delete(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     Ok(Answer::empty())
 }
 
+/// The policies of one namespace, for engines.
+pub struct Policies<'v> {
+    opened: &'v Opened,
+    namespace: u32,
+}
+
+impl<'v> Policies<'v> {
+    /// Those of a namespace, as a view has them.
+    pub fn of(opened: &'v Opened, namespace: u32) -> Self {
+        Self { opened, namespace }
+    }
+}
+
+impl Passwords for Policies<'_> {
+    fn generate(&self, policy: &str, entropy: &mut dyn Entropy) -> Result<Hidden, EngineError> {
+        let unusable = |error: Error| EngineError::invalid(format!("password policy {policy:?}: {error}"));
+        let space = self.opened.space(Space::within(Table::Config, self.namespace));
+        let row = space
+            .row(&row_named(policy).map_err(unusable)?)
+            .map_err(unusable)?;
+        let row =
+            row.ok_or_else(|| EngineError::invalid(format!("no password policy is named {policy:?}")))?;
+        let record: Record = decode_record(&row.value).map_err(unusable)?;
+        let policy = PasswordPolicy::parse(&record.text).map_err(unusable)?;
+        policy.generate(&mut Env::new(0, entropy)).map_err(unusable)
+    }
+}
+
 fn stored(call: &mut Call<'_, '_>) -> Result<Record, Error> {
     let row = row_of(call)?;
     match call.work.config.get(&row)? {
@@ -84,7 +115,10 @@ fn stored(call: &mut Call<'_, '_>) -> Result<Record, Error> {
 }
 
 fn row_of(call: &Call<'_, '_>) -> Result<String, Error> {
-    let name = call.params.get("name");
+    row_named(call.params.get("name"))
+}
+
+fn row_named(name: &str) -> Result<String, Error> {
     if name.len() > MAX_NAME_BYTES {
         return Err(Error::invalid("name of a password policy is too long"));
     }

@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use crate::effect::Hidden;
 use crate::error::Error;
 use crate::heavy::{Answers, Heavy};
 
@@ -21,12 +22,22 @@ pub trait Workshop: Sync {
     fn run(&self, work: &mut dyn FnMut());
 }
 
+/// Makes passwords as the policies of a namespace say.
+pub trait Passwords: Sync {
+    /// One by the policy of this name.
+    ///
+    /// # Errors
+    /// There is no such policy, or nothing comes of it.
+    fn generate(&self, policy: &str, entropy: &mut dyn Entropy) -> Result<Hidden, Error>;
+}
+
 /// Time and randomness for one request, and a place for heavy work.
 pub struct Env<'a> {
     now: Millis,
     entropy: &'a mut dyn Entropy,
     workshop: Option<&'a dyn Workshop>,
     computed: Option<&'a Answers>,
+    passwords: Option<&'a dyn Passwords>,
 }
 
 impl<'a> Env<'a> {
@@ -37,6 +48,7 @@ impl<'a> Env<'a> {
             entropy,
             workshop: None,
             computed: None,
+            passwords: None,
         }
     }
 
@@ -69,6 +81,26 @@ impl<'a> Env<'a> {
             computed: Some(computed),
             ..self
         }
+    }
+
+    /// The same environment with the password policies of the namespace.
+    #[must_use]
+    pub fn with_passwords(self, passwords: &'a dyn Passwords) -> Self {
+        Self {
+            passwords: Some(passwords),
+            ..self
+        }
+    }
+
+    /// A password by a policy of the namespace.
+    ///
+    /// # Errors
+    /// There is no such policy, nothing comes of it, or policies are not known here.
+    pub fn password(&mut self, policy: &str) -> Result<Hidden, Error> {
+        let passwords = self
+            .passwords
+            .ok_or_else(|| Error::internal("password policies are not known here"))?;
+        passwords.generate(policy, self.entropy)
     }
 
     /// The answer to a question that takes so long that others queue up behind it (hashing a password), or the question

@@ -23,7 +23,7 @@ pub use effect::{
     Action, Bounds, Census, Done, Driver, Effect, Failure, Hidden, Leased, Plan, Target, TargetTls, Terms,
 };
 pub use engine::{Engine, Route};
-pub use env::{Entropy, Env, Millis, Workshop};
+pub use env::{Entropy, Env, Millis, Passwords, Workshop};
 pub use error::Error;
 pub use fields::Fields;
 pub use heavy::Heavy;

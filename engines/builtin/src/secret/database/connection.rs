@@ -44,6 +44,12 @@ pub(super) struct Connection {
     pub tls_server_name: String,
     /// What marks the accounts of this connection.
     pub tag: String,
+    /// By which policy passwords are made; empty: as Vault makes them without one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub password_policy: String,
+    /// Whether the database is told a SCRAM verifier in place of a password.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub scram: bool,
 }
 
 /// Where the rows of connections lie.
@@ -220,10 +226,19 @@ fn take(connection: &mut Connection, fields: &Fields<'_>, env: &mut Env<'_>) -> 
             connection.root_rotation_statements = statements;
         }
     }
-    if !fields.string("password_policy")?.unwrap_or_default().is_empty() {
-        return Err(Error::Unsupported(
-            "password policies of database connections".to_owned(),
-        ));
+    if let Some(policy) = fields.string("password_policy")? {
+        connection.password_policy = policy;
+    }
+    if let Some(how) = fields.string("password_authentication")? {
+        connection.scram = match how.as_str() {
+            "" | "password" => false,
+            "scram-sha-256" => true,
+            _ => {
+                return Err(Error::invalid(
+                    "password_authentication must be password or scram-sha-256",
+                ));
+            }
+        };
     }
     if connection.plugin_name.is_empty() {
         return Err(Error::invalid("plugin_name must be provided"));
@@ -253,6 +268,9 @@ pub(super) fn read(txn: &mut Txn<'_>, name: &str) -> Result<Outcome, Error> {
     if !connection.username_template.is_empty() {
         tell("username_template", json!(connection.username_template));
     }
+    if connection.scram {
+        tell("password_authentication", json!("scram-sha-256"));
+    }
     if connection.disable_escaping {
         tell("disable_escaping", json!(true));
     }
@@ -268,7 +286,7 @@ pub(super) fn read(txn: &mut Txn<'_>, name: &str) -> Result<Outcome, Error> {
         "connection_details": details,
         "allowed_roles": connection.allowed_roles,
         "root_credentials_rotate_statements": connection.root_rotation_statements,
-        "password_policy": "",
+        "password_policy": connection.password_policy,
         "verify_connection": connection.verify_connection,
     }))
     .into())
@@ -286,10 +304,11 @@ pub(super) fn rotate(txn: &mut Txn<'_>, name: &str, env: &mut Env<'_>) -> Result
         ));
     }
     let driver = kind::driver(&connection.plugin_name)?;
-    let fresh = password::make(env);
+    let fresh = password::make(&connection, env)?;
+    let told = password::told(&connection, &fresh, env)?;
     let filling = statements::Filling {
         username: &connection.username,
-        password: &fresh,
+        password: &told,
         expires: None,
     };
     let plan = Plan {

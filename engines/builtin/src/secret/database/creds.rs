@@ -36,10 +36,11 @@ pub(super) fn issue(
     if username.contains(['\0', '"', '\'', '\\', '`']) {
         return Err(Error::invalid("username_template makes a name with quotes in it"));
     }
-    let password = password::make(env);
+    let password = password::make(&connection, env)?;
+    let told = password::told(&connection, &password, env)?;
     let filling = statements::Filling {
         username: &username,
-        password: &password,
+        password: &told,
         expires: Some(env.now().saturating_add(ttl)),
     };
     let driver = kind::driver(&connection.plugin_name)?;

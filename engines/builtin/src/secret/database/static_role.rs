@@ -77,12 +77,13 @@ impl StaticRole {
     fn rotate(&mut self, txn: &mut Txn<'_>, name: &str, env: &mut Env<'_>) -> Result<Effect, Error> {
         let connection = Connection::required(txn, &self.db_name)?;
         if self.pending.is_empty() {
-            self.pending = password::make(env);
+            self.pending = password::make(&connection, env)?;
         }
+        let told = password::told(&connection, &self.pending, env)?;
         let driver = kind::driver(&connection.plugin_name)?;
         let filling = statements::Filling {
             username: &self.username,
-            password: &self.pending,
+            password: &told,
             expires: None,
         };
         let plan = Plan {
