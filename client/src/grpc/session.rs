@@ -227,12 +227,12 @@ impl Keeper {
                 },
                 Err(error) => error,
             };
-            let pauses = if error.is_passing() {
-                &mut away
+            let pause = if error.is_passing() {
+                away.next()
             } else {
-                &mut refused
+                self.show.send_modify(Shown::follows_none);
+                refused.next()
             };
-            let pause = pauses.next();
             self.admit(error);
             sleep(pause).await;
         }
