@@ -180,7 +180,7 @@ impl Kind {
                         ),
                         param(
                             "per_mount",
-                            40.0,
+                            30.0,
                             2.0,
                             MANY,
                             "failures at one mount within the window",
@@ -245,7 +245,7 @@ impl Kind {
                     &[
                         param(
                             "days",
-                            5.0,
+                            8.0,
                             1.0,
                             365.0,
                             "days on which an identity was seen, before its networks are known",

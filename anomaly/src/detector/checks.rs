@@ -141,6 +141,7 @@ impl Detector {
         totals: &Totals,
     ) {
         let rules = self.rules.clone();
+        let minutes = rules.settings.window_minutes;
         let usual = |kind: Kind, min: &str, factor: &str, peak: f32| {
             let rule = rules.rule(kind);
             match learned {
@@ -166,68 +167,76 @@ impl Detector {
                 ("refused", totals.denied.into()),
                 ("different_secrets_today", today.into()),
                 ("days_known", profile.days.into()),
-                ("window_minutes", rules.settings.window_minutes.into()),
+                ("window_minutes", minutes.into()),
                 ("last_path", path.into()),
                 ("network", self.names.of(seen.fact.source).into()),
             ];
-            let text = format!("{count} {what}; usual are {:.0} at most", peak.ceil());
+            let text = format!(
+                "{count} {what} within {minutes} minutes; usual are {:.0} at most",
+                peak.ceil()
+            );
             if self.tell(seen, (kind, Subject::Identity, seen.fact.who), text, &evidence) {
                 activity.found(kind);
             }
         };
-        let window = format!("within {} minutes", rules.settings.window_minutes);
         let bulk = usual(Kind::BulkRead, "min", "factor", peaks.secrets);
-        check(
-            Kind::BulkRead,
-            &format!("different secrets read {window}"),
-            (totals.secrets, peaks.secrets),
-            bulk,
-        );
+        let secrets = (totals.secrets, peaks.secrets);
+        check(Kind::BulkRead, "different secrets read", secrets, bulk);
         if learned {
-            let of_day = usual(Kind::BulkRead, "day_min", "day_factor", peaks.day);
-            check(
-                Kind::BulkRead,
-                "different secrets read today",
-                (today, peaks.day),
-                of_day,
-            );
             let fresh = usual(Kind::FirstUseOfPath, "min", "factor", peaks.fresh);
-            let what = format!("paths read {window} that were never read before");
-            check(Kind::FirstUseOfPath, &what, (totals.fresh, peaks.fresh), fresh);
+            let paths = (totals.fresh, peaks.fresh);
+            check(Kind::FirstUseOfPath, "paths never read before", paths, fresh);
             let (mean, deviation) = profile.rhythm.usual(slot);
             let deviations = rules.rule(Kind::TrafficSpike).param("deviations");
             let spike = usual(Kind::TrafficSpike, "min", "factor", mean)
                 .max(f64::from(mean) + deviations * f64::from(deviation))
                 .max(f64::from(peaks.requests) * 1.5);
-            check(
-                Kind::TrafficSpike,
-                &format!("requests {window}"),
-                (totals.requests, mean),
-                spike,
-            );
+            check(Kind::TrafficSpike, "requests", (totals.requests, mean), spike);
         }
         let denied = usual(Kind::DeniedSpike, "min", "factor", peaks.denied);
-        check(
-            Kind::DeniedSpike,
-            &format!("requests refused {window}"),
-            (totals.denied, peaks.denied),
-            denied,
-        );
+        let refused = (totals.denied, peaks.denied);
+        check(Kind::DeniedSpike, "requests refused", refused, denied);
         let names = usual(Kind::WideList, "names", "factor", peaks.listed);
         check(
             Kind::WideList,
-            &format!("names listed {window}"),
+            "names listed",
             (totals.listed, peaks.listed),
             names,
         );
         let directories = usual(Kind::WideList, "directories", "factor", peaks.directories);
-        let what = format!("directories listed {window}");
-        check(
-            Kind::WideList,
-            &what,
-            (totals.directories, peaks.directories),
-            directories,
+        let listed = (totals.directories, peaks.directories);
+        check(Kind::WideList, "directories listed", listed, directories);
+        if learned {
+            self.day(seen, profile, activity, today);
+        }
+    }
+
+    /// Compares a day with the most that was usual: what is read too slowly for a window shows here.
+    fn day(&mut self, seen: &mut Seen<'_>, profile: &Profile, activity: &mut Activity, today: u32) {
+        let rule = self.rules.rule(Kind::BulkRead);
+        let peak = profile.peaks.day;
+        let limit = rule
+            .param("day_min")
+            .max(f64::from(peak) * rule.param("day_factor"));
+        if f64::from(today) < limit {
+            return;
+        }
+        let evidence = [
+            ("different_secrets_today", Evidence::from(today)),
+            ("usual_at_most", peak.into()),
+            ("limit", (limit as f32).into()),
+            ("days_known", profile.days.into()),
+            ("last_path", self.names.of(seen.fact.what).into()),
+            ("network", self.names.of(seen.fact.source).into()),
+        ];
+        let text = format!(
+            "{today} different secrets read today; usual are {:.0} at most",
+            peak.ceil()
         );
+        let who = (Kind::BulkRead, Subject::Identity, seen.fact.who);
+        if self.tell(seen, who, text, &evidence) {
+            activity.found(Kind::BulkRead);
+        }
     }
 
     fn off_hours(&mut self, seen: &mut Seen<'_>, (profile, learned): (&Profile, bool), totals: &Totals) {

@@ -54,7 +54,8 @@ fn estimate(registers: impl Iterator<Item = u8>) -> u32 {
     const M: f64 = REGISTERS as f64;
     let (mut sum, mut empty) = (0.0, 0u32);
     for register in registers {
-        sum += (-f64::from(register)).exp2();
+        // Two to the minus that many, by its bits: registers end at 57.
+        sum += f64::from_bits((1023 - u64::from(register.min(64))) << 52);
         empty += u32::from(register == 0);
     }
     // The constant of the paper for this many registers.

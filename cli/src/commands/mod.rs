@@ -1,5 +1,6 @@
 //! The table of commands: one line registers one command. Each file below holds one.
 
+mod anomaly;
 mod audit;
 mod auth;
 mod dev;
@@ -152,6 +153,7 @@ const TABLES: &[&[Command]] = &[
     secrets::COMMANDS,
     auth::COMMANDS,
     audit::COMMANDS,
+    anomaly::COMMANDS,
     operator::COMMANDS,
     lease::COMMANDS,
     namespace::COMMANDS,

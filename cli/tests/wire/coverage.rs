@@ -30,7 +30,7 @@ const UNTRIED: &[(&str, &str)] = &[
     ),
     (
         "GET sys/rotate/root/backup:",
-        "same: there is no copy, for shares sealed by PGP keys are unsupported",
+        "same; a copy of shares that PGP keys seal is tried in tests of PGP",
     ),
     (
         " sys/rotate/root/verify",
@@ -88,9 +88,14 @@ const UNTRIED: &[(&str, &str)] = &[
         "POST sys/storage/raft/bootstrap",
         "ours: how a node proves its key to those it joins",
     ),
+    (" sys/anomaly/", "ours: unusual access; tried in tests of anomalies"),
     (
         "POST {kv}/import/",
         "ours: versions with the numbers they had elsewhere",
+    ),
+    (
+        "POST sys/policies/explain",
+        "ours: by which rule something is allowed, or what is missing",
     ),
     ("GET sys/metrics", "different: Prometheus' text form alone"),
     ("GET sys/storage/raft/snapshot", FILE),

@@ -123,6 +123,7 @@ const TABLE: &[Edges] = &[
     Edges {
         name: "conclave-cli",
         ship: &[
+            "conclave-anomaly",
             "conclave-client",
             "conclave-server",
             "conclave-hcl",

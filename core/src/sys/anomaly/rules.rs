@@ -16,6 +16,16 @@ use crate::sys::object;
 
 /// Most namespaces, mounts or groups of a rule.
 const MAX_SCOPE: usize = 100;
+/// What rules have in common.
+const NAMED: [&str; 7] = [
+    "enabled",
+    "severity",
+    "response",
+    "hours",
+    "namespaces",
+    "mounts",
+    "groups",
+];
 /// Bounds of the window in minutes.
 const WINDOW: std::ops::RangeInclusive<u64> = 2..=60;
 /// Bounds of learning in days.
@@ -140,28 +150,36 @@ pub fn change_rule(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
         record.hours = hours.trim().to_owned();
     }
     scope(call, &mut record)?;
-    if let Some(params) = call.fields().object("params")? {
-        set_params(&mut record, params)?;
-    }
+    set_params(kind, &mut record, call.data)?;
     // What does not make a rule is refused before it is stored.
     record.rule(kind)?;
     call.work.config.put(&row, encode_record(&record)?)?;
     Ok(Answer::empty())
 }
 
-fn set_params(record: &mut RuleRecord, params: &Map<String, Value>) -> Result<(), Error> {
-    for (name, value) in params {
+/// Everything that is none of the names above is a parameter.
+fn set_params(kind: Kind, record: &mut RuleRecord, data: &Map<String, Value>) -> Result<(), Error> {
+    for (name, value) in data.iter().filter(|(name, _)| !NAMED.contains(&name.as_str())) {
         let number = match value {
             Value::Number(number) => number.as_f64(),
             // The command line knows texts only.
             Value::String(text) => text.parse().ok(),
-            Value::Null => {
-                record.params.remove(name);
-                continue;
-            }
             _ => None,
         };
-        let number = number.ok_or_else(|| Error::invalid(format!("params: {name:?} is no number")))?;
+        if kind.params().iter().all(|param| param.name != name) {
+            let known: Vec<_> = kind
+                .params()
+                .iter()
+                .map(|param| param.name)
+                .chain(NAMED)
+                .collect();
+            let known = known.join(", ");
+            return Err(Error::invalid(format!(
+                "{} has no {name:?}; it has: {known}",
+                kind.name()
+            )));
+        }
+        let number = number.ok_or_else(|| Error::invalid(format!("{name:?} is no number")))?;
         record.params.insert(name.clone(), number);
     }
     Ok(())

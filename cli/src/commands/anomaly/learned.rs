@@ -1,0 +1,80 @@
+//! `anomaly baseline` and `anomaly dormant`: what the cluster learned of usual access.
+
+use conclave_client::Verb;
+use conclave_client::http::Json;
+
+use super::calls::{Wishes, call, shown};
+use crate::commands::{Command, Output, at_most};
+use crate::exit::{Exit, Fail};
+use crate::flags::{Args, Flag};
+use crate::goval::plain;
+use crate::output::{self, table};
+use crate::session::Cx;
+
+const DAYS: Flag = Flag::int("days", "Days of silence; 30 if not set.");
+
+pub const BASELINE: Command = Command::new(
+    "anomaly baseline",
+    "[options] [ENTITY_ID]",
+    "Shows what is usual",
+    baseline,
+)
+.help(
+    "Without an entity shows how much is known; with one, when, from where and how much it usually reads.\n\n\
+         $ conclave anomaly baseline\n$ conclave anomaly baseline ENTITY_ID",
+)
+.output(Output::Field);
+pub const DORMANT: Command = Command::new("anomaly dormant", "[options]", "Lists identities that have been silent", dormant)
+    .help("Lists identities that were seen and have been silent since, the longest first.\n\n$ conclave anomaly dormant -days=90")
+    .output(Output::Format)
+    .flags(&[DAYS]);
+
+fn baseline(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
+    at_most(args, 1)?;
+    let path = match args.arg(0) {
+        "" => "baseline".to_owned(),
+        entity => format!("baseline/{entity}"),
+    };
+    let found = call(
+        cx,
+        args,
+        (Verb::Read, &path),
+        &Wishes::new(),
+        "Error reading the baseline",
+    )?;
+    Ok(shown(cx, args, found, "baseline"))
+}
+
+fn dormant(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
+    at_most(args, 0)?;
+    let mut wishes = Wishes::new();
+    if args.given(&DAYS) {
+        wishes.insert("days".to_owned(), args.int(&DAYS).to_string());
+    }
+    let found = call(
+        cx,
+        args,
+        (Verb::Read, "dormant"),
+        &wishes,
+        "Error listing silent identities",
+    )?;
+    let found = found.unwrap_or_default();
+    if !cx.ui.is_table() {
+        return Ok(output::value(&mut cx.ui, &Json::Object(found)));
+    }
+    let mut lines = vec!["Identity | Last Seen".to_owned()];
+    let silent = found
+        .get("identities")
+        .and_then(Json::as_array)
+        .unwrap_or_default();
+    lines.extend(silent.iter().map(|who| {
+        let text = |name: &str| who.get(name).map(plain).unwrap_or_default();
+        format!("{} | {}", text("identity"), text("last_seen"))
+    }));
+    let table = table::with_header(&lines, "|");
+    cx.ui.line(match lines.len() {
+        1 => "Nobody has been silent for so long.",
+        _ => &table,
+    });
+    Ok(Exit::OK)
+}
