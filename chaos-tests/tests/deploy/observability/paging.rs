@@ -24,9 +24,9 @@ async fn cluster_that_is_scraped_pages() {
     let targets: Vec<String> = cluster
         .nodes
         .iter()
-        .map(|node| node.operations.replace("http://", "\"") + "\"")
+        .map(|node| node.operations.replace("http://", ""))
         .collect();
-    let peers = Peers::start(&folder, &targets, pages.listen().await);
+    let peers = Peers::start(&folder, &[("conclave", targets)], pages.listen().await);
     use_everything(&cluster).await;
     eventually("all nodes are scraped", SOON, async || {
         let up = peers.ask("sum(up)").await?;

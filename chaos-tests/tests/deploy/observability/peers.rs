@@ -76,17 +76,21 @@ impl Pages {
     pub async fn paged(&self, receiver: &str, alert: &str) {
         let what = format!("{receiver} is paged for {alert}");
         eventually(&what, SOON * 2, async || {
-            let pages = self.0.lock().expect("nobody panics here");
+            let pages = self.all();
             let came = pages.iter().any(|(who, what)| who == receiver && what == alert);
-            if came { Ok(()) } else { Err(pages.clone()) }
+            if came { Ok(()) } else { Err(pages) }
         })
         .await;
     }
 
+    /// Everybody who was paged so far, and for which alert.
+    pub fn all(&self) -> Vec<(String, String)> {
+        self.0.lock().expect("nobody panics here").clone()
+    }
+
     /// Whether anybody was paged for this alert.
     pub fn knows(&self, alert: &str) -> bool {
-        let pages = self.0.lock().expect("nobody panics here");
-        pages.iter().any(|(_, what)| what == alert)
+        self.all().iter().any(|(_, what)| what == alert)
     }
 }
 
@@ -99,9 +103,9 @@ pub struct Peers {
 }
 
 impl Peers {
-    /// Starts both in `folder` with the rules and routes of the tree. What waits there for minutes waits a second here, and
-    /// pages go to `port`.
-    pub fn start(folder: &Path, targets: &[String], port: u16) -> Self {
+    /// Starts both in `folder` with the rules and routes of the tree, to scrape these targets by job. What waits there for
+    /// minutes waits a second here, and pages go to `port`.
+    pub fn start(folder: &Path, jobs: &[(&str, Vec<String>)], port: u16) -> Self {
         let own = ports::free(2);
         let rules = folder.join("rules");
         std::fs::create_dir_all(&rules).expect("a folder");
@@ -114,8 +118,13 @@ impl Peers {
         std::fs::write(folder.join("alertmanager.yml"), routes).expect("a file");
         let settings = read("deploy/observability/prometheus.yml")
             .replace("15s", "1s")
-            .replace("127.0.0.1:9093", &format!("127.0.0.1:{}", own[1]))
-            .replace(r#""n1:8202", "n2:8202", "n3:8202""#, &targets.join(", "));
+            .replace("127.0.0.1:9093", &format!("127.0.0.1:{}", own[1]));
+        let (settings, _) = settings.split_once("scrape_configs:\n").expect("jobs");
+        let job = |(name, targets): &(&str, Vec<String>)| {
+            format!("  - job_name: {name}\n    static_configs:\n      - targets: {targets:?}\n")
+        };
+        let jobs: String = jobs.iter().map(job).collect();
+        let settings = format!("{settings}scrape_configs:\n{jobs}");
         std::fs::write(folder.join("prometheus.yml"), settings).expect("a file");
         let listen = |port: u16| format!("--web.listen-address=127.0.0.1:{port}");
         let at = |name: &str| folder.join(name).display().to_string();
@@ -195,4 +204,27 @@ fn begin(folder: &Path, program: &str, arguments: &[String]) -> Child {
         .stderr(log)
         .spawn()
         .expect("setpriv (of util-linux) starts")
+}
+
+/// Serves what `page` makes of the number of the scrape; where.
+pub async fn exporter(page: fn(u64) -> String) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    tokio::spawn(async move {
+        for number in 1.. {
+            let Ok((mut stream, _)) = listener.accept().await else {
+                return;
+            };
+            let mut head = [0; 4096];
+            // A scrape's head is one piece; one that breaks off is followed by another.
+            let _ = stream.read(&mut head).await;
+            let page = page(number);
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{page}",
+                page.len()
+            );
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    address
 }
