@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use conclave_engine_api::{Class, Engine, Millis};
 
+use crate::autopilot::Autopilot;
 use crate::admission::Admissions;
 use crate::anomaly::Watch;
 use crate::audit::{Declared, Devices};
@@ -123,6 +124,7 @@ pub struct Core {
     pub(crate) workshop: Workshop,
     pub(crate) outside: Outside,
     pub(crate) watch: Watch,
+    pub(crate) autopilot: Autopilot,
 }
 
 impl Core {
@@ -159,6 +161,7 @@ impl Core {
             room: Room::default(),
             workshop: Workshop::default(),
             watch: Watch::new(registry)?,
+            autopilot: Autopilot::default(),
         }))
     }
 

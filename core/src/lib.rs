@@ -8,6 +8,7 @@ mod answered;
 mod acts;
 pub mod audit;
 pub mod auth;
+mod autopilot;
 pub mod backup;
 pub mod canon;
 pub mod catalog;

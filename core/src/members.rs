@@ -1,7 +1,5 @@
-//! Membership as the leader keeps it: changes asked on any node reach the leader, admitted nodes are replicated to, and
-//! learners that caught up are promoted.
+//! Membership as the leader keeps it: changes asked on any node reach the leader, and admitted nodes are replicated to.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,9 +17,6 @@ pub const CHANGE: u16 = 4;
 
 /// Tries of a change to the list of demoted nodes that keeps losing to others.
 const TRIES: u32 = 8;
-
-/// A learner this close to the end of the log counts as caught up.
-const CAUGHT_UP: u64 = 64;
 
 /// How long a leader is looked for that makes a change: one may hand leadership over first, above all to be removed itself.
 const LEADERSHIP_MOVES: Duration = Duration::from_secs(5);
@@ -152,30 +147,6 @@ impl Core {
             Ok(())
         } else {
             self.change_members(Change::AddLearner { node }).await
-        }
-    }
-
-    /// One round of the leader's care: promotes a learner that caught up.
-    pub(crate) async fn promote_caught_up(self: &Arc<Self>, replica: &dyn Replica) {
-        let status = replica.status().borrow().clone();
-        let demoted = replica
-            .view()
-            .map_err(Error::from)
-            .and_then(|view| rows::nonvoters(&view));
-        let Ok(demoted) = demoted else { return };
-        let ready = status
-            .members
-            .iter()
-            .filter(|member| !demoted.contains(&member.id))
-            .find(|member| {
-                let matched = member.matched_index.unwrap_or(0);
-                !member.voter && matched > 0 && matched.saturating_add(CAUGHT_UP) >= status.last_log_index
-            });
-        if let Some(member) = ready {
-            match replica.change(Change::Promote { node: member.id }).await {
-                Ok(()) => tracing::info!(node = member.id, "promoted to voter"),
-                Err(error) => tracing::info!(node = member.id, %error, "not promoted yet"),
-            }
         }
     }
 }

@@ -90,7 +90,7 @@ async fn one_round(core: &Arc<Core>, rewrap_from: &mut Instant) -> Option<Durati
     if !replica.status().borrow().is_leader {
         return Some(IDLE);
     }
-    core.promote_caught_up(replica.as_ref()).await;
+    core.tend_members(replica.as_ref()).await;
     if let Err(error) = forget_stagings(replica.as_ref()).await {
         tracing::debug!(%error, "what abandoned restores have left stays for now");
     }

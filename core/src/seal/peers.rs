@@ -11,6 +11,7 @@ use conclave_barrier::{SecretBytes, ShareProgress, seal_to};
 use conclave_raft::{PeerCall, PeerHandler};
 
 use crate::anomaly;
+use crate::autopilot;
 use crate::core::Core;
 use crate::divergence::{HOLD, TELL};
 use crate::entropy::OsEntropy;
@@ -23,7 +24,7 @@ use crate::sys::WAITING;
 use crate::trail::Step;
 
 // 1 and 3 were a greeting and an offer that no build speaks any more; 4 is `CHANGE`, 9 `WAITING`, 10 `HOLD`, 11 `TELL`, 12 `SLICE`,
-// 32 and 33 those of `anomaly`.
+// 32 and 33 those of `anomaly`, 40 that of `autopilot`.
 const SHARE: u16 = 2;
 const RESET: u16 = 5;
 const GREET: u16 = 6;
@@ -71,6 +72,7 @@ impl PeerHandler for Peers {
                 HOLD => core.receive_hold(&call.payload),
                 TELL => core.receive_tell(&call.payload),
                 SLICE => core.receive_ask(from, &call.payload),
+                autopilot::STATE => core.receive_state(),
                 anomaly::SUMMARY => core.receive_summary(from, &call.payload).await,
                 anomaly::ASK => core.receive_question(&call.payload).await,
                 kind => Err(Error::Unsupported(format!("message {kind} of a member"))),

@@ -239,13 +239,15 @@ fn needs(call: &Call<'_, '_>, path: &str, operation: Operation) -> Result<Needs,
         true => Need::Sudo,
         false => Need::Policy,
     };
-    let known = engine.routes();
-    let answers = routed.rest.is_empty()
-        || known
-            .iter()
-            .any(|route| matches(route.pattern, routed.rest).is_some());
+    let version = routed.mount.options.get("version").map(String::as_str);
+    // An engine that also answers on any path whatever does so in its first version alone.
+    let mut known = engine
+        .routes()
+        .iter()
+        .filter(|route| version != Some("2") || !route.pattern.starts_with('*'));
+    let answers = routed.rest.is_empty() || known.any(|route| matches(route.pattern, routed.rest).is_some());
     let hint = (!answers).then(|| {
-        let version = match routed.mount.options.get("version").map(String::as_str) {
+        let version = match version {
             Some("2") => ", which keeps versions: values are beneath data/, names beneath metadata/",
             _ => "",
         };

@@ -29,7 +29,6 @@ const SYS: &[&str] = &[
     "raw/",
     "rekey/recovery-key-backup",
     "replication/",
-    "storage/raft/autopilot/",
     "storage/raft/snapshot-auto/",
     "sync/",
     "workflows/",
