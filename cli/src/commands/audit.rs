@@ -1,4 +1,8 @@
-//! `audit`: devices that record every request.
+//! `audit`: devices that record every request, and what they have recorded.
+
+mod records;
+mod search;
+mod verify;
 
 use conclave_client::http::{Fields, Json};
 
@@ -36,6 +40,10 @@ pub const COMMANDS: &[Command] = &[
         disable,
     )
     .help("Removes an audit device; what it has written stays.\n\n$ conclave audit disable file/"),
+    verify::VERIFY,
+    search::TAIL,
+    search::SEARCH,
+    search::WHO_READ,
     Command::new("audit list", "[options]", "Lists enabled audit devices", list)
         .output(Output::Format)
         .flags(&[DETAILED]),

@@ -26,6 +26,8 @@ pub struct HashedMap<'a> {
     hasher: &'a Hasher,
     map: &'a Map<String, Value>,
     open: Open,
+    /// Members that the mount was told to show.
+    clear: &'a [String],
 }
 
 struct Hashed<'a> {
@@ -84,21 +86,43 @@ impl Serialize for Hash {
 impl<'a> HashedMap<'a> {
     /// Writes `map` through `hasher`, but for the numbers and booleans that `open` lists.
     pub fn new(hasher: &'a Hasher, map: &'a Map<String, Value>, open: Open) -> Self {
-        Self { hasher, map, open }
+        Self {
+            hasher,
+            map,
+            open,
+            clear: &[],
+        }
     }
+
+    /// The same, with these members as they are: the mount was told to (`audit_non_hmac_*_keys`).
+    #[must_use]
+    pub fn showing(self, clear: &'a [String]) -> Self {
+        Self { clear, ..self }
+    }
+}
+
+/// A member of an object.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Member<'a> {
+    Clear(&'a Value),
+    Hashed(Hashed<'a>),
 }
 
 impl Serialize for HashedMap<'_> {
     fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
         let member = |(name, value)| {
             let name: &String = name;
+            if self.clear.contains(name) {
+                return (name, Member::Clear(value));
+            }
             let hashed = Hashed {
                 hasher: self.hasher,
                 value,
                 beneath: self.open.beneath(name),
                 shown: self.open.shows(name),
             };
-            (name, hashed)
+            (name, Member::Hashed(hashed))
         };
         out.collect_map(self.map.iter().map(member))
     }

@@ -110,6 +110,14 @@ impl<'a> Record<'a> {
         }
     }
 
+    /// Something that nobody asked for.
+    pub fn act(head: Head<'a>, data: &'a Map<String, Value>) -> Self {
+        Self {
+            kind: "act",
+            ..Self::request(head, data)
+        }
+    }
+
     /// Before the answer leaves.
     pub fn response(
         head: Head<'a>,
@@ -258,7 +266,12 @@ impl<'a> Record<'a> {
                 .and_then(hash),
             namespace: Namespace::of(head.namespace),
             path: head.path,
-            data: data.map(|hasher| HashedMap::new(hasher, self.request, self.open())),
+            data: data.map(|hasher| {
+                let clear = head
+                    .mount
+                    .map_or(&[][..], |mount| &mount.told.audit_non_hmac_request_keys);
+                HashedMap::new(hasher, self.request, self.open()).showing(clear)
+            }),
             remote_address: head.remote,
             headers: headers::Shown::of(head.headers, hasher),
         }
@@ -291,7 +304,12 @@ impl<'a> Record<'a> {
             mount_running_plugin_version: self.head.mount.map(|_| self.head.version),
             data: match (self.told, data) {
                 (Some(told), _) => Some(Data::Told(told)),
-                (None, Some((data, hasher))) => Some(Data::Hashed(HashedMap::new(hasher, data, self.open()))),
+                (None, Some((data, hasher))) => {
+                    let mount = self.head.mount;
+                    let clear = mount.map_or(&[][..], |mount| &mount.told.audit_non_hmac_response_keys);
+                    let hashed = HashedMap::new(hasher, data, self.open());
+                    Some(Data::Hashed(hashed.showing(clear)))
+                }
                 (None, None) => self.said().zip(hasher).map(|(error, hasher)| {
                     let error = hasher.hash(error.to_string().as_bytes());
                     Data::Failed(Failed { error })
@@ -316,6 +334,7 @@ impl<'a> Record<'a> {
         match self.head.mount {
             // What callers wrap is theirs, whatever its members are called.
             _ if self.head.path.starts_with("sys/wrapping/") => Open::Nothing,
+            _ if self.kind == "act" => Open::Core,
             Some(mount) => Open::of(&mount.kind, mount.options.get("version").map(String::as_str)),
             None => Open::Nothing,
         }

@@ -1,5 +1,7 @@
 //! Journals on real files: groups, syncs, chains across restarts, and what a verifier says of files that were changed.
 
+mod remote;
+
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

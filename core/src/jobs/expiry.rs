@@ -8,9 +8,10 @@ use std::time::Duration;
 use conclave_engine_api::{Env, Millis, Txn};
 use conclave_raft::{Key, Op, Replica};
 
+use crate::acts::Act;
 use crate::answered;
 use crate::auth;
-use crate::catalog::{decode_record, encode_record};
+use crate::catalog::{MountRecord, decode_record, encode_record};
 use crate::core::Core;
 use crate::entropy::OsEntropy;
 use crate::error::Error;
@@ -88,13 +89,13 @@ impl Core {
     ) -> Result<(usize, Result<(), ()>), Error> {
         let (opened, derived) = session.view(replica.view()?)?;
         let now = replica.now();
-        let mut planned = 0;
+        let (mut planned, mut acts) = (0, Vec::new());
         let proposal = {
             let readers = Readers::new(&opened);
             let mut work = Work::new(&readers, &derived.catalog);
             work.draft.decided_at(now);
             for (deadline, key) in due {
-                self.plan_end(&mut work, *deadline, key, now)?;
+                acts.extend(self.plan_end(&mut work, *deadline, key, now)?);
                 planned += 1;
                 if work.size() > MAX_CHANGES {
                     break;
@@ -103,7 +104,10 @@ impl Core {
             work.finish()?
         };
         match commit(replica, proposal).await {
-            Ok(_) => Ok((planned, Ok(()))),
+            Ok(_) => {
+                self.record_acts(&acts).await;
+                Ok((planned, Ok(())))
+            }
             Err(CommitError::Retry | CommitError::Refused) => Ok((planned, Err(()))),
             Err(CommitError::Failed(error)) => Err(error),
         }
@@ -157,8 +161,14 @@ impl Core {
         Ok(Some(closed))
     }
 
-    /// Adds the end of one due entry to `work`.
-    fn plan_end(&self, work: &mut Work<'_>, deadline: Millis, key: &Key, now: Millis) -> Result<(), Error> {
+    /// Adds the end of one due entry to `work`; what is to be on record of it.
+    fn plan_end(
+        &self,
+        work: &mut Work<'_>,
+        deadline: Millis,
+        key: &Key,
+        now: Millis,
+    ) -> Result<Option<Act>, Error> {
         let opened = work.opened();
         let row = opened.view().rows().get(key)?;
         if row.is_none_or(|row| row.deadline != deadline) {
@@ -168,26 +178,41 @@ impl Core {
                 deadline,
                 key: key.clone(),
             });
-            return Ok(());
+            return Ok(None);
         }
         let (space, path) = open_key(opened.barrier(), key)?;
+        let mut act = None;
         match space.table {
             Table::Token => {
                 let name = located::locate(space.namespace, &path);
                 if let Some(found) = tokens::by_name(work, &name, 0)? {
                     tokens::revoke(work, &found)?;
+                    let accessor = found.record.accessor.as_str();
+                    act = Some(Act::end("auth/token/expire", "accessor", accessor));
                 }
             }
             Table::Closing => {
                 self.close_step(work, &located::locate(space.namespace, &path))?;
             }
-            Table::Admission => sys::admission_due(work, &path)?,
+            Table::Admission => {
+                act = Some(Act::end(
+                    "sys/storage/raft/join-token/expire",
+                    "id",
+                    path.as_str(),
+                ));
+                sys::admission_due(work, &path)?;
+            }
             Table::Answered => answered::forget(work, space.namespace, &path)?,
             Table::LoginFailures => auth::lockout::forget(work, space.namespace, &path)?,
-            Table::Data => self.engine_due(work, space, &path, now)?,
+            Table::Data => {
+                let mount = work.catalog.mount_by_id(space.mount);
+                let path_of = |mount: &Arc<MountRecord>| format!("{}{path}", mount.full_path());
+                act = mount.map(|mount| Act::change(path_of(mount)));
+                self.engine_due(work, space, &path, now)?;
+            }
             _ => return Err(Error::internal("a row of this table cannot fall due")),
         }
-        Ok(())
+        Ok(act)
     }
 
     /// One batch of what hangs on a closed token: its children, then what engines keep for it; or of what is in a namespace

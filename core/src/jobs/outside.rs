@@ -6,6 +6,7 @@ use std::sync::Arc;
 use conclave_engine_api::{Env, Millis, Txn};
 use conclave_raft::Key;
 
+use crate::acts::Act;
 use crate::core::Core;
 use crate::entropy::OsEntropy;
 use crate::error::Error;
@@ -13,6 +14,7 @@ use crate::leases;
 use crate::session::Session;
 use crate::store::layout::open_key;
 use crate::store::{CommitError, Space, Table, commit};
+use crate::sys::passwords::Policies;
 use crate::work::{Readers, Work};
 
 impl Core {
@@ -62,6 +64,7 @@ impl Core {
         let engine = self
             .engine_of(mount)
             .ok_or_else(|| Error::internal("an engine is gone"))?;
+        let full_path = format!("{}{path}", mount.full_path());
         let now = replica.now();
         let (proposal, begun) = {
             let readers = Readers::new(&opened);
@@ -72,7 +75,10 @@ impl Core {
             let settings = &self.settings;
             let seen = mount.to_mount(settings.default_lease_ttl, settings.max_lease_ttl);
             let mut entropy = OsEntropy;
-            let mut env = Env::new(now, &mut entropy).with_workshop(&self.workshop);
+            let policies = Policies::of(&opened, space.namespace);
+            let mut env = Env::new(now, &mut entropy)
+                .with_workshop(&self.workshop)
+                .with_passwords(&policies);
             let effect = engine.due_outside(&mut txn, &seen, path, &mut env)?;
             work.draft.include(space, txn.into_changes())?;
             let begun = effect.map(|effect| leases::begin_due(self, mount, *effect, now));
@@ -87,6 +93,9 @@ impl Core {
         match begun {
             Some(begun) => {
                 let done = leases::perform(self.clone(), session.clone(), begun).await;
+                let mut act = Act::change(full_path);
+                act.data.insert("complete".to_owned(), done.is_ok().into());
+                self.record_acts(&[act]).await;
                 self.metrics.rotated(done.is_ok());
                 self.outside.tried(key, done.is_ok());
                 done.map(|_| ())

@@ -10,6 +10,7 @@ use futures::stream::{self, StreamExt};
 use conclave_engine_api::{Bounds, Done, Env, Failure, Millis, Plan, Txn};
 use conclave_raft::{Key, Op, Replica};
 
+use crate::acts::Act;
 use crate::catalog::{Catalog, decode_record, encode_record};
 use crate::core::Core;
 use crate::entropy::OsEntropy;
@@ -226,6 +227,11 @@ async fn one(
         .revocation(&due.intent.lease.kind, done.is_ok());
     let now = replica.now();
     let failed = done.err();
+    // Tries go on for ever: the first that failed is on record, and the one that did not.
+    let tries = due.intent.lease.ending.as_ref().map_or(0, |ending| ending.attempts);
+    if failed.is_none() || tries <= 1 {
+        core.record_acts(&[record_of(&due, failed.is_none())]).await;
+    }
     for _ in 0..TRIES {
         match finish(session, replica, &due, failed.as_ref(), now).await {
             Ok(gone) => {
@@ -240,6 +246,14 @@ async fn one(
         }
     }
     Err(Failed::Ours(Error::Contention))
+}
+
+/// What is on record of one attempt.
+fn record_of(due: &Due, done: bool) -> Act {
+    let lease = &due.intent.lease;
+    let mut act = Act::end(format!("{}{}", lease.mount_path, lease.path), "lease_id", due.id.as_str());
+    act.data.insert("complete".to_owned(), done.into());
+    act
 }
 
 /// Asks the target, if this node still leads: what an old leader remembers is nothing to act on.

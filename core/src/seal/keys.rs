@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use conclave_raft::{Change, Op, Replica};
 
+use crate::acts::Act;
 use crate::catalog::{CONFIG, EPOCH};
 use crate::core::Core;
 use crate::error::Error;
@@ -54,6 +55,7 @@ impl Core {
     /// The keys are gone in any case; an error says that the mark is not on disk.
     pub async fn seal_node(&self) -> Result<(), Error> {
         let replica = self.seal.replica()?;
+        self.commit_last_heads().await;
         let marked = {
             let _turn = self.seal.turning.lock();
             self.seal.marked.store(true, Ordering::Release);
@@ -71,6 +73,7 @@ impl Core {
     /// `seal -cluster`: commits an epoch on which all nodes drop their keys, then drops this node's.
     pub(crate) async fn seal_cluster(&self) -> Result<(), Error> {
         let (session, replica) = (self.seal.session()?, self.seal.replica()?);
+        self.commit_last_heads().await;
         for _ in 0..TRIES {
             let view = replica.read().await?;
             let (opened, _) = session.view(view)?;
@@ -113,6 +116,7 @@ impl Core {
                 }
                 self.drop_keys(replica.as_ref());
             }
+            self.record_acts(&[Act::change("sys/seal")]).await;
             self.hand_leadership_over(replica.as_ref()).await;
         }
     }

@@ -6,7 +6,9 @@ use serde_json::{Map, Value, json};
 
 use crate::audit::DeviceOptions;
 use crate::catalog::{AuditRecord, encode_record};
+use crate::clocktext::rfc3339;
 use crate::error::Error;
+use crate::heads;
 use crate::routes::{Answer, Call};
 
 /// Bytes of a device's salt.
@@ -75,6 +77,39 @@ pub fn hash(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
         "hash".to_owned(),
         json!(hash),
     )])))
+}
+
+/// `sys/audit-heads`: ends of every node's chains as they were committed, to verify audit files against.
+pub fn heads(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
+    let heads = heads::all(call.work.opened())?;
+    let shown = heads.into_iter().map(|head| {
+        json!({
+            "chain": head.chain,
+            "device": head.device,
+            "node": head.node,
+            "seq": head.seq,
+            "hash": head.hash,
+            "time": rfc3339(head.time),
+        })
+    });
+    let shown = Value::Array(shown.collect());
+    Ok(Answer::data(Map::from_iter([("heads".to_owned(), shown)])))
+}
+
+/// `sys/audit-status`: how the devices of this node are.
+pub fn status(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
+    let shown = call.core.audit.states().into_iter().map(|(path, state)| {
+        let (waiting, room) = state.spool.unzip();
+        let status = json!({
+            "healthy": state.trouble.is_none(),
+            "trouble": state.trouble.unwrap_or_default(),
+            "spooled_bytes": waiting.unwrap_or(0),
+            "spool_bytes": room.unwrap_or(0),
+        });
+        (path, status)
+    });
+    let shown = Value::Object(shown.collect());
+    Ok(Answer::data(Map::from_iter([("devices".to_owned(), shown)])))
 }
 
 /// `audit enable`. The file is opened here first, so that a wrong path is the caller's error and not everybody's.

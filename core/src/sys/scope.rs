@@ -60,6 +60,8 @@ const OF_CLUSTER: &[&str] = &[
     "audit",
     "audit/",
     "audit-hash/",
+    "audit-heads",
+    "audit-status",
     "config/",
     "host-info",
     "internal/",
