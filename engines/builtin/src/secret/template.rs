@@ -1,7 +1,10 @@
 //! Templates of account names, in the part of Go's template language that Vault's documentation uses: fields, texts,
 //! numbers, calls, pipes and parentheses. Knows nothing of accounts.
 
-use conclave_engine_api::{Env, Error};
+use std::ops::Range;
+
+use base64::Engine as _;
+use conclave_engine_api::{Env, Error, Millis, format_time};
 use sha2::{Digest, Sha256};
 
 /// Longest template and longest result in bytes.
@@ -232,6 +235,8 @@ impl Reader<'_, '_> {
             ("lowercase", [text]) => text.to_lowercase(),
             ("replace", [find, new, text]) if !find.is_empty() => text.replace(find, new),
             ("sha256", [text]) => hex::encode(Sha256::digest(text.as_bytes())),
+            ("base64", [text]) => base64::engine::general_purpose::STANDARD.encode(text),
+            ("timestamp", [layout]) => timestamp(layout, self.env.now())?,
             // What holds is a text, what does not is none.
             ("eq", [one, other]) if one == other => "true".to_owned(),
             ("eq", [_, _]) => String::new(),
@@ -243,6 +248,41 @@ impl Reader<'_, '_> {
 
 fn number(text: &str) -> Result<usize, Error> {
     text.parse().map_err(|_| wrong("a number is missing"))
+}
+
+/// A time by a layout of Go's, of numbers: what stands for year, month, day, hour, minute and second of UTC in 2006-01-02
+/// 15:04:05 is put in their places.
+fn timestamp(layout: &str, now: Millis) -> Result<String, Error> {
+    const PLACES: [(&str, Range<usize>); 6] = [
+        ("2006", 0..4),
+        ("01", 5..7),
+        ("02", 8..10),
+        ("15", 11..13),
+        ("04", 14..16),
+        ("05", 17..19),
+    ];
+    let time = format_time(now);
+    let mut out = String::new();
+    let mut rest = layout;
+    while let Some(letter) = rest.chars().next() {
+        let place = PLACES.iter().find(|(place, _)| rest.starts_with(place));
+        let length = match place {
+            Some((place, at)) => {
+                out.push_str(time.get(at.clone()).unwrap_or_default());
+                place.len()
+            }
+            // Names and parts of seconds, which are not built, and what only looks like a place.
+            None if letter.is_ascii_digit() || (letter.is_alphabetic() && !matches!(letter, 'T' | 'Z')) => {
+                return Err(wrong("timestamp knows 2006, 01, 02, 15, 04 and 05"));
+            }
+            None => {
+                out.push(letter);
+                letter.len_utf8()
+            }
+        };
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    Ok(out)
 }
 
 /// Cut, with eight characters of its hash in place of what was cut.
@@ -321,6 +361,12 @@ mod tests {
         );
         assert_eq!(made("{{unix_time}}").unwrap(), "1767225600");
         assert_eq!(made(r#"{{ "abc" | truncate 2 }}"#).unwrap(), "ab");
+        assert_eq!(made(r#"{{ "a?b" | base64 }}"#).unwrap(), "YT9i");
+        assert_eq!(
+            made(r#"{{ timestamp "2006-01-02T15:04:05Z" }}_{{ timestamp "0102" }}"#).unwrap(),
+            "2026-01-01T00:00:00Z_0101"
+        );
+        assert!(made(r#"{{ timestamp "Jan 2" }}"#).is_err());
         assert_eq!(made("{{ truncate_sha256 12 .DisplayName }}").unwrap().len(), 12);
         let chosen = r#"{{ if (eq .Type "STS") }}{{ if eq "a" "a" }}s{{ end }}{{ else }}i{{ end }}x"#;
         assert_eq!(made(chosen).unwrap(), "ix");
