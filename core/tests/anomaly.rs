@@ -284,6 +284,65 @@ async fn habits_are_learned_outlive_the_process_and_what_is_unusual_is_told() {
 }
 
 #[tokio::test]
+async fn who_used_a_secret_last_and_what_nobody_uses() {
+    let node = node().await;
+    put(&node, "a/used").await;
+    put(&node, "a/left").await;
+    let token = login(&node, "ada", "pass-word", "10.0.0.1").await.unwrap();
+    read(&node, &token, "secret/data/a/left", "10.0.0.1")
+        .await
+        .unwrap();
+    look(&node).await;
+    node.clock.advance(100 * DAY);
+    let token = login(&node, "ada", "pass-word", "10.0.0.1").await.unwrap();
+    for _ in 0..3 {
+        read(&node, &token, "secret/data/a/used", "10.0.0.1")
+            .await
+            .unwrap();
+    }
+    look(&node).await;
+    node.clock.advance(61_000);
+    look(&node).await;
+    let used = node
+        .call(Verb::Read, "sys/anomaly/access/secret/a/used", Value::Null)
+        .await
+        .unwrap();
+    let (read, write) = (&used["data"]["last_read"], &used["data"]["last_write"]);
+    assert_eq!(
+        (&read["count"], &write["count"]),
+        (&json!(3), &json!(1)),
+        "{used}"
+    );
+    assert_eq!(
+        (&read["time"], &read["network"]),
+        (&json!("2026-04-11T00:00:00Z"), &json!("10.0.0.0/24"))
+    );
+    assert!(
+        read["identity"]
+            .as_str()
+            .unwrap()
+            .starts_with("userpass-ada (entity ")
+    );
+    let unused = node
+        .call(Verb::Read, "sys/anomaly/unused/secret", json!({"days": 90}))
+        .await
+        .unwrap();
+    assert_eq!(unused["data"]["keys"], json!(["a/left"]), "{unused}");
+    for (path, data) in [
+        ("access/sys/mounts", Value::Null),
+        ("unused/nosuch", Value::Null),
+        ("unused/secret", json!({"days": 0})),
+    ] {
+        let refused = node.call(Verb::Read, &format!("sys/anomaly/{path}"), data).await;
+        assert!(matches!(refused, Err(Error::Invalid(_))), "{path}");
+    }
+    let unknown = node
+        .call(Verb::Read, "sys/anomaly/access/secret/nosuch", Value::Null)
+        .await;
+    assert!(matches!(unknown, Err(Error::NotFound { .. })));
+}
+
+#[tokio::test]
 async fn an_identity_can_be_locked_and_what_is_muted_is_stored_only() {
     let node = node().await;
     put(&node, "honey").await;
@@ -301,6 +360,11 @@ async fn an_identity_can_be_locked_and_what_is_muted_is_stored_only() {
     node.call(Verb::Write, "sys/anomaly/mute/drill", mute)
         .await
         .unwrap();
+    let muted = node
+        .call(Verb::List, "sys/anomaly/mute", Value::Null)
+        .await
+        .unwrap();
+    assert_eq!(muted["data"]["key_info"]["drill"]["note"], "a drill");
     for (user, locked) in [("bob", false), ("ada", true)] {
         let token = login(&node, user, "pass-word", "10.0.0.1").await.unwrap();
         read(&node, &token, "secret/data/honey", "10.0.0.1")

@@ -11,8 +11,6 @@ use crate::store::{CommitError, Draft, Opened, commit};
 
 /// Where parts of what was learned lie.
 const LEARNED: &str = "learned/";
-/// Most parts stored at a time.
-const MAX_PARTS: usize = 64;
 /// Most bytes of one command; a part is smaller.
 const MAX_BYTES: usize = 512 * 1024;
 
@@ -35,33 +33,30 @@ impl Core {
         }
         Ok(())
     }
+}
 
-    /// Stores what changed since the last time.
-    pub(super) async fn store_learned(
-        &self,
-        opened: &Opened,
-        replica: &dyn Replica,
-        detector: &mut Detector,
-    ) -> Result<(), Error> {
-        let mut parts = detector.take_saved(MAX_PARTS);
-        // The part that says which summaries are in the others goes last.
-        while !parts.is_empty() {
-            let mut bytes = 0;
-            let fits = parts.iter().take_while(|part| {
-                bytes += part.bytes.len();
-                bytes <= MAX_BYTES
-            });
-            let count = fits.count().max(1);
-            let rest = parts.split_off(count);
-            if let Err(error) = put(opened, replica, &parts).await {
-                detector.not_saved(&parts);
-                detector.not_saved(&rest);
-                return Err(error);
-            }
-            parts = rest;
+/// Stores parts that changed. Those that were not stored come back with the reason.
+pub async fn store_learned(
+    opened: &Opened,
+    replica: &dyn Replica,
+    mut parts: Vec<Saved>,
+) -> Result<(), (Vec<Saved>, Error)> {
+    // The part that says which summaries are in the others goes last.
+    while !parts.is_empty() {
+        let mut bytes = 0;
+        let fits = parts.iter().take_while(|part| {
+            bytes += part.bytes.len();
+            bytes <= MAX_BYTES
+        });
+        let count = fits.count().max(1);
+        let rest = parts.split_off(count);
+        if let Err(error) = put(opened, replica, &parts).await {
+            parts.extend(rest);
+            return Err((parts, error));
         }
-        Ok(())
+        parts = rest;
     }
+    Ok(())
 }
 
 async fn put(opened: &Opened, replica: &dyn Replica, parts: &[Saved]) -> Result<(), Error> {

@@ -12,7 +12,9 @@ use conclave_engine_api::Millis;
 use conclave_raft::{PeerCall, Replica};
 
 use crate::anomaly::ASK;
+use crate::anomaly::access::{self, Access};
 use crate::anomaly::events;
+use crate::anomaly::keep::store_learned;
 use crate::anomaly::node::is_open;
 use crate::core::Core;
 use crate::entropy::OsEntropy;
@@ -23,6 +25,8 @@ use crate::store::{Opened, Table};
 
 /// Between two times that what was learned is stored.
 const STORE_EVERY: Millis = 60_000;
+/// Most parts of what was learned that are stored at a time.
+const MAX_PARTS: usize = 64;
 /// Most findings that wait to be stored.
 const MAX_FOUND: usize = 1024;
 /// How long the leader is waited for.
@@ -36,6 +40,7 @@ const PURPOSE: &[u8] = b"question";
 pub struct Leading {
     pub term: u64,
     pub detector: Detector,
+    pub access: Access,
     pub stored: Millis,
 }
 
@@ -72,7 +77,11 @@ impl Core {
         let mut leading = self.watch.leading.lock().await;
         let leading = self.led(&mut leading, &session, replica.as_ref())?;
         let mut found = Vec::new();
-        leading.detector.take(node, summary, &mut found);
+        if leading.detector.take(node, summary, &mut found) {
+            for fact in &summary.facts {
+                leading.access.note(fact);
+            }
+        }
         self.watch.numbers.took(summary);
         if !found.is_empty() {
             let mut waiting = self.watch.found.lock();
@@ -108,6 +117,7 @@ impl Core {
             *leading = Some(Leading {
                 term,
                 detector,
+                access: Access::default(),
                 stored: replica.now(),
             });
         }
@@ -139,18 +149,32 @@ impl Core {
             }
         }
         let now = replica.now();
-        let mut leading = self.watch.leading.lock().await;
-        let Some(known) = leading.as_mut() else {
-            return Ok(());
+        let (parts, used) = {
+            let mut leading = self.watch.leading.lock().await;
+            let Some(known) = leading.as_mut() else {
+                return Ok(());
+            };
+            self.watch.numbers.knows(&known.detector.status(now));
+            if now < known.stored.saturating_add(STORE_EVERY) {
+                return Ok(());
+            }
+            known.stored = now;
+            (
+                known.detector.take_saved(MAX_PARTS),
+                known.access.take(&known.detector),
+            )
         };
-        self.watch.numbers.knows(&known.detector.status(now));
-        if now < known.stored.saturating_add(STORE_EVERY) {
-            return Ok(());
-        }
-        known.stored = now;
-        let (opened, _) = session.view(replica.view()?)?;
+        // Members go on telling meanwhile: nobody waits for what is committed here.
+        let (opened, derived) = session.view(replica.view()?)?;
         self.watch.numbers.open(&events::open_by_rule(&opened, now)?);
-        self.store_learned(&opened, replica, &mut known.detector).await
+        access::store(&opened, &derived.catalog, replica, used).await?;
+        if let Err((parts, error)) = store_learned(&opened, replica, parts).await {
+            if let Some(known) = self.watch.leading.lock().await.as_mut() {
+                known.detector.not_saved(&parts);
+            }
+            return Err(error);
+        }
+        Ok(())
     }
 
     /// This node leads no more, or may know nothing any more.

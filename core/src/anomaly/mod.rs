@@ -2,6 +2,7 @@
 //! its entries once a second, and the leader decides over those of all nodes what is unusual. Rules and sketches are the crate
 //! `anomaly`; this joins them to rows, members and tokens.
 
+pub mod access;
 mod events;
 mod identity;
 mod keep;

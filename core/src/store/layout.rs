@@ -52,6 +52,8 @@ pub enum Table {
     AuditHead = 0x38,
     /// What detection found and learned.
     Anomaly = 0x40,
+    /// Who used a secret last, by mount.
+    Access = 0x41,
 }
 
 /// The rows of one table, namespace and mount.
@@ -148,6 +150,7 @@ impl Table {
             Self::OwnedLease,
             Self::AuditHead,
             Self::Anomaly,
+            Self::Access,
         ]
         .into_iter()
         .find(|table| *table as u8 == number)

@@ -277,6 +277,8 @@ pub const ROUTES: &[Route] = &[
     sudo(rows("anomaly/events", &[List], anomaly::events)),
     sudo(rows("anomaly/events/:id", &[Read], anomaly::event)),
     sudo(rows("anomaly/ack/:id", &[Update], anomaly::acknowledge)),
+    sudo(rows("anomaly/access/*path", &[Read], anomaly::access)),
+    sudo(rows("anomaly/unused/*path", &[Read], anomaly::unused)),
     sudo(act("anomaly/baseline", &[Read], anomaly::status)),
     sudo(act("anomaly/baseline/:entity", &[Read], anomaly::baseline)),
     sudo(act("anomaly/dormant", &[Read], anomaly::dormant)),

@@ -3,8 +3,8 @@
 use conclave_client::Verb;
 use conclave_client::http::Json;
 
-use super::calls::{Wishes, call, shown};
-use crate::commands::{Command, Output, at_most};
+use super::calls::{Wishes, call, listed, shown};
+use crate::commands::{Command, Output, at_most, exactly, sanitize};
 use crate::exit::{Exit, Fail};
 use crate::flags::{Args, Flag};
 use crate::goval::plain;
@@ -12,6 +12,7 @@ use crate::output::{self, table};
 use crate::session::Cx;
 
 const DAYS: Flag = Flag::int("days", "Days of silence; 30 if not set.");
+const UNUSED_DAYS: Flag = Flag::int("days", "Days without use; 90 if not set.");
 
 pub const BASELINE: Command = Command::new(
     "anomaly baseline",
@@ -28,6 +29,44 @@ pub const DORMANT: Command = Command::new("anomaly dormant", "[options]", "Lists
     .help("Lists identities that were seen and have been silent since, the longest first.\n\n$ conclave anomaly dormant -days=90")
     .output(Output::Format)
     .flags(&[DAYS]);
+
+pub const ACCESS: Command = Command::new("anomaly access", "[options] PATH", "Shows who used a secret last", access)
+    .help("Shows the last read and the last write of a secret, and how many there were; about a minute behind.\n\n$ conclave anomaly access secret/prod/db")
+    .output(Output::Field);
+pub const UNUSED: Command = Command::new("anomaly unused", "[options] MOUNT", "Lists secrets that nobody uses", unused)
+    .help("Lists secrets of a mount that were used once and neither read nor written for so many days.\n\n$ conclave anomaly unused -days=180 secret")
+    .output(Output::Format)
+    .flags(&[UNUSED_DAYS]);
+
+fn access(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
+    exactly(args, 1)?;
+    let path = format!("access/{}", sanitize(args.arg(0)));
+    let found = call(
+        cx,
+        args,
+        (Verb::Read, &path),
+        &Wishes::new(),
+        "Error reading who used the secret",
+    )?;
+    Ok(shown(cx, args, found, "use of the secret"))
+}
+
+fn unused(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
+    exactly(args, 1)?;
+    let mut wishes = Wishes::new();
+    if args.given(&UNUSED_DAYS) {
+        wishes.insert("days".to_owned(), args.int(&UNUSED_DAYS).to_string());
+    }
+    let path = format!("unused/{}", sanitize(args.arg(0)));
+    let found = call(
+        cx,
+        args,
+        (Verb::Read, &path),
+        &wishes,
+        "Error listing unused secrets",
+    )?;
+    Ok(listed(cx, found, &[("Path", "")], "Every secret is used."))
+}
 
 fn baseline(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     at_most(args, 1)?;

@@ -34,5 +34,7 @@ pub const COMMANDS: &[Command] = &[
     mute::UNMUTE,
     learned::BASELINE,
     learned::DORMANT,
+    learned::ACCESS,
+    learned::UNUSED,
     replay::COMMAND,
 ];

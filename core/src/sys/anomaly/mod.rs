@@ -1,12 +1,14 @@
 //! `sys/anomaly`: rules, canaries, what is muted, events, and what was learned. What watches is in `anomaly/`. It is ours alone:
 //! neither Vault nor OpenBao has it.
 
+mod access;
 mod canaries;
 mod events;
 mod learned;
 mod mutes;
 mod rules;
 
+pub use access::{access, unused};
 pub use canaries::{canaries, canary, plant, remove};
 pub use events::{acknowledge, event, events};
 pub use learned::{baseline, dormant, status};

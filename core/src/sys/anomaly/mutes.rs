@@ -23,9 +23,15 @@ const MAX_NAME: usize = 128;
 /// `LIST sys/anomaly/mute`.
 pub fn mutes(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     let names = call.work.config.list(MUTES, &Page::default())?;
+    let mut infos = Map::new();
+    for name in &names {
+        if let Some(row) = call.work.config.get(&format!("{MUTES}{name}"))? {
+            infos.insert(name.clone(), Value::Object(describe(&decode_record(&row.value)?)));
+        }
+    }
     match names.is_empty() {
         true => Err(not_found()),
-        false => Ok(Answer::data(object(json!({"keys": names})))),
+        false => Ok(Answer::data(object(json!({"keys": names, "key_info": infos})))),
     }
 }
 
