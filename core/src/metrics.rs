@@ -404,14 +404,16 @@ impl State {
         )?;
         // There from the start: a dashboard tells "none" from "not measured".
         leases.with_label_values(&["token"]).set(0);
+        let comparisons = counters(
+            "conclave_state_comparisons_total",
+            "Comparisons of the members' states that this node led, by what they came to.",
+            &["result"],
+        )?;
+        for outcome in [Outcome::Equal, Outcome::Differs, Outcome::Undecided] {
+            comparisons.with_label_values(&[outcome.name()]);
+        }
         Ok(Self {
-            comparisons: IntCounterVec::new(
-                Opts::new(
-                    "conclave_state_comparisons_total",
-                    "Comparisons of the members' states that this node led, by what they came to.",
-                ),
-                &["result"],
-            )?,
+            comparisons,
             diverged: IntGauge::new(
                 "conclave_state_diverged",
                 "1 while the state of this node is known to differ from the majority's: it serves nothing.",

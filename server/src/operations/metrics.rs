@@ -90,6 +90,10 @@ impl HttpMetrics {
                 ends: Mutex::default(),
                 vault_names,
             };
+            // There from the start: a rate of what never happened is 0, not absent.
+            for cap in ["address", "connections"] {
+                metrics.refused.with_label_values(&[cap]);
+            }
             let info = IntGaugeVec::new(Opts::new("conclave_build_info", "Always 1."), &["version"])?;
             info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
             registry.register(Box::new(metrics.durations.clone()))?;

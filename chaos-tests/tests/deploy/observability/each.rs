@@ -34,6 +34,7 @@ fn troubled(scrape: u64) -> String {
          conclave_disk_free_bytes {free}\nprocess_open_fds 900\nprocess_max_fds 1000\nprocess_start_time_seconds 1\n\
          conclave_leases_due 2000\nconclave_leases_stuck{{engine=\"database\"}} 2\nconclave_targets_left_alone 1\n\
          conclave_rotation_overdue 1\nconclave_keyring_rotated_timestamp_seconds 1\nconclave_audit_devices 0\n\
+         conclave_audit_devices_failing 1\nconclave_audit_spool_filled_percent 60\n\
          conclave_snapshot_last_success_timestamp_seconds 1\n",
         free = 1_000_000_000_u64.saturating_sub(scrape * 1_000_000),
     );
@@ -42,6 +43,7 @@ fn troubled(scrape: u64) -> String {
         (r#"conclave_http_requests_total{method="GET",code="200"}"#, 10),
         (r#"conclave_lease_orphans_total{engine="database"}"#, 1),
         ("conclave_audit_write_failures_total", 1),
+        (r#"conclave_anomaly_requests_dropped_total{stage="queue"}"#, 1),
         (
             r#"conclave_auth_attempts_total{method="userpass",result="failure"}"#,
             30,
