@@ -351,6 +351,6 @@ async fn cluster_lease_kinds_on_their_way() {
                 json!({"mount": peer.mount(), "dry_run": true}),
             )
             .await;
-        assert_eq!(told["data"]["targets"][0]["listed"], json!(1), "{told}");
+        assert_eq!(told["targets"][0]["listed"], json!(1), "{told}");
     }
 }
