@@ -39,7 +39,7 @@ pub fn authorization(signed: &Signed<'_>, signer: &Signer<'_>) -> Option<String>
     for (name, value) in signed.headers {
         request.push_str(&format!("{name}:{}\n", value.trim()));
     }
-    request.push_str(&format!("\n{names}\n{}", hash(&signed.body)));
+    request.push_str(&format!("\n{names}\n{}", hash(signed.body)));
     let scope = format!("{date}/{}/{}/aws4_request", signer.region, signer.service);
     let text = format!("{ALGORITHM}\n{}\n{scope}\n{}", signer.time, hash(&request));
     let mut key = mac(format!("AWS4{}", signer.secret_key).as_bytes(), date)?;

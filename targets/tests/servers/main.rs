@@ -8,6 +8,7 @@
     missing_docs
 )]
 
+mod aws;
 mod harness;
 mod hostile;
 #[path = "../../../chaos-tests/tests/cluster/leases/mariadb.rs"]
