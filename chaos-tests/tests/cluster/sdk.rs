@@ -99,7 +99,7 @@ async fn cluster_sdk_cas() {
 }
 
 /// A client that knows all nodes, in a random order.
-fn connect(cluster: &mut Cluster) -> Conclave {
+pub fn connect(cluster: &mut Cluster) -> Conclave {
     let order = cluster.seed.shuffled(&[0, 1, 2]);
     let ca = std::fs::read(cluster.tls().join("ca.pem")).expect("the authority");
     Conclave::connect(order.into_iter().map(|at| cluster.nodes[at].url.clone()))
