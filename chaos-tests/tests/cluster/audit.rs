@@ -2,11 +2,16 @@
 //! without one that takes the record nothing is done.
 
 use std::fs;
-use std::path::Path;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
 
-use crate::harness::{AUDIT, Cluster, SOON, eventually};
+use crate::harness::{AUDIT, Cluster, SOON, conclave, eventually, ports};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cluster_audit() {
@@ -83,4 +88,266 @@ fn of_path(file: &Path, path: &str) -> Vec<Value> {
         .map(|line| serde_json::from_str::<Value>(line).expect("a record"))
         .filter(|record| record["request"]["path"] == path)
         .collect()
+}
+
+/// A node whose records go into a file, to a real syslog server that must take them, and to a web server that hangs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cluster_audit_devices() {
+    let mut cluster = Cluster::prepared(1);
+    let directory = cluster.files().join(AUDIT);
+    fs::create_dir_all(&directory).expect("a directory");
+    let port = ports::free(1)[0];
+    let mut syslog = Syslog::start(cluster.files(), port);
+    let sink = Sink::start(cluster.files()).await;
+    let file = directory.join("own.log");
+    cluster.nodes[0].configure(&format!(
+        "audit_targets = [\"http://{sink}/\"]
+         audit \"file\" \"own\" {{\n options {{ file_path = \"{file}\" }}\n}}
+         audit \"syslog\" \"sys\" {{\n options {{ address = \"tcp://127.0.0.1:{port}\" policy = \"must\" }}\n}}",
+        sink = sink.address,
+        file = file.display()
+    ));
+    cluster.nodes[0].start().await;
+    cluster.form().await;
+    let api = cluster.api(0);
+    let uri = format!("http://{}/in", sink.address);
+    let elsewhere = json!({"type": "http", "options": {"uri": "http://127.0.0.1:9/"}});
+    let refused = api.call("POST", "sys/audit/none", Some(elsewhere)).await;
+    assert_eq!(
+        refused.expect("an answer").status,
+        400,
+        "no target of this node's"
+    );
+    let headers = "{\"Authorization\":[\"Bearer not-for-the-list\"]}";
+    let device =
+        json!({"type": "http", "options": {"uri": uri, "headers": headers, "write_timeout": "500ms"}});
+    api.must("POST", "sys/audit/web", device).await;
+    let listed = api.get("sys/audit").await;
+    assert!(!listed.text().contains("not-for-the-list"), "{}", listed.text());
+
+    // The web server takes connections and never answers: it is told of, and nobody waits for it.
+    for at in 0..40 {
+        let secret = json!({"data": {"value": format!("canary-{at}")}});
+        api.must("POST", &format!("secret/data/burst-{at}"), secret).await;
+    }
+    eventually("health tells of the sink", SOON, async || {
+        let health = cluster.nodes[0].api.get("sys/health").await;
+        match health.body["audit_devices"] == "degraded" {
+            true => Ok(()),
+            false => Err(health.text()),
+        }
+    })
+    .await;
+    wait_for(&syslog.out, "secret/data/burst-39").await;
+    sink.answer();
+    wait_for(&sink.out, "secret/data/burst-39").await;
+
+    // The syslog server goes: its records wait on disk, and come when it is back.
+    syslog.stop();
+    for at in 0..10 {
+        api.must(
+            "POST",
+            &format!("secret/data/dark-{at}"),
+            json!({"data": {"k": "v"}}),
+        )
+        .await;
+    }
+    syslog.run();
+    wait_for(&syslog.out, "secret/data/dark-9").await;
+
+    // Killed and back: the chain goes on, and agrees with the heads that the cluster has.
+    cluster.nodes[0].kill();
+    cluster.nodes[0].start().await;
+    cluster.give_shares(&[0, 0, 0]).await;
+    cluster.all_unsealed(&[0]).await;
+    let api = cluster.api(0);
+    let heads = cluster.files().join("heads.json");
+    eventually("heads are committed", SOON, async || {
+        let told = api.get("sys/audit-heads").await;
+        fs::write(&heads, told.text()).expect("a file");
+        match told.text().contains(":own/") {
+            true => Ok(()),
+            false => Err(told.text()),
+        }
+    })
+    .await;
+    api.must("POST", "secret/data/last", json!({"data": {"k": "v"}}))
+        .await;
+    wait_for(&syslog.out, "secret/data/last").await;
+    wait_for(&sink.out, "secret/data/last").await;
+    let heads = format!("-heads={}", heads.display());
+    verify(&[&heads, &file.display().to_string()]).expect("the file is whole");
+    for out in [syslog.out.clone(), sink.out.clone()] {
+        let text = fs::read_to_string(&out).expect("what was collected");
+        assert!(!text.contains("canary-") && !cluster.shares.iter().any(|share| text.contains(share)));
+        verify(&["-collected", &out.display().to_string()]).expect("what was collected is whole");
+    }
+    // One digit of one record.
+    let text = fs::read_to_string(&file).expect("the file");
+    let number = 1 + text
+        .lines()
+        .position(|line| line.contains("secret/data/dark-5"))
+        .expect("a record");
+    let changed = cluster.files().join("changed.log");
+    fs::write(
+        &changed,
+        text.replacen("secret/data/dark-5", "secret/data/dark-6", 1),
+    )
+    .expect("a file");
+    let told = verify(&[&changed.display().to_string()]).expect_err("it was changed");
+    assert!(
+        told.contains(&format!("changed.log:{number}:")) && told.contains("was altered"),
+        "{told}"
+    );
+    cluster.assert_alive();
+}
+
+/// What `audit verify` says; an error unless all is whole.
+fn verify(args: &[&str]) -> Result<String, String> {
+    let ran = Command::new(conclave())
+        .args(["audit", "verify"])
+        .args(args)
+        .output();
+    let ran = ran.expect("conclave runs");
+    let told = format!(
+        "{}{}",
+        String::from_utf8_lossy(&ran.stdout),
+        String::from_utf8_lossy(&ran.stderr)
+    );
+    if ran.status.success() { Ok(told) } else { Err(told) }
+}
+
+async fn wait_for(file: &Path, text: &str) {
+    eventually("a collector has a record", SOON, async || {
+        let has = fs::read_to_string(file).unwrap_or_default();
+        match has.contains(text) {
+            true => Ok(()),
+            false => Err(format!("{text} is not among {} bytes", has.len())),
+        }
+    })
+    .await;
+}
+
+/// A real rsyslog that writes what it gets into a file.
+struct Syslog {
+    folder: PathBuf,
+    out: PathBuf,
+    process: Option<Child>,
+}
+
+impl Syslog {
+    fn start(root: &Path, port: u16) -> Self {
+        let folder = root.join("rsyslog");
+        fs::create_dir_all(&folder).expect("a directory");
+        let out = folder.join("out.log");
+        let config = format!(
+            "global(workDirectory=\"{folder}\" maxMessageSize=\"1m\")
+             module(load=\"imtcp\")
+             template(name=\"raw\" type=\"string\" string=\"%msg%\\n\")
+             ruleset(name=\"keep\") {{ action(type=\"omfile\" file=\"{out}\" template=\"raw\") }}
+             input(type=\"imtcp\" address=\"127.0.0.1\" port=\"{port}\" ruleset=\"keep\")\n",
+            folder = folder.display(),
+            out = out.display()
+        );
+        fs::write(folder.join("rsyslog.conf"), config).expect("a file");
+        let mut syslog = Self {
+            folder,
+            out,
+            process: None,
+        };
+        syslog.run();
+        syslog
+    }
+
+    fn run(&mut self) {
+        let folder = &self.folder;
+        let process = Command::new("/usr/sbin/rsyslogd")
+            .arg("-n")
+            .arg("-f")
+            .arg(folder.join("rsyslog.conf"))
+            .arg("-i")
+            .arg(folder.join("pid"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        self.process = Some(process.expect("rsyslogd runs: deploy/packages.txt names it"));
+    }
+
+    fn stop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().expect("it ran");
+            process.wait().expect("it ends");
+        }
+    }
+}
+
+impl Drop for Syslog {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// A web server that keeps what is posted to it in a file, and answers once it is told to.
+struct Sink {
+    address: std::net::SocketAddr,
+    answers: tokio::sync::watch::Sender<bool>,
+    out: PathBuf,
+}
+
+impl Sink {
+    async fn start(root: &Path) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let (answers, answering) = tokio::sync::watch::channel(false);
+        let out = root.join("sink.log");
+        let kept = Arc::new(Mutex::new(fs::File::create(&out).expect("a file")));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, answering.clone(), kept.clone()));
+            }
+        });
+        Self {
+            address,
+            answers,
+            out,
+        }
+    }
+
+    fn answer(&self) {
+        self.answers.send_replace(true);
+    }
+}
+
+/// One connection: heads with a length, bodies, short answers.
+async fn serve(
+    stream: TcpStream,
+    mut answers: tokio::sync::watch::Receiver<bool>,
+    kept: Arc<Mutex<fs::File>>,
+) {
+    let mut stream = BufReader::new(stream);
+    loop {
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            if stream.read_line(&mut line).await.unwrap_or(0) == 0 {
+                return;
+            }
+            if let Some((_, number)) = line.to_lowercase().split_once("content-length:") {
+                length = number.trim().parse().expect("a length");
+            }
+            if line == "\r\n" {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        if stream.read_exact(&mut body).await.is_err() || answers.wait_for(|answers| *answers).await.is_err()
+        {
+            return;
+        }
+        kept.lock().expect("no panic").write_all(&body).expect("written");
+        let answer = b"HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n";
+        if stream.write_all(answer).await.is_err() {
+            return;
+        }
+    }
 }

@@ -45,6 +45,14 @@ const UNTRIED: &[(&str, &str)] = &[
         "better: devices are enabled by the API too; tried in tests of audit",
     ),
     (
+        "GET sys/audit-heads",
+        "ours: ends of audit chains; tried in tests of audit",
+    ),
+    (
+        "GET sys/audit-status",
+        "ours: how audit devices are; tried in tests of audit",
+    ),
+    (
         "POST sys/step-down",
         "different: refused to a sole member, whom nobody can follow; tried with three nodes",
     ),
@@ -88,7 +96,10 @@ const UNTRIED: &[(&str, &str)] = &[
         "POST sys/storage/raft/bootstrap",
         "ours: how a node proves its key to those it joins",
     ),
-    (" sys/anomaly/", "ours: unusual access; tried in tests of anomalies"),
+    (
+        " sys/anomaly/",
+        "ours: unusual access; tried in tests of anomalies",
+    ),
     (
         "POST {kv}/import/",
         "ours: versions with the numbers they had elsewhere",

@@ -100,6 +100,20 @@ impl Target {
         })
     }
 
+    /// A web server that takes posts at this URI.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if it is none.
+    pub fn web(uri: &str, headers: Vec<(String, String)>) -> Result<Self, Error> {
+        let (path, address) = web_address(uri)?;
+        Ok(Self {
+            protocol: Protocol::Http { headers, path },
+            address,
+            ca_cert: String::new(),
+            timeout: Duration::from_millis(WRITE_TIMEOUT),
+        })
+    }
+
     /// Whether one of the texts in `allowed` stands for this target: itself, its beginning up to a slash, or `*`.
     pub fn is_allowed(&self, allowed: &[String]) -> bool {
         let own = self.to_string();
@@ -203,9 +217,14 @@ fn syslog(left: &mut Left<'_>) -> Result<(Protocol, Address), Error> {
 }
 
 fn http(left: &mut Left<'_>) -> Result<(Protocol, Address), Error> {
-    let uri = left.text("uri").unwrap_or_default();
-    let wrong =
-        || Error::invalid("audit option uri must be http://HOST[:PORT]/PATH or https://HOST[:PORT]/PATH");
+    let (path, address) = web_address(&left.text("uri").unwrap_or_default())?;
+    let headers = headers(&left.text("headers").unwrap_or_default())?;
+    Ok((Protocol::Http { headers, path }, address))
+}
+
+/// Path and address in a URI.
+fn web_address(uri: &str) -> Result<(String, Address), Error> {
+    let wrong = || Error::invalid("a uri must be http://HOST[:PORT]/PATH or https://HOST[:PORT]/PATH");
     let (scheme, rest) = uri.split_once("://").ok_or_else(wrong)?;
     let (tls, default) = match scheme {
         "https" => (true, 443),
@@ -215,9 +234,7 @@ fn http(left: &mut Left<'_>) -> Result<(Protocol, Address), Error> {
     let at = rest.find(['/', '?']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(at);
     if authority.contains('@') {
-        return Err(Error::invalid(
-            "audit option uri must hold no password: use headers",
-        ));
+        return Err(Error::invalid("a uri must hold no password"));
     }
     let printable = |byte: u8| byte.is_ascii_graphic() && byte != b'#';
     if path.len() > MAX_HEADER || !path.bytes().all(printable) {
@@ -236,8 +253,7 @@ fn http(left: &mut Left<'_>) -> Result<(Protocol, Address), Error> {
     } else {
         format!("/{path}")
     };
-    let headers = headers(&left.text("headers").unwrap_or_default())?;
-    Ok((Protocol::Http { headers, path }, address))
+    Ok((path, address))
 }
 
 /// OpenBao's form: a JSON object of names with lists of values.

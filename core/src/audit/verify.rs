@@ -68,8 +68,9 @@ pub struct Verifier {
     heads: BTreeMap<String, BTreeMap<u64, Hash>>,
     chains: BTreeMap<String, Known>,
     collected: bool,
-    /// Lines before the first link.
+    /// Lines before the first link, and where the last of them stands.
     unchained: u64,
+    before: Option<Place>,
     /// A line that is no record: a fault, unless a node says next that it was torn by its own end.
     torn: Option<Place>,
     /// Records that have moved or are gone: looked for in what follows.
@@ -199,6 +200,7 @@ impl Verifier {
         let whole = serde_json::from_slice::<serde::de::IgnoredAny>(line).is_ok();
         if self.chains.is_empty() && whole {
             self.unchained += 1;
+            self.before = Some(place);
         } else if !line.is_empty() {
             self.torn = Some(place);
         }
@@ -211,7 +213,7 @@ impl Verifier {
             first: tip.seq,
             tip,
             heads: 0,
-            recent: VecDeque::from([tip.hash]),
+            recent: VecDeque::new(),
             broken: false,
         };
         let mut prev = [0; 32];
@@ -233,9 +235,13 @@ impl Verifier {
             self.differs(&id, &before).or_else(|| self.differs(&id, &tip))
         };
         known.heads += self.agreeing(&id, &tip);
+        // That of the record before it, too: the first may be sent twice.
+        known.recent.extend([before.hash, tip.hash]);
         known.broken = wrong.is_some();
         self.chains.insert(id.clone(), known);
         if let Some(what) = wrong {
+            // A line without a link right before it is what was its first record.
+            let place = self.before.take().filter(|_| !told).unwrap_or(place);
             self.fault(&id, Some(place), what);
         }
     }

@@ -228,7 +228,12 @@ async fn one(
     let now = replica.now();
     let failed = done.err();
     // Tries go on for ever: the first that failed is on record, and the one that did not.
-    let tries = due.intent.lease.ending.as_ref().map_or(0, |ending| ending.attempts);
+    let tries = due
+        .intent
+        .lease
+        .ending
+        .as_ref()
+        .map_or(0, |ending| ending.attempts);
     if failed.is_none() || tries <= 1 {
         core.record_acts(&[record_of(&due, failed.is_none())]).await;
     }
@@ -251,7 +256,11 @@ async fn one(
 /// What is on record of one attempt.
 fn record_of(due: &Due, done: bool) -> Act {
     let lease = &due.intent.lease;
-    let mut act = Act::end(format!("{}{}", lease.mount_path, lease.path), "lease_id", due.id.as_str());
+    let mut act = Act::end(
+        format!("{}{}", lease.mount_path, lease.path),
+        "lease_id",
+        due.id.as_str(),
+    );
     act.data.insert("complete".to_owned(), done.into());
     act
 }

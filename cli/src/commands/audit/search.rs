@@ -1,6 +1,6 @@
 //! `audit tail`, `audit search`, `audit who-read`: what audit files say.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
@@ -175,11 +175,18 @@ fn who_read(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
         return Err(Fail::usage("Not enough arguments (expected at least 1, got 0)"));
     }
     let mut readers: BTreeMap<[String; 3], (u64, String)> = BTreeMap::new();
+    // Several devices have the same requests.
+    let mut seen = HashSet::new();
     for file in files(cx, args, 1)? {
         each(&file, |record| {
             let read = record.get("/type") == "response" && record.get("/request/operation") == "read";
             let same = record.path() == path || record.plain_path().is_some_and(|plain| plain == path);
-            if read && same && !record.failed() && (Wanted { args }).is_in_time(&record) {
+            if read
+                && same
+                && !record.failed()
+                && (Wanted { args }).is_in_time(&record)
+                && seen.insert(record.get("/request/id").to_owned())
+            {
                 let who = ["/auth/display_name", "/auth/accessor", "/request/remote_address"]
                     .map(|at| record.get(at).to_owned());
                 let (count, last) = readers.entry(who).or_default();
