@@ -9,6 +9,7 @@
     missing_docs
 )]
 
+mod anomaly;
 mod approval;
 mod audit;
 mod aws;
@@ -22,6 +23,7 @@ mod forms;
 mod growth;
 mod grpcio;
 mod harness;
+mod keeper;
 mod kill;
 mod leases;
 mod members;
