@@ -207,7 +207,7 @@ async fn cluster_lease_statement_on_its_way() {
     let told = api
         .must("PUT", "sys/leases/reconcile", json!({"mount": "database"}))
         .await;
-    let told = &told["data"]["targets"][0];
+    let told = &told["targets"][0];
     assert_eq!(
         (&told["listed"], &told["orphans"]),
         (&json!(2), &json!([])),
@@ -225,7 +225,7 @@ async fn cluster_lease_statement_on_its_way() {
     let told = api
         .must("PUT", "sys/leases/reconcile", json!({"mount": "database"}))
         .await;
-    assert_eq!(told["data"]["targets"][0]["orphans"], json!(["v-lost"]), "{told}");
+    assert_eq!(told["targets"][0]["orphans"], json!(["v-lost"]), "{told}");
     eventually("it is dropped, and nothing else", SOON, async || {
         let left = server.accounts();
         match left.len() == 3 && left.contains(&"v-else".to_owned()) {
