@@ -1,6 +1,8 @@
-//! Clients that know Vault and nothing of us, as their users install them: node-vault, async-hvac, Ansible's modules, and
-//! `bao agent` with its login, templates and proxy. Each does its job through a follower, and again while a new leader is
-//! chosen.
+//! Clients that know Vault and nothing of us, as their users install them: vaultrs, node-vault, async-hvac, Ansible's
+//! modules, Salt's, the requests of a workflow on GitHub, and `bao agent` with its login, templates and proxy. Each does its
+//! job through a follower, and again while a new leader is chosen.
+
+mod rust;
 
 use std::fs;
 use std::os::unix::process::CommandExt as _;
@@ -13,7 +15,8 @@ use crate::harness::{Api, Cluster, SOON, Tool, eventually, packages, ports};
 
 /// Pinned: a release of theirs must not break a build of ours.
 const PYTHON: [&str; 2] = ["async-hvac==0.7.4", "ansible-modules-hashivault==5.6.1"];
-const NODE: [&str; 1] = ["node-vault@0.12.0"];
+const SALT: [&str; 2] = ["salt==3008.3", "saltext-vault==1.8.0"];
+const NODE: [&str; 2] = ["node-vault@0.12.0", "got@11.8.6"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cluster_unmodified_clients() {
@@ -24,10 +27,12 @@ async fn cluster_unmodified_clients() {
     for program in &programs {
         assert_eq!(program.must(&[]).await, "done");
     }
+    rust::job(&cluster, follower).await.expect("vaultrs does its job");
     let agent = Agent::start(&cluster, follower).await;
     agent.follows(&cluster, follower, "before").await;
 
     cluster.nodes[leader].kill();
+    rust::job(&cluster, follower).await.expect("vaultrs does its job");
     for program in &programs {
         assert_eq!(program.must(&[]).await, "done");
     }
@@ -35,14 +40,35 @@ async fn cluster_unmodified_clients() {
     cluster.assert_alive();
 }
 
-fn programs(cluster: &Cluster, at: usize) -> [Tool; 3] {
+/// Apart from the others: Salt alone is a minute of installing, the first time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cluster_unmodified_salt() {
+    let python = packages::python("salt-clients", &SALT);
+    let mut cluster = Cluster::formed().await;
+    let leader = cluster.leader().await;
+    let follower = cluster.others(leader)[0];
+    let minion = Tool::program(&cluster, follower, &python, &script("minion.py"));
+    assert_eq!(minion.must(&[]).await, "done");
+    cluster.nodes[leader].kill();
+    assert_eq!(minion.must(&[]).await, "done");
+    cluster.assert_alive();
+}
+
+fn script(name: &str) -> String {
     let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/unmodified");
-    let script = |name: &str| scripts.join(name).display().to_string();
+    scripts.join(name).display().to_string()
+}
+
+fn programs(cluster: &Cluster, at: usize) -> [Tool; 4] {
     let python = packages::python("python-clients", &PYTHON);
     let modules = packages::node("node-clients", &NODE);
-    let node = Tool::program(cluster, at, "node", &script("node.js"));
+    let node = |name: &str| {
+        let node = Tool::program(cluster, at, "node", &script(name));
+        node.variable("NODE_PATH", &modules.display().to_string())
+    };
     [
-        node.variable("NODE_PATH", &modules.display().to_string()),
+        node("workflow.js"),
+        node("node.js"),
         Tool::program(cluster, at, &python, &script("aio.py")),
         Tool::program(cluster, at, &python, &script("modules.py")),
     ]
@@ -68,7 +94,8 @@ impl Agent {
     /// Logs in as a role, writes what a template says and passes on what others ask, with its own token.
     async fn start(cluster: &Cluster, at: usize) -> Self {
         let api = cluster.api(at);
-        let rules = "path \"secret/data/agent/*\" { capabilities = [\"read\"] }";
+        let rules = "path \"secret/data/agent/*\" { capabilities = [\"read\"] }\n\
+                     path \"secret/metadata/agent\" { capabilities = [\"list\"] }";
         api.must("PUT", "sys/policies/acl/agent", json!({"policy": rules}))
             .await;
         api.must("POST", "sys/auth/agent", json!({"type": "approle"}))
@@ -117,7 +144,7 @@ impl Agent {
         cluster.api(at).must("POST", "secret/data/agent/db", body).await;
         eventually("the template is rendered", SOON, async || {
             let rendered = fs::read_to_string(self.folder.join("rendered")).unwrap_or_default();
-            if rendered == format!("u:{password}") {
+            if rendered == format!("u:{password} db;") {
                 Ok(())
             } else {
                 Err(self.log())
@@ -176,7 +203,7 @@ fn config(cluster: &Cluster, at: usize, proxy: &str) -> String {
         }}
         template_config {{ static_secret_render_interval = "1s" }}
         template {{
-          contents    = "{{{{ with secret \"secret/data/agent/db\" }}}}{{{{ .Data.data.user }}}}:{{{{ .Data.data.password }}}}{{{{ end }}}}"
+          contents    = "{{{{ with secret \"secret/data/agent/db\" }}}}{{{{ .Data.data.user }}}}:{{{{ .Data.data.password }}}}{{{{ end }}}} {{{{ range secrets \"secret/metadata/agent\" }}}}{{{{ . }}}};{{{{ end }}}}"
           destination = "rendered"
         }}
         "#,
