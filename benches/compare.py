@@ -29,6 +29,8 @@ PARTS = {
     "policies": [("guarded", 16, "leader", "http")],
     # Reads beside a flood of logins by password, against the same reads alone: a table of its own.
     "flood": [],
+    # Reads with detection of unusual access on and off: a table of its own.
+    "watch": [],
     # Syncs a second and failovers.
     "disk": [],
     "failover": [],
@@ -291,6 +293,17 @@ def flood(options, clusters):
         print(f"p99 of get x4, {name}: {alone:.1f} ms alone, {flooded:.1f} ms beside userpass x32 ({flooded / max(alone, 0.1):.1f} times), {rate:.0f} reads/s and {floods:.0f} logins/s")
 
 
+def watch(options, cluster):
+    """Prints what detection of unusual access costs reads, round by round in turn."""
+    row, seen = ("get", 64, "leader", "http"), {True: [], False: []}
+    for number in range(options.rounds):
+        for on in (True, False) if number % 2 == 0 else (False, True):
+            cluster.must("POST", "sys/anomaly/config", {"enabled": on})
+            seen[on].append(load(options, cluster, row))
+    rate, cpu = ({on: statistics.median(result[key] for result in results) for on, results in seen.items()} for key in ("per_second", "cpu_us"))
+    print(f"get x64 with detection {rate[True]:.0f}/s at {cpu[True]:.1f} us, without {rate[False]:.0f}/s at {cpu[False]:.1f} us: {100 * (1 - rate[True] / rate[False]):.1f} % slower, {100 * (cpu[True] / cpu[False] - 1):.1f} % more processor time")
+
+
 def title(row):
     return f"{row[0]} x{row[1]} {row[2]}" + ("" if row[3] == "http" else f" {row[3]}")
 
@@ -385,6 +398,8 @@ def main():
         print("resident MiB of each node after the load: " + ", ".join(f"{name} {nodes}" for name, nodes in resident.items()) + f", largest to largest {ratio:.2f}")
         if "flood" in parts:
             flood(options, clusters)
+        if "watch" in parts:
+            watch(options, clusters[1])
         if "failover" not in parts:
             options.bao_failovers = options.failovers = 0
         for cluster, times in zip(clusters, (options.bao_failovers, options.failovers)):
