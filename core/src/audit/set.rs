@@ -32,9 +32,10 @@ pub struct DeviceSet {
     failures: IntCounter,
 }
 
-/// The places of a request's records in the devices that took them.
+/// The places of a request's records in the devices that took them, one entry for each time something was written: one
+/// device must have it, each time.
 #[derive(Default)]
-pub struct Taken(Vec<Held>);
+pub struct Taken(Vec<Vec<Held>>);
 
 /// Records of one request in one device's queue, or beyond.
 struct Held {
@@ -117,55 +118,57 @@ impl DeviceSet {
     /// Writes records to all devices, at once. Each that must take them has to, and one at least, else it is
     /// [`Error::AuditRefused`]. Without any device there is nothing to do.
     pub fn write(&self, lines: Lines, taken: &mut Taken) -> Result<(), Error> {
-        if lines.is_empty() {
-            return Ok(());
-        }
-        let (mut any, mut all) = (false, true);
-        for held in self.queue(lines) {
-            if held.sink.write(&held.ticket).is_ok() {
-                any = true;
-                taken.0.push(held);
-            } else {
-                self.failures.inc();
-                all &= !held.sink.options().must;
-            }
-        }
-        if any && all {
-            Ok(())
-        } else {
-            Err(Error::AuditRefused)
-        }
+        let queued = self.queue(lines);
+        self.flush(queued, taken)
     }
 
     /// Writes the last records of a request, together with those of others that end now, and waits as [`DeviceSet::settle`]
     /// does.
     pub async fn finish(&self, lines: Lines, mut taken: Taken) -> Result<(), Error> {
-        if !lines.is_empty() {
-            let queued = self.queue(lines);
-            let pressed = queued.iter().any(|held| held.sink.is_pressed());
-            taken.0.extend(queued);
-            if !pressed {
-                // Who is ready to run now comes before this goes on, and may leave its records for the same write.
-                tokio::task::yield_now().await;
-            }
+        let queued = self.queue(lines);
+        if !queued.is_empty() && !queued.iter().any(|held| held.sink.is_pressed()) {
+            // Who is ready to run now comes before this goes on, and may leave its records for the same write.
+            tokio::task::yield_now().await;
         }
+        self.flush(queued, &mut taken)?;
         self.settle(taken).await
     }
 
     /// Waits until the devices keep the records as durably as they are told to: each that must, and one at least.
     pub async fn settle(&self, taken: Taken) -> Result<(), Error> {
-        let settled = match taken.0.as_slice() {
-            [] => return Ok(()),
-            [one] => vec![one.sink.settle(&one.ticket).await.is_ok()],
-            many => {
-                let settled = many.iter().map(|held| held.sink.settle(&held.ticket));
-                join_all(settled).await.iter().map(Result::is_ok).collect()
-            }
-        };
+        for written in taken.0 {
+            let settled = match written.as_slice() {
+                [one] => vec![one.sink.settle(&one.ticket).await.is_ok()],
+                many => {
+                    let settled = many.iter().map(|held| held.sink.settle(&held.ticket));
+                    join_all(settled).await.iter().map(Result::is_ok).collect()
+                }
+            };
+            self.judge(written.iter().zip(settled))?;
+        }
+        Ok(())
+    }
+
+    fn flush(&self, queued: Vec<Held>, taken: &mut Taken) -> Result<(), Error> {
+        if queued.is_empty() {
+            return Ok(());
+        }
+        let written: Vec<bool> = queued
+            .iter()
+            .map(|held| held.sink.write(&held.ticket).is_ok())
+            .collect();
+        let judged = self.judge(queued.iter().zip(written.iter().copied()));
+        let kept = queued.into_iter().zip(written).filter(|(_, written)| *written);
+        taken.0.push(kept.map(|(held, _)| held).collect());
+        judged
+    }
+
+    /// Whether every device that must took something, and one at least.
+    fn judge<'h>(&self, took: impl Iterator<Item = (&'h Held, bool)>) -> Result<(), Error> {
         let (mut any, mut all) = (false, true);
-        for (held, kept) in taken.0.iter().zip(settled) {
-            any |= kept;
-            if !kept {
+        for (held, took) in took {
+            any |= took;
+            if !took {
                 self.failures.inc();
                 all &= !held.sink.options().must;
             }
