@@ -6,6 +6,7 @@ Usage: compare.py --conclave BIN --load BIN [--bao BIN] [--rounds 5] [--seconds 
 
 import argparse, json, os, re, shutil, signal, ssl, statistics, subprocess, sys, tempfile, time, urllib.request
 
+import audit
 import leases
 
 ZONES = ["a", "b", "c"]
@@ -31,6 +32,8 @@ PARTS = {
     "flood": [],
     # Reads with detection of unusual access on and off: a table of its own.
     "watch": [],
+    # Reads without audit, with a file and with a synced spool: a table of its own.
+    "audit": [],
     # Syncs a second and failovers.
     "disk": [],
     "failover": [],
@@ -93,7 +96,7 @@ class Cluster:
             extra = f'audit "file" "file" {{ options = {{ file_path = "{self.root}/audit.log" }} }}\n'
         else:
             storage = f'storage "raft" {{ path = "{data}" node_id = "node{node}" }}\n'
-            extra = f'zone = "{ZONES[node]}"\noperations_address = "127.0.0.1:{port + 2}"\naudit_directories = ["{self.root}"]\nlog_level = "warn"\n'
+            extra = f'zone = "{ZONES[node]}"\noperations_address = "127.0.0.1:{port + 2}"\naudit_directories = ["{self.root}"]\naudit_targets = ["*"]\nlog_level = "warn"\n'
         path = os.path.join(self.root, f"node{node}.hcl")
         with open(path, "w") as file:
             file.write(top + listener + storage + extra)
@@ -400,6 +403,8 @@ def main():
             flood(options, clusters)
         if "watch" in parts:
             watch(options, clusters[1])
+        if "audit" in parts:
+            audit.run(options, *clusters, call, load)
         if "failover" not in parts:
             options.bao_failovers = options.failovers = 0
         for cluster, times in zip(clusters, (options.bao_failovers, options.failovers)):

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use conclave_core::audit::Declared;
+use conclave_core::audit::verify::{Place, Verifier, read_heads};
 use conclave_core::{Error, Settings, Verb};
 use conclave_engine_api::Operation::{Delete, List, Patch, Read, Update};
 use conclave_raft::Replica;
@@ -517,5 +518,88 @@ fn marked(shape: usize, number: u64) -> Value {
         3 => json!({"k": text, "n": digits, "nested": {"version": digits, "list": [text]}}),
         // What a route may take, so that it goes further.
         _ => json!(format!("{digits}s")),
+    }
+}
+
+#[tokio::test]
+async fn a_mount_may_show_members_and_what_a_node_does_by_itself_is_on_record() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("declared.log");
+    let node = Node::unsealed_with(declared(dir.path(), false)).await;
+    let must = async |verb, path: &str, data: Value| node.call(verb, path, data).await.unwrap();
+    must(Verb::Write, "sys/mounts/plain", json!({"type": "kv"})).await;
+    let shown = json!({"audit_non_hmac_request_keys": ["team"], "audit_non_hmac_response_keys": ["team"]});
+    must(Verb::Write, "sys/mounts/plain/tune", shown).await;
+    must(
+        Verb::Write,
+        "plain/a",
+        json!({"team": "shown-55", "pass": "hidden-55"}),
+    )
+    .await;
+    must(Verb::Read, "plain/a", Value::Null).await;
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(
+        text.matches("\"team\":\"shown-55\"").count(),
+        3,
+        "asked twice, answered once: {text}"
+    );
+    assert!(!text.contains("hidden-55"));
+
+    let made = must(Verb::Write, "auth/token/create", json!({"ttl": "1m"})).await;
+    let accessor = made["auth"]["accessor"].as_str().unwrap();
+    let hash = must(Verb::Write, "sys/audit-hash/main", json!({"input": accessor})).await;
+    node.clock.advance(61_000);
+    while node.core.expire_once().await.unwrap() == conclave_core::Round::Full {}
+    let log = records(&file);
+    let act = log
+        .iter()
+        .rfind(|record| record["type"] == "act")
+        .expect("an act");
+    assert_eq!(act["request"]["path"], "auth/token/expire");
+    assert_eq!(act["request"]["data"]["accessor"], hash["data"]["hash"]);
+}
+
+#[tokio::test]
+async fn ends_of_chains_are_the_clusters_and_files_agree_with_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("declared.log");
+    let node = Node::unsealed_with(declared(dir.path(), false)).await;
+    node.core.commit_audit_heads().await.unwrap();
+    // Nothing moved since: nothing is committed.
+    let before = revision(&node);
+    node.core.commit_audit_heads().await.unwrap();
+    assert_eq!(revision(&node), before);
+    // Sealing commits the last.
+    node.call(Verb::Read, "sys/mounts", Value::Null).await.unwrap();
+    node.call(Verb::Write, "sys/seal", Value::Null).await.unwrap();
+    node.unseal().await;
+    let told = node
+        .call(Verb::Read, "sys/audit-heads", Value::Null)
+        .await
+        .unwrap();
+    let heads = read_heads(told.to_string().as_bytes()).unwrap();
+    assert_eq!(heads.len(), 2, "{told}");
+    assert!(heads.iter().all(|head| head.id == "one:main/"), "{heads:?}");
+    let mut verifier = Verifier::new(heads, false);
+    for (at, line) in std::fs::read_to_string(&file).unwrap().lines().enumerate() {
+        let place = Place {
+            file: "declared.log".to_owned(),
+            line: at as u64 + 1,
+        };
+        verifier.line(place, line.as_bytes());
+    }
+    let report = verifier.finish();
+    assert_eq!(
+        (report.faults.as_slice(), report.chains["one:main/"].heads),
+        (&[][..], 2)
+    );
+    let status = node
+        .call(Verb::Read, "sys/audit-status", Value::Null)
+        .await
+        .unwrap();
+    assert_eq!(status["data"]["devices"]["main/"]["healthy"], true, "{status}");
+    let weak = node.token(json!({"policies": ["default"]})).await;
+    for path in ["sys/audit-heads", "sys/audit-status"] {
+        assert!(node.call_as(&weak, Verb::Read, path, Value::Null).await.is_err());
     }
 }
