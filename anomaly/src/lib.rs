@@ -9,6 +9,7 @@ mod finding;
 mod gather;
 mod key;
 mod names;
+mod params;
 mod rule;
 mod sketch;
 mod wire;
@@ -21,7 +22,8 @@ pub use fact::Fact;
 pub use finding::{Evidence, Finding, Subject};
 pub use gather::{Gather, Summary};
 pub use key::{Key, Keyer, Network};
-pub use rule::{Kind, Param, Rule, RuleSet, Scope, Settings, Severity};
+pub use params::Param;
+pub use rule::{Kind, Rule, RuleSet, Scope, Settings, Severity};
 pub use sketch::{CountMin, HyperLogLog, Rhythm};
 pub use zone::{Hours, Zone};
 

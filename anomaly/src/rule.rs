@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::error::Error;
+use crate::params::{self, Param};
 use crate::zone::{Hours, Zone};
 
 /// A rule. There is one of each.
@@ -63,32 +64,6 @@ impl Severity {
         Self::ALL.into_iter().find(|severity| severity.name() == name)
     }
 }
-
-/// A number that a rule goes by.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Param {
-    /// Its name.
-    pub name: &'static str,
-    /// What it is unless somebody says otherwise.
-    pub usual: f64,
-    /// Least and most.
-    pub bounds: (f64, f64),
-    /// What it does, with its unit.
-    pub help: &'static str,
-}
-
-const fn param(name: &'static str, usual: f64, min: f64, max: f64, help: &'static str) -> Param {
-    Param {
-        name,
-        usual,
-        bounds: (min, max),
-        help,
-    }
-}
-
-/// Counts within a window.
-const MANY: f64 = 1_000_000.0;
-const FACTOR: &str = "times what is usual at most";
 
 impl Kind {
     /// All of them.
@@ -160,158 +135,7 @@ impl Kind {
 
     /// Its parameters.
     pub const fn params(self) -> &'static [Param] {
-        match self {
-            Self::AuthFailureBurst => {
-                const {
-                    &[
-                        param(
-                            "per_source",
-                            20.0,
-                            2.0,
-                            MANY,
-                            "failures from one network within the window",
-                        ),
-                        param(
-                            "per_name",
-                            10.0,
-                            2.0,
-                            MANY,
-                            "failures under one name within the window",
-                        ),
-                        param(
-                            "per_mount",
-                            30.0,
-                            2.0,
-                            MANY,
-                            "failures at one mount within the window",
-                        ),
-                        param(
-                            "factor",
-                            3.0,
-                            1.0,
-                            100.0,
-                            "times the most that failed at a mount so far",
-                        ),
-                    ]
-                }
-            }
-            Self::DeniedSpike => {
-                const {
-                    &[
-                        param("min", 15.0, 1.0, MANY, "refusals within the window, at least"),
-                        param("factor", 3.0, 1.0, 100.0, FACTOR),
-                    ]
-                }
-            }
-            Self::BulkRead => {
-                const {
-                    &[
-                        param(
-                            "min",
-                            30.0,
-                            1.0,
-                            MANY,
-                            "different secrets within the window, at least",
-                        ),
-                        param("factor", 2.5, 1.0, 100.0, FACTOR),
-                        param(
-                            "day_min",
-                            100.0,
-                            1.0,
-                            MANY,
-                            "different secrets within a day, at least",
-                        ),
-                        param("day_factor", 2.5, 1.0, 100.0, "times the usual day"),
-                    ]
-                }
-            }
-            Self::CanaryRead => &[],
-            Self::OffHoursAccess => {
-                const {
-                    &[
-                        param("min", 3.0, 1.0, MANY, "requests within the window, at least"),
-                        param(
-                            "days",
-                            10.0,
-                            2.0,
-                            365.0,
-                            "days on which an identity was seen, before its hours are known",
-                        ),
-                    ]
-                }
-            }
-            Self::NewSourceNetwork => {
-                const {
-                    &[
-                        param(
-                            "days",
-                            8.0,
-                            1.0,
-                            365.0,
-                            "days on which an identity was seen, before its networks are known",
-                        ),
-                        param(
-                            "shared",
-                            3.0,
-                            1.0,
-                            1000.0,
-                            "identities that make a network one of everybody's",
-                        ),
-                    ]
-                }
-            }
-            Self::TrafficSpike => {
-                const {
-                    &[
-                        param("min", 200.0, 1.0, MANY, "requests within the window, at least"),
-                        param("factor", 3.0, 1.0, 100.0, FACTOR),
-                        param(
-                            "deviations",
-                            6.0,
-                            1.0,
-                            100.0,
-                            "deviations above the mean of the hour",
-                        ),
-                    ]
-                }
-            }
-            Self::DormantIdentity => const { &[param("days", 30.0, 1.0, 3650.0, "days of silence")] },
-            Self::FirstUseOfPath => {
-                const {
-                    &[
-                        param(
-                            "min",
-                            10.0,
-                            1.0,
-                            MANY,
-                            "paths read for the first time within the window, at least",
-                        ),
-                        param("factor", 2.0, 1.0, 100.0, FACTOR),
-                    ]
-                }
-            }
-            Self::WideList => {
-                const {
-                    &[
-                        param(
-                            "names",
-                            2000.0,
-                            1.0,
-                            1e9,
-                            "names told within the window, at least",
-                        ),
-                        param(
-                            "directories",
-                            20.0,
-                            1.0,
-                            MANY,
-                            "different directories within the window, at least",
-                        ),
-                        param("factor", 3.0, 1.0, 100.0, FACTOR),
-                    ]
-                }
-            }
-        }
+        params::of(self)
     }
 }
 

@@ -9,9 +9,17 @@
 
 mod support;
 
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
-use conclave_core::{Error, Request, Verb};
+use conclave_core::audit::{Courier, Couriers, Protocol, Target};
+use conclave_core::leases::NoTargets;
+use conclave_core::{Error, Request, Settings, Verb};
 use support::Node;
 
 const HOUR: u64 = 3_600_000;
@@ -19,7 +27,10 @@ const DAY: u64 = 24 * HOUR;
 
 /// A node with two users of a policy that reads everything in `secret/`.
 async fn node() -> Node {
-    let node = Node::unsealed().await;
+    prepared(Node::unsealed().await).await
+}
+
+async fn prepared(node: Node) -> Node {
     let policy = json!({"policy": "path \"secret/*\" { capabilities = [\"read\", \"list\", \"create\", \"update\"] }"});
     node.call(Verb::Write, "sys/policies/acl/reader", policy)
         .await
@@ -474,4 +485,104 @@ async fn what_is_not_watched_is_not_found_and_a_sealed_node_forgets() {
     node.unseal().await;
     look(&node).await;
     assert_eq!(events(&node).await, Vec::<Value>::new());
+}
+
+/// Takes posts; the first is refused.
+#[derive(Clone, Default)]
+struct Receiver {
+    posts: Arc<Mutex<Vec<Post>>>,
+    refused: Arc<AtomicBool>,
+}
+
+#[derive(Clone)]
+struct Post {
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+/// A way to it, on which posts have these headers.
+struct Way(Receiver, Vec<(String, String)>);
+
+impl Couriers for Receiver {
+    fn connect<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, io::Result<Box<dyn Courier>>> {
+        let Protocol::Http { headers, .. } = &target.protocol else {
+            panic!("no post")
+        };
+        let refuses = !self.refused.swap(true, Ordering::Relaxed);
+        let way = Way(self.clone(), headers.clone());
+        async move {
+            match refuses {
+                true => Err(io::Error::other("not now")),
+                false => Ok(Box::new(way) as Box<dyn Courier>),
+            }
+        }
+        .boxed()
+    }
+}
+
+impl Courier for Way {
+    fn send<'a>(&'a mut self, lines: &'a [&'a [u8]]) -> BoxFuture<'a, io::Result<()>> {
+        let body = [lines.concat(), b"\n".to_vec()].concat();
+        let headers = self.1.clone();
+        self.0.posts.lock().unwrap().push(Post { headers, body });
+        async { Ok(()) }.boxed()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_are_posted_signed_and_again_if_they_are_not_taken() {
+    let receiver = Receiver::default();
+    let settings = Settings {
+        audit_targets: vec!["https://hooks.example:443/".to_owned()],
+        ..Settings::default()
+    };
+    let couriers = Arc::new(receiver.clone());
+    let node = Node::unsealed_reaching(settings, Arc::new(NoTargets), couriers).await;
+    let node = prepared(node).await;
+    let page = json!({"url": "https://hooks.example/page", "severity": "high"});
+    let made = node
+        .call(Verb::Write, "sys/anomaly/webhooks/page", page)
+        .await
+        .unwrap();
+    let secret = made["data"]["secret"].as_str().unwrap().to_owned();
+    assert_eq!(secret.len(), 64);
+    let critical = json!({"url": "https://hooks.example/other", "severity": "critical"});
+    node.call(Verb::Write, "sys/anomaly/webhooks/critical", critical)
+        .await
+        .unwrap();
+    let shown = node
+        .call(Verb::List, "sys/anomaly/webhooks", Value::Null)
+        .await
+        .unwrap();
+    assert!(!shown.to_string().contains(&secret), "a secret is told once");
+    for n in 0..25 {
+        let _ = login(&node, &format!("user-{n}"), "guess", "203.0.113.9").await;
+    }
+    look(&node).await;
+    assert!(node.core.post_once().await, "it is tried");
+    assert!(receiver.posts.lock().unwrap().is_empty(), "and not taken");
+    assert!(!node.core.post_once().await, "it waits for its time");
+    tokio::time::advance(std::time::Duration::from_secs(3)).await;
+    assert!(node.core.post_once().await);
+    let posts = receiver.posts.lock().unwrap().clone();
+    assert_eq!(posts.len(), 1, "it is not bad enough for the other hook");
+    let body: Value = serde_json::from_slice(&posts[0].body).unwrap();
+    assert_eq!(body["event"]["rule"], "auth_failure_burst");
+    let headers: std::collections::BTreeMap<_, _> = posts[0].headers.iter().cloned().collect();
+    let (time, mac) = headers["X-Conclave-Signature"].split_once(",v1=").unwrap();
+    assert_eq!((time, mac.len()), ("t=1767225600", 64));
+    for (url, why) in [
+        ("https://elsewhere.example/", "audit_targets"),
+        ("ftp://x/", "uri"),
+        ("", "uri"),
+    ] {
+        let wrong = node
+            .call(Verb::Write, "sys/anomaly/webhooks/bad", json!({"url": url}))
+            .await;
+        let text = wrong.unwrap_err().to_string();
+        assert!(text.contains(why), "{url}: {text}");
+    }
+    node.call(Verb::Delete, "sys/anomaly/webhooks/page", Value::Null)
+        .await
+        .unwrap();
 }

@@ -35,6 +35,7 @@ pub struct AtMount {
 }
 
 /// Failures of a window.
+#[derive(Default)]
 pub struct Failures {
     index: u64,
     now: Half,
@@ -60,17 +61,6 @@ impl Default for Half {
             sources: CountMin::new(WIDTH, u16::MAX),
             names: CountMin::new(WIDTH, u16::MAX),
             mounts: HashMap::new(),
-        }
-    }
-}
-
-impl Default for Failures {
-    fn default() -> Self {
-        Self {
-            index: 0,
-            now: Half::default(),
-            before: Half::default(),
-            peaks: HashMap::new(),
         }
     }
 }

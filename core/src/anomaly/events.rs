@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 
 use conclave_anomaly::{Evidence, Finding, Kind};
 use conclave_engine_api::{Millis, Page, Txn};
@@ -11,10 +12,12 @@ use conclave_raft::Replica;
 
 use crate::anomaly::STORED;
 use crate::catalog::{Catalog, decode_record, encode_record};
+use crate::clocktext::rfc3339;
 use crate::core::Core;
 use crate::error::Error;
 use crate::session::Session;
 use crate::store::{CommitError, Draft, Opened, commit};
+use crate::sys::object;
 
 /// Where events are stored, by id.
 pub const EVENTS: &str = "event/";
@@ -81,6 +84,29 @@ impl EventRecord {
     /// The row of the event with this id.
     pub fn row(id: &str) -> String {
         format!("{EVENTS}{id}")
+    }
+
+    /// What people and receivers of posts are told.
+    pub fn shown(&self) -> Map<String, Value> {
+        object(json!({
+            "id": self.id,
+            "rule": self.rule,
+            "severity": self.severity,
+            "subject": self.subject,
+            "subject_type": self.subject_type,
+            "namespace": self.namespace,
+            "mount": self.mount,
+            "first_seen": rfc3339(self.first),
+            "last_seen": rfc3339(self.last),
+            "updates": self.updates,
+            "explanation": self.explanation,
+            "evidence": self.evidence,
+            "state": self.state,
+            "muted": self.muted,
+            "responses": self.responses,
+            "note": self.note,
+            "acknowledged_by": self.acknowledged_by,
+        }))
     }
 
     /// What goes on in it, while it does.
@@ -204,9 +230,14 @@ impl Core {
             "unusual access"
         );
         let done = self.respond(session, replica, finding).await;
-        if !done.is_empty() {
-            self.update_event(session, replica, &event.id, |event| {
-                event.responses.clone_from(&done)
+        let event = EventRecord {
+            responses: done,
+            ..event
+        };
+        self.post(&watched.hooks, &event);
+        if !event.responses.is_empty() {
+            self.update_event(session, replica, &event.id, |known| {
+                known.responses.clone_from(&event.responses);
             })
             .await?;
         }

@@ -4,6 +4,7 @@
 
 pub mod access;
 mod events;
+mod hooks;
 mod identity;
 mod keep;
 mod lead;
@@ -14,6 +15,7 @@ mod rules;
 mod seen;
 
 pub use events::{EVENTS, EventRecord, State};
+pub use hooks::{HOOKS, HookRecord};
 pub use identity::key_of_identity;
 pub use lead::{Question, Told};
 pub use rules::{
@@ -55,6 +57,8 @@ pub struct Watch {
     leading: tokio::sync::Mutex<Option<Leading>>,
     /// What the leader found and has not stored yet.
     found: Mutex<Vec<conclave_anomaly::Finding>>,
+    /// Events that are to be posted.
+    posts: Mutex<Vec<hooks::Post>>,
     numbers: Numbers,
 }
 
@@ -70,6 +74,7 @@ impl Watch {
             node: tokio::sync::Mutex::new(Node::new(waiting, urgent)),
             leading: tokio::sync::Mutex::default(),
             found: Mutex::default(),
+            posts: Mutex::default(),
             numbers: Numbers::new(registry)?,
         })
     }

@@ -15,6 +15,7 @@ pub struct Numbers {
     dropped: IntCounterVec,
     facts: IntCounter,
     suppressed: IntCounter,
+    posts: IntCounterVec,
     identities: IntGaugeVec,
     pairs: prometheus::Gauge,
 }
@@ -27,12 +28,13 @@ impl Numbers {
     /// Registers all numbers, each with every label there is.
     pub fn new(registry: &Registry) -> Result<Self, Error> {
         let numbers = Self::unregistered().map_err(|error| Error::internal(error.to_string()))?;
-        let all: [Box<dyn prometheus::core::Collector>; 7] = [
+        let all: [Box<dyn prometheus::core::Collector>; 8] = [
             Box::new(numbers.found.clone()),
             Box::new(numbers.active.clone()),
             Box::new(numbers.dropped.clone()),
             Box::new(numbers.facts.clone()),
             Box::new(numbers.suppressed.clone()),
+            Box::new(numbers.posts.clone()),
             Box::new(numbers.identities.clone()),
             Box::new(numbers.pairs.clone()),
         ];
@@ -75,6 +77,13 @@ impl Numbers {
                 "conclave_anomaly_findings_suppressed_total",
                 "Findings that were not stored because too many came at once.",
             )?,
+            posts: IntCounterVec::new(
+                Opts::new(
+                    "conclave_anomaly_webhook_posts_total",
+                    "Events posted to webhooks, by what came of it: success, retried, dropped.",
+                ),
+                &["result"],
+            )?,
             identities: IntGaugeVec::new(
                 Opts::new(
                     "conclave_anomaly_identities",
@@ -96,6 +105,9 @@ impl Numbers {
         }
         for stage in [QUEUE, SUMMARY] {
             numbers.dropped.with_label_values(&[stage]).inc_by(0);
+        }
+        for result in ["success", "retried", "dropped"] {
+            numbers.posts.with_label_values(&[result]).inc_by(0);
         }
         for state in ["learned", "learning", "active"] {
             numbers.identities.with_label_values(&[state]).set(0);
@@ -124,6 +136,11 @@ impl Numbers {
     /// Findings were not stored.
     pub fn suppressed(&self, findings: usize) {
         self.suppressed.inc_by(findings as u64);
+    }
+
+    /// A post came to `success`, `retried` or `dropped`.
+    pub fn posted(&self, result: &str) {
+        self.posts.with_label_values(&[result]).inc();
     }
 
     /// So much is known.

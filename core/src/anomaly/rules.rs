@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use conclave_anomaly::{Hours, Kind, Rule, RuleSet, Severity, Zone};
 use conclave_engine_api::{Millis, Page};
 
+use crate::anomaly::hooks::{HOOKS, HookRecord};
 use crate::catalog::{CONFIG, decode_record};
 use crate::error::Error;
 use crate::store::Opened;
@@ -159,6 +160,8 @@ pub struct Watched {
     pub records: BTreeMap<Kind, RuleRecord>,
     /// What nobody wants to hear of.
     pub mutes: Vec<MuteRecord>,
+    /// Who is told of events.
+    pub hooks: Vec<Arc<HookRecord>>,
     /// By namespace: paths.
     exact: HashMap<u32, HashMap<String, bool>>,
     /// Namespace, and what paths begin with.
@@ -172,6 +175,7 @@ impl Default for Watched {
             rules: Arc::default(),
             records: BTreeMap::new(),
             mutes: Vec::new(),
+            hooks: Vec::new(),
             exact: HashMap::new(),
             beginnings: Vec::new(),
         }
@@ -205,6 +209,11 @@ impl Watched {
         for name in config.names(CANARIES, &Page::default())? {
             if let Some(row) = config.row(&format!("{CANARIES}{name}"))? {
                 watched.add_canary(decode_record(&row.value)?);
+            }
+        }
+        for name in config.names(HOOKS, &Page::default())? {
+            if let Some(row) = config.row(&format!("{HOOKS}{name}"))? {
+                watched.hooks.push(Arc::new(decode_record(&row.value)?));
             }
         }
         for name in config.names(MUTES, &Page::default())? {

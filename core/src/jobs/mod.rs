@@ -45,6 +45,7 @@ impl Core {
                 run_slowly(core.clone()),
                 run_comparisons(core.clone()),
                 run_watch(core.clone()),
+                run_posts(core.clone()),
                 run_reconciliations(core)
             );
         })
@@ -176,6 +177,15 @@ async fn run_watch(core: Weak<Core>) {
         if let Err(error) = core.watch_once(false).await {
             tracing::debug!(%error, "what was seen is told to the leader later");
         }
+    }
+}
+
+/// Posts events to webhooks. On its own, for receivers may be slow.
+async fn run_posts(core: Weak<Core>) {
+    loop {
+        tokio::time::sleep(IDLE).await;
+        let Some(core) = core.upgrade() else { return };
+        while core.post_once().await {}
     }
 }
 

@@ -13,6 +13,7 @@ mod host;
 mod inflight;
 mod join;
 mod keys;
+mod lease_counts;
 mod leases;
 mod locked;
 pub(crate) mod mounts;
@@ -274,6 +275,10 @@ pub const ROUTES: &[Route] = &[
     sudo(rows("anomaly/mute/:name", &[Read], anomaly::muted)),
     sudo(rows("anomaly/mute/:name", &[Update], anomaly::mute)),
     sudo(rows("anomaly/mute/:name", &[Delete], anomaly::unmute)),
+    sudo(rows("anomaly/webhooks", &[List], anomaly::webhooks)),
+    sudo(rows("anomaly/webhooks/:name", &[Read], anomaly::webhook)),
+    sudo(rows("anomaly/webhooks/:name", &[Update], anomaly::change_webhook)),
+    sudo(rows("anomaly/webhooks/:name", &[Delete], anomaly::remove_webhook)),
     sudo(rows("anomaly/events", &[List], anomaly::events)),
     sudo(rows("anomaly/events/:id", &[Read], anomaly::event)),
     sudo(rows("anomaly/ack/:id", &[Update], anomaly::acknowledge)),
@@ -292,6 +297,10 @@ pub const ROUTES: &[Route] = &[
     rows("tools/hash/:algorithm", &[Update], tools::hash),
     rows("quotas/config", &[Read], quotas::settings),
     rows("quotas/config", &[Update], quotas::change_settings),
+    rows("quotas/lease-count", &[List], lease_counts::list),
+    rows("quotas/lease-count/:name", &[Read], lease_counts::read),
+    rows("quotas/lease-count/:name", &[Update], lease_counts::write),
+    rows("quotas/lease-count/:name", &[Delete], lease_counts::delete),
     rows("quotas/rate-limit", &[List], quotas::list),
     rows("quotas/rate-limit/:name", &[Read], quotas::read),
     rows("quotas/rate-limit/:name", &[Update], quotas::write),

@@ -11,6 +11,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::{Map, Value};
 
+use conclave_core::audit::{Couriers, NoCouriers};
 use conclave_core::leases::{NoTargets, Targets};
 use conclave_core::{Body, Core, Error, Launcher, Membership, Request, Response, Settings, Verb};
 use conclave_raft::local::{LocalReplica, ManualClock};
@@ -27,6 +28,7 @@ pub struct LocalLauncher {
     pub clock: Arc<ManualClock>,
     pub resumes: bool,
     pub targets: Arc<dyn Targets>,
+    pub couriers: Arc<dyn Couriers>,
 }
 
 impl LocalLauncher {
@@ -53,6 +55,10 @@ impl Launcher for LocalLauncher {
 
     fn targets(&self) -> Arc<dyn Targets> {
         self.targets.clone()
+    }
+
+    fn couriers(&self) -> Arc<dyn Couriers> {
+        self.couriers.clone()
     }
 
     fn seal_mark(&self) -> Result<bool, Error> {
@@ -111,6 +117,7 @@ pub struct Node {
     pub root: String,
     pub shares: Vec<String>,
     pub targets: Arc<dyn Targets>,
+    pub couriers: Arc<dyn Couriers>,
 }
 
 impl Node {
@@ -125,7 +132,16 @@ impl Node {
 
     /// The same, acting outside by this.
     pub async fn unsealed_at(settings: Settings, targets: Arc<dyn Targets>) -> Self {
-        let mut node = Self::blank_at(settings, targets);
+        Self::unsealed_reaching(settings, targets, Arc::new(NoCouriers)).await
+    }
+
+    /// The same, sending records and posts by this.
+    pub async fn unsealed_reaching(
+        settings: Settings,
+        targets: Arc<dyn Targets>,
+        couriers: Arc<dyn Couriers>,
+    ) -> Self {
+        let mut node = Self::blank_at(settings, targets, couriers);
         let born = node.plain(
             Verb::Write,
             "sys/init",
@@ -147,13 +163,13 @@ impl Node {
 
     /// Not initialized.
     pub fn blank(settings: Settings) -> Self {
-        Self::blank_at(settings, Arc::new(NoTargets))
+        Self::blank_at(settings, Arc::new(NoTargets), Arc::new(NoCouriers))
     }
 
-    fn blank_at(settings: Settings, targets: Arc<dyn Targets>) -> Self {
+    fn blank_at(settings: Settings, targets: Arc<dyn Targets>, couriers: Arc<dyn Couriers>) -> Self {
         let clock = Arc::new(ManualClock::new(START));
         let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
-        let core = Self::core(&settings, &store, &clock, &targets, false);
+        let core = Self::core(&settings, &store, &clock, (&targets, &couriers), false);
         Self {
             core,
             clock,
@@ -162,6 +178,7 @@ impl Node {
             root: String::new(),
             shares: Vec::new(),
             targets,
+            couriers,
         }
     }
 
@@ -169,7 +186,7 @@ impl Node {
         settings: &Settings,
         store: &Arc<dyn Store>,
         clock: &Arc<ManualClock>,
-        targets: &Arc<dyn Targets>,
+        (targets, couriers): (&Arc<dyn Targets>, &Arc<dyn Couriers>),
         resumes: bool,
     ) -> Arc<Core> {
         let launcher = LocalLauncher {
@@ -177,6 +194,7 @@ impl Node {
             clock: clock.clone(),
             resumes,
             targets: targets.clone(),
+            couriers: couriers.clone(),
         };
         let registry = prometheus::Registry::new();
         Core::new(
@@ -190,7 +208,8 @@ impl Node {
 
     /// The same disk under a new process: sealed.
     pub async fn restarted(self) -> Self {
-        let core = Self::core(&self.settings, &self.store, &self.clock, &self.targets, true);
+        let outside = (&self.targets, &self.couriers);
+        let core = Self::core(&self.settings, &self.store, &self.clock, outside, true);
         core.resume().await.unwrap();
         Self { core, ..self }
     }

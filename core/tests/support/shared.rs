@@ -28,6 +28,7 @@ pub fn node_on(like: &Node, replica: &Arc<dyn Replica>) -> Node {
         root: like.root.clone(),
         shares: like.shares.clone(),
         targets: Arc::new(conclave_core::leases::NoTargets),
+        couriers: Arc::new(conclave_core::audit::NoCouriers),
     }
 }
 

@@ -7,6 +7,7 @@ mod learned;
 mod mute;
 mod replay;
 mod rules;
+mod webhook;
 
 use super::Command;
 
@@ -29,6 +30,10 @@ pub const COMMANDS: &[Command] = &[
     canary::PLANT,
     canary::LIST,
     canary::REMOVE,
+    webhook::GROUP,
+    webhook::WRITE,
+    webhook::LIST,
+    webhook::REMOVE,
     mute::MUTE,
     mute::LIST,
     mute::UNMUTE,

@@ -1,6 +1,6 @@
 //! `sys/anomaly/events` and `sys/anomaly/ack`: what was found, and who has looked at it.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 
 use conclave_engine_api::Txn;
 
@@ -83,29 +83,8 @@ pub fn event(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
         .space(STORED)
         .row(&row)?
         .ok_or_else(not_found)?;
-    Ok(Answer::data(describe(&decode_record(&row.value)?)))
-}
-
-fn describe(event: &EventRecord) -> Map<String, Value> {
-    object(json!({
-        "id": event.id,
-        "rule": event.rule,
-        "severity": event.severity,
-        "subject": event.subject,
-        "subject_type": event.subject_type,
-        "namespace": event.namespace,
-        "mount": event.mount,
-        "first_seen": rfc3339(event.first),
-        "last_seen": rfc3339(event.last),
-        "updates": event.updates,
-        "explanation": event.explanation,
-        "evidence": event.evidence,
-        "state": event.state,
-        "muted": event.muted,
-        "responses": event.responses,
-        "note": event.note,
-        "acknowledged_by": event.acknowledged_by,
-    }))
+    let event: EventRecord = decode_record(&row.value)?;
+    Ok(Answer::data(event.shown()))
 }
 
 /// Somebody has looked at it.

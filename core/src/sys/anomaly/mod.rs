@@ -4,6 +4,7 @@
 mod access;
 mod canaries;
 mod events;
+mod hooks;
 mod learned;
 mod mutes;
 mod rules;
@@ -11,6 +12,7 @@ mod rules;
 pub use access::{access, unused};
 pub use canaries::{canaries, canary, plant, remove};
 pub use events::{acknowledge, event, events};
+pub use hooks::{change_webhook, remove_webhook, webhook, webhooks};
 pub use learned::{baseline, dormant, status};
 pub use mutes::{mute, muted, mutes, unmute};
 pub use rules::{change_config, change_rule, config, reset_rule, rule, rules};
