@@ -24,6 +24,7 @@ const KV: &str = include_str!("kv.txt");
 const LOGICAL: &str = include_str!("logical.txt");
 const ADMIN: &str = include_str!("admin.txt");
 const LOGIN: &str = include_str!("login.txt");
+const IDENTITY: &str = include_str!("identity.txt");
 const OPERATOR: &str = include_str!("operator.txt");
 
 #[test]
@@ -47,6 +48,11 @@ fn login() {
 }
 
 #[test]
+fn identity() {
+    square::run("identity", IDENTITY, Server::dev);
+}
+
+#[test]
 fn operator() {
     square::run("operator", OPERATOR, Server::raft);
 }
@@ -58,6 +64,7 @@ fn the_square_is_wide_and_its_exceptions_are_needed() {
         ("logical", LOGICAL),
         ("admin", ADMIN),
         ("login", LOGIN),
+        ("identity", IDENTITY),
         ("operator", OPERATOR),
     ];
     let lines = scripts.iter().flat_map(|(name, script)| {

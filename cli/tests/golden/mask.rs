@@ -92,6 +92,8 @@ fn mask_word(word: &str) -> String {
         c if is_time(c) => "<time>",
         c if is_clock(c) => "<clock>",
         c if is_token(c) => "<token>",
+        // Those of a namespace end in its id.
+        c if in_namespace(c).is_some() => "<id of a namespace's>",
         c if c.len() == 24 && c.chars().all(char::is_alphanumeric) && has_mix(c) => "<id>",
         c if c.starts_with("vault-cluster-") => "<cluster>",
         c if c.strip_prefix("127.0.0.1:").is_some_and(|port| port.len() == 5) => "<socket>",
@@ -106,6 +108,12 @@ fn mask_word(word: &str) -> String {
         c => return accessor(c).map_or_else(|| word.to_owned(), |name| format!("{name}_<id>{rest}")),
     };
     format!("{masked}{rest}")
+}
+
+fn in_namespace(word: &str) -> Option<&str> {
+    let (token, namespace) = word.rsplit_once('.')?;
+    let is_id = token.len() == 24 && has_mix(token);
+    (namespace.len() == 6 && (is_id || is_token(token))).then_some(token)
 }
 
 fn is_uuid(word: &str) -> bool {

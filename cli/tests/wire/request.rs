@@ -85,6 +85,21 @@ impl Request {
     }
 }
 
+/// A request with everything filled in.
+pub struct Parts {
+    /// `LIST`, `SCAN` or a method, of which PUT is POST and HEAD is GET.
+    pub verb: String,
+    pub is_head: bool,
+    pub path: String,
+    pub query: String,
+    /// Empty for none.
+    pub token: String,
+    pub namespace: Option<String>,
+    pub content_type: Option<String>,
+    pub wrap_ttl: Option<String>,
+    pub body: String,
+}
+
 /// What a server answered.
 pub struct Answer {
     /// HTTP status.
@@ -136,10 +151,7 @@ impl Side {
         if request.method == "HEAD" {
             command.args(["--head", "--output", "/dev/null"]);
         }
-        let token = match &request.token {
-            Some(token) => self.fill(token),
-            None => self.kept.get("$ROOT").cloned().unwrap_or_default(),
-        };
+        let token = self.token(request);
         if !token.is_empty() {
             command.args(["--header", &format!("X-Vault-Token: {token}")]);
         }
@@ -183,6 +195,30 @@ impl Side {
         assert_ne!(answer.status, 0, "{}: {complaint}", request.line);
         self.keep(request, &answer);
         answer
+    }
+
+    fn token(&self, request: &Request) -> String {
+        match &request.token {
+            Some(token) => self.fill(token),
+            None => self.kept.get("$ROOT").cloned().unwrap_or_default(),
+        }
+    }
+
+    /// A request for those who send it otherwise than by curl.
+    pub fn parts(&self, request: &Request) -> Parts {
+        let filled = self.fill(&request.path);
+        let (path, query) = filled.split_once('?').unwrap_or((&filled, ""));
+        Parts {
+            verb: self.target(request).0,
+            is_head: request.method == "HEAD",
+            path: path.to_owned(),
+            query: query.to_owned(),
+            token: self.token(request),
+            namespace: request.namespace.clone(),
+            content_type: request.content_type.clone(),
+            wrap_ttl: request.wrap_ttl.clone(),
+            body: self.fill(&request.body),
+        }
     }
 
     /// What a request does and to what: `LIST`, `SCAN` or a method, and the path without its query.
@@ -263,7 +299,8 @@ impl Side {
         }
     }
 
-    fn keep(&mut self, request: &Request, answer: &Answer) {
+    /// Keeps what the request's line wants kept of its answer.
+    pub fn keep(&mut self, request: &Request, answer: &Answer) {
         for (name, pointer) in &request.keep {
             let found = answer.body.pointer(pointer);
             let found = found.unwrap_or_else(|| panic!("{}: no {pointer} in {answer}", request.line));

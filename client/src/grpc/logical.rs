@@ -10,6 +10,7 @@ use tonic::Response;
 use super::call::Repeat;
 use super::secret::{SecretBytes, SecretData, object};
 use super::token::Token;
+use super::wrapping::{self, Wrapped};
 use super::{Conclave, Error, v1};
 
 /// Any path of the API, as it stands after `/v1/` there.
@@ -46,6 +47,8 @@ pub struct Answer {
     pub warnings: Vec<String>,
     /// A token that was handed out.
     pub token: Option<Token>,
+    /// The token that gives all this, if the answer was wrapped.
+    pub wrapped: Option<Wrapped>,
     /// The lease of what was handed out; empty without.
     pub lease_id: String,
     /// How long the lease lasts.
@@ -140,17 +143,6 @@ impl Logical {
         path: &str,
         data: &T,
     ) -> Result<Answer, Error> {
-        answer(self.exchange(repeat, verb, path, data).await?.into_inner())
-    }
-
-    /// The same, with what is said beside the message.
-    pub(super) async fn exchange<T: Serialize + ?Sized>(
-        &self,
-        repeat: Repeat,
-        verb: Verb,
-        path: &str,
-        data: &T,
-    ) -> Result<Response<v1::LogicalResponse>, Error> {
         let data = object(data)?;
         let message = v1::LogicalRequest {
             path: path.to_owned(),
@@ -172,7 +164,7 @@ impl Logical {
                 Verb::Delete => logical.delete(request).await,
             }
         };
-        self.cluster.exchange(repeat, message, send).await
+        answer(self.cluster.exchange(repeat, message, send).await?)
     }
 }
 
@@ -185,7 +177,9 @@ fn repeat(verb: Verb, path: &str) -> Repeat {
     }
 }
 
-fn answer(answered: v1::LogicalResponse) -> Result<Answer, Error> {
+fn answer(answered: Response<v1::LogicalResponse>) -> Result<Answer, Error> {
+    let wrapped = wrapping::beside(answered.metadata())?;
+    let answered = answered.into_inner();
     let (data, raw) = if answered.content_type.is_empty() {
         (SecretData::parse(&answered.data)?, None)
     } else {
@@ -201,6 +195,7 @@ fn answer(answered: v1::LogicalResponse) -> Result<Answer, Error> {
         token: answered
             .auth
             .map(|auth| Token::new(auth, answered.warnings.clone())),
+        wrapped,
         warnings: answered.warnings,
         lease_id: answered.lease_id,
         lease_duration: Duration::from_secs(answered.lease_duration_seconds),

@@ -82,7 +82,7 @@ impl Wrapping {
     /// or made passes this application by.
     ///
     /// # Errors
-    /// As [`Logical::call`]; [`Error::Unsupported`] if there is no answer to wrap.
+    /// As [`Logical::call`]; [`Error::Unsupported`] if there is no answer to wrap: what was asked for is done all the same.
     pub async fn answer<T: Serialize + ?Sized>(
         &self,
         verb: Verb,
@@ -131,11 +131,11 @@ impl Wrapping {
     pub async fn rewrap(&self, token: &str) -> Result<Wrapped, Error> {
         let path = "sys/wrapping/rewrap";
         let told = Told { token };
-        let answered = self
+        let answer = self
             .logical()
-            .exchange(Repeat::Never, Verb::Write, path, &told)
+            .ask(Repeat::Never, Verb::Write, path, &told)
             .await?;
-        info(answered.metadata())
+        answer.wrapped.ok_or_else(nothing)
     }
 
     async fn wrapped<T: Serialize + ?Sized>(
@@ -154,8 +154,8 @@ impl Wrapping {
             wrap_ttl: Some(builder::value("time to live", &ttl.as_secs().to_string())?),
             ..self.cluster.clone()
         };
-        let answered = wraps.logical().exchange(repeat, verb, path, data).await?;
-        info(answered.metadata())
+        let answer = wraps.logical().ask(repeat, verb, path, data).await?;
+        answer.wrapped.ok_or_else(nothing)
     }
 
     fn logical(&self) -> Logical {
@@ -163,13 +163,18 @@ impl Wrapping {
     }
 }
 
-/// What is said beside an answer that was wrapped.
-fn info(metadata: &MetadataMap) -> Result<Wrapped, Error> {
-    let text = metadata.get("x-conclave-wrap-info");
-    let text = text.ok_or_else(|| Error::Unsupported("the path gave no answer to wrap".to_owned()))?;
+fn nothing() -> Error {
+    Error::Unsupported("the path gave no answer to wrap".to_owned())
+}
+
+/// What is said beside an answer, if it was wrapped.
+pub(super) fn beside(metadata: &MetadataMap) -> Result<Option<Wrapped>, Error> {
+    let Some(text) = metadata.get("x-conclave-wrap-info") else {
+        return Ok(None);
+    };
     let told: Option<Info> = serde_json::from_slice(text.as_bytes()).ok();
     let told = told.ok_or_else(|| Error::Internal("the node told no wrapping token".to_owned()))?;
-    Ok(Wrapped {
+    Ok(Some(Wrapped {
         token: SecretText::new(told.token),
         accessor: told.accessor,
         ttl: Duration::from_secs(told.ttl),
@@ -178,5 +183,5 @@ fn info(metadata: &MetadataMap) -> Result<Wrapped, Error> {
             creation_time: told.creation_time,
         },
         wrapped_accessor: told.wrapped_accessor,
-    })
+    }))
 }
