@@ -18,7 +18,12 @@ const LATER: [&str; 2] = ["conclave_leases_stuck", "conclave_lease_orphans_total
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cluster_that_is_scraped_pages() {
-    let mut cluster = Cluster::formed().await;
+    let mut cluster = Cluster::prepared(3);
+    cluster.nodes[2].configure("telemetry {\n  vault_names = true\n}");
+    for node in &mut cluster.nodes {
+        node.start().await;
+    }
+    cluster.form().await;
     let folder = cluster.files().join("peers");
     std::fs::create_dir_all(&folder).expect("a folder");
     let pages = Pages::default();
@@ -43,6 +48,12 @@ async fn cluster_that_is_scraped_pages() {
     // Once more: rates are of what grows between two scrapes.
     work(&cluster).await;
     every_number_that_is_asked_for_is_told(&cluster).await;
+    let vaults = "\nvault_core_unsealed 1\n";
+    assert!(cluster.nodes[2].metrics().await.contains(vaults));
+    assert!(
+        !cluster.nodes[0].metrics().await.contains(vaults),
+        "only where it is wished for"
+    );
     every_panel_shows_something(&peers).await;
     pages.paged("tickets", "ConclaveAuditMissing").await;
     attack(&cluster).await;
