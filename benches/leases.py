@@ -30,7 +30,7 @@ def add_options(parser):
 
 def load(options, cluster, work, node=None, **more):
     """Runs the load generator against a node, the leader unless told otherwise."""
-    node = cluster.leader() if node is None else node
+    node = leader(cluster) if node is None else node
     command = [options.load, work, "--address", cluster.api(node), "--ca-cert", cluster.ca]
     for name, value in more.items():
         flag = f"--{name.replace('_', '-')}"
@@ -39,6 +39,18 @@ def load(options, cluster, work, node=None, **more):
     if done.returncode:
         raise SystemExit(f"error: {cluster.name} {work}: {done.stderr.strip()}")
     return json.loads(done.stdout)
+
+
+def leader(cluster, patience=60):
+    """Who leads; waited for, as after a restart."""
+    end = time.monotonic() + patience
+    while True:
+        try:
+            return cluster.leader()
+        except (OSError, SystemExit):
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.2)
 
 
 def metrics(cluster):
@@ -143,7 +155,7 @@ def measure_burst(options, make):
     try:
         cluster.start()
         load(options, cluster, "get", connections=16, seconds=1)
-        follower = (cluster.leader() + 1) % 3
+        follower = (leader(cluster) + 1) % 3
         idle = load(options, cluster, "get", follower, connections=16, seconds=5, prepared=True)
         # As long as making them takes at a thousand a second, and a little for the measurement to begin before.
         ends_in = count // 1000 + 15

@@ -30,6 +30,9 @@ const BATCH: usize = 256;
 /// Changes after which a command takes no more ends; far below the most a command may hold.
 const MAX_CHANGES: usize = 1500;
 
+/// The deadline of rows that are due as soon as they are written.
+const FIRST_MILLISECOND: Millis = 1;
+
 /// How long a revocation may go on closing children before it is answered.
 const CLOSE_INLINE: Duration = Duration::from_secs(5);
 
@@ -50,9 +53,10 @@ impl Core {
         let now = replica.now();
         let due = self.begin_outside(&session, view.rows().due(EXPIRY_QUEUE, now, BATCH)?)?;
         let ended = self.end_all(&session, replica.as_ref(), &due).await?;
-        self.metrics.expired(ended);
-        for (deadline, _) in due.iter().take(ended) {
-            self.metrics.expired_late(now.saturating_sub(*deadline));
+        let lags = lags(due.get(..ended).unwrap_or_default(), now);
+        self.metrics.expired(lags.len());
+        for lag in lags {
+            self.metrics.expired_late(lag);
         }
         // What ended may have left more that is due: children of a token, the next batch.
         Ok(if ended > 0 { Round::Full } else { Round::Drained })
@@ -285,5 +289,23 @@ impl Core {
             }
         }
         work.draft.include(space, txn.into_changes())
+    }
+}
+
+/// How late rows are that ended at `now`. Closing rows fall due at once, by a deadline in the first millisecond of all: their
+/// time is nobody's, and they are left out.
+fn lags(ended: &[(Millis, Key)], now: Millis) -> Vec<Millis> {
+    let timed = ended.iter().filter(|(deadline, _)| *deadline > FIRST_MILLISECOND);
+    timed.map(|(deadline, _)| now.saturating_sub(*deadline)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_that_close_something_are_not_late() {
+        let row = |deadline| (deadline, Key::from_static(b"row"));
+        assert_eq!(lags(&[row(900), row(1), row(1000)], 1000), [100, 0]);
     }
 }

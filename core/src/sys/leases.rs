@@ -32,6 +32,8 @@ const TRIES: u32 = 8;
 const SYNC: Duration = Duration::from_secs(30);
 /// ... and between two looks.
 const LOOK: Duration = Duration::from_millis(50);
+/// What paths that make tokens begin with.
+const AUTH: &str = "auth/";
 /// What is counted of tokens ...
 const TOKENS: &str = "auth_token";
 /// ... and of mounts that are gone or were moved.
@@ -449,15 +451,19 @@ fn leased(work: &mut Work<'_>, id: &str, now: Millis) -> Result<Option<Found>, E
     Ok(found.filter(|found| found.record.expires != 0 && found.record.path == path))
 }
 
-/// Tokens of a namespace that end, by the name of their row, whose lease id lies beneath a directory. Reads every token.
+/// Tokens of a namespace that end, by the name of their row, whose lease id lies beneath a directory. Reads every token, if it can be one's.
 fn beneath(
     opened: &Opened,
     namespace: u32,
     directory: &str,
     now: Millis,
 ) -> Result<Vec<(String, TokenRecord)>, Error> {
-    let stored = Located::new(opened, Table::Token);
     let mut found = Vec::new();
+    // Tokens are made by auth methods alone: the paths of all of them begin so.
+    if !directory.starts_with(AUTH) && !AUTH.starts_with(directory) {
+        return Ok(found);
+    }
+    let stored = Located::new(opened, Table::Token);
     for name in tokens::names(opened, namespace)? {
         let Some(row) = stored.get(&name)? else { continue };
         let record: TokenRecord = decode_record(&row.value)?;
