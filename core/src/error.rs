@@ -65,6 +65,9 @@ pub enum Error {
         /// Whether audit devices are to record it.
         recorded: bool,
     },
+    /// There are as many leases as a quota allows.
+    #[error("request path {0:?}: lease count quota exceeded")]
+    LeasesExceeded(String),
     /// No mount answers this path.
     #[error("no handler for route {0:?}. route entry not found.")]
     NoRoute(String),

@@ -34,7 +34,6 @@ use crate::session::{Derived, Session};
 use crate::store::layout::ROOT_NAMESPACE;
 use crate::store::{CommitError, Opened, Proposal, commit};
 use crate::sys;
-use crate::sys::passwords::Policies;
 use crate::tokens::{self, Caller, Shown};
 use crate::trail::Trail;
 use crate::work::{Readers, Work};
@@ -195,7 +194,11 @@ impl Attempt<'_> {
             Decision::Outside(effect) => {
                 let (intent, begun) = *effect;
                 self.core.has_room()?;
-                commit(replica, intent).await?;
+                commit(replica, intent).await.map_err(|error| match error {
+                    // The only counter in it with a bound is that of a quota.
+                    CommitError::Refused => Error::LeasesExceeded(self.path.to_string()).into(),
+                    other => other,
+                })?;
                 self.trail.changed();
                 let answer = leases::perform(self.core.clone(), session.clone(), begun).await?;
                 // The credential is out there: an answer that cannot be wrapped is lost with it, until its lease ends.
@@ -607,10 +610,9 @@ impl Attempt<'_> {
                     Known::New(unanswered) => unanswered,
                 };
                 data.retain(|_, value| !value.is_null());
-                let mut entropy = OsEntropy;
                 let mut answer = handler(&mut Call {
                     work: &mut work,
-                    env: Env::new(now, &mut entropy).with_workshop(&self.core.workshop),
+                    env: Env::new(now, &mut OsEntropy).with_workshop(&self.core.workshop),
                     core: self.core,
                     caller,
                     operation,
@@ -671,7 +673,7 @@ impl Attempt<'_> {
             Known::New(unanswered) => unanswered,
         };
         let mut entropy = OsEntropy;
-        let policies = Policies::of(opened, self.namespace);
+        let policies = sys::passwords::Policies::of(opened, self.namespace);
         let mut env = Env::new(now, &mut entropy)
             .with_workshop(&self.core.workshop)
             .with_passwords(&policies)

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use conclave_core::{Error, Verb};
 use support::Node;
+use support::played::{Mood, PATH, SECOND, Scene};
 
 async fn limit(node: &Node, name: &str, data: Value) {
     let path = format!("sys/quotas/rate-limit/{name}");
@@ -202,4 +203,54 @@ async fn passwords_come_from_policies() {
     node.call(Verb::Delete, path, Value::Null).await.unwrap();
     let gone = node.call(Verb::Read, &generate, Value::Null).await;
     assert!(matches!(gone, Err(Error::Missing(_))));
+}
+
+#[tokio::test]
+async fn leases_are_bounded_and_counted_with_the_commands_that_make_and_end_them() {
+    let scene = Scene::new().await;
+    let before = scene.issue().await;
+    let rule = "sys/quotas/lease-count/few";
+    let read = async || scene.node.call(Verb::Read, rule, json!({})).await.unwrap()["data"].clone();
+    let write = async |data: Value| scene.node.call(Verb::Write, rule, data).await;
+    for (wrong, told) in [
+        (json!({}), "max_leases"),
+        (json!({"max_leases": 0}), "max_leases"),
+        (json!({"max_leases": 2, "path": "nowhere/"}), "invalid mount path"),
+        (json!({"max_leases": 2, "role": "x"}), "roles"),
+        (
+            json!({"max_leases": 2, "path": "auth/token/"}),
+            "tokens are not counted",
+        ),
+    ] {
+        let refused = write(wrong).await.unwrap_err().to_string();
+        assert!(refused.contains(told), "{told}: {refused}");
+    }
+    write(json!({"max_leases": 2, "path": "database/"}))
+        .await
+        .unwrap();
+    assert_eq!(read().await["counter"], 0, "what was there before is not counted");
+    let (one, _) = (scene.issue().await, scene.issue().await);
+    assert_eq!(read().await["counter"], 2);
+    let refused = scene.node.call(Verb::Read, PATH, json!({})).await.unwrap_err();
+    assert!(matches!(refused, Error::LeasesExceeded(_)), "{refused:?}");
+    assert_eq!(scene.target.accounts(), 3, "nothing was made");
+    assert_eq!(read().await["counter"], 2);
+    // One that is not counted makes no room, one that is does.
+    for (ends, counter) in [(&before, 2), (&one, 1)] {
+        scene
+            .must("sys/leases/revoke", json!({"lease_id": ends["lease_id"]}))
+            .await;
+        scene.pass(SECOND).await;
+        assert_eq!(read().await["counter"], counter);
+    }
+    scene.issue().await;
+    // A target that nobody finds leaves nothing counted behind.
+    write(json!({"max_leases": 3, "path": "database/"}))
+        .await
+        .unwrap();
+    scene.target.is(Mood::Down);
+    assert!(scene.node.call(Verb::Read, PATH, json!({})).await.is_err());
+    assert_eq!(read().await["counter"], 2);
+    scene.node.call(Verb::Delete, rule, json!({})).await.unwrap();
+    assert!(scene.node.call(Verb::Read, rule, json!({})).await.is_err());
 }

@@ -14,6 +14,7 @@ use crate::core::Core;
 use crate::entropy::OsEntropy;
 use crate::error::Error;
 use crate::failpoint;
+use crate::leases::counted;
 use crate::leases::{IntentRecord, OWNED, edit, intended, leased, queue_of, random_of};
 use crate::routes::{Answer, LeaseInfo};
 use crate::session::Session;
@@ -193,6 +194,7 @@ async fn give_up(session: &Session, replica: &dyn Replica, id: &str, made: bool)
                     txn.get(id)?;
                     Ok(txn.delete(id)?)
                 })?;
+                counted::end(&mut work, &intent.lease)?;
             }
             if let Some(owner) = &intent.lease.owner {
                 let name = format!("{owner}/{}", random_of(id));

@@ -6,6 +6,7 @@ use conclave_raft::Walk;
 
 use crate::catalog::{decode_record, encode_record};
 use crate::error::Error;
+use crate::leases::counted;
 use crate::leases::{Ending, IntentRecord, LeaseRecord, OWNED, edit, intended, leased, queue_of, random_of};
 use crate::namespaces::located;
 use crate::store::layout::{after_prefix, open_key};
@@ -56,6 +57,7 @@ pub fn remove(work: &mut Work<'_>, space: Space, id: &str, record: &LeaseRecord)
         txn.get(id)?;
         Ok(txn.delete(id)?)
     })?;
+    counted::end(work, record)?;
     match &record.owner {
         Some(owner) => {
             let name = format!("{owner}/{}", random_of(id));

@@ -7,6 +7,7 @@ use crate::catalog::{MountRecord, encode_record};
 use crate::core::Core;
 use crate::entropy::OsEntropy;
 use crate::error::Error;
+use crate::leases::counted;
 use crate::leases::{
     Begun, IntentRecord, LeaseRecord, OWNED, RANDOM, RUN, SWEEP_AFTER, edit, intended, queue_of, session_name,
 };
@@ -53,7 +54,8 @@ pub fn begin(work: &mut Work<'_>, asked: &Asked<'_>, effect: Effect) -> Result<B
     };
     let id = format!("{}/{}", asked.path.trim_end_matches('/'), env.base62(RANDOM));
     let id = id::mark(&id, asked.mount.namespace);
-    let lease = lease_of(asked, &begun.plan.target.name, spec)?;
+    let mut lease = lease_of(asked, &begun.plan.target.name, spec)?;
+    counted::begin(work, asked.mount, &mut lease)?;
     // By the cluster's clock as of now, and a little more than what was read before it on the boot clock.
     let run_until = core_now(asked.core, now).saturating_add(millis(RUN));
     let intent = IntentRecord {
@@ -147,6 +149,7 @@ fn lease_of(asked: &Asked<'_>, target: &str, spec: LeaseSpec) -> Result<LeaseRec
         latest,
         renewable: spec.renewable,
         internal: spec.internal,
+        counted: None,
         ending: None,
     })
 }

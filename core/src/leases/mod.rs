@@ -3,6 +3,7 @@
 //! restart or a new leader costs nothing. Knows no engine and no protocol of a target.
 
 mod breaker;
+mod counted;
 mod effect;
 mod end;
 mod issue;
@@ -18,6 +19,7 @@ mod tally;
 mod targets;
 
 pub use breaker::Tending;
+pub use counted::count;
 pub use conclave_engine_api::{Bounds, Failure, Plan};
 pub use effect::{Begun, perform};
 pub use end::{Closes, close_prefix, closes, end_of_owner, end_of_prefix, mark};

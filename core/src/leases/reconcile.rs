@@ -242,6 +242,7 @@ impl Looked<'_> {
             latest: 0,
             renewable: false,
             internal: self.engine.adopted(target, account),
+            counted: None,
             ending: None,
         };
         record.begin_end(now, false);

@@ -35,6 +35,9 @@ pub struct LeaseRecord {
     pub renewable: bool,
     /// What the engine keeps.
     pub internal: Map<String, Value>,
+    /// The rule that counts it, if a quota does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted: Option<String>,
     /// How its revocation stands, once it is being revoked. There is no way back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ending: Option<Ending>,

@@ -24,7 +24,7 @@ use crate::store::Opened;
 
 use ledger::Ledger;
 use message::{Ask, Grant};
-pub use rule::{GroupBy, LIMITS, RateLimit, Rules, SETTINGS, Settings};
+pub use rule::{GroupBy, LEASE_COUNTS, LIMITS, LeaseCount, RateLimit, Rules, SETTINGS, Settings};
 use slices::{Bank, Slices};
 
 /// Message to the leader: a slice of this bucket.

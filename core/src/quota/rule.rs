@@ -1,4 +1,4 @@
-//! Rate limit rules: what is stored, and which of them concerns a request. It must not know buckets.
+//! Rules of quotas, for rates and for leases: what is stored, and which of them concerns a request. It must not know buckets.
 
 use std::sync::Arc;
 
@@ -12,6 +12,8 @@ use crate::store::Opened;
 
 /// Where rate limits are stored, by name.
 pub const LIMITS: &str = "quota/rate-limit/";
+/// Where bounds on leases are stored, by name.
+pub const LEASE_COUNTS: &str = "quota/lease-count/";
 /// Where their settings are stored.
 pub const SETTINGS: &str = "quota/config";
 
@@ -64,6 +66,21 @@ impl RateLimit {
     }
 }
 
+/// A bound on how many leases there are, as stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseCount {
+    /// Its name.
+    pub name: String,
+    /// What its leases are counted under: one that is removed and made again counts anew.
+    pub id: String,
+    /// As that of a rate limit.
+    pub path: String,
+    /// Most leases.
+    pub max_leases: i64,
+    /// Whether it holds in namespaces beneath.
+    pub inheritable: bool,
+}
+
 /// `sys/quotas/config` as stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
@@ -87,6 +104,8 @@ impl Default for Settings {
 pub struct Rules {
     /// By name.
     pub limits: Vec<Arc<RateLimit>>,
+    /// Those for leases, by name.
+    pub lease_counts: Vec<Arc<LeaseCount>>,
     /// What holds for all of them.
     pub settings: Settings,
 }
@@ -104,10 +123,15 @@ impl Rules {
                 rules.limits.push(Arc::new(decode_record(&row.value)?));
             }
         }
+        for name in config.names(LEASE_COUNTS, &Page::default())? {
+            if let Some(row) = config.row(&format!("{LEASE_COUNTS}{name}"))? {
+                rules.lease_counts.push(Arc::new(decode_record(&row.value)?));
+            }
+        }
         Ok(rules)
     }
 
-    /// Whether there is none.
+    /// Whether there is none for rates.
     pub fn is_empty(&self) -> bool {
         self.limits.is_empty()
     }
@@ -121,6 +145,17 @@ impl Rules {
         self.limits
             .iter()
             .filter_map(|rule| Some((weight(&rule.path, path, mount)?, rule)))
+            .max_by_key(|(weight, _)| *weight)
+            .map(|(_, rule)| rule)
+    }
+}
+
+impl Rules {
+    /// The bound that counts a lease of a path beneath `mount`; found as rate limits are.
+    pub fn counting(&self, path: &str, mount: &str) -> Option<&Arc<LeaseCount>> {
+        self.lease_counts
+            .iter()
+            .filter_map(|rule| Some((weight(&rule.path, path, Some(mount))?, rule)))
             .max_by_key(|(weight, _)| *weight)
             .map(|(_, rule)| rule)
     }
@@ -161,6 +196,7 @@ mod tests {
         };
         Rules {
             limits: paths.iter().map(limit).collect(),
+            lease_counts: Vec::new(),
             settings: Settings::default(),
         }
     }

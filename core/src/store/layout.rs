@@ -48,6 +48,8 @@ pub enum Table {
     Intent = 0x29,
     /// `owner/lease` for each lease that ends with a token.
     OwnedLease = 0x2a,
+    /// How many leases each rule counts: clear counters.
+    LeaseCount = 0x2b,
     /// Ends of nodes' audit chains.
     AuditHead = 0x38,
     /// What detection found and learned.
@@ -148,6 +150,7 @@ impl Table {
             Self::Lease,
             Self::Intent,
             Self::OwnedLease,
+            Self::LeaseCount,
             Self::AuditHead,
             Self::Anomaly,
             Self::Access,

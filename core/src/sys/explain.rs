@@ -61,8 +61,10 @@ pub fn explain(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
         "granted_by": decision.granted_by,
         "missing": missing.map(kind),
         "reason": reason,
-        "to_allow": missing.and_then(|missing| to_allow(missing, &seen, operation)),
-        "hint": needs.hint.filter(|_| missing.is_some()),
+        "to_allow": missing
+            .filter(|_| needs.hint.is_none())
+            .and_then(|missing| to_allow(missing, &seen, operation)),
+        "hint": needs.hint.as_ref().filter(|_| missing.is_some()),
         "policies": asked.policies,
         "unknown_policies": asked.unknown,
     }))))

@@ -167,7 +167,7 @@ fn rate(call: &Call<'_, '_>) -> Result<f64, Error> {
 }
 
 /// A path as rules are compared: of a mount, with its slash; else as it was given.
-fn normal_path(call: &Call<'_, '_>, given: &str) -> Result<String, Error> {
+pub(super) fn normal_path(call: &Call<'_, '_>, given: &str) -> Result<String, Error> {
     let given = given.trim().trim_start_matches('/');
     if given.is_empty() {
         return Ok(String::new());

@@ -5,7 +5,10 @@ use crate::error::Error;
 /// Beneath `sys/`: a path, or with a slash at its end everything beneath.
 const SYS: &[&str] = &[
     "audit-hash/",
-    "config/",
+    "config/cors",
+    "config/reload/",
+    "config/state/",
+    "config/ui/",
     "control-group/",
     "external-keys/",
     "internal/counters/",
@@ -23,8 +26,6 @@ const SYS: &[&str] = &[
     "policies/rgp/",
     "pprof",
     "pprof/",
-    "quotas/lease-count",
-    "quotas/lease-count/",
     "raw",
     "raw/",
     "rekey/recovery-key-backup",

@@ -44,7 +44,7 @@ pub fn of(error: Error) -> Status {
         Error::NotFound { warnings } if !warnings.is_empty() => return not_found(&warnings.join("\n")),
         Error::NotFound { .. } => return not_found(NOTHING),
         Error::Missing(text) => return not_found(text),
-        Error::RateLimited { .. } => (Code::ResourceExhausted, Reason::Overloaded),
+        Error::RateLimited { .. } | Error::LeasesExceeded(_) => (Code::ResourceExhausted, Reason::Overloaded),
         Error::NoNamespace => (Code::NotFound, Reason::NoMount),
         Error::OtherNamespace => (Code::InvalidArgument, Reason::Invalid),
         // Not for want of anything that another try would find.

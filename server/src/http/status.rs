@@ -142,6 +142,7 @@ impl From<Error> for Failure {
                 ..Self::bare(StatusCode::NOT_FOUND)
             },
             Error::Missing(_) => Self::new(StatusCode::NOT_FOUND, listed(&text)),
+            Error::LeasesExceeded(_) => Self::new(StatusCode::TOO_MANY_REQUESTS, text),
             Error::RateLimited { .. } => Self::new(StatusCode::TOO_MANY_REQUESTS, text).retry(),
             Error::NoRoute(_) => Self::new(StatusCode::NOT_FOUND, text),
             Error::UnsupportedOperation => Self::new(StatusCode::METHOD_NOT_ALLOWED, listed(&text)),
