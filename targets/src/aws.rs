@@ -149,12 +149,14 @@ fn form(action: &str, version: &str, fields: &[(&str, &str)]) -> String {
     form
 }
 
-/// As a value of a form (RFC 3986, unreserved characters stay).
+/// As a value of a form: unreserved characters of RFC 3986 stay, a space is a plus.
 fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             out.push(char::from(byte));
+        } else if byte == b' ' {
+            out.push('+');
         } else {
             out.push_str(&format!("%{byte:02X}"));
         }

@@ -109,7 +109,7 @@ async fn users(api: &Api, moto: &Moto) {
         "credential_type": "iam_user", "policy_arns": moto.policy, "iam_groups": "readers",
         "permissions_boundary_arn": moto.policy, "user_path": "/made/here/",
         "iam_tags": ["team=a & b", "who=caf\u{e9}"],
-        "policy_document": "{\"Version\": \"2012-10-17\", \"Statement\": []}",
+        "policy_document": r#"{"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "s3:*", "Resource": "*"}]}"#,
     });
     api.must("POST", "aws/roles/full", role).await;
     api.must(
@@ -134,7 +134,9 @@ async fn users(api: &Api, moto: &Moto) {
         json!({
             "path": "/made/here/", "boundary": moto.policy, "groups": ["readers"],
             "tags": {"team": "a & b", "who": "caf\u{e9}"}, "attached": [moto.policy],
-            "inline": {"full": {"Version": "2012-10-17", "Statement": []}},
+            "inline": {"full": {
+                "Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "s3:*", "Resource": "*"}],
+            }},
             "keys": [issued["data"]["access_key"]],
         })
     );

@@ -39,6 +39,8 @@ impl Form {
         for byte in value.bytes() {
             if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
                 self.0.push(char::from(byte));
+            } else if byte == b' ' {
+                self.0.push('+');
             } else {
                 self.0.push_str(&format!("%{byte:02X}"));
             }
@@ -80,7 +82,7 @@ mod tests {
         let form = Form::iam("CreateUser").with("UserName", "a&b=c d/é+~").done();
         assert_eq!(
             form.as_str(),
-            "iam Action=CreateUser&Version=2010-05-08&UserName=a%26b%3Dc%20d%2F%C3%A9%2B~"
+            "iam Action=CreateUser&Version=2010-05-08&UserName=a%26b%3Dc+d%2F%C3%A9%2B~"
         );
     }
 }
