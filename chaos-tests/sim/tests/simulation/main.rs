@@ -14,6 +14,7 @@ mod clock;
 mod dice;
 mod disk;
 mod history;
+mod hunt;
 mod invariants;
 mod nemesis;
 mod net;

@@ -66,6 +66,8 @@ pub enum Order {
     Forget(u64),
     Snapshot,
     Write(Action),
+    /// A client of the node reads.
+    Read,
     Eligible(bool),
     /// For a vault.
     Vault(Deed),
@@ -74,6 +76,9 @@ pub enum Order {
 
 /// What became of an order: a node id where one was allotted.
 pub type Reply = Arc<Mutex<Option<Result<u64, String>>>>;
+
+/// Number of a node's client that only reads: more than any node has others.
+const READER: u64 = 0xff;
 
 #[derive(Default)]
 pub struct Handler {
@@ -212,6 +217,9 @@ impl Node {
                 None => drop(tokio::spawn(self.client(&replica, &world, number).run())),
             }
         }
+        if vault.is_none() {
+            drop(tokio::spawn(self.client(&replica, &world, READER).read_on()));
+        }
         while let Some((order, reply)) = inbox.recv().await {
             let (node, replica, world) = (Arc::clone(&self), replica.clone(), Arc::clone(&world));
             let vault = vault.clone();
@@ -282,6 +290,10 @@ impl Node {
             Order::Change(change) => replica.change(change).await.map(|()| 0),
             Order::Write(action) => {
                 self.client(replica, world, 0).write(action).await;
+                Ok(0)
+            }
+            Order::Read => {
+                self.client(replica, world, 0).read().await;
                 Ok(0)
             }
             Order::Snapshot => replica.snapshot().await.map(|()| 0),

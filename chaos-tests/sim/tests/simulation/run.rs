@@ -64,7 +64,7 @@ pub fn run_script(plan: Plan, script: impl FnOnce(&mut Driver) + Send + 'static)
 }
 
 /// Where the simulation's own source lies.
-const HARNESS: &str = "chaos-tests/sim";
+pub const HARNESS: &str = "chaos-tests/sim";
 
 thread_local!(static FIRST_PANIC: RefCell<Option<String>> = const { RefCell::new(None) });
 

@@ -203,3 +203,24 @@ fn a_leader_that_hears_nobody_is_replaced() {
     });
     sound(&report);
 }
+
+/// It does not know that another leads: what it would show is older than what the other has acknowledged.
+#[test]
+fn a_leader_that_is_cut_off_shows_nothing() {
+    let report = run_script(calm(), |run| {
+        let nodes = run.present();
+        let old = run.leader().unwrap();
+        let others: Vec<_> = nodes.iter().filter(|node| node.id != old.id).collect();
+        for other in &others {
+            run.sim.partition(old.host.as_str(), other.host.as_str());
+        }
+        assert!(run.wait(LIMIT, |run| run.leader().is_some_and(|found| found.id != old.id)));
+        let new = run.leader().unwrap();
+        run.tell(&new, Order::Write(Action::Put(0)), LIMIT).unwrap();
+        run.tell(&old, Order::Read, LIMIT).unwrap();
+        for other in &others {
+            run.sim.repair(old.host.as_str(), other.host.as_str());
+        }
+    });
+    sound(&report);
+}

@@ -1,26 +1,21 @@
-//! Many seeds: how many, which, on how many threads; what is compared with itself; which bugs are found.
+//! Many seeds: how many, which, on how many threads; what is compared with itself.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use crate::plan::{MUTANTS, Mutant, Plan};
+use crate::plan::Plan;
 use crate::record::record;
-use crate::run::{Report, run};
+use crate::run::run;
 use crate::sum::Sum;
 
 /// Seeds of an ordinary run of all tests.
 const SEEDS: u64 = 300;
 /// Seeds whose runs are compared with a second run of them.
 const TWICE: u64 = 5;
-/// A mutant is caught within this many seeds.
-const CATCH: u64 = 200;
-/// Seeds that mutants meet begin here. With one before it a mutant runs into a check of openraft in the middle of a drop,
-/// which ends the process.
-const MUTATED: u64 = 100;
 
-fn number(name: &str, default: u64) -> u64 {
+pub fn number(name: &str, default: u64) -> u64 {
     match std::env::var(name) {
         Ok(text) => text
             .parse()
@@ -29,14 +24,14 @@ fn number(name: &str, default: u64) -> u64 {
     }
 }
 
-fn jobs() -> u64 {
+pub fn jobs() -> u64 {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     number("JOBS", cores as u64)
 }
 
 /// Runs seeds on some threads, in any order; the sum does not depend on it.
-fn run_all(first: u64, seeds: u64, mutant: Option<Mutant>, until: impl Fn(&Report) -> bool + Sync) -> Sum {
-    let (next, end) = (AtomicU64::new(first), AtomicU64::new(first + seeds));
+fn run_all(first: u64, seeds: u64) -> Sum {
+    let next = AtomicU64::new(first);
     let sum = Mutex::new(Sum::default());
     let started = Instant::now();
     std::thread::scope(|scope| {
@@ -44,13 +39,11 @@ fn run_all(first: u64, seeds: u64, mutant: Option<Mutant>, until: impl Fn(&Repor
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::SeqCst);
-                    if seed >= end.load(Ordering::SeqCst) {
+                    if seed >= first + seeds {
                         return;
                     }
-                    let report = run(Plan::new(seed, mutant));
-                    if until(&report) {
-                        end.fetch_min(seed, Ordering::SeqCst);
-                    }
+                    let report = run(Plan::new(seed, None));
+                    report.tell();
                     let mut sum = sum.lock();
                     sum.add(&report);
                     if sum.seeds.is_multiple_of(50) {
@@ -70,10 +63,7 @@ fn run_all(first: u64, seeds: u64, mutant: Option<Mutant>, until: impl Fn(&Repor
 #[test]
 fn nothing_goes_wrong_whatever_goes_wrong() {
     let (first, seeds) = (number("FIRST", 1), number("SEEDS", SEEDS));
-    let sum = run_all(first, seeds, None, |report| {
-        report.tell();
-        false
-    });
+    let sum = run_all(first, seeds);
     sum.tell(first);
     let verdict = sum.verdict();
     record(first, &sum, &verdict);
@@ -113,58 +103,4 @@ fn a_seed_runs_twice_alike() {
         );
         assert!(one.lines > 100, "seed {seed} has a trace that says something");
     }
-}
-
-/// With `CONCLAVE_MUTANT`, which builds with the feature `mutants` obey, the bug is in the product; else each of those that
-/// the simulation itself has is put in, or the one that `MUTANT` names.
-#[test]
-fn every_mutant_is_caught() {
-    let built_in = std::env::var("CONCLAVE_MUTANT").ok();
-    let only = std::env::var("MUTANT").ok();
-    let mutants: Vec<(Option<Mutant>, &str)> = match &built_in {
-        Some(name) => vec![(None, name.as_str())],
-        None => MUTANTS
-            .iter()
-            .map(|(mutant, name)| (Some(*mutant), *name))
-            .filter(|(_, name)| only.as_ref().is_none_or(|only| only == name))
-            .collect(),
-    };
-    assert!(!mutants.is_empty(), "no mutant is named {only:?}");
-    let variable = if built_in.is_some() {
-        "CONCLAVE_MUTANT"
-    } else {
-        "MUTANT"
-    };
-    for (mutant, name) in mutants {
-        caught(mutant, name, variable);
-    }
-}
-
-fn caught(mutant: Option<Mutant>, name: &str, variable: &str) {
-    let first = number("FIRST", MUTATED);
-    let caught: Mutex<Option<(u64, String)>> = Mutex::default();
-    let sum = run_all(first, number("SEEDS", CATCH), mutant, |report| {
-        let Some(found) = report.findings.first() else {
-            return false;
-        };
-        let mut caught = caught.lock();
-        if caught.as_ref().is_none_or(|(seed, _)| *seed > report.seed) {
-            *caught = Some((report.seed, found.clone()));
-        }
-        true
-    });
-    // A simulation that fails by itself has caught nothing.
-    assert!(
-        sum.broken.is_empty(),
-        "{name}: the simulation failed in seeds {:?}",
-        sum.broken
-    );
-    let (seed, found) = caught
-        .into_inner()
-        .unwrap_or_else(|| panic!("{name} survives {} seeds", sum.seeds));
-    let tried = seed - first + 1;
-    println!("{name}: caught within {tried} seeds: {found}");
-    println!(
-        "  again: FIRST={seed} {variable}={name} cargo test -p conclave-chaos-sim every_mutant -- --nocapture"
-    );
 }

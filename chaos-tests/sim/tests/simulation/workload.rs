@@ -32,6 +32,19 @@ impl Client {
         }
     }
 
+    /// Reads, and is never held up by a write whose outcome nobody tells it: what a leader shows that was cut off is seen only
+    /// by somebody who goes on reading there.
+    pub async fn read_on(mut self) {
+        loop {
+            let pause = self.dice.millis(50, 2 * self.world.plan.pause);
+            // why: simulated time, in which clients pause between operations.
+            tokio::time::sleep(pause).await;
+            if self.world.working.load(Ordering::Relaxed) {
+                self.read().await;
+            }
+        }
+    }
+
     async fn operate(&mut self) {
         let at = self.dice.below(self.world.plan.keys);
         match self.dice.below(100) {
