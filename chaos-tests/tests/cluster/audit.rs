@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::harness::{AUDIT, Cluster, SOON, conclave, eventually, ports};
+use crate::harness::{AUDIT, Api, Cluster, SOON, conclave, eventually, ports};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cluster_audit() {
@@ -110,20 +110,7 @@ async fn cluster_audit_devices() {
     cluster.nodes[0].start().await;
     cluster.form().await;
     let api = cluster.api(0);
-    let uri = format!("http://{}/in", sink.address);
-    let elsewhere = json!({"type": "http", "options": {"uri": "http://127.0.0.1:9/"}});
-    let refused = api.call("POST", "sys/audit/none", Some(elsewhere)).await;
-    assert_eq!(
-        refused.expect("an answer").status,
-        400,
-        "no target of this node's"
-    );
-    let headers = "{\"Authorization\":[\"Bearer not-for-the-list\"]}";
-    let device =
-        json!({"type": "http", "options": {"uri": uri, "headers": headers, "write_timeout": "500ms"}});
-    api.must("POST", "sys/audit/web", device).await;
-    let listed = api.get("sys/audit").await;
-    assert!(!listed.text().contains("not-for-the-list"), "{}", listed.text());
+    enable_web(&api, &sink).await;
 
     // The web server takes connections and never answers: it is told of, and nobody waits for it.
     for at in 0..40 {
@@ -145,61 +132,73 @@ async fn cluster_audit_devices() {
     // The syslog server goes: its records wait on disk, and come when it is back.
     syslog.stop();
     for at in 0..10 {
-        api.must(
-            "POST",
-            &format!("secret/data/dark-{at}"),
-            json!({"data": {"k": "v"}}),
-        )
-        .await;
+        let path = format!("secret/data/dark-{at}");
+        api.must("POST", &path, json!({"data": {"k": "v"}})).await;
     }
     syslog.run();
     wait_for(&syslog.out, "secret/data/dark-9").await;
 
-    // Killed and back: the chain goes on, and agrees with the heads that the cluster has.
+    // Killed and back: the chain goes on.
     cluster.nodes[0].kill();
     cluster.nodes[0].start().await;
     cluster.give_shares(&[0, 0, 0]).await;
     cluster.all_unsealed(&[0]).await;
-    let api = cluster.api(0);
+    let last = json!({"data": {"k": "v"}});
+    cluster.api(0).must("POST", "secret/data/last", last).await;
+    wait_for(&syslog.out, "secret/data/last").await;
+    wait_for(&sink.out, "secret/data/last").await;
+    assert_verified(&cluster, &file, &[&syslog.out, &sink.out]).await;
+    cluster.assert_alive();
+}
+
+/// Enables a device that posts to `sink`, whose password is not shown again, and none that posts elsewhere.
+async fn enable_web(api: &Api, sink: &Sink) {
+    let elsewhere = json!({"type": "http", "options": {"uri": "http://127.0.0.1:9/"}});
+    let refused = api.call("POST", "sys/audit/none", Some(elsewhere)).await;
+    assert_eq!(
+        refused.expect("an answer").status,
+        400,
+        "no target of this node's"
+    );
+    let uri = format!("http://{}/in", sink.address);
+    let headers = "{\"Authorization\":[\"Bearer not-for-the-list\"]}";
+    let options = json!({"uri": uri, "headers": headers, "write_timeout": "500ms"});
+    let device = json!({"type": "http", "options": options});
+    api.must("POST", "sys/audit/web", device).await;
+    let listed = api.get("sys/audit").await;
+    assert!(!listed.text().contains("not-for-the-list"), "{}", listed.text());
+}
+
+/// The node's file agrees with the heads that the cluster has, and what was collected is whole and holds no secret.
+async fn assert_verified(cluster: &Cluster, file: &Path, collected: &[&Path]) {
     let heads = cluster.files().join("heads.json");
+    let api = cluster.api(0);
     eventually("heads are committed", SOON, async || {
         let told = api.get("sys/audit-heads").await;
-        fs::write(&heads, told.text()).expect("a file");
+        fs::write(&heads, told.body.to_string()).expect("a file");
         match told.text().contains(":own/") {
             true => Ok(()),
             false => Err(told.text()),
         }
     })
     .await;
-    api.must("POST", "secret/data/last", json!({"data": {"k": "v"}}))
-        .await;
-    wait_for(&syslog.out, "secret/data/last").await;
-    wait_for(&sink.out, "secret/data/last").await;
     let heads = format!("-heads={}", heads.display());
     verify(&[&heads, &file.display().to_string()]).expect("the file is whole");
-    for out in [syslog.out.clone(), sink.out.clone()] {
-        let text = fs::read_to_string(&out).expect("what was collected");
+    for out in collected {
+        let text = fs::read_to_string(out).expect("what was collected");
         assert!(!text.contains("canary-") && !cluster.shares.iter().any(|share| text.contains(share)));
         verify(&["-collected", &out.display().to_string()]).expect("what was collected is whole");
     }
     // One digit of one record.
-    let text = fs::read_to_string(&file).expect("the file");
-    let number = 1 + text
-        .lines()
-        .position(|line| line.contains("secret/data/dark-5"))
-        .expect("a record");
+    let text = fs::read_to_string(file).expect("the file");
+    let found = text.lines().position(|line| line.contains("secret/data/dark-5"));
+    let number = 1 + found.expect("a record");
     let changed = cluster.files().join("changed.log");
-    fs::write(
-        &changed,
-        text.replacen("secret/data/dark-5", "secret/data/dark-6", 1),
-    )
-    .expect("a file");
+    let forged = text.replacen("secret/data/dark-5", "secret/data/dark-6", 1);
+    fs::write(&changed, forged).expect("a file");
     let told = verify(&[&changed.display().to_string()]).expect_err("it was changed");
-    assert!(
-        told.contains(&format!("changed.log:{number}:")) && told.contains("was altered"),
-        "{told}"
-    );
-    cluster.assert_alive();
+    let named = told.contains(&format!("changed.log:{number}:"));
+    assert!(named && told.contains("was altered"), "{told}");
 }
 
 /// What `audit verify` says; an error unless all is whole.
