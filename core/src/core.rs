@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use conclave_engine_api::{Class, Engine, Millis};
 
-use crate::autopilot::Autopilot;
 use crate::admission::Admissions;
 use crate::anomaly::Watch;
 use crate::audit::{Declared, Devices};
 use crate::auth::{Hashing, LockoutSettings};
+use crate::autopilot::Autopilot;
 use crate::backup::Backups;
 use crate::catalog::{Category, MountRecord};
 use crate::ceremony::Ceremonies;

@@ -19,8 +19,8 @@ mod tally;
 mod targets;
 
 pub use breaker::Tending;
-pub use counted::count;
 pub use conclave_engine_api::{Bounds, Failure, Plan};
+pub use counted::count;
 pub use effect::{Begun, perform};
 pub use end::{Closes, close_prefix, closes, end_of_owner, end_of_prefix, mark};
 pub use issue::{Asked, begin, begin_due};

@@ -241,7 +241,11 @@ pub const ROUTES: &[Route] = &[
     rows("ha-status", &[Read], raft::ha_status),
     rows("storage/raft/configuration", &[Read], raft::configuration),
     act("storage/raft/autopilot/state", &[Read], autopilot::state),
-    rows("storage/raft/autopilot/configuration", &[Read], autopilot::configuration),
+    rows(
+        "storage/raft/autopilot/configuration",
+        &[Read],
+        autopilot::configuration,
+    ),
     rows(
         "storage/raft/autopilot/configuration",
         &[Update],

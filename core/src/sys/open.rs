@@ -126,7 +126,10 @@ pub(crate) fn object(value: Value) -> Map<String, Value> {
 async fn init(core: &Arc<Core>, data: &Map<String, Value>) -> Result<Map<String, Value>, Error> {
     let fields = Fields::new(data);
     let mut foreign = Vec::new();
-    if fields.strings("recovery_pgp_keys")?.is_some_and(|keys| !keys.is_empty()) {
+    if fields
+        .strings("recovery_pgp_keys")?
+        .is_some_and(|keys| !keys.is_empty())
+    {
         foreign.push("recovery_pgp_keys");
     }
     for parameter in ["recovery_shares", "recovery_threshold"] {
