@@ -154,11 +154,11 @@ impl Core {
             let Some(known) = leading.as_mut() else {
                 return Ok(());
             };
-            self.watch.numbers.knows(&known.detector.status(now));
             if now < known.stored.saturating_add(STORE_EVERY) {
                 return Ok(());
             }
             known.stored = now;
+            self.watch.numbers.knows(&known.detector.status(now));
             (
                 known.detector.take_saved(MAX_PARTS),
                 known.access.take(&known.detector),
