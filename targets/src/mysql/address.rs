@@ -59,7 +59,7 @@ impl Address {
 /// What is wrong with it, in words of our own.
 pub fn parse(text: &str) -> Result<Address, String> {
     match text.split_once("://") {
-        Some((scheme, rest)) if matches!(scheme, "mysql" | "mariadb") => url(rest),
+        Some(("mysql" | "mariadb", rest)) => url(rest),
         // A password may hold anything, so only what looks like a scheme is one.
         Some((scheme, _)) if scheme.bytes().all(|letter| letter.is_ascii_alphanumeric()) => {
             Err("connection_url has a scheme that is not mysql".to_owned())

@@ -11,13 +11,11 @@
 mod aws;
 mod harness;
 mod hostile;
-#[path = "../../../chaos-tests/tests/cluster/leases/mariadb.rs"]
 #[allow(dead_code, reason = "clusters use the rest")]
 mod mariadb;
 mod mysql;
 mod pki;
 mod redis;
-#[path = "../../../chaos-tests/tests/cluster/leases/redis.rs"]
 #[allow(dead_code, reason = "clusters use the rest")]
 mod redis_server;
 
