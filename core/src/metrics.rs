@@ -32,10 +32,7 @@ pub struct Metrics {
     /// Those of requests by type of mount.
     pub requests: Requests,
     in_flight: IntGauge,
-    authentications: IntCounterVec,
-    valid_tokens: IntCounter,
-    invalid_tokens: IntCounter,
-    lockouts: IntCounterVec,
+    attempts: Attempts,
     refused: Refused,
     conflicts: IntCounter,
     commits: Histogram,
@@ -43,9 +40,7 @@ pub struct Metrics {
     expiry_lag: Histogram,
     snapshot_saved: IntGauge,
     rewrapped: IntCounter,
-    key_term: IntGauge,
-    old_keys: IntGauge,
-    key_made: IntGauge,
+    keys: Keys,
     initialized: IntGauge,
     ready: IntGauge,
     sealed: IntGauge,
@@ -57,6 +52,42 @@ pub struct Metrics {
     state: State,
     quorum: Quorum,
     work: WorkNumbers,
+}
+
+/// Numbers of those who show a token or log in.
+struct Attempts {
+    all: IntCounterVec,
+    valid_tokens: IntCounter,
+    invalid_tokens: IntCounter,
+    lockouts: IntCounterVec,
+}
+
+impl Attempts {
+    fn new(methods: impl IntoIterator<Item = &'static str>) -> Result<Self, prometheus::Error> {
+        let all = counters(
+            "conclave_auth_attempts_total",
+            "Requests that showed a token, by whether it was valid, and logins, by their method and outcome.",
+            &["method", "result"],
+        )?;
+        let lockouts = counters(
+            "conclave_auth_lockouts_total",
+            "Names that were locked out because logins failed too often, by method.",
+            &["method"],
+        )?;
+        // There from the start: Prometheus sees no increase in a number that it has not seen before.
+        for method in methods {
+            lockouts.with_label_values(&[method]);
+            for result in ["success", "failure", "locked"] {
+                all.with_label_values(&[method, result]);
+            }
+        }
+        Ok(Self {
+            valid_tokens: all.with_label_values(&["token", "success"]),
+            invalid_tokens: all.with_label_values(&["token", "failure"]),
+            all,
+            lockouts,
+        })
+    }
 }
 
 /// Why a request with a valid token is refused.
@@ -95,6 +126,32 @@ impl Refused {
     }
 }
 
+/// Numbers of the data keys.
+struct Keys {
+    term: IntGauge,
+    old: IntGauge,
+    made: IntGauge,
+}
+
+impl Keys {
+    fn new() -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            term: IntGauge::new(
+                "conclave_keyring_term",
+                "Term of the active data key; 0 while sealed.",
+            )?,
+            old: IntGauge::new(
+                "conclave_keyring_old_keys",
+                "Replaced data keys that are kept because rows of theirs may be left.",
+            )?,
+            made: IntGauge::new(
+                "conclave_keyring_rotated_timestamp_seconds",
+                "When the active data key was made, on the cluster's clock; 0 while sealed.",
+            )?,
+        })
+    }
+}
+
 /// Numbers of what the replicated state holds, and of whether the nodes agree on it.
 struct State {
     comparisons: IntCounterVec,
@@ -123,8 +180,8 @@ impl Metrics {
         let metrics = made.map_err(|error| Error::internal(error.to_string()))?;
         let all: [Box<dyn prometheus::core::Collector>; 26] = [
             Box::new(metrics.in_flight.clone()),
-            Box::new(metrics.authentications.clone()),
-            Box::new(metrics.lockouts.clone()),
+            Box::new(metrics.attempts.all.clone()),
+            Box::new(metrics.attempts.lockouts.clone()),
             Box::new(metrics.refused.denied.clone()),
             Box::new(metrics.refused.rate_limited.clone()),
             Box::new(metrics.conflicts.clone()),
@@ -133,9 +190,9 @@ impl Metrics {
             Box::new(metrics.expiry_lag.clone()),
             Box::new(metrics.snapshot_saved.clone()),
             Box::new(metrics.rewrapped.clone()),
-            Box::new(metrics.key_term.clone()),
-            Box::new(metrics.old_keys.clone()),
-            Box::new(metrics.key_made.clone()),
+            Box::new(metrics.keys.term.clone()),
+            Box::new(metrics.keys.old.clone()),
+            Box::new(metrics.keys.made.clone()),
             Box::new(metrics.initialized.clone()),
             Box::new(metrics.ready.clone()),
             Box::new(metrics.sealed.clone()),
@@ -162,32 +219,12 @@ impl Metrics {
         kinds: impl IntoIterator<Item = &'static str>,
         methods: impl IntoIterator<Item = &'static str>,
     ) -> Result<Self, prometheus::Error> {
-        let authentications = counters(
-            "conclave_auth_attempts_total",
-            "Requests that showed a token, by whether it was valid, and logins, by their method and outcome.",
-            &["method", "result"],
-        )?;
-        let lockouts = counters(
-            "conclave_auth_lockouts_total",
-            "Names that were locked out because logins failed too often, by method.",
-            &["method"],
-        )?;
-        // There from the start: Prometheus sees no increase in a number that it has not seen before.
-        for method in methods {
-            lockouts.with_label_values(&[method]);
-            for result in ["success", "failure", "locked"] {
-                authentications.with_label_values(&[method, result]);
-            }
-        }
         Ok(Self {
             requests: Requests::new(registry, kinds)?,
             quorum: Quorum::new(registry)?,
             work: WorkNumbers::new()?,
-            valid_tokens: authentications.with_label_values(&["token", "success"]),
-            invalid_tokens: authentications.with_label_values(&["token", "failure"]),
-            authentications,
+            attempts: Attempts::new(methods)?,
             in_flight: IntGauge::new("conclave_requests_in_flight", "Requests being answered.")?,
-            lockouts,
             refused: Refused::new()?,
             conflicts: IntCounter::new(
                 "conclave_commit_conflicts_total",
@@ -215,18 +252,7 @@ impl Metrics {
                 "conclave_rewrapped_rows_total",
                 "Rows this node, as leader, sealed anew because their data key was replaced.",
             )?,
-            key_term: IntGauge::new(
-                "conclave_keyring_term",
-                "Term of the active data key; 0 while sealed.",
-            )?,
-            old_keys: IntGauge::new(
-                "conclave_keyring_old_keys",
-                "Replaced data keys that are kept because rows of theirs may be left.",
-            )?,
-            key_made: IntGauge::new(
-                "conclave_keyring_rotated_timestamp_seconds",
-                "When the active data key was made, on the cluster's clock; 0 while sealed.",
-            )?,
+            keys: Keys::new()?,
             rotations: rotations()?,
             rotations_overdue: IntGauge::new(
                 "conclave_rotation_overdue",
@@ -257,21 +283,21 @@ impl Metrics {
     /// A token was shown.
     pub fn authenticated(&self, valid: bool) {
         let shown = if valid {
-            &self.valid_tokens
+            &self.attempts.valid_tokens
         } else {
-            &self.invalid_tokens
+            &self.attempts.invalid_tokens
         };
         shown.inc();
     }
 
     /// A login by a method of this type came to `success`, `failure` or `locked`. The set of types is closed.
     pub fn logged_in(&self, kind: &str, result: &str) {
-        self.authentications.with_label_values(&[kind, result]).inc();
+        self.attempts.all.with_label_values(&[kind, result]).inc();
     }
 
     /// A name was locked out.
     pub fn locked_out(&self, kind: &str) {
-        self.lockouts.with_label_values(&[kind]).inc();
+        self.attempts.lockouts.with_label_values(&[kind]).inc();
     }
 
     /// A rate limit was used up.
@@ -320,9 +346,10 @@ impl Metrics {
 
     /// The data keys; all 0 without.
     pub fn keyring(&self, keys: DataKeys) {
-        self.key_term.set(i64::from(keys.term));
-        self.old_keys.set(i64::try_from(keys.old).unwrap_or(i64::MAX));
-        self.key_made
+        self.keys.term.set(i64::from(keys.term));
+        self.keys.old.set(i64::try_from(keys.old).unwrap_or(i64::MAX));
+        self.keys
+            .made
             .set(i64::try_from(keys.made / 1000).unwrap_or(i64::MAX));
     }
 
