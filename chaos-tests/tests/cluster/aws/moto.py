@@ -51,7 +51,6 @@ def describe():
     inline = iam.list_user_policies(UserName=name)["PolicyNames"]
     return {
         "path": user["Path"],
-        "boundary": user.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn"),
         "tags": {tag["Key"]: tag["Value"] for tag in iam.list_user_tags(UserName=name)["Tags"]},
         "groups": [group["GroupName"] for group in iam.list_groups_for_user(UserName=name)["Groups"]],
         "attached": [
