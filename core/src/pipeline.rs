@@ -368,15 +368,15 @@ impl Attempt<'_> {
     /// Leaves an entry for who watches; never waits.
     fn leave_seen(&self, at: u64, outcome: &Result<Answered, Error>) {
         let Some(canary) = self.watched else { return };
-        let (caller, mount, namespace) = self.trail.asked();
+        let told = self.trail.asked();
         let asked = anomaly::Asked {
             at,
             operation: operation_of(self.request.verb),
             path: &self.path,
             number: self.namespace,
-            namespace,
-            mount,
-            caller,
+            namespace: told.namespace,
+            mount: told.mount,
+            caller: told.caller,
             remote: self.request.remote,
             token_shown: self.request.token.as_ref().is_some_and(|token| !token.is_empty()),
             canary,

@@ -44,6 +44,16 @@ pub struct Trail<'q> {
     headers: Vec<Header>,
 }
 
+/// As far as a request came.
+pub struct Asked<'t> {
+    /// Who asked.
+    pub caller: Option<&'t Arc<Caller>>,
+    /// Which mount was to answer.
+    pub mount: Option<&'t Arc<MountRecord>>,
+    /// In which namespace; `None` for the root.
+    pub namespace: Option<&'t Arc<NamespaceRecord>>,
+}
+
 /// What is recorded.
 enum Stage<'a> {
     Asked,
@@ -121,14 +131,12 @@ impl<'q> Trail<'q> {
     }
 
     /// Who asked, which mount was to answer, and in which namespace, as far as the request came.
-    pub fn asked(
-        &self,
-    ) -> (
-        Option<&Arc<Caller>>,
-        Option<&Arc<MountRecord>>,
-        Option<&Arc<NamespaceRecord>>,
-    ) {
-        (self.caller.as_ref(), self.mount.as_ref(), self.namespace.as_ref())
+    pub fn asked(&self) -> Asked<'_> {
+        Asked {
+            caller: self.caller.as_ref(),
+            mount: self.mount.as_ref(),
+            namespace: self.namespace.as_ref(),
+        }
     }
 
     /// Which mount answers.

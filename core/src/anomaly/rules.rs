@@ -150,7 +150,7 @@ impl Default for ConfigRecord {
 }
 
 /// All of it, ready to be asked.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Watched {
     /// What holds for all rules.
     pub config: ConfigRecord,
@@ -166,20 +166,6 @@ pub struct Watched {
     exact: HashMap<u32, HashMap<String, bool>>,
     /// Namespace, and what paths begin with.
     beginnings: Vec<(u32, String, bool)>,
-}
-
-impl Default for Watched {
-    fn default() -> Self {
-        Self {
-            config: ConfigRecord::default(),
-            rules: Arc::default(),
-            records: BTreeMap::new(),
-            mutes: Vec::new(),
-            hooks: Vec::new(),
-            exact: HashMap::new(),
-            beginnings: Vec::new(),
-        }
-    }
 }
 
 impl Watched {
