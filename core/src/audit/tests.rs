@@ -402,7 +402,7 @@ fn a_chain_written_anew_differs_from_what_the_cluster_committed() {
         forged.extend(body);
     }
     assert_eq!(verify(&forged, &[]).faults, [], "alone it is whole");
-    let report = verify(&forged, &[head.clone()]);
+    let report = verify(&forged, std::slice::from_ref(&head));
     assert!(report.faults[0].what.contains("written anew"), "{report:?}");
     // What is moved is told from what is gone.
     let mut moved = lines.clone();
@@ -453,7 +453,8 @@ fn heads_are_read_as_they_are_answered() {
         serde_json::json!({"heads": list}),
         serde_json::json!({"data": {"heads": list}}),
     ] {
-        assert_eq!(read_heads(told.to_string().as_bytes()).unwrap(), [want.clone()]);
+        let read = read_heads(told.to_string().as_bytes()).unwrap();
+        assert_eq!(read, std::slice::from_ref(&want));
     }
     let twice = serde_json::json!([list[0], list[0]]);
     assert!(

@@ -89,7 +89,7 @@ fn device(path: &str, kind: &str, options: &[(&str, &str)], around: &Surrounding
 }
 
 /// A target that takes nothing for long, by way of a spool that holds little.
-fn small<'a>(policy: &'a str) -> [(&'a str, &'a str); 4] {
+fn small(policy: &str) -> [(&str, &str); 4] {
     [
         ("address", "127.0.0.1:1"),
         ("write_timeout", "50ms"),
@@ -221,14 +221,15 @@ async fn what_a_target_forgot_is_sent_again() {
     assert_whole(&played, 104);
 }
 
+fn read(kind: &str, options: &[(&str, &str)]) -> Result<DeviceOptions, Error> {
+    let options = options
+        .iter()
+        .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+    DeviceOptions::read(kind, &options.collect())
+}
+
 #[test]
-fn targets_are_checked_by_name_and_against_the_allowed() {
-    let read = |kind: &str, options: &[(&str, &str)]| {
-        let options = options
-            .iter()
-            .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
-        DeviceOptions::read(kind, &options.collect())
-    };
+fn targets_are_named_as_they_are_allowed() {
     let name = |kind: &str, options: &[(&str, &str)]| match read(kind, options).unwrap().output {
         super::super::options::Output::Remote(remote) => remote.target.to_string(),
         super::super::options::Output::File(_) => panic!("a file"),
@@ -252,6 +253,18 @@ fn targets_are_checked_by_name_and_against_the_allowed() {
     ];
     assert_eq!(name("http", &headers), "https://h:443/in?x=1");
     assert!(!format!("{:?}", read("http", &headers).unwrap()).contains("s3cret"));
+    let allowed = |entry: &str, options: &[(&str, &str)]| match read("http", options).unwrap().output {
+        super::super::options::Output::Remote(remote) => remote.target.is_allowed(&[entry.to_owned()]),
+        super::super::options::Output::File(_) => false,
+    };
+    let siem = [("uri", "https://siem/in/conclave")];
+    assert!(allowed("*", &siem) && allowed("https://siem:443/in/conclave", &siem));
+    assert!(allowed("https://siem:443/in/", &siem) && !allowed("https://siem:443/in", &siem));
+    assert!(!allowed("https://siem:443/", &[("uri", "https://siem.evil/")]));
+}
+
+#[test]
+fn wrong_targets_are_refused_by_the_name_of_the_option() {
     for (kind, options, said) in [
         ("socket", vec![], "host and a port"),
         (
@@ -290,12 +303,4 @@ fn targets_are_checked_by_name_and_against_the_allowed() {
         let error = read(kind, &options).unwrap_err().to_string();
         assert!(error.contains(said), "{options:?}: {error}");
     }
-    let allowed = |entry: &str, options: &[(&str, &str)]| match read("http", options).unwrap().output {
-        super::super::options::Output::Remote(remote) => remote.target.is_allowed(&[entry.to_owned()]),
-        super::super::options::Output::File(_) => false,
-    };
-    let siem = [("uri", "https://siem/in/conclave")];
-    assert!(allowed("*", &siem) && allowed("https://siem:443/in/conclave", &siem));
-    assert!(allowed("https://siem:443/in/", &siem) && !allowed("https://siem:443/in", &siem));
-    assert!(!allowed("https://siem:443/", &[("uri", "https://siem.evil/")]));
 }
