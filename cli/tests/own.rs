@@ -421,3 +421,50 @@ fn versions_of_a_key_are_listed_and_compared() {
     );
     assert!(complaint(&home.run("kv diff -from=1 secret/app")).contains("in version 1"));
 }
+
+#[test]
+fn policies_are_explained_and_tested() {
+    let home = Home::ours();
+    let file = |name: &str, text: &str| std::fs::write(home.home.path().join(name), text).unwrap();
+    file(
+        "app.hcl",
+        "path \"secret/data/app/*\" { capabilities = [\"read\"] }\n",
+    );
+    file(
+        "good",
+        "# what an application does\nallow read secret/data/app/a\ndeny delete secret/data/app/a\n",
+    );
+    file("bad", "allow read secret/data/other\n");
+    file("token", "nobody\n");
+    text(&home.run("policy write app app.hcl"));
+
+    let allowed = text(&home.run("policy explain -policy=app read secret/data/app/a"));
+    assert!(
+        allowed.contains("by the rule for secret/data/app/*\n  policy app: read"),
+        "{allowed}"
+    );
+    let denied = home.run("policy explain -draft=app.hcl update secret/data/app/a");
+    assert_eq!(denied.status.code(), Some(1));
+    let told = String::from_utf8(denied.stdout).unwrap();
+    assert!(told.contains("it grants read, and not update"), "{told}");
+    assert!(told.contains("capabilities = [\"update\"]"), "{told}");
+    let astray = home.run("policy explain -format=json -draft=app.hcl read secret/app/a");
+    let told = String::from_utf8(astray.stdout).unwrap();
+    assert!(
+        told.contains("\"missing\": \"rule\"") && told.contains("beneath data/"),
+        "{told}"
+    );
+
+    assert!(text(&home.run("policy test -policy=app good")).contains("2 of 2 expectations hold"));
+    let wrong = home.run("policy test -policy=app bad");
+    assert_eq!(wrong.status.code(), Some(1));
+    let told = String::from_utf8(wrong.stdout).unwrap();
+    assert!(
+        told.contains("line 1: expected allow") && told.contains("0 of 1 expectations hold"),
+        "{told}"
+    );
+    assert!(
+        complaint(&home.run("policy explain -token=s.x read a")).contains("a command line is seen by others")
+    );
+    assert!(complaint(&home.run("policy explain -token=@token read a")).contains("bad token"));
+}
