@@ -265,7 +265,10 @@ impl Catalog {
             Some(before) => before.tree.wrapping.clone(),
             None => Arc::new(Policy::parse(WRAPPING_POLICY, RESPONSE_WRAPPING)?),
         };
-        let cluster = (Arc::new(quota::Rules::load(opened)?), Arc::new(Watched::load(opened)?));
+        let cluster = (
+            Arc::new(quota::Rules::load(opened)?),
+            Arc::new(Watched::load(opened)?),
+        );
         Self::of_tree(Arc::new(Tree::new(all, wrapping)), cluster, ROOT_NAMESPACE)
     }
 
