@@ -125,7 +125,15 @@ async fn shares_and_tokens_are_for_the_eyes_of_their_holders() {
         .unwrap();
     assert_eq!(me["data"]["policies"], json!(["root"]));
 
-    // New shares, with a copy of them.
+    new_shares(&gpg, &mut node, [(&ada, &key_of_ada), (&bob, &key_of_bob)]).await;
+    new_root_token(&gpg, &node, (&bob, &key_of_bob)).await;
+}
+
+/// Somebody's fingerprint and public key.
+type Person<'a> = (&'a str, &'a str);
+
+/// New shares, with a copy of them; they open the cluster.
+async fn new_shares(gpg: &Gpg, node: &mut Node, [(ada, key_of_ada), (bob, key_of_bob)]: [Person<'_>; 2]) {
     let at = "sys/rotate/root";
     let wish = json!({"secret_shares": 2, "secret_threshold": 2, "pgp_keys": [key_of_bob, key_of_ada], "backup": true});
     let begun = node.call(Verb::Write, &format!("{at}/init"), wish).await.unwrap();
@@ -149,7 +157,7 @@ async fn shares_and_tokens_are_for_the_eyes_of_their_holders() {
     let handed = texts(&made["data"]["keys_base64"]);
     assert_eq!(
         kept["data"]["keys_base64"],
-        json!({(bob.as_str()): [handed[0]], (ada.as_str()): [handed[1]]})
+        json!({(bob): [handed[0]], (ada): [handed[1]]})
     );
     assert_eq!(kept["data"]["nonce"], begun["data"]["nonce"]);
     node.call(Verb::Delete, &format!("{at}/backup"), json!({}))
@@ -163,8 +171,10 @@ async fn shares_and_tokens_are_for_the_eyes_of_their_holders() {
     node.shares = handed.iter().map(|share| gpg.open(share)).collect();
     node.call(Verb::Write, "sys/seal", json!({})).await.unwrap();
     node.unseal().await;
+}
 
-    // A root token.
+/// A root token made by share holders for one of them.
+async fn new_root_token(gpg: &Gpg, node: &Node, (bob, key_of_bob): Person<'_>) {
     let at = "sys/generate-root-token";
     let begun = node
         .call(
