@@ -43,7 +43,9 @@ pub async fn run(options: &Options) -> Result<String, Error> {
         prepare(&target, options).await?;
     }
     let begin = Instant::now() + options.uncounted();
-    let left = options.requests.map(|requests| Arc::new(AtomicU64::new(requests)));
+    let left = options
+        .requests
+        .map(|requests| Arc::new(AtomicU64::new(requests)));
     let shared = Arc::new(options.clone());
     let mut connections = JoinSet::new();
     for number in 0..options.connections {

@@ -168,7 +168,7 @@ impl Keeper {
                     Some(number) if number == self.show.borrow().number() => self.log_in().await,
                     // Said of a token that was replaced meanwhile.
                     Some(_) => {}
-                    // Nobody holds a client of this session any more.
+                    // Nobody holds a client of the session any more.
                     None => return,
                 },
                 () = renew => {
