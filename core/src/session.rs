@@ -105,10 +105,7 @@ impl Session {
     pub fn data_keys(&self) -> Result<DataKeys, Error> {
         let derived = self.derived.load();
         let keyring = derived.barrier.keyring();
-        let (term, all) = (
-            keyring.active_term(CLUSTER_RING)?,
-            keyring.terms(CLUSTER_RING)?,
-        );
+        let (term, all) = (keyring.active_term(CLUSTER_RING)?, keyring.terms(CLUSTER_RING)?);
         let active = all.iter().find(|info| info.term == term);
         Ok(DataKeys {
             term,

@@ -24,7 +24,10 @@ fn device(section: &Section<'_>, source: &mut Source<'_>) -> Result<Declared, Er
     let label = |at: usize| section.labels.get(at).map_or("", |label| label.name.as_str());
     let (kind, name) = (label(0), label(1).trim_matches('/'));
     if !KINDS.contains(&kind) {
-        let message = format!("audit {kind:?} is not supported: audit devices are {}", KINDS.join(", "));
+        let message = format!(
+            "audit {kind:?} is not supported: audit devices are {}",
+            KINDS.join(", ")
+        );
         return Err(source.at(section.pos, message));
     }
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);

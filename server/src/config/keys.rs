@@ -371,7 +371,10 @@ pub const TELEMETRY: &[(&str, Fate)] = &[
         "maximum_gauge_cardinality",
         Ignored("no label has values without bound"),
     ),
-    ("metrics_prefix", Ignored("every number begins with conclave_; vault_names tells them under Vault's names too")),
+    (
+        "metrics_prefix",
+        Ignored("every number begins with conclave_; vault_names tells them under Vault's names too"),
+    ),
     ("num_lease_metrics_buckets", Ignored(PULLED)),
     ("opentelemetry_disable", Ignored(PULLED)),
     ("prefix_filter", Ignored(PULLED)),
