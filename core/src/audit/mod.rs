@@ -234,10 +234,12 @@ impl Devices {
     /// A target that this node's configuration does not allow is nobody's to name over the API.
     fn admit(&self, options: &DeviceOptions) -> Result<(), Error> {
         match &options.output {
-            Output::Remote(remote) if !remote.target.is_allowed(&self.around.targets) => Err(Error::invalid(format!(
-                "this node sends audit records to no {:?}: audit_targets of its configuration does not name it",
-                remote.target.to_string()
-            ))),
+            Output::Remote(remote) if !remote.target.is_allowed(&self.around.targets) => {
+                Err(Error::invalid(format!(
+                    "this node sends audit records to no {:?}: audit_targets of its configuration does not name it",
+                    remote.target.to_string()
+                )))
+            }
             _ => Ok(()),
         }
     }
