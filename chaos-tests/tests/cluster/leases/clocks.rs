@@ -33,69 +33,78 @@ async fn cluster_lease_clocks() {
         shifts.extend(MORE);
     }
     for shift in shifts {
-        eprintln!("clock {shift}");
-        let wrong = (cluster.leader().await + 1) % 3;
-        cluster.nodes[wrong].kill();
-        cluster.nodes[wrong].shift_clock(shift);
-        cluster.nodes[wrong].start().await;
-        cluster.give_shares(&[wrong; 3]).await;
-        cluster.all_unsealed(&[wrong]).await;
-        // It is given every chance to lead; if it hands leadership on, that is well too.
-        for _ in 0..3 {
-            let led = cluster.leader().await;
-            if led == wrong {
-                break;
-            }
-            let _ = cluster
-                .api(led)
-                .call("PUT", "sys/step-down", Some(json!({})))
-                .await;
-        }
-        cluster.leader().await;
-        let ending = brief_one(&cluster.api(wrong)).await;
-        assert!(
-            server.accounts().contains(&ending),
-            "not before its time, whoever leads"
-        );
-        gone(&server, &[ending], &kept.0).await;
-        cluster.nodes[wrong].kill();
-        cluster.nodes[wrong].correct_clock();
-        cluster.nodes[wrong].start().await;
-        cluster.give_shares(&[wrong; 3]).await;
-        cluster.all_unsealed(&cluster.running()).await;
+        wrong_clock(&mut cluster, &server, shift, &kept.0).await;
     }
-
     for down in [true, false] {
-        let api = cluster.api(cluster.leader().await);
-        let ending = [brief_one(&api).await, brief_one(&api).await];
-        match down {
-            true => (0..3).for_each(|at| cluster.nodes[at].kill()),
-            false => {
-                let wish = json!({"cluster": true});
-                let _ = api.call("PUT", "sys/seal", Some(wish)).await;
-                cluster.all_sealed(&[0, 1, 2]).await;
-            }
-        }
-        // why: their time is to come while nobody can do anything about it
-        tokio::time::sleep(std::time::Duration::from_secs(13)).await;
-        let accounts = server.accounts();
-        assert!(
-            ending.iter().all(|name| accounts.contains(name)),
-            "nobody was there to drop them: {accounts:?}"
-        );
-        if down {
-            for at in 0..3 {
-                cluster.nodes[at].start().await;
-            }
-        }
-        cluster.give_shares(&[0, 1, 2]).await;
-        cluster.all_unsealed(&[0, 1, 2]).await;
-        gone(&server, &ending, &kept.0).await;
+        nobody_there(&mut cluster, &server, down, &kept.0).await;
     }
     server
         .query_as(&kept.0, &kept.1, "SELECT 1")
         .expect("a live lease's account works");
     cluster.assert_alive();
+}
+
+/// One node is wrong by `shift`, and is given every chance to lead.
+async fn wrong_clock(cluster: &mut Cluster, server: &Postgres, shift: &str, kept: &str) {
+    eprintln!("clock {shift}");
+    let wrong = (cluster.leader().await + 1) % 3;
+    cluster.nodes[wrong].kill();
+    cluster.nodes[wrong].shift_clock(shift);
+    cluster.nodes[wrong].start().await;
+    cluster.give_shares(&[wrong; 3]).await;
+    cluster.all_unsealed(&[wrong]).await;
+    // It is given every chance to lead; if it hands leadership on, that is well too.
+    for _ in 0..3 {
+        let led = cluster.leader().await;
+        if led == wrong {
+            break;
+        }
+        let _ = cluster
+            .api(led)
+            .call("PUT", "sys/step-down", Some(json!({})))
+            .await;
+    }
+    cluster.leader().await;
+    let ending = brief_one(&cluster.api(wrong)).await;
+    assert!(
+        server.accounts().contains(&ending),
+        "not before its time, whoever leads"
+    );
+    gone(server, &[ending], kept).await;
+    cluster.nodes[wrong].kill();
+    cluster.nodes[wrong].correct_clock();
+    cluster.nodes[wrong].start().await;
+    cluster.give_shares(&[wrong; 3]).await;
+    cluster.all_unsealed(&cluster.running()).await;
+}
+
+/// Leases fall due while all nodes are down, or sealed.
+async fn nobody_there(cluster: &mut Cluster, server: &Postgres, down: bool, kept: &str) {
+    let api = cluster.api(cluster.leader().await);
+    let ending = [brief_one(&api).await, brief_one(&api).await];
+    match down {
+        true => (0..3).for_each(|at| cluster.nodes[at].kill()),
+        false => {
+            let wish = json!({"cluster": true});
+            let _ = api.call("PUT", "sys/seal", Some(wish)).await;
+            cluster.all_sealed(&[0, 1, 2]).await;
+        }
+    }
+    // why: their time is to come while nobody can do anything about it
+    tokio::time::sleep(std::time::Duration::from_secs(13)).await;
+    let accounts = server.accounts();
+    assert!(
+        ending.iter().all(|name| accounts.contains(name)),
+        "nobody was there to drop them: {accounts:?}"
+    );
+    if down {
+        for at in 0..3 {
+            cluster.nodes[at].start().await;
+        }
+    }
+    cluster.give_shares(&[0, 1, 2]).await;
+    cluster.all_unsealed(&[0, 1, 2]).await;
+    gone(server, &ending, kept).await;
 }
 
 async fn brief_one(api: &Api) -> String {
