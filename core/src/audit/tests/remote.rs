@@ -122,6 +122,7 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
         if holds() {
             return;
         }
+        // why: the condition is asked for again; what is waited for runs on another task.
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("never: {what}");
