@@ -1,11 +1,11 @@
 //! The heart of Conclave: the one pipeline every request takes, tokens, policies, mounts, the seal and the jobs of the
 //! leader. Knows no transport and no consensus: it meets replicated state through `raft::Replica` alone.
 
-mod admission;
-mod answer;
-mod anomaly;
-mod answered;
 mod acts;
+mod admission;
+mod anomaly;
+mod answer;
+mod answered;
 pub mod audit;
 pub mod auth;
 mod autopilot;

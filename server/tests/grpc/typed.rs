@@ -225,6 +225,15 @@ async fn transit_takes_and_gives_bytes() {
     assert!(!transit.verify_hmac("crypt", b"other", &hmac, none).await.unwrap());
     let known = transit.key("crypt").await.unwrap();
     assert_eq!((known.latest_version, known.supports_encryption), (2, true));
+    server.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn transit_keys_are_deleted_if_that_is_allowed() {
+    let (server, conclave) = started().await;
+    enable(&conclave, "sys/mounts/keys", "transit").await;
+    let transit = conclave.transit("keys");
+    transit.create_key("crypt", &KeyWishes::default()).await.unwrap();
     assert!(matches!(
         transit.delete_key("crypt").await.err(),
         Some(Error::Invalid(_))
@@ -279,7 +288,7 @@ async fn identities_are_typed() {
     let known = identity.entity_named("ada").await.unwrap();
     assert_eq!(known, identity.entity(&ada).await.unwrap());
     assert_eq!((known.metadata["team"].as_str(), known.disabled), ("red", false));
-    assert_eq!(known.group_ids, [crew.clone()]);
+    assert_eq!(known.group_ids, std::slice::from_ref(&crew));
     assert_eq!(identity.alias(&alias).await.unwrap().canonical_id, ada);
     identity
         .merge_entities(&bob, std::slice::from_ref(&ada))

@@ -56,6 +56,8 @@ pub struct Member {
     pub normal: Vec<String>,
     /// Dependencies of tests only, by package name.
     pub dev: Vec<String>,
+    /// Packages and the names that sources have for them instead.
+    pub renamed: Vec<(String, String)>,
 }
 
 /// Everything the rules look at.
@@ -157,6 +159,9 @@ fn member(package: &Value, root: &str) -> Result<Member, Error> {
     };
     for dependency in list(package, "dependencies")? {
         let name = text(dependency, "name")?.to_owned();
+        if let Some(rename) = dependency.get("rename").and_then(Value::as_str) {
+            member.renamed.push((name.clone(), rename.to_owned()));
+        }
         match dependency.get("kind").and_then(Value::as_str) {
             Some("dev") => member.dev.push(name),
             _ => member.normal.push(name),

@@ -41,7 +41,8 @@ fn is_listed(member: &Member, name: &str) -> bool {
 }
 
 fn is_named(tree: &Tree, member: &Member, name: &str) -> bool {
-    let word = name.replace('-', "_");
+    let renamed = member.renamed.iter().find(|(package, _)| package == name);
+    let word = renamed.map_or(name, |(_, rename)| rename).replace('-', "_");
     let inside = format!("{}/", member.dir);
     // A member may lie inside another's folder.
     let nested: Vec<String> = tree
@@ -73,6 +74,7 @@ mod tests {
             dir: dir.to_owned(),
             normal: owned(normal),
             dev: owned(dev),
+            ..Member::default()
         }
     }
 
@@ -93,5 +95,7 @@ mod tests {
             found[0].starts_with("`tokio-stream`") && found[1].starts_with("`base64`"),
             "{found:?}"
         );
+        tree.members[0].renamed = vec![("tokio-stream".to_owned(), "proptest".to_owned())];
+        assert_eq!(check(&tree).len(), 1, "sources have another name for it");
     }
 }

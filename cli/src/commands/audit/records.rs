@@ -34,8 +34,8 @@ impl Record {
 
     /// The text at a place in it; empty without one.
     pub fn get(&self, at: &str) -> &str {
-        let names = at.split('/').skip(1);
-        let found = names.fold(Some(&self.value), |value, name| value?.get(name));
+        let mut names = at.split('/').skip(1);
+        let found = names.try_fold(&self.value, |value, name| value.get(name));
         found.and_then(Json::as_str).unwrap_or_default()
     }
 

@@ -14,8 +14,8 @@ mod static_role;
 
 use conclave_engine_api::Operation::{Create, Delete, List, Read, Update};
 use conclave_engine_api::{
-    Census, Done, Effect, Engine, Env, Error, Failure, Hidden, Leased, Millis, Mount, Outcome, Plan, Reply, Request,
-    Route, Terms, Txn,
+    Census, Done, Effect, Engine, Env, Error, Failure, Hidden, Leased, Millis, Mount, Outcome, Plan, Reply,
+    Request, Route, Terms, Txn,
 };
 use serde_json::{Map, Value};
 
