@@ -214,6 +214,7 @@ mod tests {
             dir: name.trim_start_matches("conclave-").to_owned(),
             normal: owned(normal),
             dev: owned(dev),
+            ..Member::default()
         };
         Tree {
             files: Vec::new(),
