@@ -70,6 +70,8 @@ const NOT_OURS: &[&str] = &[
 
 /// Members that ours has always, and the original only sometimes.
 const NOT_ALWAYS_THEIRS: &[&str] = &[
+    // The link to the record before.
+    "/chain",
     "/request/mount_accessor",
     "/response/mount_accessor",
     "/auth/client_token",
@@ -167,6 +169,10 @@ fn read(file: &Path) -> BTreeMap<String, Value> {
     let mut records = BTreeMap::new();
     for line in text.lines() {
         let record: Value = serde_json::from_str(line).unwrap();
+        // What a file says of itself and of what the node did unasked: the original has no such records.
+        if !["request", "response"].contains(&record["type"].as_str().unwrap()) {
+            continue;
+        }
         let request = &record["request"];
         let path = request["path"].as_str().unwrap();
         // Without a key, ours records more of these: the original none.

@@ -230,8 +230,9 @@ fn complaint(output: &Output) -> String {
 /// Times to the millisecond: the target keeps no more.
 fn to_millis(value: &Value) -> Value {
     match value {
-        Value::String(text) if text.len() > 20 && text.ends_with('Z') && text.as_bytes()[10] == b'T' => {
-            let (seconds, part) = text.trim_end_matches('Z').split_once('.').unwrap_or((text, ""));
+        Value::String(text) if text.len() >= 20 && text.ends_with('Z') && text.as_bytes()[10] == b'T' => {
+            let text = text.trim_end_matches('Z');
+            let (seconds, part) = text.split_once('.').unwrap_or((text, ""));
             json!(format!("{seconds}.{:0<3}", part.get(..3).unwrap_or(part)))
         }
         Value::Object(fields) => fields.iter().map(|(k, v)| (k.clone(), to_millis(v))).collect(),

@@ -17,7 +17,7 @@ pub mod orphan;
 pub mod serve;
 pub mod temporary;
 pub mod tls;
-mod wiping;
+pub mod wiping;
 
 pub use conclave_core::audit;
 pub use conclave_core::backup;

@@ -2,6 +2,7 @@
 //! crate's.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use conclave_client::http::{Fields, Json};
 use conclave_server::config;
@@ -268,8 +269,15 @@ fn node(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     Ok(Exit::OK)
 }
 
+/// How long a thread for what may block waits for more of it. When it ends its stack is wiped: what it did may have taken keys.
+const IDLE_THREAD: Duration = Duration::from_secs(1);
+
 fn runtime() -> Result<tokio::runtime::Runtime, Fail> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_keep_alive(IDLE_THREAD)
+        .on_thread_stop(conclave_server::wiping::wipe_own)
+        .build();
     runtime.map_err(|error| Fail::usage(format!("Error starting threads: {error}")))
 }
 
