@@ -64,11 +64,6 @@ const TOOL: &[(&str, Tool, &str)] = &[
     ("^operator nosuch$", Text, "help texts are our own"),
     ("^-foo status", Text, "help texts are our own"),
     (
-        "^namespace list -format=json",
-        Text,
-        "the server lists by random ids",
-    ),
-    (
         "operator rotate-keys -nonce",
         Text,
         "what to do with new keys is said in our words",
