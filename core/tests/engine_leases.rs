@@ -256,6 +256,29 @@ async fn an_effect_that_fails_leaves_no_lease_and_no_account() {
 }
 
 #[tokio::test]
+async fn an_account_that_was_there_before_is_never_dropped() {
+    let scene = Scene::new().await;
+    scene.target.is(Mood::Taken);
+    let failed = scene.node.call(Verb::Read, PATH, Value::Null).await.unwrap_err();
+    assert!(
+        matches!(&failed, Error::Target(text) if text == "the name is taken"),
+        "{failed}"
+    );
+    scene.target.is(Mood::Well);
+    assert!(scene.leases().await.is_empty());
+    let before = scene.target.asked.load(Ordering::SeqCst);
+    for pause in [0, 60, 600, 3600] {
+        scene.pass(pause * SECOND).await;
+    }
+    assert_eq!(
+        scene.target.asked.load(Ordering::SeqCst),
+        before,
+        "nothing is swept"
+    );
+    assert_eq!(scene.target.accounts(), 1, "it is somebody else's");
+}
+
+#[tokio::test]
 async fn a_token_that_ends_meanwhile_gets_nothing() {
     let scene = Scene::new().await;
     let batch = json!({"type": "batch", "policies": ["reader"], "ttl": "10m", "no_parent": true});

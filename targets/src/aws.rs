@@ -39,7 +39,7 @@ impl Aws {
                 calls.sts("GetCallerIdentity", &[]).await?;
                 Ok(Vec::new())
             }
-            Action::Run { statements } => run_all(&calls, statements).await,
+            Action::Run { statements } | Action::Make { statements, .. } => run_all(&calls, statements).await,
             Action::Drop {
                 account, statements, ..
             } => {
@@ -74,12 +74,12 @@ async fn run_all(calls: &Calls<'_>, statements: &[Hidden]) -> Result<Vec<String>
                 let taken = refusal.is("EntityAlreadyExists");
                 let mut failure = Failure::from(refusal);
                 if index == 0 && taken {
-                    failure.done = Done::Denied;
+                    failure.done = Done::There;
                 }
                 if index > 0 {
                     failure.done = match failure.done {
                         Done::Nothing | Done::Unknown => Done::Unknown,
-                        Done::Denied | Done::Refused => Done::Refused,
+                        Done::Denied | Done::There | Done::Refused => Done::Refused,
                     };
                 }
                 return Err(failure);

@@ -48,6 +48,12 @@ impl Targets {
     }
 }
 
+/// Said when an account that is to be made has a name that another has.
+fn there(account: &str) -> Failure {
+    let text = format!("the target has an account {account:?} that was not made here: nothing was done");
+    Failure::new(Done::There, text)
+}
+
 /// What is left of the time a plan has.
 fn left(bounds: &Bounds) -> Result<Duration, Failure> {
     let left = bounds.until.checked_sub(Targets::boot_time());

@@ -15,12 +15,15 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error, Row, Value};
 
 use crate::pool::{self, Pool};
-use crate::{left, within};
+use crate::{left, there, within};
 
 /// How long a session that was told to end is waited for.
 const ENDING: Duration = Duration::from_millis(50);
 /// Most rows of an answer that are taken.
 const MAX_ROWS: usize = 100_000;
+
+/// How a statement begins that makes accounts and takes over none.
+const CREATE: &str = "CREATE USER ";
 
 /// Errors of the server, by their numbers.
 mod code {
@@ -28,6 +31,8 @@ mod code {
     pub const DENIED: u16 = 1045;
     /// The same, of an account that has no password.
     pub const DENIED_WITHOUT_PASSWORD: u16 = 1698;
+    /// An operation on an account failed: for `CREATE USER`, it is there.
+    pub const CANNOT_USER: u16 = 1396;
     /// Unknown thread id.
     pub const NO_SUCH_THREAD: u16 = 1094;
     /// You are not owner of thread.
@@ -119,7 +124,12 @@ async fn carry_out(conn: &mut Conn, plan: &Plan, bounds: &Bounds) -> Result<Vec<
         }
         Action::Run { statements } => {
             // What came before a statement that fails is done, and stays.
-            execute(conn, statements, bounds, Done::Unknown).await?;
+            let done = execute(conn, statements, bounds, Done::Unknown).await;
+            done.map_err(|refusal| refusal.failure)?;
+            Ok(Vec::new())
+        }
+        Action::Make { account, statements } => {
+            make(conn, account, statements, bounds).await?;
             Ok(Vec::new())
         }
         Action::List { prefix, .. } => {
@@ -141,6 +151,31 @@ async fn carry_out(conn: &mut Conn, plan: &Plan, bounds: &Bounds) -> Result<Vec<
             drop_account(conn, account, statements, bounds).await?;
             Ok(Vec::new())
         }
+    }
+}
+
+/// Makes an account that is not there. Who may not read mysql.user is told by the server, if all that was to be made by the
+/// first statement was this one account.
+async fn make(conn: &mut Conn, account: &str, statements: &[Hidden], bounds: &Bounds) -> Result<(), Failure> {
+    let hosts = hosts_of(conn, account, bounds).await;
+    // Nothing of the plan was sent.
+    let hosts = hosts.map_err(|failure| Failure::new(Done::Nothing, failure.text))?;
+    if hosts.is_some_and(|hosts| !hosts.is_empty()) {
+        return Err(there(account));
+    }
+    let first = statements.first().map(|statement| statement.split(';').next());
+    let alone = first.flatten().is_some_and(|first| {
+        first.matches(account).count() == 1
+            && first
+                .trim_start()
+                .get(..CREATE.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(CREATE))
+    });
+    match execute(conn, statements, bounds, Done::Unknown).await {
+        Err(refusal) if alone && refusal.first && refusal.code == Some(code::CANNOT_USER) => {
+            Err(there(account))
+        }
+        done => done.map_err(|refusal| refusal.failure),
     }
 }
 
@@ -212,12 +247,17 @@ async fn drop_account(
                 .map(|host| format!("{}@{}", identifier(account), identifier(host)))
                 .collect();
             let drop = Hidden::new(format!("DROP USER IF EXISTS {}", accounts.join(", ")));
-            execute(conn, &[drop], bounds, Done::Refused).await?;
+            drop_by(conn, &[drop], bounds).await?;
         } else {
-            execute(conn, statements, bounds, Done::Refused).await?;
+            drop_by(conn, statements, bounds).await?;
         }
     }
     end_sessions_of(conn, account, bounds).await
+}
+
+async fn drop_by(conn: &mut Conn, statements: &[Hidden], bounds: &Bounds) -> Result<(), Failure> {
+    let done = execute(conn, statements, bounds, Done::Refused).await;
+    done.map_err(|refusal| refusal.failure)
 }
 
 /// From where an account may log in; `None` if we may not know.
@@ -231,31 +271,52 @@ async fn hosts_of(conn: &mut Conn, account: &str, bounds: &Bounds) -> Result<Opt
     }
 }
 
+/// Why statements were not all carried out.
+struct Refusal {
+    failure: Failure,
+    /// Whether nothing was carried out before.
+    first: bool,
+    /// What the server calls it.
+    code: Option<u16>,
+}
+
 /// Runs statements one after the other. `begun`: what is said if one is refused after another was carried out.
 async fn execute(
     conn: &mut Conn,
     statements: &[Hidden],
     bounds: &Bounds,
     begun: Done,
-) -> Result<(), Failure> {
+) -> Result<(), Refusal> {
     let mut carried_out = 0;
     for statement in statements {
-        if let Err(failure) = call(conn, &limits(left(bounds)?), bounds).await {
-            let done = if carried_out > 0 { begun } else { Done::Nothing };
-            return Err(Failure::new(done, failure.text));
-        }
+        let ours = |failure: Failure| Refusal {
+            failure: Failure::new(if carried_out > 0 { begun } else { Done::Nothing }, failure.text),
+            first: false,
+            code: None,
+        };
+        let limits = limits(left(bounds).map_err(ours)?);
+        call(conn, &limits, bounds).await.map_err(ours)?;
         let statement = statement.trim().trim_end_matches(';');
         let mut sent = 0;
-        match within(bounds, Done::Unknown, each(conn, statement, &mut sent)).await? {
-            Ok(()) => carried_out += 1,
-            Err(error) => {
-                let mut failure = failure(&error);
-                if failure.done == Done::Refused && (carried_out > 0 || sent > 0) {
-                    failure.done = begun;
-                }
-                return Err(failure);
+        let ran = within(bounds, Done::Unknown, each(conn, statement, &mut sent)).await;
+        let late = |failure| Refusal {
+            failure,
+            first: false,
+            code: None,
+        };
+        if let Err(error) = ran.map_err(late)? {
+            let mut failure = failure(&error);
+            let first = carried_out == 0 && sent == 0;
+            if failure.done == Done::Refused && !first {
+                failure.done = begun;
             }
+            let code = match &error {
+                Error::Server(error) => Some(error.code),
+                _ => None,
+            };
+            return Err(Refusal { failure, first, code });
         }
+        carried_out += 1;
     }
     Ok(())
 }

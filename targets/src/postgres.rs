@@ -11,7 +11,7 @@ use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 use crate::address;
 use crate::pool::{self, Pool};
 use crate::tls::Tls;
-use crate::{left, within};
+use crate::{left, there, within};
 
 /// Most accounts listed at once; what is beyond is found when some of these are gone.
 const MAX_LISTED: usize = 100_000;
@@ -90,6 +90,10 @@ async fn carry_out(client: &Client, plan: &Plan, bounds: &Bounds) -> Result<Vec<
             transact(client, statements, bounds).await?;
             Ok(Vec::new())
         }
+        Action::Make { account, statements } => {
+            make(client, account, statements, bounds).await?;
+            Ok(Vec::new())
+        }
         Action::List { prefix, mark } => call(client, &listing(prefix, mark)?, bounds).await,
         Action::Drop {
             account,
@@ -103,6 +107,29 @@ async fn carry_out(client: &Client, plan: &Plan, bounds: &Bounds) -> Result<Vec<
             Ok(Vec::new())
         }
     }
+}
+
+/// Makes a role. If its name is taken the transaction was rolled back, unless a statement ended that itself.
+async fn make(client: &Client, account: &str, statements: &[Hidden], bounds: &Bounds) -> Result<(), Failure> {
+    match run(client, statements, bounds).await? {
+        Err(error)
+            if error.code() == Some(&SqlState::DUPLICATE_OBJECT)
+                && !error.is_closed()
+                && !statements.iter().any(|statement| ends_transaction(statement)) =>
+        {
+            Err(there(account))
+        }
+        done => done.map_err(|error| failure(&error)),
+    }
+}
+
+/// Whether a statement may end the transaction that it runs in.
+fn ends_transaction(statement: &str) -> bool {
+    let parts = statement.to_ascii_lowercase();
+    parts.split(';').map(str::trim).any(|part| {
+        let mut words = part.split(|letter: char| !letter.is_ascii_alphanumeric());
+        words.any(|word| word == "commit") || matches!(part, "end" | "end work" | "end transaction")
+    })
 }
 
 /// Roles that begin so and have this comment.
@@ -174,6 +201,16 @@ async fn drop_account(
 
 /// Runs statements, all or none.
 async fn transact(client: &Client, statements: &[Hidden], bounds: &Bounds) -> Result<(), Failure> {
+    let done = run(client, statements, bounds).await?;
+    done.map_err(|error| failure(&error))
+}
+
+/// The same, with what the server itself says.
+async fn run(
+    client: &Client,
+    statements: &[Hidden],
+    bounds: &Bounds,
+) -> Result<Result<(), tokio_postgres::Error>, Failure> {
     let limit = left(bounds)?.as_millis().max(1);
     let mut batch = Hidden::new(format!("BEGIN;\nSET LOCAL statement_timeout = {limit};\n"));
     for statement in statements {
@@ -181,10 +218,7 @@ async fn transact(client: &Client, statements: &[Hidden], bounds: &Bounds) -> Re
         batch.push_str(";\n");
     }
     batch.push_str("COMMIT");
-    match within(bounds, Done::Unknown, client.batch_execute(&batch)).await? {
-        Ok(()) => Ok(()),
-        Err(error) => Err(failure(&error)),
-    }
+    within(bounds, Done::Unknown, client.batch_execute(&batch)).await
 }
 
 /// Asks, and answers the first column.
@@ -262,6 +296,15 @@ fn check(text: &str) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_ends_a_transaction_is_seen() {
+        assert!(ends_transaction("CREATE ROLE a; commit; SELECT 1") && ends_transaction("SELECT 1; END"));
+        assert!(!ends_transaction("DO $x$ BEGIN NULL; END $x$"));
+        assert!(!ends_transaction(
+            "CREATE ROLE \"v-committee\" LOGIN; GRANT friend TO x"
+        ));
+    }
 
     #[test]
     fn names_cannot_end_their_quotes() {

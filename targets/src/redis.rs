@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 use crate::pool::{self, Pool};
 use crate::tls::Tls;
-use crate::{left, url, within};
+use crate::{left, there, url, within};
 use resp::{Connection, Reply};
 
 /// The port of Redis.
@@ -155,6 +155,15 @@ async fn carry_out(
         Action::Run { statements } => {
             // What came before a command that fails is done, and stays.
             execute(connection, statements, keeping, bounds, Done::Unknown).await?;
+            Ok(Vec::new())
+        }
+        Action::Make { account, statements } => {
+            // `SETUSER` would change one that is there.
+            let found = ask(connection, &["ACL", "GETUSER", account], bounds).await;
+            match found.map_err(|failure| Failure::new(Done::Nothing, failure.text))? {
+                Reply::Nothing => execute(connection, statements, keeping, bounds, Done::Unknown).await?,
+                _ => return Err(there(account)),
+            }
             Ok(Vec::new())
         }
         Action::List { prefix, .. } => {

@@ -4,9 +4,12 @@
 mod clocks;
 mod door;
 mod kinds;
+#[path = "../../../targets/tests/servers/launch.rs"]
+mod launch;
 #[path = "../../../targets/tests/servers/mariadb.rs"]
 #[allow(dead_code, reason = "drivers are tried with the rest")]
 mod mariadb;
+#[path = "../../../targets/tests/servers/postgres_server.rs"]
 pub mod postgres;
 #[path = "../../../targets/tests/servers/redis_server.rs"]
 #[allow(dead_code, reason = "drivers are tried with the rest")]

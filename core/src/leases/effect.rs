@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use conclave_engine_api::{Bounds, Done, Env, Failure, Plan, Reply, Txn};
+use conclave_engine_api::{Bounds, Env, Failure, Plan, Reply, Txn};
 use conclave_raft::Replica;
 
 use crate::catalog::{decode_record, encode_record};
@@ -85,8 +85,8 @@ async fn issue(
     let answered = match ran {
         Ok(told) => reply(core, intent, begun, &told).map_err(|error| (error, true)),
         Err(failure) => {
-            let made = !matches!(failure.done, Done::Nothing | Done::Denied);
-            Err((Error::Target(failure.text), made))
+            // What was there before is somebody else's: it is not ours to sweep.
+            Err((Error::Target(failure.text), !failure.done.is_nothing()))
         }
     };
     let reply = match answered {

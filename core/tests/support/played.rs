@@ -29,6 +29,8 @@ pub enum Mood {
     Stubborn,
     /// It does what it is asked and its answer gets lost.
     Mute,
+    /// Somebody else has the name of whatever is to be made.
+    Taken,
 }
 
 pub struct Played {
@@ -63,11 +65,13 @@ impl Played {
             return Err(Failure::new(Done::Nothing, "connection refused"));
         }
         match &plan.action {
-            Action::Run { statements } => {
-                for name in statements.iter().filter_map(|text| text.strip_prefix("CREATE ")) {
-                    self.accounts.lock().insert(name.to_owned());
+            Action::Make { account, .. } => {
+                let fresh = self.accounts.lock().insert(account.clone());
+                if mood == Mood::Taken || !fresh {
+                    return Err(Failure::new(Done::There, "the name is taken"));
                 }
             }
+            Action::Run { .. } | Action::Check => {}
             Action::Drop { .. } if mood == Mood::Stubborn => {
                 return Err(Failure::new(Done::Refused, "it owns objects"));
             }
@@ -75,7 +79,6 @@ impl Played {
                 self.accounts.lock().remove(account);
             }
             Action::List { .. } => return Ok(self.accounts.lock().iter().cloned().collect()),
-            Action::Check => {}
         }
         match mood {
             Mood::Mute => Err(Failure::new(Done::Unknown, "no answer in time")),

@@ -124,6 +124,14 @@ pub enum Action {
         /// In their order.
         statements: Vec<Hidden>,
     },
+    /// Make an account by these statements, as `Run` runs them, unless one of this name is there: then nothing is done and
+    /// [`Done::There`] said. Whoever has that name has it from somebody else.
+    Make {
+        /// Its name.
+        account: String,
+        /// In their order.
+        statements: Vec<Hidden>,
+    },
     /// Drop an account that may be there or not, and end its sessions.
     Drop {
         /// Its name.
@@ -148,6 +156,7 @@ impl Action {
         match self {
             Self::Check => "check",
             Self::Run { .. } => "run",
+            Self::Make { .. } => "make",
             Self::Drop { .. } => "drop",
             Self::List { .. } => "list",
         }
@@ -192,10 +201,19 @@ pub enum Done {
     Nothing,
     /// Nothing, for certain: the target did not let us in.
     Denied,
+    /// Nothing, for certain: an account of the name that was to be made is there already, and is another's.
+    There,
     /// The target answered, and refused.
     Refused,
     /// Nobody knows: no answer came.
     Unknown,
+}
+
+impl Done {
+    /// Whether nothing was done, for certain.
+    pub fn is_nothing(self) -> bool {
+        matches!(self, Self::Nothing | Self::Denied | Self::There)
+    }
 }
 
 impl Failure {

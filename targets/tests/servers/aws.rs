@@ -215,7 +215,7 @@ async fn aws_failures_say_what_was_done() {
             (|| refusal("AccessDenied")) as fn() -> Answer,
             Done::Denied,
         ),
-        ("CreateUser", || refusal("EntityAlreadyExists"), Done::Denied),
+        ("CreateUser", || refusal("EntityAlreadyExists"), Done::There),
         ("CreateUser", || refusal("MalformedInput"), Done::Refused),
         (
             "CreateUser",

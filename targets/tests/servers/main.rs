@@ -11,10 +11,14 @@
 mod aws;
 mod harness;
 mod hostile;
+mod launch;
 #[allow(dead_code, reason = "clusters use the rest")]
 mod mariadb;
 mod mysql;
 mod pki;
+mod postgres;
+#[allow(dead_code, reason = "clusters use the rest")]
+mod postgres_server;
 mod redis;
 #[allow(dead_code, reason = "clusters use the rest")]
 mod redis_server;
@@ -62,6 +66,14 @@ impl Scene {
 
     async fn run(&self, statements: &[&str]) -> Result<Vec<String>, Failure> {
         self.act(run(statements), "conclave/1/1/run", LONG).await
+    }
+
+    async fn make(&self, account: &str, statements: &[&str]) -> Result<Vec<String>, Failure> {
+        let action = Action::Make {
+            account: account.to_owned(),
+            statements: statements.iter().copied().map(hidden).collect(),
+        };
+        self.act(action, "conclave/1/1/make", LONG).await
     }
 
     async fn check(&self) -> Result<Vec<String>, Failure> {

@@ -1,13 +1,13 @@
 //! A real MariaDB on a free port of loopback, with its own data directory; gone when it is dropped.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
 
+use super::launch;
 use crate::harness::{eventually, ports};
 
 /// Who makes accounts.
@@ -35,18 +35,13 @@ impl MariaDb {
 
     /// Makes and starts one with more options and, for each of them that has a text, a file of it.
     pub async fn start_with(options: &[(&str, &str)]) -> Self {
-        // In the system's folder: the account it runs as must reach it.
-        let files = TempDir::with_prefix("conclave-mariadb-").expect("a folder");
-        let mode = fs::Permissions::from_mode(if is_root() { 0o777 } else { 0o700 });
-        fs::set_permissions(files.path(), mode).expect("permissions");
-        let made = as_mysql(Path::new("mariadb-install-db"))
-            .arg("--no-defaults")
-            .arg(format!("--datadir={}", files.path().join("data").display()))
-            .args(["--auth-root-authentication-method=normal", "--skip-test-db"])
-            .stdin(Stdio::null())
-            .output()
-            .expect("mariadb-install-db runs (deploy/packages.txt)");
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let files = launch::folder("conclave-mariadb-");
+        launch::must(
+            launch::command(USER, Path::new("mariadb-install-db"))
+                .arg("--no-defaults")
+                .arg(format!("--datadir={}", files.path().join("data").display()))
+                .args(["--auth-root-authentication-method=normal", "--skip-test-db"]),
+        );
         let init = format!(
             "CREATE USER IF NOT EXISTS '{ROOT}'@'%' IDENTIFIED BY '{PASSWORD}';\n\
              GRANT ALL PRIVILEGES ON *.* TO '{ROOT}'@'%' WITH GRANT OPTION;\n"
@@ -76,7 +71,7 @@ impl MariaDb {
     pub async fn run(&mut self) {
         let log = fs::File::create(self.files.path().join("log")).expect("a log");
         let at = |name: &str| self.files.path().join(name).display().to_string();
-        let process = as_mysql(Path::new("mariadbd"))
+        let process = launch::command(USER, Path::new("mariadbd"))
             .arg("--no-defaults")
             .arg(format!("--datadir={}", at("data")))
             .arg(format!("--socket={}", at("data/socket")))
@@ -88,7 +83,6 @@ impl MariaDb {
                 "--innodb-buffer-pool-size=8M",
             ])
             .args(&self.options)
-            .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log"))
             .stderr(log)
             .spawn();
@@ -164,25 +158,6 @@ impl MariaDb {
 impl Drop for MariaDb {
     fn drop(&mut self) {
         self.stop();
-        if is_root() {
-            // What it wrote is its account's.
-            let data = self.files.path().join("data");
-            let _ = as_mysql(Path::new("rm")).arg("-rf").arg(data).status();
-        }
+        launch::remove(USER, &self.files.path().join("data"));
     }
-}
-
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
-
-/// A command that ends with this test and, for root, runs as MySQL's own account.
-fn as_mysql(program: &Path) -> Command {
-    let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL"]);
-    if is_root() {
-        command.args(["--reuid", USER, "--regid", USER, "--clear-groups"]);
-    }
-    command.arg("--").arg(program).current_dir("/");
-    command
 }

@@ -21,6 +21,7 @@ async fn mariadb_accounts() {
     let mut server = MariaDb::start().await;
     let scene = scene(&server);
     accounts_come_and_go(&server, &scene).await;
+    names_that_are_taken(&server, &scene).await;
     odd_names(&server, &scene).await;
     refusals_say_what_was_done(&server, &scene).await;
     who_may_little_drops_all_the_same(&server, &scene).await;
@@ -72,6 +73,31 @@ async fn accounts_come_and_go(server: &MariaDb, scene: &Scene) {
         .await
         .unwrap();
     assert!(scene.list("w").await.is_empty());
+}
+
+async fn names_that_are_taken(server: &MariaDb, scene: &Scene) {
+    // From wherever it may log in: dropping it would drop that too.
+    server.asked("CREATE USER 'v-a'@'localhost' IDENTIFIED BY 'theirs'");
+    let failure = scene.make("v-a", &[CREATE]).await.unwrap_err();
+    assert_eq!(failure.done, Done::There, "{failure}");
+    assert_eq!(
+        server.asked("SELECT Host FROM mysql.user WHERE User = 'v-a'"),
+        ["localhost"]
+    );
+    // Who may not look is told by the server.
+    server.asked("CREATE USER 'v-w'@'%'; CREATE USER 'weak'@'%' IDENTIFIED BY 'w'; GRANT CREATE USER ON *.* TO 'weak'@'%'");
+    let weak = Scene::new(Driver::Mysql, &format!("weak:w@tcp(127.0.0.1:{})/", server.port));
+    let failure = weak.make("v-w", &["create user 'v-w'@'%'"]).await.unwrap_err();
+    assert_eq!(failure.done, Done::There, "{failure}");
+    // One of the two is made by this.
+    let both = ["CREATE USER 'v-w'@'%', 'v-w'@'localhost'"];
+    let failure = weak.make("v-w", &both).await.unwrap_err();
+    assert_eq!(failure.done, Done::Refused, "{failure}");
+    for account in ["v-a", "v-w", "weak"] {
+        scene.drop_account(account, &[], "").await.unwrap();
+    }
+    scene.make("v-a", &[CREATE]).await.unwrap();
+    scene.drop_account("v-a", &[], "").await.unwrap();
 }
 
 fn sessions_of(server: &MariaDb, user: &str) -> usize {

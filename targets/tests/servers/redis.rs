@@ -21,6 +21,7 @@ async fn redis_accounts() {
     let mut server = Redis::start().await;
     let scene = scene(&server);
     accounts_come_and_go(&mut server, &scene).await;
+    names_that_are_taken(&server, &scene).await;
     refusals_say_what_was_done(&server, &scene).await;
     commands_end_in_time(&server, &scene).await;
     a_connection_in_the_making_is_ended(&server, &scene).await;
@@ -67,6 +68,22 @@ async fn accounts_come_and_go(server: &mut Redis, scene: &Scene) {
         .drop_account("V_A", &[r#"["ACL","DELUSER","V_A"]"#], "conclave/9/9/none")
         .await
         .unwrap();
+}
+
+async fn names_that_are_taken(server: &Redis, scene: &Scene) {
+    let by_hand = ["ACL", "SETUSER", "V_A", "ON", ">theirs", "+ping"];
+    server.query_as(ROOT, PASSWORD, &by_hand).unwrap();
+    let failure = scene.make("V_A", &[CREATE]).await.unwrap_err();
+    assert_eq!(failure.done, Done::There, "{failure}");
+    assert_eq!(server.query_as("V_A", "theirs", &["PING"]).unwrap(), "PONG");
+    assert!(
+        server.query_as("V_A", "pw", &["PING"]).is_err(),
+        "it got no password of ours"
+    );
+    scene.drop_account("V_A", &[], "").await.unwrap();
+    scene.make("V_A", &[CREATE]).await.unwrap();
+    assert_eq!(server.query_as("V_A", "pw", &["PING"]).unwrap(), "PONG");
+    scene.drop_account("V_A", &[], "").await.unwrap();
 }
 
 async fn refusals_say_what_was_done(server: &Redis, scene: &Scene) {

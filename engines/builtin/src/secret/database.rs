@@ -63,7 +63,7 @@ impl Engine for Database {
                 Ok(Reply::empty().into())
             }
             ("rotate-root", Create | Update) => connection::rotate(txn, name, env),
-            ("roles", Create | Update) => role::write(txn, name, request),
+            ("roles", Create | Update) => role::write(txn, name, request, env),
             ("roles", Read) => role::read(txn, name),
             ("roles", Delete) => role::delete(txn, name),
             ("creds", Read) => creds::issue(txn, name, request, env),
@@ -210,7 +210,7 @@ fn rotated(
         Err(failure) => {
             let holds = match failure.done {
                 Done::Denied => true,
-                Done::Nothing | Done::Refused => !looked,
+                Done::Nothing | Done::There | Done::Refused => !looked,
                 Done::Unknown => false,
             };
             if !holds {

@@ -15,6 +15,10 @@ const MAX_DEPTH: usize = 16;
 /// Most random letters of one call.
 const MAX_RANDOM: usize = 512;
 
+/// Names that are compared, and the fewest places in which they must differ: 62^4 are 14 million names.
+const SAMPLES: usize = 8;
+const PLACES: usize = 4;
+
 /// What a template may name.
 pub(super) struct Names<'a> {
     pub display_name: &'a str,
@@ -34,8 +38,35 @@ impl Names<'_> {
     }
 }
 
+/// The name that a template makes, if it makes another one each time: whoever drops an account by its name must not find
+/// somebody else's.
+pub(super) fn fresh(template: &str, names: &Names<'_>, env: &mut Env<'_>) -> Result<String, Error> {
+    let name = render(template, names, env)?;
+    let mut differs = vec![false; name.len()];
+    for _ in 1..SAMPLES {
+        let other = render(template, names, env)?;
+        if other == name {
+            return Err(alike());
+        }
+        let pairs = name.bytes().zip(other.bytes());
+        for (differs, (one, other)) in differs.iter_mut().zip(pairs) {
+            *differs |= one != other;
+        }
+    }
+    match differs.iter().filter(|differs| **differs).count() {
+        few if few < PLACES => Err(alike()),
+        _ => Ok(name),
+    }
+}
+
+fn alike() -> Error {
+    Error::invalid(format!(
+        "username_template must make another name each time: use random with {PLACES} letters or more, or uuid"
+    ))
+}
+
 /// The name that a template makes.
-pub(super) fn render(template: &str, names: &Names<'_>, env: &mut Env<'_>) -> Result<String, Error> {
+fn render(template: &str, names: &Names<'_>, env: &mut Env<'_>) -> Result<String, Error> {
     if template.len() > MAX_TEMPLATE {
         return Err(Error::TooLarge(format!(
             "username_template is longer than {MAX_TEMPLATE} bytes"
@@ -371,6 +402,40 @@ mod tests {
         let chosen = r#"{{ if (eq .Type "STS") }}{{ if eq "a" "a" }}s{{ end }}{{ else }}i{{ end }}x"#;
         assert_eq!(made(chosen).unwrap(), "ix");
         assert_eq!(made(&chosen.replace("STS", "IAM")).unwrap(), "sx");
+    }
+
+    #[test]
+    fn names_must_differ_enough() {
+        let fresh = |template: &str, role_name: &str| {
+            let mut entropy = SeededEntropy::new(1);
+            let mut env = Env::new(1_767_225_600_000, &mut entropy);
+            let names = Names {
+                display_name: "token",
+                role_name,
+                more: &[],
+            };
+            fresh(template, &names, &mut env)
+        };
+        for good in [
+            "{{random 4}}",
+            "{{uuid}}",
+            "x{{random 20 | uppercase | truncate 5}}",
+            "{{random 30 | sha256 | truncate 8}}",
+        ] {
+            fresh(good, "role").unwrap_or_else(|error| panic!("{good}: {error}"));
+        }
+        for bad in [
+            "app",
+            "{{.RoleName}}-{{unix_time_millis}}",
+            "{{random 3}}",
+            "{{.RoleName}}{{random 1}}-{{unix_time}}",
+            "{{.RoleName | sha256}}",
+        ] {
+            assert!(fresh(bad, "role").is_err(), "{bad}");
+        }
+        let cut = r#"{{ printf "v-%s-%s" .RoleName (random 8) | truncate 16 }}"#;
+        fresh(cut, "role").unwrap();
+        assert!(fresh(cut, "a-role-of-many").is_err(), "nothing random is left");
     }
 
     #[test]

@@ -139,7 +139,7 @@ fn rendered_effect(effect: &Effect) -> String {
         let (ttl, most) = (lease.ttl / 1000, lease.max_ttl / 1000);
         write!(text, ", lease of {ttl} s, at most {most} s{renewable}").unwrap();
     }
-    if let Action::Run { statements } = &effect.plan.action {
+    if let Action::Run { statements } | Action::Make { statements, .. } = &effect.plan.action {
         for statement in statements {
             write!(text, "\n    {}", statement.as_str()).unwrap();
         }

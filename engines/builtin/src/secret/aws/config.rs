@@ -217,13 +217,7 @@ pub(super) fn write(txn: &mut Txn<'_>, request: &Request<'_>, env: &mut Env<'_>)
         role_name: "role",
         more: &[("PolicyName", "role"), ("Type", "IAM")],
     };
-    let name = template::render(root.template(), &names, env)?;
-    if template::render(root.template(), &names, env)? == name {
-        // Whoever drops a user by its name must not find another's.
-        return Err(Error::invalid(
-            "username_template must make another name each time: use random or uuid",
-        ));
-    }
+    template::fresh(root.template(), &names, env)?;
     root.save(txn, None)?;
     Ok(Reply::empty().into())
 }

@@ -254,7 +254,7 @@ fn take(connection: &mut Connection, fields: &Fields<'_>, env: &mut Env<'_>) -> 
         role_name: "role",
         more: &[],
     };
-    template::render(connection.template()?, &names, env).map(|_| ())
+    template::fresh(connection.template()?, &names, env).map(|_| ())
 }
 
 /// `read config/NAME`, without anything that opens a door.

@@ -32,7 +32,7 @@ pub(super) fn issue(
         role_name: name,
         more: &[],
     };
-    let username = template::render(connection.template()?, &names, env)?;
+    let username = template::fresh(connection.template()?, &names, env)?;
     if username.contains(['\0', '"', '\'', '\\', '`']) {
         return Err(Error::invalid("username_template makes a name with quotes in it"));
     }
@@ -53,7 +53,10 @@ pub(super) fn issue(
     Ok(Outcome::Effect(Box::new(Effect {
         plan: Plan {
             target: connection.target(&role.db_name)?,
-            action: Action::Run { statements: made },
+            action: Action::Make {
+                account: username.clone(),
+                statements: made,
+            },
         },
         lease: Some(LeaseSpec {
             ttl,

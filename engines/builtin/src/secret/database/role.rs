@@ -1,10 +1,11 @@
 //! Roles: `roles/NAME`. What an account of a database may do and how long it lives.
 
-use conclave_engine_api::{Error, Millis, Outcome, Reply, Request, Txn};
+use conclave_engine_api::{Env, Error, Millis, Outcome, Reply, Request, Txn};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::statements;
+use super::connection::Connection;
+use super::{statements, template};
 use crate::record;
 
 const FORMAT: u8 = 1;
@@ -60,7 +61,12 @@ pub(super) fn check_credential_type(request: &Request<'_>) -> Result<(), Error> 
 }
 
 /// `write roles/NAME`: what is given replaces, what is not stays.
-pub(super) fn write(txn: &mut Txn<'_>, name: &str, request: &Request<'_>) -> Result<Outcome, Error> {
+pub(super) fn write(
+    txn: &mut Txn<'_>,
+    name: &str,
+    request: &Request<'_>,
+    env: &mut Env<'_>,
+) -> Result<Outcome, Error> {
     let fields = request.fields();
     let mut role = Role::load(txn, name)?.unwrap_or_default();
     check_credential_type(request)?;
@@ -88,6 +94,15 @@ pub(super) fn write(txn: &mut Txn<'_>, name: &str, request: &Request<'_>) -> Res
         if let Some(statements) = statements::read(&fields, name)? {
             *place = statements;
         }
+    }
+    if let Some(connection) = Connection::load(txn, &role.db_name)? {
+        // A long name of a role may leave no room for what makes names differ.
+        let names = template::Names {
+            display_name: "token",
+            role_name: name,
+            more: &[],
+        };
+        template::fresh(connection.template()?, &names, env)?;
     }
     txn.put(&row(name), record::encode(FORMAT, &role)?)?;
     Ok(Reply::empty().into())

@@ -1,13 +1,14 @@
 //! A real PostgreSQL on a free port of loopback, with its own data directory; gone when it is dropped.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::harness::{SOON, eventually, ports};
+use super::launch;
+use crate::harness::{eventually, ports};
 
 /// Who makes accounts.
 pub const ROOT: &str = "vaultroot";
@@ -15,6 +16,8 @@ pub const ROOT: &str = "vaultroot";
 pub const PASSWORD: &str = "first root password";
 /// The account it may not run as root under.
 const USER: &str = "postgres";
+/// For a first start from a slow, cold disk.
+const START: Duration = Duration::from_secs(60);
 
 /// A server.
 pub struct Postgres {
@@ -26,23 +29,16 @@ pub struct Postgres {
 impl Postgres {
     /// Makes and starts one.
     pub async fn start() -> Self {
-        // In the system's folder: the account it runs as must reach it.
-        let files = TempDir::with_prefix("conclave-pg-").expect("a folder");
+        let files = launch::folder("conclave-pg-");
         let password = files.path().join("password");
         fs::write(&password, PASSWORD).expect("a file");
-        if is_root() {
-            let mode = fs::Permissions::from_mode(0o777);
-            fs::set_permissions(files.path(), mode).expect("permissions");
-        }
-        let made = as_postgres(&bin("initdb"))
-            .arg("-D")
-            .arg(files.path().join("data"))
-            .args(["-A", "scram-sha-256", "-U", ROOT, "--no-sync", "--pwfile"])
-            .arg(&password)
-            .stdin(Stdio::null())
-            .output()
-            .expect("initdb runs");
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        launch::must(
+            launch::command(USER, &bin("initdb"))
+                .arg("-D")
+                .arg(files.path().join("data"))
+                .args(["-A", "scram-sha-256", "-U", ROOT, "--no-sync", "--pwfile"])
+                .arg(&password),
+        );
         let mut server = Self {
             port: ports::free(1)[0],
             process: None,
@@ -55,7 +51,7 @@ impl Postgres {
     /// Starts it again.
     pub async fn run(&mut self) {
         let log = fs::File::create(self.files.path().join("log")).expect("a log");
-        let process = as_postgres(&bin("postgres"))
+        let process = launch::command(USER, &bin("postgres"))
             .arg("-D")
             .arg(self.files.path().join("data"))
             .args(["-p", &self.port.to_string(), "-c", "fsync=off"])
@@ -65,12 +61,11 @@ impl Postgres {
                 "-c",
                 "unix_socket_directories=",
             ])
-            .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log"))
             .stderr(log)
             .spawn();
         self.process = Some(process.expect("PostgreSQL starts"));
-        eventually("PostgreSQL answers", SOON, async || {
+        eventually("PostgreSQL answers", START, async || {
             let said = self.query_as(ROOT, PASSWORD, "SELECT 1");
             // It answers, whoever may log in by now.
             match said {
@@ -125,29 +120,8 @@ impl Postgres {
 impl Drop for Postgres {
     fn drop(&mut self) {
         self.stop();
-        if is_root() {
-            // What it wrote is its account's.
-            let _ = as_postgres(Path::new("rm"))
-                .arg("-rf")
-                .arg(self.files.path().join("data"))
-                .status();
-        }
+        launch::remove(USER, &self.files.path().join("data"));
     }
-}
-
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
-
-/// A command that ends with this test and, for root, runs as PostgreSQL's own account.
-fn as_postgres(program: &Path) -> Command {
-    let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL"]);
-    if is_root() {
-        command.args(["--reuid", USER, "--regid", USER, "--clear-groups"]);
-    }
-    command.arg("--").arg(program).current_dir("/");
-    command
 }
 
 /// A program of the newest PostgreSQL that is installed.
