@@ -12,6 +12,8 @@ use conclave_engine_api::{Action, Bounds, Done, Failure, Hidden, Plan, Target};
 use answer::Answer;
 use call::{Client, Refusal};
 
+use crate::url;
+
 /// The version of each service's protocol.
 const IAM_VERSION: &str = "2010-05-08";
 const STS_VERSION: &str = "2011-06-15";
@@ -149,17 +151,7 @@ fn form(action: &str, version: &str, fields: &[(&str, &str)]) -> String {
     form
 }
 
-/// As a value of a form: unreserved characters of RFC 3986 stay, a space is a plus.
+/// As a value of a form, where a space is a plus.
 fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else if byte == b' ' {
-            out.push('+');
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
+    url::encoded(text).replace("%20", "+")
 }

@@ -3,9 +3,11 @@
 
 mod address;
 mod aws;
+mod http;
 mod mysql;
 mod pool;
 mod postgres;
+mod rabbitmq;
 mod redis;
 mod tls;
 mod url;
@@ -23,6 +25,7 @@ pub struct Targets {
     mysql: mysql::Mysql,
     redis: redis::Redis,
     aws: aws::Aws,
+    rabbitmq: rabbitmq::RabbitMq,
 }
 
 impl Targets {
@@ -43,6 +46,7 @@ impl Targets {
             Driver::Postgresql => self.postgres.run(plan, bounds).await,
             Driver::Aws => self.aws.run(plan, bounds).await,
             Driver::Mysql => self.mysql.run(plan, bounds).await,
+            Driver::RabbitMq => self.rabbitmq.run(plan, bounds).await,
             Driver::Redis => self.redis.run(plan, bounds).await,
         }
     }

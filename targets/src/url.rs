@@ -26,6 +26,18 @@ pub fn decoded(text: &str) -> Result<Hidden, String> {
     Ok(Hidden::new(text.to_owned()))
 }
 
+/// As a part of a path: unreserved characters stay, every other byte is percent-encoded.
+pub fn encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            true => out.push(char::from(byte)),
+            false => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
 /// `host`, `host:port`, `[::1]` or `[::1]:port`.
 ///
 /// # Errors

@@ -68,6 +68,8 @@ pub enum Driver {
     Redis,
     /// IAM and STS of Amazon Web Services. A statement is a request of the query protocol, as a form.
     Aws,
+    /// RabbitMQ, by its management API. A statement is what is put where: a path beneath `api/`, a space, and JSON.
+    RabbitMq,
 }
 
 impl Driver {
@@ -78,6 +80,7 @@ impl Driver {
             Self::Mysql => "mysql",
             Self::Redis => "redis",
             Self::Aws => "aws",
+            Self::RabbitMq => "rabbitmq",
         }
     }
 }

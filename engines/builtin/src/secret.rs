@@ -5,5 +5,7 @@ pub(crate) mod cubbyhole;
 pub(crate) mod database;
 mod document;
 pub(crate) mod kv;
+mod name;
+pub(crate) mod rabbitmq;
 mod template;
 pub(crate) mod transit;

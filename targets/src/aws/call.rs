@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 use parking_lot::Mutex;
 use reqwest::header::DATE;
-use reqwest::{Method, Response, Url, redirect};
+use reqwest::{Method, Response, Url};
 use serde::Deserialize;
 use tokio::sync::OnceCell;
 use zeroize::Zeroize;
@@ -17,8 +17,7 @@ use zeroize::Zeroize;
 use super::Service;
 use super::answer::Answer;
 use super::sign::{Signed, Signer, authorization};
-use crate::tls::Tls;
-use crate::{Targets, left};
+use crate::{Targets, http, left};
 
 const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
 /// Longest answer in bytes, and longest text of a refusal that is passed on.
@@ -155,7 +154,7 @@ impl Client {
     async fn learn(&self, endpoint: &str, url: &Url, bounds: &Bounds) -> Result<Duration, Refusal> {
         let asked = self.http().await?.request(Method::HEAD, url.clone());
         let answer = asked.timeout(left(bounds)?).send().await;
-        let answer = answer.map_err(|error| Refusal::silent(Done::Nothing, told(&error)))?;
+        let answer = answer.map_err(|error| Refusal::silent(Done::Nothing, http::told(&error)))?;
         let date = answer
             .headers()
             .get(DATE)
@@ -220,41 +219,24 @@ impl Client {
             Err(error) => {
                 let reached = !(error.is_connect() || error.is_builder());
                 let done = if reached { Done::Unknown } else { Done::Nothing };
-                Err(Refusal::silent(done, told(&error)))
+                Err(Refusal::silent(done, http::told(&error)))
             }
         }
     }
 
     async fn http(&self) -> Result<&reqwest::Client, Refusal> {
-        let made = self.http.get_or_try_init(|| async {
-            let tls = Tls::new(&TargetTls::default())?;
-            let builder = reqwest::Client::builder()
-                .tls_backend_preconfigured(tls.config())
-                .redirect(redirect::Policy::none())
-                // What the environment of a node says is nothing that decides where secrets go.
-                .no_proxy()
-                .http1_only();
-            builder.build().map_err(|error| told(&error))
-        });
+        let made = self
+            .http
+            .get_or_try_init(|| async { http::client(&TargetTls::default()) });
         made.await.map_err(|text| Refusal::silent(Done::Nothing, text))
     }
 }
 
-async fn read(form: &str, mut answer: Response) -> Result<Answer, Refusal> {
+async fn read(form: &str, answer: Response) -> Result<Answer, Refusal> {
     let status = answer.status();
-    let mut body = Hidden::default();
-    let mut bytes = Vec::new();
-    loop {
-        let part = answer.chunk().await;
-        match part.map_err(|error| Refusal::unreadable(&told(&error)))? {
-            Some(part) if bytes.len() + part.len() <= MAX_ANSWER => bytes.extend_from_slice(&part),
-            Some(_) => return Err(Refusal::unreadable("an answer of AWS is too long")),
-            None => break,
-        }
-    }
-    if let Ok(text) = String::from_utf8(bytes) {
-        *body = text;
-    }
+    let bytes = http::body(answer, MAX_ANSWER).await;
+    let bytes = bytes.map_err(|text| Refusal::unreadable(&text))?;
+    let body = Hidden::new(String::from_utf8(bytes).unwrap_or_default());
     let read = Answer::read(&body);
     let action = form.split(['=', '&']).nth(1).unwrap_or_default();
     if status.is_success() {
@@ -279,15 +261,4 @@ async fn read(form: &str, mut answer: Response) -> Result<Answer, Refusal> {
         _ => Done::Refused,
     };
     Err(Refusal { code, text, done })
-}
-
-/// What is said of an error, with what led to it.
-fn told(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(deeper) = source {
-        text = format!("{text}: {deeper}");
-        source = deeper.source();
-    }
-    text
 }

@@ -25,11 +25,9 @@ mod tools;
 use conclave_engine_api::Operation::{self, Create, Delete, List, Read, Update};
 use conclave_engine_api::{Engine, Env, Error, Mount, Outcome, Request, Route, Txn};
 
+use super::name::is_name;
 use kind::Kind;
 use policy::policy_row;
-
-/// Longest name of a key in bytes.
-const MAX_NAME_BYTES: usize = 256;
 
 /// The transit engine.
 pub(crate) struct Transit;
@@ -165,18 +163,6 @@ fn only(operation: Operation, request: &Request<'_>) -> Result<(), Error> {
 
 fn read_or_write(request: &Request<'_>) -> Result<(), Error> {
     only(Read, request).or_else(|_| only(Update, request))
-}
-
-/// Names of keys: letters, digits and `_`, with `-` and `.` between them.
-fn is_name(name: &str) -> bool {
-    let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    let bytes = name.as_bytes();
-    bytes.len() <= MAX_NAME_BYTES
-        && bytes.first().is_some_and(|first| word(*first))
-        && bytes.last().is_some_and(|last| word(*last))
-        && bytes
-            .iter()
-            .all(|byte| word(*byte) || matches!(byte, b'-' | b'.'))
 }
 
 const WRITE: &[Operation] = &[Update];
