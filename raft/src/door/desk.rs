@@ -13,7 +13,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use openraft::errors::ClientWriteError;
 use openraft::impls::ProgressResponder;
 use openraft::{RaftState, ServerState};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::codec::{MAX_BATCH_BYTES, MAX_BATCH_COMMANDS, SOFT_BATCH_BYTES, encode_batch};
@@ -21,6 +21,7 @@ use crate::door::proof::{Facts, Proofs, Question, Word};
 use crate::log::types::{Payload, TypeConfig, position, term_of};
 use crate::node::clock::ClusterClock;
 use crate::node::machine::StateMachine;
+use crate::replica::Status;
 
 /// A Raft core over this crate's state machine.
 pub type Raft = openraft::Raft<TypeConfig, StateMachine>;
@@ -59,7 +60,7 @@ pub enum Reply {
         /// Highest frame taken.
         accepted: u64,
     },
-    /// Frames up to this one were put into the log.
+    /// Frames up to this one are off the desk.
     Taken {
         /// The frame.
         frame: u64,
@@ -101,6 +102,19 @@ pub struct Item {
     pub from: ReplyTo,
 }
 
+impl Item {
+    fn source(&self) -> Source {
+        (self.term, self.sequence, self.from.clone())
+    }
+
+    /// The frame that ends with this command is off the desk, whatever becomes of it.
+    fn tell_taken(&self) {
+        if let Some(frame) = self.frame {
+            self.from.send(Reply::Taken { frame });
+        }
+    }
+}
+
 /// What can be put on the desk.
 pub enum Request {
     /// Commands, in order.
@@ -128,12 +142,14 @@ pub async fn run(
     node: u64,
     raft: Arc<ArcSwap<Raft>>,
     clock: Arc<ClusterClock>,
+    status: watch::Receiver<Status>,
     mut requests: mpsc::UnboundedReceiver<Request>,
 ) {
     let mut desk = Desk {
         node,
         raft,
         clock,
+        status,
         queue: VecDeque::new(),
         proofs: Proofs::new(node),
         until: Until {
@@ -167,6 +183,8 @@ struct Desk {
     node: u64,
     raft: Arc<ArcSwap<Raft>>,
     clock: Arc<ClusterClock>,
+    /// Whether a quorum follows this node.
+    status: watch::Receiver<Status>,
     queue: VecDeque<Item>,
     proofs: Proofs,
     until: Until,
@@ -195,14 +213,17 @@ impl Desk {
     }
 
     fn flush(&mut self) {
+        // The core would put it into a log that nobody else may ever have, and its origin could only wait for the outcome.
+        if !self.queue.is_empty() && !self.status.borrow().is_leader {
+            let refused = std::mem::take(&mut self.queue);
+            reject(refused.iter().map(Item::source));
+            refused.iter().for_each(Item::tell_taken);
+        }
         while self.writes.len() < WINDOW && !self.queue.is_empty() {
             let batch = self.next_batch();
             let commands: Vec<Bytes> = batch.iter().map(|item| item.command.clone()).collect();
             let term = batch.first().map_or(0, |item| item.term);
-            let sources: Vec<Source> = batch
-                .iter()
-                .map(|item| (item.term, item.sequence, item.from.clone()))
-                .collect();
+            let sources: Vec<Source> = batch.iter().map(Item::source).collect();
             match encode_batch(self.clock.now(), &commands) {
                 Ok(bytes) => {
                     let raft = self.raft.load_full();
@@ -214,11 +235,7 @@ impl Desk {
                     reject(sources);
                 }
             }
-            for item in batch {
-                if let Some(frame) = item.frame {
-                    item.from.send(Reply::Taken { frame });
-                }
-            }
+            batch.iter().for_each(Item::tell_taken);
         }
     }
 
@@ -304,7 +321,7 @@ async fn write(raft: Arc<Raft>, term: u64, payload: Payload, sources: Vec<Source
 }
 
 /// Tells each origin which of its commands are in no log.
-fn reject(sources: Vec<Source>) {
+fn reject(sources: impl IntoIterator<Item = Source>) {
     let mut rest = sources.into_iter().peekable();
     while let Some((term, sequence, from)) = rest.next() {
         let mut sequences = vec![sequence];

@@ -104,8 +104,13 @@ struct Service {
 }
 
 impl Service {
-    /// The authenticated sender of a call.
+    /// The node that sends a call.
     fn sender<T>(&self, request: &Request<T>) -> Result<u64, Status> {
+        self.caller(request).map(|caller| caller.node)
+    }
+
+    /// The authenticated sender of a call.
+    fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
         let peers = &self.host.peers;
         let text = |key| request.metadata().get(key).and_then(|value| value.to_str().ok());
         let number = |key| text(key).and_then(|value| value.parse::<u64>().ok());
@@ -115,15 +120,22 @@ impl Service {
         if number(TO) != Some(peers.node()) {
             return Err(Status::permission_denied("another node"));
         }
-        let from = number(FROM).ok_or_else(|| Status::permission_denied("no sender"))?;
-        if from == peers.node() || !peers.may_speak_as(from, identity_of(request)) {
+        let (node, identity) = (
+            number(FROM).ok_or_else(|| Status::permission_denied("no sender"))?,
+            identity_of(request),
+        );
+        if node == peers.node() || !peers.may_speak_as(node, identity) {
             return Err(Status::permission_denied("not a member"));
         }
         let start = text(START).and_then(Start::from_text);
         let start = start.ok_or_else(|| Status::permission_denied("no start"))?;
-        match peers.is_set_back(from, start) {
+        match peers.is_set_back(node, start) {
             true => Err(Status::failed_precondition(SET_BACK)),
-            false => Ok(from),
+            false => Ok(Caller {
+                node,
+                identity,
+                start,
+            }),
         }
     }
 
@@ -138,6 +150,22 @@ impl Service {
 
     fn raft(&self) -> Arc<Raft> {
         self.host.raft.load_full()
+    }
+}
+
+/// Who sends on a stream.
+#[derive(Clone, Copy)]
+struct Caller {
+    node: u64,
+    identity: PeerIdentity,
+    start: Start,
+}
+
+impl Caller {
+    /// Whether what comes on its stream still counts. Since it was opened the node may have been removed, and the register
+    /// may name a later start of it: then its disk was set back, and it hears so when it opens another stream.
+    fn counts(&self, peers: &Peers) -> bool {
+        peers.may_speak_as(self.node, self.identity) /* RED */
     }
 }
 
@@ -177,19 +205,17 @@ impl Node for Service {
         &self,
         request: Request<Streaming<wire::AppendRequest>>,
     ) -> Result<Response<Self::AppendStream>, Status> {
-        let from = self.sender(&request)?;
-        let identity = identity_of(&request);
+        let caller = self.caller(&request)?;
         let peers = Arc::clone(&self.host.peers);
         // The first request that cannot be read ends the stream; the sender repeats what was not answered. So does one
-        // of a sender that is no member any more.
+        // of a sender that counts no more.
         let requests = stream::unfold(
             (request.into_inner(), peers),
             move |(mut requests, peers)| async move {
                 let read = requests.message().await.ok()??;
                 let read = convert::append_in(read).ok()?;
-                own(&read.vote, from).ok()?;
-                let member = peers.may_speak_as(from, identity);
-                member.then_some((read, (requests, peers)))
+                own(&read.vote, caller.node).ok()?;
+                caller.counts(&peers).then_some((read, (requests, peers)))
             },
         );
         let answers = self.raft().stream_append(requests).map(|answer| match answer {
@@ -281,15 +307,13 @@ impl Node for Service {
         &self,
         request: Request<Streaming<wire::DoorRequest>>,
     ) -> Result<Response<Self::DoorStream>, Status> {
-        let from = self.sender(&request)?;
-        let identity = identity_of(&request);
+        let caller = self.caller(&request)?;
         let (replies, answers) = mpsc::unbounded_channel();
         let owed = Arc::new(AtomicUsize::new(0));
         let asked = Arc::new(AtomicUsize::new(0));
         let visitor = Visitor {
             host: Arc::clone(&self.host),
-            node: from,
-            identity,
+            caller,
             to: ReplyTo { link: 0, replies },
             owed: Arc::clone(&owed),
             asked: Arc::clone(&asked),
@@ -369,8 +393,7 @@ fn leads(host: &Host, term: u64) -> bool {
 /// One door stream of another node.
 struct Visitor {
     host: Arc<Host>,
-    node: u64,
-    identity: PeerIdentity,
+    caller: Caller,
     to: ReplyTo,
     /// Requests taken and not yet answered.
     owed: Arc<AtomicUsize>,
@@ -382,9 +405,8 @@ impl Visitor {
     async fn serve(self, mut requests: Streaming<wire::DoorRequest>) {
         let mut session = None;
         while let Ok(Some(request)) = requests.message().await {
-            // Membership may have changed since the stream was opened.
-            let member = self.host.peers.may_speak_as(self.node, self.identity);
-            let Some(request) = request.request.filter(|_| member) else {
+            let counts = self.caller.counts(&self.host.peers);
+            let Some(request) = request.request.filter(|_| counts) else {
                 break;
             };
             if self.take(request, &mut session).is_none() {
@@ -410,10 +432,10 @@ impl Visitor {
                     return None;
                 }
                 let sessions = &self.host.sessions;
-                let (id, accepted) = sessions.open(self.node, hello.incarnation, hello.term);
+                let (id, accepted) = sessions.open(self.caller.node, hello.incarnation, hello.term);
                 *session = Some(id);
                 self.to.send(Reply::Ready { accepted });
-                let (node, stream) = (self.node, self.to.clone());
+                let (node, stream) = (self.caller.node, self.to.clone());
                 self.host.desk.send(desk::Request::Opened { node, stream }).ok()?;
             }
             Request::Propose(frame) => self.propose(frame, (*session)?)?,
@@ -440,7 +462,7 @@ impl Visitor {
     }
 
     fn word(&self, term: u64) -> Word {
-        let node = self.node;
+        let node = self.caller.node;
         Word { node, term }
     }
 
@@ -451,7 +473,7 @@ impl Visitor {
         let own = |command: &wire::DoorCommand| {
             decode_command(&command.command).is_ok_and(|read| {
                 let origin = (read.origin.node, read.origin.sequence);
-                origin == (self.node, command.sequence) && !read.ops.iter().any(stops)
+                origin == (self.caller.node, command.sequence) && !read.ops.iter().any(stops)
             })
         };
         let fits = !frame.commands.is_empty() && frame.commands.len() <= MAX_BATCH_COMMANDS;
@@ -470,7 +492,7 @@ impl Visitor {
         let taken = self
             .host
             .sessions
-            .accept(self.node, session, frame.term, frame.frame, || {
+            .accept(self.caller.node, session, frame.term, frame.frame, || {
                 self.host.desk.send(desk::Request::Commands(items)).ok();
             });
         taken.then_some(())

@@ -11,6 +11,7 @@ use openraft::{ChangeMembers, Precondition};
 use tokio::time::timeout;
 
 use crate::command::NodeRecord;
+use crate::door::desk::Raft;
 use crate::error::Error;
 use crate::log::types::{StoredMembers, position};
 use crate::node::observe;
@@ -234,16 +235,23 @@ impl Node {
             return Ok(());
         }
         // openraft never cancels a transfer: until it ends, this leader takes no writes and sends no heartbeats.
-        self.restart_core().await?;
+        tracing::warn!("the Raft core is restarted because a transfer of leadership did not end");
+        self.restart_core(&raft).await?;
         Err(refused(&format!("node {to} did not take leadership in time")))
     }
 
-    /// Replaces the Raft core by a new one over the same log and state: this node is a follower afterwards.
-    async fn restart_core(&self) -> Result<(), Error> {
-        tracing::warn!("the Raft core is restarted because a transfer of leadership did not end");
+    /// Replaces this Raft core, unless that was done meanwhile, by a new one over the same log and state: this node is a
+    /// follower afterwards. One that cannot go on without its core stops.
+    pub async fn restart_core(&self, old: &Arc<Raft>) -> Result<(), Error> {
+        let _one_at_a_time = self.restarting.lock().await;
+        if !Arc::ptr_eq(&self.raft.load(), old) || self.closing.load(Ordering::Acquire) {
+            return Ok(());
+        }
         self.replacing.store(true, Ordering::Release);
-        self.raft.load_full().shutdown().await.ok();
-        let raft = open_core(&self.config, &self.network, &self.log, &self.machine).await?;
+        old.shutdown().await.ok();
+        let raft = open_core(&self.config, &self.network, &self.log, &self.machine).await;
+        let raft =
+            raft.inspect_err(|error| (self.fatal)(&format!("the Raft core does not start again: {error}")))?;
         raft.runtime_config().elect(self.elect.load(Ordering::Relaxed));
         self.raft.store(Arc::new(raft));
         self.replacing.store(false, Ordering::Release);

@@ -8,6 +8,7 @@ pub(crate) mod machine;
 mod membership;
 mod observe;
 pub mod offload;
+mod quorum;
 pub mod replica;
 pub(crate) mod runtime;
 pub(crate) mod snapshots;

@@ -177,7 +177,7 @@ fn hears_leader(node: &Node) -> bool {
 }
 
 /// Whether a quorum acknowledged this leader within an election time-out.
-fn has_quorum(node: &Node, metrics: &Metrics) -> bool {
+pub fn has_quorum(node: &Node, metrics: &Metrics) -> bool {
     let me = node.config.node_id;
     let alone = metrics.membership_config.voter_ids().all(|voter| voter == me);
     let age = metrics.last_quorum_acked.map(|acked| acked.elapsed());

@@ -31,7 +31,7 @@ use crate::node::machine::StateMachine;
 use crate::node::offload::Offload;
 use crate::node::runtime::{seed_of, with_seed};
 use crate::node::snapshots::{Snapshots, applied_log_id};
-use crate::node::{observe, tend};
+use crate::node::{observe, quorum, tend};
 use crate::replica::{Change, PeerCall, PeerHandler, Replica, Status};
 use crate::state::{Applied, Store, View, Views};
 
@@ -86,6 +86,8 @@ pub(crate) struct Node {
     pub cores: watch::Sender<u64>,
     /// One membership change at a time.
     pub changing: tokio::sync::Mutex<()>,
+    /// One Raft core is replaced at a time.
+    pub restarting: tokio::sync::Mutex<()>,
     asks: mpsc::UnboundedSender<Ask>,
     sequence: AtomicU64,
     runtime: Handle,
@@ -148,6 +150,7 @@ impl RaftReplica {
             replacing: AtomicBool::new(false),
             cores: watch::channel(0).0,
             changing: tokio::sync::Mutex::new(()),
+            restarting: tokio::sync::Mutex::new(()),
             asks,
             sequence: AtomicU64::new(0),
             runtime: Handle::current(),
@@ -157,6 +160,7 @@ impl RaftReplica {
         node.serve(parts, snapshots, asked, freed_out)?;
         node.spawn(observe::run(Arc::clone(&node)));
         node.spawn(tend::run(Arc::clone(&node)));
+        // RED node.spawn(quorum::run(Arc::clone(&node)));
         node.spawn(tend::register(Arc::clone(&node), reached));
         Ok(Self { node })
     }
@@ -231,6 +235,8 @@ impl RaftReplica {
     pub async fn abort(&self) {
         let node = &self.node;
         node.closing.store(true, Ordering::Release);
+        // A core that is just being replaced is not the last.
+        let _none_follows = node.restarting.lock().await;
         let raft = node.raft.load_full();
         // It has ended in any case; how it ended was reported where it happened.
         raft.shutdown().await.ok();
@@ -327,6 +333,7 @@ impl Node {
             self.config.node_id,
             Arc::clone(&self.raft),
             Arc::clone(&self.clock),
+            self.status.subscribe(),
             requests,
         ));
         self.spawn(door::run(door::Parts {

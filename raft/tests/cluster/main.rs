@@ -9,6 +9,7 @@
 )]
 
 mod cable;
+mod deaf;
 mod faults;
 mod harness;
 mod log;

@@ -111,3 +111,25 @@ async fn a_leader_that_is_cut_off_serves_nothing_and_comes_back() {
     }
     cluster.agree().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_is_cut_off_takes_no_writes() {
+    let cluster = Cluster::form(Kind::MemoryPlain, 3).await;
+    let cut_off = &cluster.members[cluster.leader().await];
+    cut_off.put("before", b"1").await.unwrap();
+    cut_off.cable().pull();
+    let log = cut_off
+        .wait("knows it", |status| !status.is_leader)
+        .await
+        .last_log_index;
+    // Said with certainty, and no later than while an election is waited for.
+    let refused = cut_off.put("lost", b"1").await;
+    assert!(
+        matches!(refused, Err(Error::NoLeader | Error::NotCommitted)),
+        "{refused:?}"
+    );
+    assert_eq!(cut_off.replica().status().borrow().last_log_index, log);
+    cut_off.cable().plug();
+    cut_off.put("after", b"1").await.unwrap();
+    cluster.agree().await;
+}
