@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use conclave_engine_api::{Env, Operation};
 
-use crate::audit::{Head, Lines, Record, Taken};
+use crate::audit::{DeviceSet, Head, Lines, Record, Taken};
 use crate::core::Core;
 use crate::entropy::OsEntropy;
 
@@ -54,10 +54,17 @@ impl Core {
                 ..Head::step(&request_id, now, &act.path, None)
             };
             devices.add(&Record::act(head, &act.data), &mut lines);
+            // What goes to different devices must not be lost, or counted, together.
+            if devices.is_filtered() {
+                finish(&devices, std::mem::take(&mut lines), 1).await;
+            }
         }
-        if let Err(error) = devices.finish(lines, Taken::default()).await {
-            let acts = acts.len();
-            tracing::error!(acts, %error, "what this node did by itself is not on record");
-        }
+        finish(&devices, lines, acts.len()).await;
+    }
+}
+
+async fn finish(devices: &DeviceSet, lines: Lines, acts: usize) {
+    if let Err(error) = devices.finish(lines, Taken::default()).await {
+        tracing::error!(acts, %error, "what this node did by itself is not on record");
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod chain;
 mod courier;
+mod filter;
 mod hashed;
 mod headers;
 mod journal;
@@ -39,7 +40,7 @@ pub use courier::{Courier, Couriers, NoCouriers};
 use hashed::Hasher;
 pub use headers::{Header, chosen};
 use numbers::Numbers;
-pub use options::{Declared, DeviceOptions, FileOptions, Output, RemoteOptions};
+pub use options::{Declared, DeviceOptions, FileOptions, Output, RemoteOptions, take_everything};
 pub use record::{Head, Record};
 pub use set::{DeviceSet, Lines, Taken};
 pub use sink::State;
@@ -200,6 +201,13 @@ impl Devices {
         Sink::new(&record.path, options, &self.around)?
             .check()
             .map_err(|error| Error::invalid(error.to_string()))
+    }
+
+    /// What the configuration of this node declares, and these beside it: whether each record has a device that takes it.
+    pub fn take_everything(&self, beside: &[&DeviceOptions]) -> bool {
+        let declared = self.declared.load();
+        let declared = declared.iter().map(|(_, device)| device.sink.options());
+        take_everything(declared.chain(beside.iter().copied()))
     }
 
     /// Whether no device is there: then requests pass unrecorded, as in Vault.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use conclave_engine_api::Millis;
 
+use crate::audit::filter::Filter;
 use crate::audit::target::Target;
 use crate::error::Error;
 
@@ -44,6 +45,10 @@ pub struct DeviceOptions {
     pub sync: bool,
     /// Whether records are chained.
     pub chain: bool,
+    /// Which records it takes; all without one.
+    pub filter: Option<Filter>,
+    /// Whether it takes those alone that every other device passes over.
+    pub fallback: bool,
 }
 
 /// Where a device's records go.
@@ -91,6 +96,14 @@ impl DeviceOptions {
             options: options.clone(),
         };
         let (must, chain) = (left.policy()?, left.flag("chain", true)?);
+        let filter = left.text("filter").filter(|text| !text.is_empty());
+        let filter = filter.map(|text| Filter::read(&text)).transpose()?;
+        let fallback = left.flag("fallback", false)?;
+        if fallback && filter.is_some() {
+            return Err(Error::invalid(
+                "a fallback audit device takes what filters pass over, and has none itself",
+            ));
+        }
         left.refuse_unsafe()?;
         // What leaves this machine later must not be lost before.
         let sync = left.flag("sync", kind != "file")?;
@@ -108,8 +121,20 @@ impl DeviceOptions {
             must,
             sync,
             chain,
+            filter,
+            fallback,
         })
     }
+}
+
+/// Whether each record has a device among these that takes it: where one has a filter, there must be one without.
+pub fn take_everything<'o>(devices: impl Iterator<Item = &'o DeviceOptions>) -> bool {
+    let (mut filtered, mut whole) = (false, false);
+    for device in devices {
+        filtered |= device.filter.is_some();
+        whole |= device.filter.is_none();
+    }
+    whole || !filtered
 }
 
 impl FileOptions {
@@ -324,6 +349,14 @@ mod tests {
             (vec![("file_path", "/a"), ("format", "jsonx")], "\"format\""),
             (vec![("file_path", "/a"), ("facility", "AUTH")], "\"facility\""),
             (vec![("file_path", "/a"), ("policy", "may")], "must or should"),
+            (
+                vec![("file_path", "/a"), ("filter", "path = x")],
+                "filter: character 6",
+            ),
+            (
+                vec![("file_path", "/a"), ("filter", "path == x"), ("fallback", "true")],
+                "has none itself",
+            ),
             (vec![("file_path", "/a"), ("rotate_bytes", "7")], "at least 65536"),
             (
                 vec![("file_path", "/a"), ("rotate_duration", "soon")],

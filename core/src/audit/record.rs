@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use conclave_engine_api::{Millis, Operation};
 
+use crate::audit::filter::Subject;
 use crate::audit::hashed::{Hash, HashedMap, Hasher};
 use crate::audit::headers::{self, Header};
 use crate::audit::quoted::hide;
@@ -147,6 +148,22 @@ impl<'a> Record<'a> {
     /// When it was made.
     pub fn now(&self) -> Millis {
         self.head.now
+    }
+
+    /// What filters of devices may ask for.
+    pub fn subject(&self) -> Subject<'a> {
+        let head = self.head;
+        let mount = head.mount.map(|mount| Mount::of(mount, head.namespace));
+        let (mount_type, mount_point) = mount
+            .map(|mount| (mount.mount_type, Cow::Owned(mount.mount_point)))
+            .unwrap_or_default();
+        Subject {
+            mount_type,
+            mount_point,
+            namespace: Namespace::of(head.namespace).path.unwrap_or_default(),
+            operation: head.operation.name(),
+            path: head.path,
+        }
     }
 
     /// One line of JSON with its end, hashed by `hasher`. Without one, values are left out.

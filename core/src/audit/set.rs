@@ -29,6 +29,8 @@ pub struct Device {
 /// The devices that take the records of one request.
 pub struct DeviceSet {
     devices: Vec<Device>,
+    /// Whether some devices pass over records.
+    filtered: bool,
     failures: IntCounter,
 }
 
@@ -57,6 +59,8 @@ impl Drop for Held {
 pub struct Lines {
     devices: Vec<Vec<Line>>,
     now: Millis,
+    /// Whether there is a record that every device passed over.
+    unheard: bool,
 }
 
 impl Lines {
@@ -69,7 +73,15 @@ impl Lines {
 impl DeviceSet {
     /// These devices.
     pub fn new(devices: Vec<Device>, failures: IntCounter) -> Self {
-        Self { devices, failures }
+        let filtered = |device: &Device| {
+            let options = device.sink.options();
+            options.filter.is_some() || options.fallback
+        };
+        Self {
+            filtered: devices.iter().any(filtered),
+            devices,
+            failures,
+        }
     }
 
     /// Each of them.
@@ -82,11 +94,14 @@ impl DeviceSet {
         self.devices.is_empty()
     }
 
+    /// Whether records may go to some devices only.
+    pub fn is_filtered(&self) -> bool {
+        self.filtered
+    }
+
     /// Adds a record to what is written next.
     pub fn add(&self, record: &Record<'_>, lines: &mut Lines) {
-        lines.now = lines.now.max(record.now());
-        lines.devices.resize_with(self.devices.len(), Vec::new);
-        for (device, waiting) in self.devices.iter().zip(&mut lines.devices) {
+        for (device, waiting) in self.takers(record, lines) {
             let text = record.encode(device.key.as_deref());
             waiting.push(Line::new(text, device.sink.is_chained()));
         }
@@ -94,9 +109,7 @@ impl DeviceSet {
 
     /// Adds both records of a request.
     pub fn add_both(&self, asked: &Record<'_>, ended: &Record<'_>, lines: &mut Lines) {
-        lines.now = lines.now.max(ended.now());
-        lines.devices.resize_with(self.devices.len(), Vec::new);
-        for (device, waiting) in self.devices.iter().zip(&mut lines.devices) {
+        for (device, waiting) in self.takers(ended, lines) {
             let mut first = Record::encode_both(asked, ended, device.key.as_deref());
             let end = first
                 .iter()
@@ -108,6 +121,39 @@ impl DeviceSet {
         }
     }
 
+    /// The devices that take a record, and where its lines wait. Both records of a request have the same.
+    fn takers<'l>(
+        &'l self,
+        record: &Record<'_>,
+        lines: &'l mut Lines,
+    ) -> impl Iterator<Item = (&'l Device, &'l mut Vec<Line>)> {
+        lines.now = lines.now.max(record.now());
+        lines.devices.resize_with(self.devices.len(), Vec::new);
+        let take = self.filtered.then(|| self.taking(record));
+        lines.unheard |= take.as_ref().is_some_and(|take| !take.contains(&true));
+        let each = self.devices.iter().zip(&mut lines.devices).enumerate();
+        each.filter_map(move |(at, taker)| {
+            let takes = take.as_ref().is_none_or(|take| take.get(at) == Some(&true));
+            takes.then_some(taker)
+        })
+    }
+
+    /// For each device whether it takes a record: by its filter, and as the fallback if no other does.
+    fn taking(&self, record: &Record<'_>) -> Vec<bool> {
+        let subject = record.subject();
+        let by_filter = self.devices.iter().map(|device| {
+            let options = device.sink.options();
+            let mut filter = options.filter.iter();
+            !options.fallback && filter.all(|filter| filter.takes(&subject))
+        });
+        let by_filter: Vec<bool> = by_filter.collect();
+        if by_filter.contains(&true) {
+            return by_filter;
+        }
+        let fallbacks = self.devices.iter().map(|device| device.sink.options().fallback);
+        fallbacks.collect()
+    }
+
     /// Writes one record, as [`DeviceSet::write`] does.
     pub fn record(&self, record: &Record<'_>, taken: &mut Taken) -> Result<(), Error> {
         let mut lines = Lines::default();
@@ -115,17 +161,17 @@ impl DeviceSet {
         self.write(lines, taken)
     }
 
-    /// Writes records to all devices, at once. Each that must take them has to, and one at least, else it is
+    /// Writes records to the devices that take them, at once. Each that must take them has to, and one at least, else it is
     /// [`Error::AuditRefused`]. Without any device there is nothing to do.
     pub fn write(&self, lines: Lines, taken: &mut Taken) -> Result<(), Error> {
-        let queued = self.queue(lines);
+        let queued = self.queue(lines)?;
         self.flush(queued, taken)
     }
 
     /// Writes the last records of a request, together with those of others that end now, and waits as [`DeviceSet::settle`]
     /// does.
     pub async fn finish(&self, lines: Lines, mut taken: Taken) -> Result<(), Error> {
-        let queued = self.queue(lines);
+        let queued = self.queue(lines)?;
         if !queued.is_empty() && !queued.iter().any(|held| held.sink.is_pressed()) {
             // Who is ready to run now comes before this goes on, and may leave its records for the same write.
             tokio::task::yield_now().await;
@@ -201,13 +247,17 @@ impl DeviceSet {
         heads.collect()
     }
 
-    fn queue(&self, lines: Lines) -> Vec<Held> {
+    fn queue(&self, lines: Lines) -> Result<Vec<Held>, Error> {
+        if lines.unheard {
+            return Err(Error::AuditRefused);
+        }
         let now = lines.now;
         let each = self.devices.iter().zip(lines.devices);
-        each.map(|(device, lines)| Held {
+        let queued = each.filter(|(_, lines)| !lines.is_empty());
+        let queued = queued.map(|(device, lines)| Held {
             sink: device.sink.clone(),
             ticket: device.sink.queue(lines, now),
-        })
-        .collect()
+        });
+        Ok(queued.collect())
     }
 }

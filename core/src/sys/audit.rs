@@ -118,9 +118,22 @@ pub fn enable(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     let fields = call.fields();
     let kind = fields.required("type")?;
     let options: BTreeMap<String, String> = fields.string_map("options")?.unwrap_or_default();
-    DeviceOptions::read(&kind, &options)?;
+    let read = DeviceOptions::read(&kind, &options)?;
     if call.work.catalog.audit().contains_key(&path) || call.core.audit.is_declared(&path) {
         return Err(Error::invalid(format!("path already in use: {path}")));
+    }
+    let others = others(call, &path)?;
+    if let Some((fallback, _)) = others.iter().find(|(_, other)| other.fallback && read.fallback) {
+        return Err(Error::invalid(format!(
+            "{fallback:?} is the fallback audit device already, and there is one"
+        )));
+    }
+    let all: Vec<_> = others.iter().map(|(_, other)| other).chain([&read]).collect();
+    if !call.core.audit.take_everything(&all) {
+        return Err(Error::invalid(
+            "a device with a filter would leave requests without a record, which are refused: enable one without a filter, \
+             or with fallback=true, first",
+        ));
     }
     let record = AuditRecord {
         accessor: format!("audit_{kind}_{}", call.env.hex(4)),
@@ -148,8 +161,26 @@ pub fn disable(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     if !call.work.catalog.audit().contains_key(&path) {
         return Ok(Answer::empty());
     }
+    let others = others(call, &path)?;
+    let left: Vec<_> = others.iter().map(|(_, other)| other).collect();
+    if !call.core.audit.take_everything(&left) {
+        return Err(Error::invalid(
+            "the devices that are left have filters, and requests that all pass over are refused: disable those first",
+        ));
+    }
     call.work.config.delete(&row_of(&path))?;
     Ok(Answer::empty())
+}
+
+/// The cluster's devices but that at `path`.
+fn others(call: &Call<'_, '_>, path: &str) -> Result<Vec<(String, DeviceOptions)>, Error> {
+    let devices = call.work.catalog.audit().values();
+    let others = devices.filter(|device| device.path != path);
+    let read = others.map(|device| {
+        let options = DeviceOptions::read(&device.kind, &device.options)?;
+        Ok((device.path.clone(), options))
+    });
+    read.collect()
 }
 
 /// Paths of devices may hold slashes; rows have one segment.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use conclave_core::audit::{Declared, DeviceOptions};
+use conclave_core::audit::{Declared, DeviceOptions, take_everything};
 use conclave_hcl::{Body, Item, Section};
 
 use super::keys;
@@ -17,10 +17,24 @@ const KINDS: &[&str] = &["file", "socket", "syslog", "http"];
 /// Reads all stanzas of a file.
 pub(super) fn read(body: &Body, source: &mut Source<'_>) -> Result<Vec<Declared>, Error> {
     let sections = body.sections("audit", 2).map_err(|error| source.wrong(error))?;
-    sections.iter().map(|section| device(section, source)).collect()
+    let mut declared = Vec::with_capacity(sections.len());
+    let mut options = Vec::with_capacity(sections.len());
+    for section in &sections {
+        let (device, read) = device(section, source)?;
+        declared.push(device);
+        options.push(read);
+    }
+    match sections.first() {
+        Some(first) if !take_everything(options.iter()) => Err(source.at(
+            first.pos,
+            "every audit device here has a filter, and requests that all pass over are refused: one must have none, or be the \
+             fallback",
+        )),
+        _ => Ok(declared),
+    }
 }
 
-fn device(section: &Section<'_>, source: &mut Source<'_>) -> Result<Declared, Error> {
+fn device(section: &Section<'_>, source: &mut Source<'_>) -> Result<(Declared, DeviceOptions), Error> {
     let label = |at: usize| section.labels.get(at).map_or("", |label| label.name.as_str());
     let (kind, name) = (label(0), label(1).trim_matches('/'));
     if !KINDS.contains(&kind) {
@@ -43,7 +57,7 @@ fn device(section: &Section<'_>, source: &mut Source<'_>) -> Result<Declared, Er
         options: options(section.body, source)?,
     };
     match DeviceOptions::read(kind, &declared.options) {
-        Ok(_) => Ok(declared),
+        Ok(options) => Ok((declared, options)),
         Err(error) => Err(source.at(section.pos, format!("audit {kind:?} {name:?}: {error}"))),
     }
 }

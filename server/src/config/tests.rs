@@ -126,6 +126,14 @@ fn mistakes_in_audit_devices_and_what_is_missing_are_named() {
         ),
         ("audit \"file\" \"a b\" { }", "the name of an audit device"),
         (
+            "audit \"file\" \"a\" { options { file_path = \"/a\" filter = \"path = x\" } }",
+            "audit option filter: character 6",
+        ),
+        (
+            "audit \"file\" \"a\" { options { file_path = \"/a\" filter = \"path == x\" } }",
+            "one must have none, or be the fallback",
+        ),
+        (
             "audit \"file\" \"a\" { options { file_path = \"/a\" } }\naudit \"file\" \"a/\" { options { file_path = \"/b\" } }",
             "declared twice",
         ),
