@@ -165,7 +165,7 @@ impl Caller {
     /// Whether what comes on its stream still counts. Since it was opened the node may have been removed, and the register
     /// may name a later start of it: then its disk was set back, and it hears so when it opens another stream.
     fn counts(&self, peers: &Peers) -> bool {
-        peers.may_speak_as(self.node, self.identity) /* RED */
+        peers.may_speak_as(self.node, self.identity) && !peers.is_set_back(self.node, self.start)
     }
 }
 

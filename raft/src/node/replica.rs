@@ -160,7 +160,7 @@ impl RaftReplica {
         node.serve(parts, snapshots, asked, freed_out)?;
         node.spawn(observe::run(Arc::clone(&node)));
         node.spawn(tend::run(Arc::clone(&node)));
-        // RED node.spawn(quorum::run(Arc::clone(&node)));
+        node.spawn(quorum::run(Arc::clone(&node)));
         node.spawn(tend::register(Arc::clone(&node), reached));
         Ok(Self { node })
     }
