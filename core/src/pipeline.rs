@@ -74,6 +74,7 @@ impl Core {
             watched: None,
             use_paid: false,
             admitted: false,
+            let_by: false,
             owing: None,
             computed: Answers::default(),
         };
@@ -106,8 +107,10 @@ struct Attempt<'q> {
     /// Whether it is watched, and if so whether its path is a canary's.
     watched: Option<bool>,
     use_paid: bool,
-    /// Whether rate limits let it pass.
+    /// Whether rate limits let it pass: each request pays once, before anything is spent on it.
     admitted: bool,
+    /// Whether the limit of its caller did, if there is one.
+    let_by: bool,
     /// Whose use is to be paid, and on which view it was authenticated.
     owing: Option<(Opened, Arc<Caller>)>,
     computed: Answers,
@@ -338,7 +341,8 @@ impl Attempt<'_> {
         self.watched = watched.config.enabled.then(canary);
         let now = replica.now();
         if !self.admitted && !derived.catalog.quotas.is_empty() {
-            self.admit(&opened, &place).await?;
+            self.core.admit(&opened, &place, self.request.remote).await?;
+            self.admitted = true;
         }
         if let Some(routed) = auth::mount_of_login(self.core, &place.catalog, &place.path)
             && self.request.verb != Verb::Help
@@ -354,6 +358,11 @@ impl Attempt<'_> {
         }
         let caller = self.authenticate(session, &opened, &derived, now)?;
         self.trail.by(&caller);
+        if !self.let_by {
+            let (limits, path) = (&watched.limits, self.path.as_str());
+            self.core.hold_back(&opened, limits, &caller, path, now).await?;
+            self.let_by = true;
+        }
         if caller.record.num_uses > 0 && !self.use_paid {
             self.owing = Some((opened.clone(), caller.clone()));
         }
@@ -398,20 +407,6 @@ impl Attempt<'_> {
             self.trail.at(routed.mount);
             self.counted = self.core.metrics.requests.of(&routed.mount.kind);
         }
-    }
-
-    /// Takes the request off the rate limit that concerns it, once, before anything is spent on it.
-    async fn admit(&mut self, opened: &Opened, place: &Place<'_>) -> Result<(), Error> {
-        let above = &place.catalog.namespace().path;
-        let routed = place.catalog.route(&place.path);
-        let mount = routed.map(|routed| format!("{above}{}", routed.mount.full_path()));
-        let path = format!("{above}{}", place.path.as_str());
-        let (mount, remote) = (mount.as_deref(), self.request.remote);
-        self.core
-            .admit(opened, &place.catalog, &path, mount, remote)
-            .await?;
-        self.admitted = true;
-        Ok(())
     }
 
     /// What is told of a wrapping token. It must hold an answer before who asks is looked at, unless this request is the

@@ -391,6 +391,145 @@ async fn an_identity_can_be_locked_and_what_is_muted_is_stored_only() {
     }
 }
 
+/// A node whose canary rule holds readers back, to one request and then none for minutes.
+async fn holding_back() -> Node {
+    let node = node().await;
+    for name in ["honey", "plain"] {
+        put(&node, name).await;
+    }
+    let write = async |path: &str, data: Value| node.call(Verb::Write, path, data).await.unwrap();
+    write("sys/anomaly/canaries/secret/honey", json!({})).await;
+    let rule = json!({"response": "rate_limit", "limit_rate": "0.01", "limit_ttl": "10m"});
+    write("sys/anomaly/rules/canary_read", rule).await;
+    node
+}
+
+async fn is_held_back(node: &Node, token: &str) -> bool {
+    // What the limit holds passes first.
+    let _ = read(node, token, "secret/data/plain", "10.0.0.1").await;
+    match read(node, token, "secret/data/plain", "10.0.0.1").await {
+        Ok(()) => false,
+        Err(Error::RateLimited { recorded: true, .. }) => true,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+async fn held_back(node: &Node) -> Vec<Value> {
+    match node.call(Verb::List, "sys/anomaly/limits", Value::Null).await {
+        Ok(listed) => {
+            let infos = listed["data"]["key_info"].as_object().unwrap();
+            infos.values().cloned().collect()
+        }
+        Err(Error::NotFound { .. }) => Vec::new(),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[tokio::test]
+async fn an_identity_is_held_back_until_it_ends_or_is_lifted() {
+    let node = holding_back().await;
+    let ada = login(&node, "ada", "pass-word", "10.0.0.1").await.unwrap();
+    let again = login(&node, "ada", "pass-word", "10.0.0.1").await.unwrap();
+    let bob = login(&node, "bob", "pass-word", "10.0.0.1").await.unwrap();
+    assert!(!is_held_back(&node, &ada).await);
+    read(&node, &ada, "secret/data/honey", "10.0.0.1").await.unwrap();
+    look(&node).await;
+    let event = events(&node).await.remove(0);
+    let done = json!(["holds back to 0.01 requests a second for 600 s"]);
+    assert_eq!(event["responses"], done);
+    let limits = held_back(&node).await;
+    assert_eq!(limits.len(), 1, "{limits:?}");
+    let limit = &limits[0];
+    assert_eq!(
+        (&limit["event"], &limit["rule"]),
+        (&event["id"], &json!("canary_read"))
+    );
+    assert_eq!(limit["subject"], event["subject"]);
+    assert_eq!(limit["until"], "2026-01-01T00:10:00Z");
+    let name = limit["name"].as_str().unwrap().to_owned();
+    assert_eq!(name, format!("entity-{}", limit["entity_id"].as_str().unwrap()));
+    // The entity, whatever token it shows; nobody else.
+    assert!(is_held_back(&node, &ada).await && is_held_back(&node, &again).await);
+    assert!(!is_held_back(&node, &bob).await);
+    node.clock.advance(9 * 60_000);
+    look(&node).await;
+    let path = format!("sys/anomaly/limits/{name}");
+    let shown = node.call(Verb::Read, &path, Value::Null).await.unwrap();
+    assert_eq!(shown["data"]["until"], "2026-01-01T00:10:00Z");
+    node.clock.advance(61_000);
+    assert!(!is_held_back(&node, &ada).await, "it ends by itself");
+    assert_eq!(held_back(&node).await, Vec::<Value>::new());
+    let gone = node.call(Verb::Read, &path, Value::Null).await;
+    assert!(matches!(gone, Err(Error::NotFound { .. })));
+    // Another event, and an operator who knows better.
+    node.clock.advance(2 * HOUR);
+    let ada = login(&node, "ada", "pass-word", "10.0.0.1").await.unwrap();
+    read(&node, &ada, "secret/data/honey", "10.0.0.1").await.unwrap();
+    look(&node).await;
+    node.call(Verb::Delete, &path, Value::Null).await.unwrap();
+    assert!(!is_held_back(&node, &ada).await, "it was lifted");
+    assert_eq!(held_back(&node).await, Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn what_goes_on_is_held_back_for_longer_and_a_token_without_an_entity_is_too() {
+    let node = holding_back().await;
+    let made = json!({"policies": ["reader"], "display_name": "thief"});
+    let thief = node.token(made).await;
+    let other = node.token(json!({"policies": ["reader"]})).await;
+    read(&node, &thief, "secret/data/honey", "10.0.0.1")
+        .await
+        .unwrap();
+    look(&node).await;
+    let limits = held_back(&node).await;
+    assert_eq!(limits.len(), 1, "{limits:?}");
+    assert!(limits[0]["name"].as_str().unwrap().starts_with("token-"));
+    assert_eq!(limits[0]["entity_id"], "");
+    assert!(is_held_back(&node, &thief).await);
+    assert!(!is_held_back(&node, &other).await);
+    // One who is let through often enough to go on with it, and so is held back for longer.
+    let rule = json!({"limit_rate": 5});
+    node.call(Verb::Write, "sys/anomaly/rules/canary_read", rule)
+        .await
+        .unwrap();
+    for minutes in [0, 6] {
+        node.clock.advance(minutes * 60_000);
+        read(&node, &other, "secret/data/honey", "10.0.0.1")
+            .await
+            .unwrap();
+        look(&node).await;
+    }
+    let mut limits = held_back(&node).await;
+    limits.sort_by_key(|limit| limit["until"].to_string());
+    let ends: Vec<_> = limits.iter().map(|limit| &limit["until"]).collect();
+    assert_eq!(ends, ["2026-01-01T00:10:00Z", "2026-01-01T00:16:00Z"]);
+    node.clock.advance(11 * 60_000);
+    assert_eq!(held_back(&node).await, Vec::<Value>::new());
+    // Root tokens are never held back.
+    read(&node, &node.root, "secret/data/honey", "10.0.0.1")
+        .await
+        .unwrap();
+    look(&node).await;
+    let event = events(&node).await.remove(0);
+    assert_eq!(
+        event["responses"],
+        json!(["nothing: root tokens are held back by nobody"])
+    );
+    for (data, why) in [
+        (json!({"limit_rate": 0}), "limit_rate"),
+        (json!({"limit_rate": "NaN"}), "limit_rate"),
+        (json!({"limit_ttl": "1s"}), "limit_ttl"),
+        (json!({"limit_ttl": "9000h"}), "limit_ttl"),
+        (json!({"response": "require_mfa"}), "second factors"),
+    ] {
+        let refused = node
+            .call(Verb::Write, "sys/anomaly/rules/canary_read", data.clone())
+            .await;
+        let text = refused.unwrap_err().to_string();
+        assert!(text.contains(why), "{data}: {text}");
+    }
+}
+
 #[tokio::test]
 async fn rules_are_shown_changed_reset_and_wrong_ones_refused() {
     let node = node().await;

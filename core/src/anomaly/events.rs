@@ -10,7 +10,7 @@ use conclave_anomaly::{Evidence, Finding, Kind};
 use conclave_engine_api::{Millis, Page, Txn};
 use conclave_raft::Replica;
 
-use crate::anomaly::STORED;
+use crate::anomaly::{Response, STORED};
 use crate::catalog::{Catalog, decode_record, encode_record};
 use crate::clocktext::rfc3339;
 use crate::core::Core;
@@ -205,6 +205,10 @@ impl Core {
             .find(|event| event.episode() == Some((finding.kind, finding.key)));
         let found = EventRecord::new(finding, &derived.catalog);
         if let Some(known) = goes_on {
+            let record = derived.catalog.watched.record(finding.kind);
+            if record.response == Response::RateLimit {
+                self.prolong(session, replica, &known.id, record.limit).await?;
+            }
             return self
                 .update_event(session, replica, &known.id, |event| {
                     event.last = event.last.max(found.last);
@@ -229,7 +233,7 @@ impl Core {
             event = event.id,
             "unusual access"
         );
-        let done = self.respond(session, replica, finding).await;
+        let done = self.respond(session, replica, finding, &event.id).await;
         let event = EventRecord {
             responses: done,
             ..event

@@ -8,6 +8,7 @@ mod hooks;
 mod identity;
 mod keep;
 mod lead;
+mod limits;
 mod node;
 mod numbers;
 mod respond;
@@ -18,8 +19,10 @@ pub use events::{EVENTS, EventRecord, State};
 pub use hooks::{HOOKS, HookRecord};
 pub use identity::key_of_identity;
 pub use lead::{Question, Told};
+pub use limits::{LimitRecord, remove as remove_limit};
 pub use rules::{
-    CANARIES, CONFIGURED, CanaryRecord, ConfigRecord, MUTES, MuteRecord, RULES, Response, RuleRecord, Watched,
+    CANARIES, CONFIGURED, CanaryRecord, ConfigRecord, Limit, MUTES, MuteRecord, RULES, Response, RuleRecord,
+    Watched,
 };
 pub(crate) use seen::{Asked, Seen};
 

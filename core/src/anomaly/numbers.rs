@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 use conclave_anomaly::{Kind, Severity, Status, Summary};
 
@@ -16,6 +16,7 @@ pub struct Numbers {
     facts: IntCounter,
     suppressed: IntCounter,
     posts: IntCounterVec,
+    limits: IntGauge,
     identities: IntGaugeVec,
     pairs: prometheus::Gauge,
 }
@@ -28,13 +29,14 @@ impl Numbers {
     /// Registers all numbers, each with every label there is.
     pub fn new(registry: &Registry) -> Result<Self, Error> {
         let numbers = Self::unregistered().map_err(|error| Error::internal(error.to_string()))?;
-        let all: [Box<dyn prometheus::core::Collector>; 8] = [
+        let all: [Box<dyn prometheus::core::Collector>; 9] = [
             Box::new(numbers.found.clone()),
             Box::new(numbers.active.clone()),
             Box::new(numbers.dropped.clone()),
             Box::new(numbers.facts.clone()),
             Box::new(numbers.suppressed.clone()),
             Box::new(numbers.posts.clone()),
+            Box::new(numbers.limits.clone()),
             Box::new(numbers.identities.clone()),
             Box::new(numbers.pairs.clone()),
         ];
@@ -83,6 +85,10 @@ impl Numbers {
                     "Events posted to webhooks, by what came of it: success, retried, dropped.",
                 ),
                 &["result"],
+            )?,
+            limits: IntGauge::new(
+                "conclave_anomaly_limits",
+                "On the leader: identities and tokens that are held back because a rule found something. Elsewhere 0.",
             )?,
             identities: IntGaugeVec::new(
                 Opts::new(
@@ -163,6 +169,11 @@ impl Numbers {
         }
     }
 
+    /// So many are held back.
+    pub fn limits(&self, limits: usize) {
+        self.limits.set(i64::try_from(limits).unwrap_or(i64::MAX));
+    }
+
     /// This node does not lead: what is known is known elsewhere.
     pub fn leads_not(&self) {
         self.open(&BTreeMap::new());
@@ -170,5 +181,6 @@ impl Numbers {
             self.identities.with_label_values(&[state]).set(0);
         }
         self.pairs.set(0.0);
+        self.limits(0);
     }
 }

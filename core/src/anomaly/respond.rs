@@ -1,12 +1,12 @@
-//! What is done about a finding, beside telling of it: the token is revoked, or the identity locked. Each is one command, as if
-//! an operator had asked for it.
+//! What is done about a finding, beside telling of it: the token is revoked, the identity locked or held back. Each is one
+//! command, as if an operator had asked for it.
 
 use std::sync::Arc;
 
 use conclave_anomaly::{Finding, Kind, Subject};
 use conclave_raft::Replica;
 
-use crate::anomaly::Response;
+use crate::anomaly::{Limit, Response};
 use crate::anomaly::identity::entity_of;
 use crate::catalog::Catalog;
 use crate::core::Core;
@@ -47,9 +47,10 @@ impl Core {
         session: &Arc<Session>,
         replica: &dyn Replica,
         finding: &Finding,
+        event: &str,
     ) -> Vec<String> {
         let mut done = Vec::new();
-        let wished = match self.wished(session, replica, finding) {
+        let (wished, limit) = match self.wished(session, replica, finding) {
             Ok(wished) => wished,
             Err(error) => return vec![format!("nothing: {error}")],
         };
@@ -57,6 +58,7 @@ impl Core {
             Response::Alert => return done,
             Response::RevokeToken => self.revoke_token_of(session, replica, finding).await,
             Response::LockIdentity => self.lock_identity_of(session, replica, finding).await,
+            Response::RateLimit => self.limit(session, replica, (finding, event), limit).await,
         };
         done.push(match outcome {
             Ok(text) => text,
@@ -70,10 +72,11 @@ impl Core {
         session: &Arc<Session>,
         replica: &dyn Replica,
         finding: &Finding,
-    ) -> Result<Response, Error> {
+    ) -> Result<(Response, Limit), Error> {
         let (_, derived) = session.view(replica.view()?)?;
         let watched = &derived.catalog.watched;
-        let response = watched.record(finding.kind).response;
+        let record = watched.record(finding.kind);
+        let response = (record.response, record.limit);
         let path = match finding.evidence.get("path") {
             Some(conclave_anomaly::Evidence::Text(path)) if finding.kind == Kind::CanaryRead => path,
             _ => return Ok(response),
@@ -82,7 +85,7 @@ impl Core {
         let above = above.map_or("", |node| node.record.path.as_str());
         let asked = path.strip_prefix(above).unwrap_or(path);
         Ok(match watched.canary(finding.namespace, asked) {
-            Some(true) => Response::RevokeToken,
+            Some(true) => (Response::RevokeToken, record.limit),
             _ => response,
         })
     }

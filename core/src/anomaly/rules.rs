@@ -10,6 +10,7 @@ use conclave_anomaly::{Hours, Kind, Rule, RuleSet, Severity, Zone};
 use conclave_engine_api::{Millis, Page};
 
 use crate::anomaly::hooks::{HOOKS, HookRecord};
+use crate::anomaly::limits::Limits;
 use crate::catalog::{CONFIG, decode_record};
 use crate::error::Error;
 use crate::store::Opened;
@@ -34,6 +35,27 @@ pub enum Response {
     RevokeToken,
     /// The identity's entity is disabled: none of its tokens is good for anything.
     LockIdentity,
+    /// The identity, or the token if no entity stands behind it, is held back to so many requests a second for a time.
+    RateLimit,
+}
+
+/// How far and for how long a rule whose response it is holds somebody back.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Limit {
+    /// Requests in a second that pass.
+    pub rate: f64,
+    /// For how long, in milliseconds.
+    pub ttl: Millis,
+}
+
+impl Default for Limit {
+    /// Enough to work by hand, for an hour.
+    fn default() -> Self {
+        Self {
+            rate: 5.0,
+            ttl: 3_600_000,
+        }
+    }
 }
 
 /// A rule as stored.
@@ -55,6 +77,9 @@ pub struct RuleRecord {
     pub hours: String,
     /// What is done.
     pub response: Response,
+    /// If somebody is held back: how far, and for how long.
+    #[serde(default)]
+    pub limit: Limit,
 }
 
 impl RuleRecord {
@@ -69,6 +94,7 @@ impl RuleRecord {
             groups: Vec::new(),
             hours: String::new(),
             response: Response::Alert,
+            limit: Limit::default(),
         }
     }
 
@@ -162,6 +188,8 @@ pub struct Watched {
     pub mutes: Vec<MuteRecord>,
     /// Who is told of events.
     pub hooks: Vec<Arc<HookRecord>>,
+    /// Who is held back.
+    pub limits: Limits,
     /// By namespace: paths.
     exact: HashMap<u32, HashMap<String, bool>>,
     /// Namespace, and what paths begin with.
@@ -202,6 +230,7 @@ impl Watched {
                 watched.hooks.push(Arc::new(decode_record(&row.value)?));
             }
         }
+        watched.limits = Limits::load(opened)?;
         for name in config.names(MUTES, &Page::default())? {
             if let Some(row) = config.row(&format!("{MUTES}{name}"))? {
                 watched.mutes.push(decode_record(&row.value)?);

@@ -9,6 +9,7 @@ mod slices;
 mod tests;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,9 +18,9 @@ use futures::future::BoxFuture;
 
 use conclave_raft::PeerCall;
 
-use crate::catalog::Catalog;
 use crate::core::Core;
 use crate::error::Error;
+use crate::namespaces::Place;
 use crate::store::Opened;
 
 use ledger::Ledger;
@@ -48,30 +49,43 @@ impl Core {
     pub(crate) async fn admit(
         &self,
         opened: &Opened,
-        catalog: &Catalog,
-        path: &str,
-        mount: Option<&str>,
+        place: &Place<'_>,
         remote: Option<IpAddr>,
     ) -> Result<(), Error> {
-        let rules = &catalog.quotas;
-        let Some(rule) = rules.concerning(path, mount) else {
+        let above = &place.catalog.namespace().path;
+        let routed = place.catalog.route(&place.path);
+        let mount = routed.map(|routed| format!("{above}{}", routed.mount.full_path()));
+        let path = format!("{above}{}", place.path.as_str());
+        let rules = &place.catalog.quotas;
+        let Some(rule) = rules.concerning(&path, mount.as_deref()) else {
             return Ok(());
         };
         let group = match rule.group_by {
             GroupBy::Ip => remote,
             GroupBy::None => None,
         };
-        let leader = Leader { core: self, opened };
-        match self.quotas.slices.take(rule, group, &leader).await {
+        match self.takes_one(opened, rule, group).await {
             true => Ok(()),
-            false => {
-                self.metrics.rate_limited();
-                Err(Error::RateLimited {
-                    path: path.to_owned(),
-                    recorded: rules.settings.audit,
-                })
-            }
+            false => Err(Error::RateLimited {
+                path,
+                recorded: rules.settings.audit,
+            }),
         }
+    }
+
+    /// Takes one request off a limit, whoever made that; whether it passes.
+    pub(crate) async fn takes_one(
+        &self,
+        opened: &Opened,
+        rule: &Arc<RateLimit>,
+        group: Option<IpAddr>,
+    ) -> bool {
+        let leader = Leader { core: self, opened };
+        let passes = self.quotas.slices.take(rule, group, &leader).await;
+        if !passes {
+            self.metrics.rate_limited();
+        }
+        passes
     }
 
     /// The leader's side: a slice for a member.

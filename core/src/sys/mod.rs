@@ -16,6 +16,7 @@ mod keys;
 mod lease_counts;
 mod leases;
 mod locked;
+mod logs;
 pub(crate) mod mounts;
 mod namespaces;
 #[cfg(feature = "next-format")]
@@ -108,6 +109,13 @@ pub const ROUTES: &[Route] = &[
     for_callers(rows("internal/ui/mounts/*path", &[Read], ui::mount)),
     for_callers(rows("internal/ui/resultant-acl", &[Read], ui::resultant_acl)),
     for_callers(rows("internal/ui/namespaces", &[Read], ui::namespaces)),
+    act("loggers", &[Read], logs::list),
+    act("loggers", &[Update], logs::write),
+    act("loggers", &[Delete], logs::reset),
+    act("loggers/:name", &[Read], logs::read),
+    act("loggers/:name", &[Update], logs::write),
+    act("loggers/:name", &[Delete], logs::reset),
+    act("monitor", &[Read], logs::monitor),
     rows("namespaces", &[List, Scan], namespaces::list),
     rows("namespaces/api-lock/lock", &[Update], namespaces::lock),
     rows("namespaces/api-lock/lock/*path", &[Update], namespaces::lock),
@@ -279,6 +287,9 @@ pub const ROUTES: &[Route] = &[
     sudo(rows("anomaly/mute/:name", &[Read], anomaly::muted)),
     sudo(rows("anomaly/mute/:name", &[Update], anomaly::mute)),
     sudo(rows("anomaly/mute/:name", &[Delete], anomaly::unmute)),
+    sudo(rows("anomaly/limits", &[List], anomaly::limits)),
+    sudo(rows("anomaly/limits/:name", &[Read], anomaly::limit)),
+    sudo(rows("anomaly/limits/:name", &[Delete], anomaly::lift)),
     sudo(rows("anomaly/webhooks", &[List], anomaly::webhooks)),
     sudo(rows("anomaly/webhooks/:name", &[Read], anomaly::webhook)),
     sudo(rows("anomaly/webhooks/:name", &[Update], anomaly::change_webhook)),

@@ -4,6 +4,7 @@ mod calls;
 mod canary;
 mod events;
 mod learned;
+mod limits;
 mod mute;
 mod replay;
 mod rules;
@@ -37,6 +38,8 @@ pub const COMMANDS: &[Command] = &[
     mute::MUTE,
     mute::LIST,
     mute::UNMUTE,
+    limits::LIST,
+    limits::LIFT,
     learned::BASELINE,
     learned::DORMANT,
     learned::ACCESS,

@@ -6,6 +6,7 @@ mod canaries;
 mod events;
 mod hooks;
 mod learned;
+mod limits;
 mod mutes;
 mod rules;
 
@@ -14,6 +15,7 @@ pub use canaries::{canaries, canary, plant, remove};
 pub use events::{acknowledge, event, events};
 pub use hooks::{change_webhook, remove_webhook, webhook, webhooks};
 pub use learned::{baseline, dormant, status};
+pub use limits::{lift, limit, limits};
 pub use mutes::{mute, muted, mutes, unmute};
 pub use rules::{change_config, change_rule, config, reset_rule, rule, rules};
 

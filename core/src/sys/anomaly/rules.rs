@@ -17,10 +17,12 @@ use crate::sys::object;
 /// Most namespaces, mounts or groups of a rule.
 const MAX_SCOPE: usize = 100;
 /// What rules have in common.
-const NAMED: [&str; 7] = [
+const NAMED: [&str; 9] = [
     "enabled",
     "severity",
     "response",
+    "limit_rate",
+    "limit_ttl",
     "hours",
     "namespaces",
     "mounts",
@@ -30,6 +32,10 @@ const NAMED: [&str; 7] = [
 const WINDOW: std::ops::RangeInclusive<u64> = 2..=60;
 /// Bounds of learning in days.
 const LEARNING: std::ops::RangeInclusive<u64> = 1..=90;
+/// Bounds of how many requests a second pass of who is held back.
+const LIMIT_RATE: std::ops::RangeInclusive<f64> = 0.01..=10_000.0;
+/// Bounds of how long somebody is held back, in milliseconds: a minute to 30 days.
+const LIMIT_TTL: std::ops::RangeInclusive<u64> = 60_000..=30 * 24 * 3_600_000;
 
 /// `GET sys/anomaly/config`.
 pub fn config(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
@@ -116,6 +122,8 @@ fn describe(kind: Kind, record: &RuleRecord) -> Map<String, Value> {
         "enabled": record.enabled,
         "severity": record.severity,
         "response": record.response,
+        "limit_rate": record.limit.rate,
+        "limit_ttl": record.limit.ttl / 1000,
         "namespaces": record.namespaces.keys().collect::<Vec<_>>(),
         "mounts": record.mounts.keys().collect::<Vec<_>>(),
         "groups": record.groups,
@@ -143,6 +151,7 @@ pub fn change_rule(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     if let Some(response) = fields.string("response")? {
         record.response = response_of(&response)?;
     }
+    limit(call, &mut record)?;
     if let Some(hours) = fields.string("hours")? {
         if kind != Kind::OffHoursAccess && !hours.is_empty() {
             return Err(Error::invalid("hours are those of off_hours_access alone"));
@@ -190,11 +199,31 @@ fn response_of(name: &str) -> Result<Response, Error> {
         "alert" => Ok(Response::Alert),
         "revoke_token" => Ok(Response::RevokeToken),
         "lock_identity" => Ok(Response::LockIdentity),
-        "require_mfa" | "rate_limit" => Err(Error::Unsupported(format!("the response {name:?}"))),
+        "rate_limit" => Ok(Response::RateLimit),
+        "require_mfa" => Err(Error::Unsupported(format!(
+            "the response {name:?}: there are no second factors here"
+        ))),
         _ => Err(Error::invalid(
-            "response must be alert, revoke_token or lock_identity",
+            "response must be alert, rate_limit, revoke_token or lock_identity",
         )),
     }
+}
+
+/// How far and for how long the response `rate_limit` holds back.
+fn limit(call: &Call<'_, '_>, record: &mut RuleRecord) -> Result<(), Error> {
+    let fields = call.fields();
+    if let Some(text) = fields.string("limit_rate")? {
+        let rate = text.parse().ok().filter(|rate| LIMIT_RATE.contains(rate));
+        record.limit.rate = rate
+            .ok_or_else(|| Error::invalid("limit_rate must be between 0.01 and 10000 requests a second"))?;
+    }
+    if let Some(ttl) = fields.duration("limit_ttl")? {
+        if !LIMIT_TTL.contains(&ttl) {
+            return Err(Error::invalid("limit_ttl must be between a minute and 30 days"));
+        }
+        record.limit.ttl = ttl;
+    }
+    Ok(())
 }
 
 fn scope(call: &mut Call<'_, '_>, record: &mut RuleRecord) -> Result<(), Error> {
