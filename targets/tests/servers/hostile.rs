@@ -57,6 +57,9 @@ async fn fails(driver: Driver, what: Vec<u8>, times: usize) {
     let port = saying(what, times).await;
     let url = match driver {
         Driver::Redis => format!("redis://u:hunter2@127.0.0.1:{port}"),
+        Driver::RabbitMq => {
+            format!(r#"{{"uri":"http://127.0.0.1:{port}","username":"u","password":"hunter2"}}"#)
+        }
         _ => format!("u:hunter2@tcp(127.0.0.1:{port})/"),
     };
     let scene = Scene::new(driver, &url);
@@ -140,6 +143,25 @@ async fn nonsense_from_a_redis_server() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nonsense_from_a_broker() {
+    for what in [
+        &b""[..],
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n[[[[",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 99999999999999\r\n\r\n{}",
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n",
+        b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 16\r\n\r\n{\"reason\":[[1]]}",
+        b"HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n",
+    ] {
+        fails(Driver::RabbitMq, what.to_vec(), 1).await;
+    }
+    let endless = [&b"HTTP/1.1 200 OK\r\n\r\n"[..], &[b'x'; 1 << 16]].concat();
+    fails(Driver::RabbitMq, endless, 10_000).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_is_there() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -149,6 +171,10 @@ async fn nobody_is_there() {
         (Driver::Mysql, format!("u:p@tcp(127.0.0.1:{port})/")),
         (Driver::Mysql, "u:p@tcp(name.invalid)/?tls=false".to_owned()),
         (Driver::Redis, "redis://u:p@name.invalid".to_owned()),
+        (
+            Driver::RabbitMq,
+            format!(r#"{{"uri":"http://127.0.0.1:{port}","username":"u","password":"p"}}"#),
+        ),
     ] {
         let failure = Scene::new(driver, &url).check().await.unwrap_err();
         assert_eq!(failure.done, Done::Nothing, "{url}: {failure}");

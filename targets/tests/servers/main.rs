@@ -19,6 +19,9 @@ mod pki;
 mod postgres;
 #[allow(dead_code, reason = "clusters use the rest")]
 mod postgres_server;
+mod rabbitmq;
+#[allow(dead_code, reason = "clusters use the rest")]
+mod rabbitmq_server;
 mod redis;
 #[allow(dead_code, reason = "clusters use the rest")]
 mod redis_server;
