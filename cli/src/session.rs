@@ -216,11 +216,25 @@ impl Cx {
     /// # Errors
     /// A setting that cannot be used.
     pub fn api_without_token(&self, args: &Args) -> Result<Api, Fail> {
+        self.api_within(args, self.timeout())
+    }
+
+    /// Calls to the server whose answers may take for ever to end: what is followed.
+    ///
+    /// # Errors
+    /// A setting that cannot be used.
+    pub fn api_for_streams(&self, args: &Args) -> Result<Api, Fail> {
+        let mut api = self.api_within(args, Ok(Duration::ZERO))?;
+        api.client.set_token(self.token()?);
+        Ok(api)
+    }
+
+    fn api_within(&self, args: &Args, timeout: Result<Duration, String>) -> Result<Api, Fail> {
         let env_failed = |why: String| Fail::remote(format!("failed to read environment: {why}"));
         let mut builder = Client::builder()
             .address(args.some(&AGENT_ADDRESS).unwrap_or_else(|| args.text(&ADDRESS)))
             .tls(self.tls(args).map_err(env_failed)?)
-            .timeout(self.timeout().map_err(env_failed)?)
+            .timeout(timeout.map_err(env_failed)?)
             .max_retries(self.retries().map_err(env_failed)?)
             .mfa(args.list(&MFA))
             .follow_redirects(!args.is(&DISABLE_REDIRECTS))
@@ -360,7 +374,11 @@ impl Api {
         })
     }
 
-    fn wait<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    /// Waits for calls of the client that belong together.
+    ///
+    /// # Errors
+    /// What they end with.
+    pub fn wait<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         let outcome = self.runtime.block_on(call);
         if let Err(Error::Preview(text)) = &outcome {
             *self.shown.borrow_mut() = Some(text.clone());

@@ -13,6 +13,7 @@ pub fn encode(request_id: String, revision: Option<u64>, answer: Answer) -> Resp
         auth,
         at_top_level,
         file,
+        lines,
         wrap,
         lease,
         // Said in audit records alone.
@@ -30,6 +31,13 @@ pub fn encode(request_id: String, revision: Option<u64>, answer: Answer) -> Resp
                 content_type: "application/gzip",
                 file,
             },
+        };
+    }
+    if let Some(lines) = lines {
+        return Response {
+            request_id,
+            revision,
+            body: Body::Lines(lines),
         };
     }
     if let Some(raw) = reply.raw {

@@ -22,6 +22,7 @@ use crate::inflight::InFlight;
 use crate::latch::Latches;
 use crate::launcher::Launcher;
 use crate::leases::Outside;
+use crate::logs::Logs;
 use crate::metrics::Metrics;
 use crate::quota::Quotas;
 use crate::room::Room;
@@ -110,6 +111,7 @@ pub struct Core {
     pub(crate) settings: Settings,
     pub(crate) seal: Seal,
     pub(crate) ceremonies: Ceremonies,
+    pub(crate) logs: Arc<dyn Logs>,
     pub(crate) audit: Devices,
     pub(crate) heads: Heads,
     pub(crate) backups: Backups,
@@ -144,6 +146,7 @@ impl Core {
             engines,
             methods,
             outside: Outside::new(launcher.targets(), registry)?,
+            logs: launcher.logs(),
             audit: Devices::new(&settings, launcher.as_ref(), registry)?,
             launcher,
             settings,

@@ -12,6 +12,7 @@ use conclave_raft::{NodeRecord, PeerHandler, Replica};
 use crate::audit::{Couriers, NoCouriers};
 use crate::error::Error;
 use crate::leases::{NoTargets, Targets};
+use crate::logs::{Logs, NoLogs};
 
 /// The cluster a node belongs to. Kept on its disk in the clear: a sealed node must rejoin by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +80,11 @@ pub trait Launcher: Send + Sync + 'static {
     /// Who takes audit records to targets outside.
     fn couriers(&self) -> Arc<dyn Couriers> {
         Arc::new(NoCouriers)
+    }
+
+    /// The log of this process.
+    fn logs(&self) -> Arc<dyn Logs> {
+        Arc::new(NoLogs)
     }
 
     /// A directory for files on their way in or out (snapshots), on the data disk.

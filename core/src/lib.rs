@@ -29,6 +29,7 @@ pub use jobs::{Rewrapped, Round};
 mod latch;
 pub mod launcher;
 pub mod leases;
+pub mod logs;
 mod members;
 pub mod metrics;
 pub mod namespaces;

@@ -4,6 +4,7 @@
 use serde_json::{Map, Value};
 
 use crate::backup::Spool;
+use crate::logs::Lines;
 
 /// An answer to one request.
 pub struct Response {
@@ -52,6 +53,8 @@ pub enum Body {
         /// The file.
         file: Spool,
     },
+    /// Lines to be sent as they come, until they end or the client goes.
+    Lines(Lines),
 }
 
 /// Vault's envelope.

@@ -11,6 +11,7 @@ use conclave_engine_api::{Env, Fields, Operation, Reply};
 use crate::backup::Spool;
 use crate::core::Core;
 use crate::error::Error;
+use crate::logs::Lines;
 use crate::tokens::{Caller, TokenRecord};
 use crate::work::Work;
 use crate::wrapping::Wrap;
@@ -28,6 +29,8 @@ pub struct Answer {
     pub at_top_level: bool,
     /// A file to be sent instead of the reply.
     pub file: Option<Spool>,
+    /// Lines to be sent instead, as they come.
+    pub lines: Option<Lines>,
     /// How it is wrapped.
     pub wrap: Option<Wrap>,
     /// The lease of what is handed out.

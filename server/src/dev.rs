@@ -14,6 +14,7 @@ use crate::config::{Config, socket};
 use crate::error::Error;
 use crate::http;
 use crate::node::NodeSettings;
+use crate::operations::logs::Log;
 use crate::serve::{ApiListener, ServeSettings, Server};
 use crate::temporary::Temporary;
 use crate::tls::{Files, Made};
@@ -31,6 +32,8 @@ pub struct DevOptions {
     pub tls_dir: Option<PathBuf>,
     /// What is mounted at `secret/`.
     pub kv: DevKv,
+    /// The log of this process, if it is this server's.
+    pub log: Option<Log>,
     /// What files say besides: TTLs, the cluster's name, audit directories.
     pub config: Config,
 }
@@ -83,6 +86,7 @@ impl DevServer {
             address,
             format!("{scheme}://{address}"),
             tls,
+            options.log,
             options.config.dev_settings(),
         );
         let server = Server::start(settings).await?;
@@ -190,6 +194,7 @@ fn settings(
     address: SocketAddr,
     api_addr: String,
     tls: Option<Files>,
+    log: Option<Log>,
     core: conclave_core::Settings,
 ) -> ServeSettings {
     ServeSettings {
@@ -202,6 +207,7 @@ fn settings(
             name: "dev".to_owned(),
             zone: String::new(),
             timings: Timings::default(),
+            log,
             core,
         },
         listeners: vec![ApiListener {

@@ -41,7 +41,7 @@ pub struct ServeOptions {
 pub async fn run(options: ServeOptions) -> Result<(), Error> {
     let (config, warnings) = config::load(&options.config)?;
     let or = |given: &str, configured: &str| if given.is_empty() { configured } else { given }.to_owned();
-    let level = logs::start(
+    let log = logs::start(
         logs::level(&or(&options.log_level, config.log_level()))?,
         logs::format(&or(&options.log_format, config.log_format()))?,
     )?;
@@ -49,7 +49,9 @@ pub async fn run(options: ServeOptions) -> Result<(), Error> {
         tracing::warn!("{warning}");
     }
     hardening::harden()?;
-    let server = Server::start(config.into_settings()?).await?;
+    let mut settings = config.into_settings()?;
+    settings.node.log = Some(log.clone());
+    let server = Server::start(settings).await?;
     let (parent, core) = (options.parent, server.node.core.clone());
     // As in Vault, the files' level counts from then on, and audit files are opened again under their names.
     let reload = move || {
@@ -60,7 +62,7 @@ pub async fn run(options: ServeOptions) -> Result<(), Error> {
         core.reopen_audit_files();
         match read {
             Ok(wanted) => {
-                if let Err(error) = level.set(wanted) {
+                if let Err(error) = log.configure(wanted) {
                     tracing::warn!(%error, "the level of the log stays as it was");
                 }
             }
@@ -113,6 +115,7 @@ pub struct Server {
     stop: CancellationToken,
     tasks: Vec<tokio::task::JoinHandle<()>>,
     certificates: Vec<Arc<ServerTls>>,
+    log: Option<logs::Log>,
     reload: Box<dyn FnMut() + Send>,
     _pid_file: Option<PidFile>,
 }
@@ -139,6 +142,7 @@ impl Server {
             }
             bound.push(http::listen(listener.address, tls, listener.http)?);
         }
+        let log = settings.node.log.clone();
         let node = Node::start(settings.node, &registry).await?;
         let handler: Arc<dyn Handler> = Arc::new(CoreHandler(node.core.clone()));
         let core = node.core.clone();
@@ -180,6 +184,7 @@ impl Server {
             stop,
             tasks,
             certificates,
+            log,
             reload: Box::new(|| {}),
             _pid_file: pid_file,
         })
@@ -246,6 +251,9 @@ impl Server {
     pub async fn stop(self) {
         tracing::info!("stopping");
         self.stop.cancel();
+        if let Some(log) = &self.log {
+            log.end_following();
+        }
         join_all(self.tasks).await;
         self.node.stop().await;
         tracing::info!("stopped");

@@ -33,13 +33,6 @@ pub const COMMANDS: &[Command] = &[
     )
     .output(Output::Format),
     Command::new(
-        "monitor",
-        "[options]",
-        "Stream log messages from a server",
-        monitor,
-    )
-    .help("Not built: read the server's log where its service manager keeps it."),
-    Command::new(
         "path-help",
         "[options] PATH",
         "Retrieve API help for paths",
@@ -187,10 +180,4 @@ fn path_help(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
         _ => return Ok(output::value(&mut cx.ui, inner)),
     }
     Ok(Exit::OK)
-}
-
-fn monitor(_: &mut Cx, _: &Args) -> Result<Exit, Fail> {
-    Err(Fail::usage(
-        "unsupported: monitor; read the server's log where its service manager keeps it, such as journalctl -u conclave",
-    ))
 }

@@ -3,6 +3,7 @@
 mod anomaly;
 mod audit;
 mod auth;
+mod debug;
 mod dev;
 mod explain;
 mod inject;
@@ -12,6 +13,7 @@ mod logical;
 mod login;
 mod migrate;
 mod misc;
+mod monitor;
 mod mounts;
 mod namespace;
 mod operator;
@@ -160,6 +162,8 @@ const TABLES: &[&[Command]] = &[
     inject::COMMANDS,
     migrate::COMMANDS,
     misc::COMMANDS,
+    monitor::COMMANDS,
+    debug::COMMANDS,
     server::COMMANDS,
     shell::COMMANDS,
 ];

@@ -149,6 +149,7 @@ pub(super) fn development(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
         tls: args.is(&DEV_TLS),
         tls_dir: text(&DEV_TLS_CERT_DIR).map(PathBuf::from),
         kv: kv(args),
+        log: None,
         config,
     };
     runtime()?
@@ -187,9 +188,10 @@ pub(super) fn check(cx: &mut Cx, args: &Args) -> Result<(), Fail> {
     Ok(())
 }
 
-async fn serve_dev(cx: &mut Cx, args: &Args, options: DevOptions) -> Result<(), Error> {
+async fn serve_dev(cx: &mut Cx, args: &Args, mut options: DevOptions) -> Result<(), Error> {
     let level = args.some(&LOG_LEVEL).unwrap_or("warn");
-    logs::start(logs::level(level)?, logs::format(args.text(&LOG_FORMAT))?)?;
+    let log = logs::start(logs::level(level)?, logs::format(args.text(&LOG_FORMAT))?)?;
+    options.log = Some(log);
     hardening::harden()?;
     let dev = DevServer::start(options).await?;
     cx.ui.line(&dev.banner());

@@ -1,6 +1,7 @@
 //! Operators' snapshots: the whole state in one file, and back. Made by an unsealed node, which vouches for it with a
 //! key; restored through the log, all of it or nothing, on every node. The members of the cluster are no part of it.
 
+pub mod bundle;
 mod check;
 mod file;
 mod gate;

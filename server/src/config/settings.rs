@@ -68,6 +68,7 @@ impl Config {
                 name: name.unwrap_or_else(host_name),
                 zone: self.zone.unwrap_or_default(),
                 timings: Timings::default(),
+                log: None,
                 core,
             },
             listeners,

@@ -79,6 +79,7 @@ async fn encode(body: Body) -> Result<v1::LogicalResponse, Status> {
             content_type: content_type.to_owned(),
             ..Default::default()
         },
+        Body::Lines(_) => return Err(status::unsupported("the log is followed by HTTP only")),
         Body::File { .. } => return Err(status::unsupported("files are sent by HTTP only")),
     })
 }

@@ -1,4 +1,4 @@
-//! The bodies the server sends: bytes at hand, a file that is removed once sent, or gRPC's frames.
+//! The bodies the server sends: bytes at hand, a file that is removed once sent, lines as they come, or gRPC's frames.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,6 +10,8 @@ use futures::Stream;
 use http_body::{Frame, SizeHint};
 use tokio::fs::File;
 use tokio_util::io::ReaderStream;
+
+use conclave_core::logs::Lines;
 
 use super::watch::InFlight;
 
@@ -29,6 +31,7 @@ enum Content {
         left: u64,
         _removed: Removed,
     },
+    Lines(Lines),
     Grpc(tonic::body::Body),
 }
 
@@ -64,6 +67,14 @@ impl Body {
             },
             _held: None,
         })
+    }
+
+    /// Lines as they come.
+    pub fn lines(lines: Lines) -> Self {
+        Self {
+            content: Content::Lines(lines),
+            _held: None,
+        }
     }
 
     /// The frames of a gRPC answer.
@@ -104,6 +115,10 @@ impl http_body::Body for Body {
                 }
                 None => Poll::Ready(None),
             },
+            Content::Lines(lines) => {
+                let line = ready!(lines.as_mut().poll_next(cx));
+                Poll::Ready(line.map(|line| Ok(Frame::data(line.into()))))
+            }
             Content::Grpc(body) => Pin::new(body)
                 .poll_frame(cx)
                 .map(|frame| frame.map(|frame| frame.map_err(Into::into))),
@@ -114,6 +129,7 @@ impl http_body::Body for Body {
         match &self.content {
             Content::Bytes(bytes) => bytes.is_none(),
             Content::File { left, .. } => *left == 0,
+            Content::Lines(_) => false,
             Content::Grpc(body) => body.is_end_stream(),
         }
     }
@@ -124,6 +140,7 @@ impl http_body::Body for Body {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
             Content::File { left, .. } => SizeHint::with_exact(*left),
+            Content::Lines(_) => SizeHint::new(),
             Content::Grpc(body) => body.size_hint(),
         }
     }

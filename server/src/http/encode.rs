@@ -52,6 +52,8 @@ pub async fn response(response: core::Response, health: &Map<String, Value>) -> 
             Ok(status) => typed(status, content_type, Body::bytes(bytes)),
             Err(_) => failure(Refusal::Broken.into()),
         },
+        // No content type, as upstream: what it is depends on what was asked for.
+        core::Body::Lines(lines) => Response::new(Body::lines(lines)),
         core::Body::File { content_type, file } => match Body::file(file.into_path()).await {
             Ok(body) => typed(StatusCode::OK, content_type, body),
             Err(error) => {

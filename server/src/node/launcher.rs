@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use conclave_core::audit::Couriers;
 use conclave_core::leases::Targets;
+use conclave_core::logs::{Logs, NoLogs};
 use conclave_core::{Error as CoreError, Launcher, Membership};
 use conclave_raft::log::{Fatal, LogBackend, MemoryLog, RocksLog};
 use conclave_raft::net::{NodeKey, NodeSignature, TlsTransport};
@@ -213,6 +214,13 @@ impl Launcher for NodeLauncher {
 
     fn couriers(&self) -> Arc<dyn Couriers> {
         Arc::new(NetCouriers::new(&self.record.name))
+    }
+
+    fn logs(&self) -> Arc<dyn Logs> {
+        match &self.settings.log {
+            Some(log) => Arc::new(log.clone()),
+            None => Arc::new(NoLogs),
+        }
     }
 
     fn seal_mark(&self) -> Result<bool, CoreError> {

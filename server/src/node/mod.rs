@@ -19,6 +19,7 @@ use conclave_raft::node::Timings;
 
 use crate::error::Error;
 use crate::handler::Handler;
+use crate::operations::logs::Log;
 
 pub use disk::DataDir;
 pub use launcher::NodeLauncher;
@@ -41,6 +42,8 @@ pub struct NodeSettings {
     pub zone: String,
     /// Intervals of the protocol between nodes.
     pub timings: Timings,
+    /// The log of this process, if it is this node's.
+    pub log: Option<Log>,
     /// What core needs.
     pub core: conclave_core::Settings,
 }

@@ -1,8 +1,14 @@
-//! The operational log: lines on standard error, as text or JSON. What is logged names no secret and no path of one; this
-//! file only gives it its form.
+//! The operational log: lines on standard error, as text or JSON, and for those who follow it. What is logged names no
+//! secret and no path of one; this file only gives it its form.
+
+mod follow;
+mod voices;
 
 use std::io::IsTerminal;
+use std::sync::Arc;
 
+use conclave_core::logs::{Level, Lines, Logs};
+use parking_lot::Mutex;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload;
@@ -10,33 +16,73 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt};
 
 use crate::Error;
+use follow::Following;
+use voices::Voices;
 
-/// Form of a line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Format {
-    /// For people.
-    #[default]
-    Standard,
-    /// One JSON object a line.
-    Json,
+pub use conclave_core::logs::Format;
+
+/// What lets lines through and can be changed while they come.
+type Handle = reload::Handle<Targets, Registry>;
+
+/// The log of this process, to be turned and followed while the server runs.
+#[derive(Clone)]
+pub struct Log(Arc<Parts>);
+
+struct Parts {
+    voices: Mutex<Voices>,
+    kept: Handle,
+    following: Following,
 }
 
-/// Changes the level while the server runs.
-#[derive(Clone)]
-pub struct Level(reload::Handle<LevelFilter, Registry>);
+impl std::fmt::Debug for Log {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Log").finish_non_exhaustive()
+    }
+}
 
-impl Level {
-    /// From now on, lines of `level` and graver ones.
-    pub fn set(&self, level: LevelFilter) -> Result<(), Error> {
-        self.0
-            .reload(level)
+impl Log {
+    /// The configuration's level is another one: it holds for all voices, whatever each was turned to.
+    pub fn configure(&self, level: LevelFilter) -> Result<(), Error> {
+        let mut voices = self.0.voices.lock();
+        *voices = Voices::new(level);
+        self.keep(&voices)
             .map_err(|error| Error::Settings(format!("log level: {error}")))
+    }
+
+    /// Ends what is followed: the server stops.
+    pub fn end_following(&self) {
+        self.0.following.end();
+    }
+
+    fn keep(&self, voices: &Voices) -> Result<(), reload::Error> {
+        self.0.kept.reload(voices.filter())
+    }
+}
+
+impl Logs for Log {
+    fn levels(&self) -> Vec<(&'static str, Level)> {
+        self.0.voices.lock().levels()
+    }
+
+    fn set(&self, name: Option<&str>, level: Option<Level>) -> Result<bool, conclave_core::Error> {
+        let mut voices = self.0.voices.lock();
+        if !voices.set(name, level) {
+            return Ok(false);
+        }
+        self.keep(&voices)
+            .map_err(|error| conclave_core::Error::internal(format!("log level: {error}")))?;
+        Ok(true)
+    }
+
+    fn follow(&self, level: Level, format: Format) -> Result<Lines, conclave_core::Error> {
+        self.0.following.begin(level, format)
     }
 }
 
 /// Starts the log of this process. An error if it has one already.
-pub fn start(level: LevelFilter, format: Format) -> Result<Level, Error> {
-    let (filter, handle) = reload::Layer::new(level);
+pub fn start(level: LevelFilter, format: Format) -> Result<Log, Error> {
+    let voices = Voices::new(level);
+    let (filter, kept) = reload::Layer::new(voices.filter());
     // Colours are for eyes: not for files, nor for who asked for none (no-color.org).
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
@@ -44,42 +90,28 @@ pub fn start(level: LevelFilter, format: Format) -> Result<Level, Error> {
         Format::Standard => lines.with_target(false).boxed(),
         Format::Json => lines.json().flatten_event(true).boxed(),
     };
+    let (following, followed) = Following::new();
     tracing_subscriber::registry()
-        .with(filter)
-        .with(lines.with_filter(own_voices(level)))
+        .with(vec![lines.with_filter(filter).boxed(), followed])
         .try_init()
         .map_err(|error| Error::Settings(format!("log: {error}")))?;
-    Ok(Level(handle))
-}
-
-/// Libraries repeat themselves while a peer is away and list their settings at each start: of them only errors are
-/// kept, unless more is asked for than usual.
-fn own_voices(level: LevelFilter) -> Targets {
-    let libraries = if level > LevelFilter::INFO {
-        level
-    } else {
-        LevelFilter::ERROR
-    };
-    Targets::new()
-        .with_default(LevelFilter::TRACE)
-        .with_target("openraft", libraries)
-        .with_target("rocksdb", libraries)
-        .with_target("tonic", libraries)
-        .with_target("h2", libraries)
-        .with_target("hyper", libraries)
+    Ok(Log(Arc::new(Parts {
+        voices: Mutex::new(voices),
+        kept,
+        following,
+    })))
 }
 
 /// Reads a level as Vault writes it.
 pub fn level(text: &str) -> Result<LevelFilter, Error> {
-    Ok(match text.trim().to_ascii_lowercase().as_str() {
-        "trace" => LevelFilter::TRACE,
-        "debug" => LevelFilter::DEBUG,
-        "" | "info" | "notice" => LevelFilter::INFO,
-        "warn" | "warning" => LevelFilter::WARN,
-        "err" | "error" => LevelFilter::ERROR,
-        "off" => LevelFilter::OFF,
-        _ => return Err(Error::Settings(format!("unknown log level {text:?}"))),
-    })
+    let text = text.trim().to_ascii_lowercase();
+    let level = match text.as_str() {
+        "" => Some(Level::Info),
+        "off" => Some(Level::Off),
+        text => Level::parse(text),
+    };
+    let level = level.ok_or_else(|| Error::Settings(format!("unknown log level {text:?}")))?;
+    Ok(filter_of(level))
 }
 
 /// Reads a form as Vault writes it.
@@ -88,5 +120,16 @@ pub fn format(text: &str) -> Result<Format, Error> {
         "" | "standard" => Ok(Format::Standard),
         "json" => Ok(Format::Json),
         _ => Err(Error::Settings(format!("unknown log format {text:?}"))),
+    }
+}
+
+fn filter_of(level: Level) -> LevelFilter {
+    match level {
+        Level::Trace => LevelFilter::TRACE,
+        Level::Debug => LevelFilter::DEBUG,
+        Level::Info => LevelFilter::INFO,
+        Level::Warn => LevelFilter::WARN,
+        Level::Error => LevelFilter::ERROR,
+        Level::Off => LevelFilter::OFF,
     }
 }
