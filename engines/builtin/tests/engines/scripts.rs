@@ -37,6 +37,7 @@ script!(
     kv2_trimming,
     kv2_versions,
     kv2_wrong_paths,
+    rabbitmq,
     transit_crypt,
     transit_keys,
     transit_sign,
