@@ -53,18 +53,16 @@ pub enum Decided {
     Compute(Heavy),
 }
 
-/// The mount whose login `path` is, if it is one: it is answered without a token.
+/// The mount whose login `path` is, or one of whose public paths: it is answered without a token.
 pub fn mount_of_login<'c>(core: &Core, catalog: &'c Catalog, path: &'c CanonPath) -> Option<Routed<'c>> {
     let routed = catalog.route(path)?;
-    if routed.mount.category != Category::Auth {
-        return None;
-    }
-    let method = core.engine_of(routed.mount)?;
-    let is_login = method
-        .logins()
-        .iter()
-        .any(|pattern| matches(pattern, routed.rest).is_some());
-    is_login.then_some(routed)
+    let engine = core.engine_of(routed.mount)?;
+    let open = match routed.mount.category {
+        Category::Auth => engine.logins(),
+        _ => engine.open_paths(),
+    };
+    let is_open = open.iter().any(|pattern| matches(pattern, routed.rest).is_some());
+    is_open.then_some(routed)
 }
 
 /// What tokens hang on that a mount's logins made, among the parents of tokens.

@@ -101,7 +101,11 @@ fn of_mount(call: &Call<'_, '_>, mount: &MountRecord) -> Vec<Line> {
         Category::Auth => "auth",
     };
     let lines = engine.routes().iter().flat_map(|route| {
-        let open = mount.category == Category::Auth && engine.logins().contains(&route.pattern);
+        let open = match mount.category {
+            Category::Auth => engine.logins(),
+            Category::Secret => engine.open_paths(),
+        }
+        .contains(&route.pattern);
         let sudo = engine.is_sudo_path(route.pattern);
         route
             .operations

@@ -162,6 +162,12 @@ pub trait Engine: Send + Sync + 'static {
         &[]
     }
 
+    /// Patterns of `routes` that are answered without a token although nobody logs in by them: what is public, such as the key
+    /// that servers trust. Only those of a secrets engine count.
+    fn open_paths(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Whom a login is for, in the one spelling under which failures are counted, before anything is verified. `None`:
     /// this login cannot be locked out.
     fn alias(&self, txn: &mut Txn<'_>, request: &Request<'_>) -> Result<Option<String>, Error> {
@@ -182,6 +188,11 @@ pub trait Engine: Send + Sync + 'static {
         Err(Error::Unsupported(
             "renewing tokens of this auth method".to_owned(),
         ))
+    }
+
+    /// Names of plugins that it drives itself, as clients look them up.
+    fn plugins(&self) -> Vec<&'static str> {
+        Vec::new()
     }
 
     /// Whether `path` (relative to the mount) needs the `sudo` capability.

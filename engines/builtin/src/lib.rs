@@ -21,6 +21,7 @@ pub fn secret_engines() -> Vec<Arc<dyn Engine>> {
         Arc::new(secret::database::Database),
         Arc::new(secret::aws::Aws),
         Arc::new(secret::rabbitmq::RabbitMq),
+        Arc::new(secret::ssh::Ssh),
         Arc::new(secret::transit::Transit),
         #[cfg(feature = "example-engine")]
         example::engine(),

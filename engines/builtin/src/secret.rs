@@ -7,5 +7,6 @@ mod document;
 pub(crate) mod kv;
 mod name;
 pub(crate) mod rabbitmq;
+pub(crate) mod ssh;
 mod template;
 pub(crate) mod transit;

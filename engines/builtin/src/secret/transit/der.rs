@@ -5,18 +5,18 @@ use zeroize::Zeroizing;
 
 use super::text;
 
-pub(super) const SEQUENCE: u8 = 0x30;
-pub(super) const INTEGER: u8 = 0x02;
-pub(super) const BIT_STRING: u8 = 0x03;
-pub(super) const OCTET_STRING: u8 = 0x04;
-pub(super) const NULL: u8 = 0x05;
-pub(super) const OID: u8 = 0x06;
+pub(in crate::secret) const SEQUENCE: u8 = 0x30;
+pub(in crate::secret) const INTEGER: u8 = 0x02;
+pub(in crate::secret) const BIT_STRING: u8 = 0x03;
+pub(in crate::secret) const OCTET_STRING: u8 = 0x04;
+pub(in crate::secret) const NULL: u8 = 0x05;
+pub(in crate::secret) const OID: u8 = 0x06;
 
 /// Columns of a PEM body.
 const PEM_COLUMNS: usize = 64;
 
 /// One element: tag, length, and `parts` as its content.
-pub(super) fn element(tag: u8, parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
+pub(in crate::secret) fn element(tag: u8, parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
     let length: usize = parts.iter().map(|part| part.len()).sum();
     let mut out = Zeroizing::new(Vec::with_capacity(length + 4));
     out.push(tag);
@@ -34,7 +34,7 @@ pub(super) fn element(tag: u8, parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
 }
 
 /// A positive integer from its big-endian bytes.
-pub(super) fn integer(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
+pub(in crate::secret) fn integer(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
     let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
     let bytes = bytes.get(zeros..).unwrap_or_default();
     let sign: &[u8] = if bytes.first().is_none_or(|first| *first >= 0x80) {
@@ -46,16 +46,16 @@ pub(super) fn integer(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
 }
 
 /// Reads elements one after the other.
-pub(super) struct Reader<'a>(&'a [u8]);
+pub(in crate::secret) struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
     /// Reads from `bytes`.
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    pub(in crate::secret) fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
 
     /// The content of the next element if it has this tag and its length is written as short as can be.
-    pub(super) fn next(&mut self, tag: u8) -> Option<&'a [u8]> {
+    pub(in crate::secret) fn next(&mut self, tag: u8) -> Option<&'a [u8]> {
         let (&[found, first], rest) = self.0.split_first_chunk::<2>()?;
         let (length, rest) = match first {
             0..=0x7f => (usize::from(first), rest),
@@ -80,7 +80,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next element as a positive integer: its big-endian bytes without leading zeros.
-    pub(super) fn positive(&mut self) -> Option<&'a [u8]> {
+    pub(in crate::secret) fn positive(&mut self) -> Option<&'a [u8]> {
         let content = self.next(INTEGER)?;
         match content {
             [0, rest @ ..] if rest.first().is_some_and(|first| *first >= 0x80) => Some(rest),
@@ -90,13 +90,13 @@ impl<'a> Reader<'a> {
     }
 
     /// Whether everything is read.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::secret) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
 /// The PEM text of `der`, with a line break at its end.
-pub(super) fn pem(label: &str, der: &[u8]) -> Zeroizing<String> {
+pub(in crate::secret) fn pem(label: &str, der: &[u8]) -> Zeroizing<String> {
     let body = Zeroizing::new(text::encode(der));
     let mut out = Zeroizing::new(format!("-----BEGIN {label}-----\n"));
     let mut rest = body.as_str();

@@ -18,21 +18,21 @@ const DRAWS: usize = 8;
 
 /// A curve.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Curve {
+pub(in crate::secret) enum Curve {
     P256,
     P384,
     P521,
 }
 
 /// A fresh key.
-pub(super) struct Fresh {
-    pub(super) scalar: Zeroizing<Vec<u8>>,
-    pub(super) point: Vec<u8>,
+pub(in crate::secret) struct Fresh {
+    pub(in crate::secret) scalar: Zeroizing<Vec<u8>>,
+    pub(in crate::secret) point: Vec<u8>,
 }
 
 impl Curve {
     /// The name that Go gives it.
-    pub(super) fn name(self) -> &'static str {
+    pub(in crate::secret) fn name(self) -> &'static str {
         match self {
             Self::P256 => "P-256",
             Self::P384 => "P-384",
@@ -41,7 +41,7 @@ impl Curve {
     }
 
     /// Bytes of a scalar and of a coordinate.
-    pub(super) fn len(self) -> usize {
+    pub(in crate::secret) fn len(self) -> usize {
         match self {
             Self::P256 => 32,
             Self::P384 => 48,
@@ -55,6 +55,13 @@ impl Curve {
             Self::P384 => &[0x2b, 0x81, 0x04, 0x00, 0x22],
             Self::P521 => &[0x2b, 0x81, 0x04, 0x00, 0x23],
         }
+    }
+
+    /// The curve of an identifier.
+    pub(in crate::secret) fn of_oid(oid: &[u8]) -> Option<Self> {
+        [Self::P256, Self::P384, Self::P521]
+            .into_iter()
+            .find(|curve| curve.oid() == oid)
     }
 
     fn signing(self) -> &'static EcdsaSigningAlgorithm {
@@ -82,7 +89,7 @@ impl Curve {
     }
 
     /// Draws a key.
-    pub(super) fn generate(self, env: &mut Env<'_>) -> Result<Fresh, Error> {
+    pub(in crate::secret) fn generate(self, env: &mut Env<'_>) -> Result<Fresh, Error> {
         for _ in 0..DRAWS {
             let mut scalar = Zeroizing::new(vec![0; self.len()]);
             env.fill(&mut scalar);
@@ -97,7 +104,7 @@ impl Curve {
     }
 
     /// The public point of a scalar; `None` if it is zero or not below the order.
-    pub(super) fn point_of(self, scalar: &[u8]) -> Option<Vec<u8>> {
+    pub(in crate::secret) fn point_of(self, scalar: &[u8]) -> Option<Vec<u8>> {
         let der = der::element(
             SEQUENCE,
             &[
@@ -111,7 +118,7 @@ impl Curve {
     }
 
     /// Signs a hash of any length: `r` and `s`, each of the curve's length.
-    pub(super) fn sign(self, scalar: &[u8], point: &[u8], hash: &[u8]) -> Result<Vec<u8>, Error> {
+    pub(in crate::secret) fn sign(self, scalar: &[u8], point: &[u8], hash: &[u8]) -> Result<Vec<u8>, Error> {
         let pair = EcdsaKeyPair::from_private_key_and_public_key(self.signing(), scalar, point)
             .map_err(|_| Error::internal("a stored key is no key of its curve"))?;
         let signature = pair.sign_digest(&self.number_of(hash)?);
@@ -120,7 +127,12 @@ impl Curve {
     }
 
     /// Whether `signature` (`r` and `s` of the curve's length) is one of `hash`.
-    pub(super) fn verify(self, point: &[u8], hash: &[u8], signature: &[u8]) -> Result<bool, Error> {
+    pub(in crate::secret) fn verify(
+        self,
+        point: &[u8],
+        hash: &[u8],
+        signature: &[u8],
+    ) -> Result<bool, Error> {
         let key = UnparsedPublicKey::new(self.verifying(), point);
         Ok(key.verify_digest(&self.number_of(hash)?, signature).is_ok())
     }
@@ -140,13 +152,13 @@ impl Curve {
     }
 
     /// `r` and `s` as ASN.1 has them (RFC 3279).
-    pub(super) fn to_asn1(self, signature: &[u8]) -> Vec<u8> {
+    pub(in crate::secret) fn to_asn1(self, signature: &[u8]) -> Vec<u8> {
         let (r, s) = signature.split_at_checked(self.len()).unwrap_or_default();
         der::element(SEQUENCE, &[&der::integer(r), &der::integer(s)]).to_vec()
     }
 
     /// From ASN.1 to `r` and `s` of the curve's length. `Ok(None)`: well formed, yet no signature of this curve.
-    pub(super) fn of_asn1(self, bytes: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+    pub(in crate::secret) fn of_asn1(self, bytes: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         let invalid = || Error::invalid("supplied signature is invalid");
         let mut outer = der::Reader::new(bytes);
         let mut inner = der::Reader::new(outer.next(SEQUENCE).ok_or_else(invalid)?);
@@ -162,7 +174,7 @@ impl Curve {
     }
 
     /// Big-endian bytes with zeros in front up to the curve's length.
-    pub(super) fn padded(self, bytes: &[u8]) -> Option<Vec<u8>> {
+    pub(in crate::secret) fn padded(self, bytes: &[u8]) -> Option<Vec<u8>> {
         let zeros = self.len().checked_sub(bytes.len())?;
         let mut out = vec![0; zeros];
         out.extend_from_slice(bytes);
@@ -170,7 +182,7 @@ impl Curve {
     }
 
     /// The public key as a `SubjectPublicKeyInfo` (RFC 5480).
-    pub(super) fn public_der(self, point: &[u8]) -> Zeroizing<Vec<u8>> {
+    pub(in crate::secret) fn public_der(self, point: &[u8]) -> Zeroizing<Vec<u8>> {
         der::element(
             SEQUENCE,
             &[&self.algorithm(), &der::element(BIT_STRING, &[&[0], point])],
@@ -178,13 +190,13 @@ impl Curve {
     }
 
     /// The private key as an `ECPrivateKey` (RFC 5915).
-    pub(super) fn sec1_der(self, scalar: &[u8], point: &[u8]) -> Zeroizing<Vec<u8>> {
+    pub(in crate::secret) fn sec1_der(self, scalar: &[u8], point: &[u8]) -> Zeroizing<Vec<u8>> {
         let curve = der::element(0xa0, &[&der::element(OID, &[self.oid()])]);
         private(scalar, point, &curve)
     }
 
     /// The private key as a `PrivateKeyInfo` (RFC 5208).
-    pub(super) fn pkcs8_der(self, scalar: &[u8], point: &[u8]) -> Zeroizing<Vec<u8>> {
+    pub(in crate::secret) fn pkcs8_der(self, scalar: &[u8], point: &[u8]) -> Zeroizing<Vec<u8>> {
         let key = private(scalar, point, &[]);
         der::element(
             SEQUENCE,

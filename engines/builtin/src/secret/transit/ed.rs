@@ -7,12 +7,12 @@ use zeroize::Zeroizing;
 use super::der::{self, BIT_STRING, INTEGER, OCTET_STRING, OID, SEQUENCE};
 
 /// Bytes of a seed and of a public key.
-pub(super) const SEED_LEN: usize = 32;
+pub(in crate::secret) const SEED_LEN: usize = 32;
 /// `id-Ed25519` (RFC 8410).
 const ED25519_OID: &[u8] = &[0x2b, 0x65, 0x70];
 
 /// The key of a seed: seed and public key.
-pub(super) fn key_of(seed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
+pub(in crate::secret) fn key_of(seed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
     let pair = pair_of(seed)?;
     let mut key = Zeroizing::new(Vec::with_capacity(2 * SEED_LEN));
     key.extend_from_slice(seed);
@@ -21,24 +21,24 @@ pub(super) fn key_of(seed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
 }
 
 /// The public half of a key.
-pub(super) fn public_of(key: &[u8]) -> &[u8] {
+pub(in crate::secret) fn public_of(key: &[u8]) -> &[u8] {
     key.get(SEED_LEN..).unwrap_or_default()
 }
 
 /// Signs a message.
-pub(super) fn sign(key: &[u8], message: &[u8]) -> Result<Vec<u8>, Error> {
+pub(in crate::secret) fn sign(key: &[u8], message: &[u8]) -> Result<Vec<u8>, Error> {
     Ok(pair_of(seed_of(key))?.sign(message).as_ref().to_vec())
 }
 
 /// Whether `signature` is one of `message`.
-pub(super) fn verify(public: &[u8], message: &[u8], signature: &[u8]) -> bool {
+pub(in crate::secret) fn verify(public: &[u8], message: &[u8], signature: &[u8]) -> bool {
     UnparsedPublicKey::new(&ED25519, public)
         .verify(message, signature)
         .is_ok()
 }
 
 /// The public key as a `SubjectPublicKeyInfo` (RFC 8410).
-pub(super) fn public_der(public: &[u8]) -> Zeroizing<Vec<u8>> {
+pub(in crate::secret) fn public_der(public: &[u8]) -> Zeroizing<Vec<u8>> {
     der::element(
         SEQUENCE,
         &[&algorithm(), &der::element(BIT_STRING, &[&[0], public])],
@@ -46,7 +46,7 @@ pub(super) fn public_der(public: &[u8]) -> Zeroizing<Vec<u8>> {
 }
 
 /// The private key as a `PrivateKeyInfo` (RFC 8410).
-pub(super) fn pkcs8_der(key: &[u8]) -> Zeroizing<Vec<u8>> {
+pub(in crate::secret) fn pkcs8_der(key: &[u8]) -> Zeroizing<Vec<u8>> {
     let seed = der::element(OCTET_STRING, &[seed_of(key)]);
     der::element(
         SEQUENCE,

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 /// A hash algorithm.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Hash {
+pub(in crate::secret) enum Hash {
     Sha1,
     Sha224,
     Sha256,
@@ -23,7 +23,7 @@ const SHA3_224_BLOCK: usize = 144;
 
 impl Hash {
     /// The algorithm that a request names.
-    pub(super) fn named(name: &str) -> Option<Self> {
+    pub(in crate::secret) fn named(name: &str) -> Option<Self> {
         Some(match name {
             "sha1" => Self::Sha1,
             "sha2-224" => Self::Sha224,
@@ -39,7 +39,7 @@ impl Hash {
     }
 
     /// The name by which requests know it.
-    pub(super) fn name(self) -> &'static str {
+    pub(in crate::secret) fn name(self) -> &'static str {
         match self {
             Self::Sha1 => "sha1",
             Self::Sha224 => "sha2-224",
@@ -54,7 +54,7 @@ impl Hash {
     }
 
     /// Bytes of its result.
-    pub(super) fn output_len(self) -> usize {
+    pub(in crate::secret) fn output_len(self) -> usize {
         match self {
             Self::Sha1 => 20,
             Self::Sha224 | Self::Sha3_224 => 28,
@@ -65,7 +65,7 @@ impl Hash {
     }
 
     /// The hash of `parts`, one after the other.
-    pub(super) fn digest(self, parts: &[&[u8]]) -> Vec<u8> {
+    pub(in crate::secret) fn digest(self, parts: &[&[u8]]) -> Vec<u8> {
         let Some(algorithm) = self.fast() else {
             let mut context = sha3::Sha3_224::new();
             parts.iter().for_each(|part| context.update(part));
@@ -77,7 +77,7 @@ impl Hash {
     }
 
     /// The keyed hash of `data` (RFC 2104).
-    pub(super) fn hmac(self, key: &[u8], data: &[u8]) -> Vec<u8> {
+    pub(in crate::secret) fn hmac(self, key: &[u8], data: &[u8]) -> Vec<u8> {
         let block = self.fast().map_or(SHA3_224_BLOCK, Algorithm::block_len);
         let mut padded = Zeroizing::new(vec![0; block]);
         let hashed;

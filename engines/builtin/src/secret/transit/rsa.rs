@@ -26,7 +26,7 @@ const SALTS: usize = 480;
 
 /// How a signature is made.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scheme {
+pub(in crate::secret) enum Scheme {
     /// RSASSA-PSS.
     Pss(Salt),
     /// RSASSA-PKCS1-v1_5.
@@ -35,7 +35,7 @@ pub(super) enum Scheme {
 
 /// The length of a salt.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Salt {
+pub(in crate::secret) enum Salt {
     /// As long as can be when signing, any when verifying.
     Auto,
     /// As long as the hash.
@@ -46,7 +46,7 @@ pub(super) enum Salt {
 
 /// Makes a key of `bits`: PKCS#8. It takes up to seconds, and draws from aws-lc's generator, for no other source can be
 /// given to it.
-pub(super) fn generate(bits: usize) -> Option<Zeroizing<Vec<u8>>> {
+pub(in crate::secret) fn generate(bits: usize) -> Option<Zeroizing<Vec<u8>>> {
     let size = match bits {
         2048 => KeySize::Rsa2048,
         3072 => KeySize::Rsa3072,
@@ -58,7 +58,7 @@ pub(super) fn generate(bits: usize) -> Option<Zeroizing<Vec<u8>>> {
 }
 
 /// The public half of a private key.
-pub(super) fn public_of(key: &[u8]) -> Result<Vec<u8>, Error> {
+pub(in crate::secret) fn public_of(key: &[u8]) -> Result<Vec<u8>, Error> {
     Ok(pair_of(key)?.public_key().as_ref().to_vec())
 }
 
@@ -67,7 +67,12 @@ fn pair_of(key: &[u8]) -> Result<RsaKeyPair, Error> {
 }
 
 /// Signs a hash.
-pub(super) fn sign(key: &[u8], scheme: Scheme, hash: Hash, hashed: &[u8]) -> Result<Vec<u8>, Error> {
+pub(in crate::secret) fn sign(
+    key: &[u8],
+    scheme: Scheme,
+    hash: Hash,
+    hashed: &[u8],
+) -> Result<Vec<u8>, Error> {
     check_length(hash, hashed)?;
     let pair = pair_of(key)?;
     let longest = longest_salt(pair.public_modulus_len(), hash);
@@ -95,7 +100,7 @@ pub(super) fn sign(key: &[u8], scheme: Scheme, hash: Hash, hashed: &[u8]) -> Res
 }
 
 /// Whether `signature` is one of the hash.
-pub(super) fn verify(
+pub(in crate::secret) fn verify(
     public: &[u8],
     scheme: Scheme,
     hash: Hash,
@@ -123,7 +128,7 @@ pub(super) fn verify(
 }
 
 /// Encrypts by OAEP with SHA-256, as OpenBao does.
-pub(super) fn encrypt(public: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, Error> {
+pub(in crate::secret) fn encrypt(public: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, Error> {
     let key = PublicEncryptingKey::from_der(&public_der(public))
         .map_err(|_| Error::internal("a stored key is no RSA key"))?;
     let key = OaepPublicEncryptingKey::new(key).map_err(|_| Error::internal("a stored key is no RSA key"))?;
@@ -142,7 +147,7 @@ pub(super) fn encrypt(public: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, Error>
 }
 
 /// Decrypts what `encrypt` made. All that can be wrong with a ciphertext is one error.
-pub(super) fn decrypt(key: &[u8], ciphertext: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
+pub(in crate::secret) fn decrypt(key: &[u8], ciphertext: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
     let broken = |_| Error::internal("a stored key is no RSA key");
     let key = PrivateDecryptingKey::from_pkcs8(key).map_err(broken)?;
     let key =
@@ -157,7 +162,7 @@ pub(super) fn decrypt(key: &[u8], ciphertext: &[u8]) -> Result<Zeroizing<Vec<u8>
 }
 
 /// The public key as a `SubjectPublicKeyInfo` (RFC 3279).
-pub(super) fn public_der(public: &[u8]) -> Zeroizing<Vec<u8>> {
+pub(in crate::secret) fn public_der(public: &[u8]) -> Zeroizing<Vec<u8>> {
     let algorithm = der::element(
         SEQUENCE,
         &[&der::element(OID, &[RSA_ENCRYPTION]), &der::element(NULL, &[])],
@@ -169,7 +174,7 @@ pub(super) fn public_der(public: &[u8]) -> Zeroizing<Vec<u8>> {
 }
 
 /// The `RSAPrivateKey` (RFC 8017, appendix A.1.2) within a PKCS#8 key.
-pub(super) fn pkcs1_der(key: &[u8]) -> Option<&[u8]> {
+pub(in crate::secret) fn pkcs1_der(key: &[u8]) -> Option<&[u8]> {
     let mut inner = der::Reader::new(der::Reader::new(key).next(SEQUENCE)?);
     inner.next(INTEGER)?;
     inner.next(SEQUENCE)?;
@@ -177,7 +182,7 @@ pub(super) fn pkcs1_der(key: &[u8]) -> Option<&[u8]> {
 }
 
 /// A PKCS#8 key around an `RSAPrivateKey`.
-pub(super) fn pkcs8_of(pkcs1: &[u8]) -> Zeroizing<Vec<u8>> {
+pub(in crate::secret) fn pkcs8_of(pkcs1: &[u8]) -> Zeroizing<Vec<u8>> {
     let algorithm = der::element(
         SEQUENCE,
         &[&der::element(OID, &[RSA_ENCRYPTION]), &der::element(NULL, &[])],
@@ -193,7 +198,7 @@ pub(super) fn pkcs8_of(pkcs1: &[u8]) -> Zeroizing<Vec<u8>> {
 }
 
 /// Modulus and exponent of an `RSAPublicKey`, big-endian.
-fn components(public: &[u8]) -> Result<(&[u8], &[u8]), Error> {
+pub(in crate::secret) fn components(public: &[u8]) -> Result<(&[u8], &[u8]), Error> {
     let read = || {
         let mut inner = der::Reader::new(der::Reader::new(public).next(SEQUENCE)?);
         Some((inner.positive()?, inner.positive()?))
