@@ -26,6 +26,7 @@ MUTANTS=(
     "a client does not repeat what may be done|blind-retry|client|"
     "equal logs give equal states|divergent-apply|seeds|"
     "a token that was revoked opens nothing, nor do its children|dropped-revocation|seeds|"
+    "an account outside ends with its lease, however often its target fails|given-up-lease|seeds|"
     "a disk that was copied or set back is noticed|cloned-disk|seeds|"
     "a node's id is given once|reused-id|seeds|"
     "no key seals two values with one nonce|nonce-reuse|seeds|"

@@ -119,7 +119,7 @@ async fn a_leader_that_is_heard_and_hears_nobody_leads_no_more() {
         mute.elections.load(Ordering::SeqCst) > 0
     })
     .await;
-    threads.shutdown_background();
+    tokio::task::spawn_blocking(move || drop(threads)).await.unwrap();
     cluster.members[other].start().await;
     let leader = cluster.leader().await;
     cluster.members[leader].put("after", b"1").await.unwrap();

@@ -141,7 +141,7 @@ const TABLE: &[Edges] = &[
     Edges {
         name: "conclave-chaos-sim",
         ship: &[],
-        test: &["conclave-raft", "conclave-core", "conclave-engines"],
+        test: &["conclave-raft", "conclave-core", "conclave-engines", "conclave-engine-api"],
         never: &[],
     },
     Edges {

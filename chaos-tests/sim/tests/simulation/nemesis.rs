@@ -38,6 +38,10 @@ impl Driver {
             self.world.fired("all sealed");
             self.seal_all();
         }
+        if self.world.plan.vault {
+            // In each of them, for few draw it as a fault.
+            self.rotate_key::<End>();
+        }
         let end = self.world.now() + time;
         let mut ends: Vec<(Duration, End)> = Vec::new();
         while self.world.now() < end && self.world.is_sound() {
@@ -380,7 +384,9 @@ impl Driver {
             let found = leader.and_then(|view| registered_node(&view, node.id).unwrap());
             found.is_some_and(|found| found.incarnation == next)
         });
-        let work = self.dice.millis(10, 2_000);
+        // Some come back before the others have looked at the register.
+        let most = if self.dice.percent(50) { 60 } else { 2_000 };
+        let work = self.dice.millis(0, most);
         self.pass(work);
         if !registered {
             return None;
@@ -447,6 +453,7 @@ impl Driver {
     /// Everything is put right.
     pub fn heal(&mut self) {
         self.healed = true;
+        self.world.database.calm.store(true, Ordering::Relaxed);
         let all: Vec<u64> = self.nodes.iter().map(|node| node.id).collect();
         for (at, one) in all.iter().enumerate() {
             for other in &all[at + 1..] {

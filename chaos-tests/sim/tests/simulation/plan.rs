@@ -150,6 +150,14 @@ pub const EFFECTS: &[&str] = &[
     "token expired",
     "guarded read",
     "guard held",
+    "answer wrapped",
+    "answer unwrapped",
+    "account asked for",
+    "account dropped",
+    "lease renewed",
+    "lease revoked",
+    "target not reached",
+    "answer of a target lost",
 ];
 
 /// A bug put back in, to prove that some invariant notices.

@@ -196,6 +196,7 @@ impl Driver {
     /// One tick of everything.
     pub fn step(&mut self) {
         self.tick();
+        self.world.database.work(self.world.now());
         for node in self.nodes.clone() {
             self.look(&node);
             self.compare_clocks(&node);

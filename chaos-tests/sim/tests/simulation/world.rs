@@ -12,7 +12,7 @@ use crate::history::History;
 use crate::invariants::Invariants;
 use crate::plan::{Mutant, Plan};
 use crate::trace::Trace;
-use crate::vault::Ledger;
+use crate::vault::{Database, Ledger};
 
 /// Unix milliseconds at which every run begins.
 pub const EPOCH: u64 = 1_800_000_000_000;
@@ -33,6 +33,8 @@ pub struct World {
     broken: Mutex<Vec<String>>,
     /// What the clients of a vault share.
     pub ledger: Ledger,
+    /// Where accounts of their leases are.
+    pub database: Database,
     pub healed_in: Mutex<Duration>,
     /// The clocks of all machines.
     pub clocks: Mutex<Vec<Arc<SimClock>>>,
@@ -53,6 +55,7 @@ impl World {
             findings: Mutex::default(),
             broken: Mutex::default(),
             ledger: Ledger::default(),
+            database: Database::default(),
             healed_in: Mutex::default(),
             clocks: Mutex::default(),
             faults: Mutex::default(),

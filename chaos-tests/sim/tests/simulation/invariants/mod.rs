@@ -6,6 +6,7 @@ pub mod cluster_time;
 pub mod election_safety;
 pub mod identities;
 pub mod leader_completeness;
+pub mod leases;
 pub mod linearizable;
 pub mod log_matching;
 pub mod outcomes;
@@ -31,6 +32,7 @@ pub struct Invariants {
     pub sealed: sealed_serves_nothing::SealedServesNothing,
     pub secrets: secrets::Secrets,
     pub tokens: tokens::Tokens,
+    pub leases: leases::Leases,
 }
 
 /// All of a run, after it healed.

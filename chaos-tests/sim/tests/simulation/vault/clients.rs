@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::dice::Dice;
 use crate::plan::Fault;
-use crate::vault::user::{Told, User, text};
+use crate::vault::user::{ROLES, Told, User, text};
 
 /// Lives of tokens, in seconds.
 const LIVES: (u64, u64) = (2, 40);
@@ -45,11 +45,15 @@ impl Client {
         let secret = self.dice.below(self.user.world.plan.keys);
         match self.dice.below(100) {
             0..24 => self.write(secret).await,
-            24..48 => self.read(secret).await,
+            24..44 => self.read(secret).await,
+            44..48 => self.user.wrap().await,
             48..60 => self.make_token().await,
-            60..76 => self.use_some_token().await,
-            76..84 => self.revoke().await,
-            84..97 => self.read_guarded().await,
+            60..74 => self.use_some_token().await,
+            74..80 => self.revoke().await,
+            80..90 => self.read_guarded().await,
+            90..94 => self.make_account().await,
+            94..96 => self.renew_lease().await,
+            96 => self.revoke_lease().await,
             _ => self.guard().await,
         }
     }
@@ -168,6 +172,58 @@ impl Client {
         }
     }
 
+    async fn make_account(&mut self) {
+        let world = std::sync::Arc::clone(&self.user.world);
+        let Some((role, _)) = self.dice.pick(&ROLES) else {
+            return;
+        };
+        let from = self.user.now();
+        let path = format!("database/creds/{role}");
+        if let Told::Done(made) = self.as_root(Verb::Read, &path, Value::Null).await {
+            let (number, ttl) = (world.event(), seconds(&made) * 1000);
+            world.note(format_args!("lease {number} of {role} for {ttl} ms from {from}"));
+            let (id, account) = (text(&made, "lease_id"), text(&made, "username"));
+            world.check(|all| all.leases.issued(number, id, account, from, ttl));
+        }
+    }
+
+    /// One of the newest, and its id.
+    fn some_lease(&mut self) -> Option<(u64, String)> {
+        let leases = self.user.world.invariants.lock();
+        let known = leases.leases.all();
+        let recent = known.len().saturating_sub(8);
+        let number = self.dice.pick(&known[recent..])?;
+        Some((number, leases.leases.lease(number)?.id))
+    }
+
+    async fn renew_lease(&mut self) {
+        let world = std::sync::Arc::clone(&self.user.world);
+        let Some((number, id)) = self.some_lease() else {
+            return;
+        };
+        let from = self.user.now();
+        let body = json!({"lease_id": id, "increment": self.dice.between(5, 40)});
+        if let Told::Done(renewed) = self.as_root(Verb::Write, "sys/leases/renew", body).await {
+            let ttl = seconds(&renewed) * 1000;
+            world.note(format_args!("lease {number} for {ttl} ms from {from}"));
+            world.invariants.lock().leases.renewed(number, from, ttl);
+            world.fired("lease renewed");
+        }
+    }
+
+    async fn revoke_lease(&mut self) {
+        let world = std::sync::Arc::clone(&self.user.world);
+        let Some((number, id)) = self.some_lease() else {
+            return;
+        };
+        world.note(format_args!("lease {number} is revoked"));
+        world.invariants.lock().leases.ending(number);
+        let body = json!({"lease_id": id});
+        if let Told::Done(_) = self.as_root(Verb::Write, "sys/leases/revoke", body).await {
+            world.fired("lease revoked");
+        }
+    }
+
     /// Whoever reads by the policy must not see what was written while the policy denied it.
     async fn read_guarded(&self) {
         let reader = self.user.world.ledger.reader.lock().clone();
@@ -276,6 +332,11 @@ impl Drop for Free<'_> {
     fn drop(&mut self) {
         self.0.store(false, Ordering::Relaxed);
     }
+}
+
+/// How long a lease was given.
+fn seconds(told: &Map<String, Value>) -> u64 {
+    told.get("lease_duration").and_then(Value::as_u64).unwrap_or(0)
 }
 
 fn path_of(secret: u64) -> String {

@@ -13,6 +13,8 @@ use crate::vault::Deed;
 const PATIENCE: Duration = Duration::from_secs(4);
 /// What is waited for where nothing is wrong.
 const ENOUGH: Duration = Duration::from_secs(30);
+/// A rotation follows this soon on what it is to meet, at most, in milliseconds.
+const WRAPPING: u64 = 40;
 /// What passes at the end: more than a leader with a wrong clock may have put the cluster's time ahead, in milliseconds.
 const PASSES: i64 = 3_600_000;
 /// Of which this much is certainly seen, longer than any token of a client lives.
@@ -79,12 +81,17 @@ impl Driver {
         None
     }
 
-    /// A few new keys, each while clients write.
+    /// A few new keys, each while clients write and every node is about to write what expects nothing of the keys' rows.
     pub fn rotate_key<E>(&mut self) -> Option<Vec<E>> {
         for _ in 0..self.dice.between(1, 4) {
             let mut open = self.present();
             open.retain(|node| node.is_running() && !node.sealed.load(Ordering::Relaxed));
             let node = self.dice.pick(&open)?;
+            for one in &open {
+                one.order(Order::Vault(Deed::Wrap));
+            }
+            let ahead = self.dice.millis(0, WRAPPING);
+            self.pass(ahead);
             if self.order_vault(&node, Deed::Rotate, PATIENCE) {
                 self.world.fired(Fault::RotateKey.name());
             }
@@ -108,6 +115,28 @@ impl Driver {
             })
             .unwrap();
         old
+    }
+
+    /// All leases are over: none is left, nor any account.
+    fn judge_leases(&mut self) -> bool {
+        let end = self.world.now() + ENOUGH;
+        let mut left = None;
+        while self.world.now() < end && self.world.is_sound() {
+            let accounts = self.world.database.accounts().len();
+            let leases = self.tell_leader(&Order::Vault(Deed::Leases), ENOUGH);
+            if accounts == 0 && leases == Some(0) {
+                return true;
+            }
+            left = Some((accounts, leases));
+            self.pass(Duration::from_millis(500));
+        }
+        if self.world.is_sound() {
+            let (accounts, leases) = left.unwrap_or_default();
+            self.world.found(format!(
+                "leases: {accounts} accounts and {leases:?} leases are left, of which all are over"
+            ));
+        }
+        false
     }
 
     /// All is calm: time passes until every token of a client is over; then none works or is kept, and every secret is there.
@@ -134,6 +163,9 @@ impl Driver {
         }
         if !self.wait(ENOUGH, |run| !run.holds_old_rows()) {
             return self.stuck("rows of an old key are left");
+        }
+        if !self.judge_leases() {
+            return;
         }
         for node in members {
             if !self.order_vault(&node, Deed::Inspect, ENOUGH) {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use conclave_core::leases::Targets;
 use conclave_core::{Core, Error, Launcher, Membership, Settings};
 use conclave_raft::net::{NodeKey, NodeSignature};
 use conclave_raft::node::RaftReplica;
@@ -13,6 +14,7 @@ use parking_lot::Mutex;
 use serde_json::{Map, Value};
 
 use crate::node::Node;
+use crate::vault::target::Way;
 use crate::wire::Wires;
 use crate::world::World;
 
@@ -119,6 +121,15 @@ impl Launcher for SimLauncher {
         _: Map<String, Value>,
     ) -> BoxFuture<'_, Result<Map<String, Value>, Error>> {
         elsewhere()
+    }
+
+    fn targets(&self) -> Arc<dyn Targets> {
+        let number = self.node.id << 8 | self.node.starts();
+        Arc::new(Way {
+            world: Arc::clone(&self.world),
+            node: Arc::clone(&self.node),
+            dice: Mutex::new(self.world.plan.dice().fork(number)),
+        })
     }
 
     fn scratch(&self) -> PathBuf {

@@ -5,8 +5,10 @@ mod clients;
 mod driver;
 mod launcher;
 mod ledger;
+mod target;
 mod user;
 
 pub use launcher::start;
 pub use ledger::Ledger;
+pub use target::Database;
 pub use user::{Deed, User};

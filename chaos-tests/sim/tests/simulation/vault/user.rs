@@ -16,6 +16,10 @@ use crate::world::World;
 
 /// Lets a token make others and read about itself.
 const MAKER: &str = r#"path "auth/token/*" { capabilities = ["create", "read", "update"] }"#;
+/// Roles of the database, and how long their accounts live unless their leases are renewed.
+pub const ROLES: [(&str, &str); 2] = [("brief", "3s"), ("app", "20s")];
+/// How long a wrapped answer holds, in milliseconds.
+const WRAPPED: u64 = 40_000;
 /// Between two looks at whether the node is sealed.
 const LOOK: Duration = Duration::from_millis(100);
 /// Number of the shares, and of those that open.
@@ -34,10 +38,14 @@ pub enum Deed {
     Seal { all: bool },
     /// A new data key.
     Rotate,
+    /// Has an answer wrapped and takes it out again.
+    Wrap,
     /// Uses every token, reads every secret.
     Inspect,
     /// Counts the tokens that are kept.
     Count,
+    /// Counts the leases of accounts.
+    Leases,
 }
 
 /// What came of a request.
@@ -100,8 +108,12 @@ impl User {
 
     /// One request of a client; a sealed node must not serve it.
     pub async fn call(&self, token: &str, verb: Verb, path: &str, data: Value) -> Told {
+        self.call_with(request(token, verb, path, data)).await
+    }
+
+    async fn call_with(&self, request: Request) -> Told {
         let id = self.world.ledger.begin();
-        let node = self.node.id;
+        let (node, verb, path) = (self.node.id, request.verb, request.path.clone());
         self.world.note(format_args!("n{node} call {id} {verb:?} {path}"));
         let mut was_closed = false;
         self.world.check(|all| {
@@ -109,25 +121,33 @@ impl User {
             Ok(())
         });
         let write = verb == Verb::Write;
-        let told = self.ask(token, verb, path, data).await;
+        let told = self.send(request).await;
         self.world
             .note(format_args!("n{node} call {id} ends {}", told.name()));
         if matches!(told, Told::Done(_) | Told::Missing) {
-            self.world.check(|all| all.sealed.served(node, was_closed, path));
+            self.world.check(|all| all.sealed.served(node, was_closed, &path));
             self.world.ledger.served(node, write, self.world.event());
         }
         told
     }
 
     async fn ask(&self, token: &str, verb: Verb, path: &str, data: Value) -> Told {
-        let mut request = Request::new(verb, path);
-        request.token = (!token.is_empty()).then(|| token.to_owned().into());
-        request.data = data.as_object().cloned().unwrap_or_default();
+        self.send(request(token, verb, path, data)).await
+    }
+
+    async fn send(&self, request: Request) -> Told {
+        let (verb, path) = (request.verb, request.path.clone());
         match self.core.handle(request).await {
             Ok(response) => Told::Done(match response.body {
                 Body::Envelope(envelope) | Body::Accepted(envelope) => {
                     let envelope = *envelope;
-                    envelope.auth.or(envelope.data).unwrap_or_default()
+                    let said = envelope.auth.or(envelope.wrap_info).or(envelope.data);
+                    let mut said = said.unwrap_or_default();
+                    if !envelope.lease_id.is_empty() {
+                        said.insert("lease_id".to_owned(), envelope.lease_id.into());
+                        said.insert("lease_duration".to_owned(), envelope.lease_duration.into());
+                    }
+                    said
                 }
                 Body::NotFound(_) => return Told::Missing,
                 Body::Plain(plain) => plain,
@@ -156,11 +176,56 @@ impl User {
             Deed::Open => self.open().await,
             Deed::Seal { all } => self.seal(*all).await,
             Deed::Rotate => self.must(Verb::Write, "sys/rotate", Value::Null).await.map(|_| 0),
+            Deed::Wrap => {
+                self.wrap().await;
+                Ok(0)
+            }
             Deed::Inspect => Client::new(self.clone(), self.dice()).inspect().await,
             Deed::Count => {
                 let kept = self.must(Verb::List, "auth/token/accessors", Value::Null).await?;
                 let keys = kept.get("keys").and_then(Value::as_array);
                 Ok(keys.map_or(0, |keys| keys.len() as u64))
+            }
+            Deed::Leases => {
+                let mut all = 0;
+                for (role, _) in ROLES {
+                    let path = format!("sys/leases/lookup/database/creds/{role}");
+                    all += match self
+                        .ask(&self.world.ledger.root(), Verb::List, &path, Value::Null)
+                        .await
+                    {
+                        Told::Done(kept) => kept.get("keys").and_then(Value::as_array).map_or(0, Vec::len),
+                        Told::Missing => 0,
+                        told => return Err(format!("{path}: {told:?}")),
+                    };
+                }
+                Ok(all as u64)
+            }
+        }
+    }
+
+    /// The answer of an act goes into a token of its own, by a command that expects nothing of the rows of the vault: it is
+    /// held off a key that may be gone by its term alone. Whoever shows the token finds the answer once.
+    pub async fn wrap(&self) {
+        let mut asked = request(
+            &self.world.ledger.root(),
+            Verb::Read,
+            "sys/rotate/root/init",
+            Value::Null,
+        );
+        asked.wrap_ttl = Some(WRAPPED);
+        let Told::Done(made) = self.call_with(asked).await else {
+            return;
+        };
+        self.world.fired("answer wrapped");
+        let token = text(&made, "token");
+        let path = "sys/wrapping/unwrap";
+        let first = self.call(&token, Verb::Write, path, Value::Null).await;
+        let again = self.call(&token, Verb::Write, path, Value::Null).await;
+        if let Told::Done(_) = first {
+            self.world.fired("answer unwrapped");
+            if let Told::Done(_) = again {
+                self.world.found("wrapping: an answer was taken twice".to_owned());
             }
         }
     }
@@ -192,6 +257,20 @@ impl User {
         self.must(Verb::Write, "sys/mounts/secret", kv).await?;
         let maker = json!({"policy": MAKER});
         self.must(Verb::Write, "sys/policies/acl/maker", maker).await?;
+        self.must(Verb::Write, "sys/mounts/database", json!({"type": "database"}))
+            .await?;
+        let database = json!({
+            "plugin_name": "postgresql-database-plugin", "allowed_roles": "*", "verify_connection": false,
+            "connection_url": "postgresql://{{username}}:{{password}}@database/db", "username": "root", "password": "root",
+        });
+        self.must(Verb::Write, "database/config/db", database).await?;
+        for (role, ttl) in ROLES {
+            let role_of = json!({
+                "db_name": "db", "creation_statements": ["CREATE ROLE {{name}}"], "default_ttl": ttl, "max_ttl": "5m",
+            });
+            self.must(Verb::Write, &format!("database/roles/{role}"), role_of)
+                .await?;
+        }
         let reader = json!({"policies": ["guard"], "ttl": "700h"});
         let reader = self.must(Verb::Write, "auth/token/create", reader).await?;
         *self.world.ledger.reader.lock() = text(&reader, "client_token");
@@ -235,6 +314,13 @@ impl User {
         }
         Ok(0)
     }
+}
+
+fn request(token: &str, verb: Verb, path: &str, data: Value) -> Request {
+    let mut request = Request::new(verb, path);
+    request.token = (!token.is_empty()).then(|| token.to_owned().into());
+    request.data = data.as_object().cloned().unwrap_or_default();
+    request
 }
 
 impl Told {
