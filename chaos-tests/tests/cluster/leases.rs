@@ -11,6 +11,10 @@ mod launch;
 mod mariadb;
 #[path = "../../../targets/tests/servers/postgres_server.rs"]
 pub mod postgres;
+mod rabbitmq;
+#[path = "../../../targets/tests/servers/rabbitmq_server.rs"]
+#[allow(dead_code, reason = "drivers are tried with the rest")]
+mod rabbitmq_server;
 #[path = "../../../targets/tests/servers/redis_server.rs"]
 #[allow(dead_code, reason = "drivers are tried with the rest")]
 mod redis;

@@ -115,7 +115,9 @@ impl RabbitMq {
             ),
         ];
         let mut epmd = command("epmd");
-        epmd.args(["-address", "127.0.0.1", "-port", &epmd_port.to_string()]);
+        epmd.args(["-address", "127.0.0.1", "-port", &epmd_port.to_string()])
+            // It tells of whoever only looks whether it is there.
+            .stderr(Stdio::null());
         let mut server = Self {
             port,
             tls_port,
