@@ -65,6 +65,8 @@ pub struct Settings {
     pub lockout: HashMap<String, LockoutSettings>,
     /// How often the leader has the members compare their states; zero for never.
     pub compare_every: Duration,
+    /// What operators may see of this node's configuration: nothing secret.
+    pub shown: serde_json::Map<String, serde_json::Value>,
 }
 
 /// Types of mounts that core answers itself.
@@ -99,6 +101,7 @@ impl Default for Settings {
             peer_unseal: PeerUnseal::default(),
             lockout: HashMap::new(),
             compare_every: COMPARE_EVERY,
+            shown: serde_json::Map::new(),
         }
     }
 }

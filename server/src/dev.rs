@@ -195,8 +195,12 @@ fn settings(
     api_addr: String,
     tls: Option<Files>,
     log: Option<Log>,
-    core: conclave_core::Settings,
+    mut core: conclave_core::Settings,
 ) -> ServeSettings {
+    core.shown.insert(
+        "listeners".to_owned(),
+        json!([{"type": "tcp", "config": {"address": address.to_string(), "tls_disable": tls.is_none()}}]),
+    );
     ServeSettings {
         node: NodeSettings {
             min_free: 0,

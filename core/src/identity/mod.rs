@@ -25,5 +25,6 @@ mod watched;
 pub use alias::forget_mount;
 pub use login::sign_in;
 pub use routes::ROUTES;
+pub(crate) use rows::count_entities;
 pub use subject::{Standing, Subject, policies_of};
 pub use watched::{disable, groups_of_entity};

@@ -27,6 +27,12 @@ pub fn space(catalog: &Catalog) -> Result<Space, Error> {
     Ok(mount.space())
 }
 
+/// How many entities the namespace of a catalog has.
+pub fn count_entities(opened: &Opened, catalog: &Catalog) -> Result<usize, Error> {
+    let entities = opened.space(space(catalog)?);
+    Ok(entities.names("entity/", &Page::default())?.len())
+}
+
 /// Revision of the marker that moves with every change to any group.
 pub fn groups_revision(reader: &SpaceReader<'_>) -> Result<u64, Error> {
     reader.revision(GROUPS)

@@ -1,4 +1,4 @@
-//! `sys/host-info` and `sys/version-history`.
+//! `sys/host-info`, `sys/version-history` and `sys/config/state`: what a node and its configuration are.
 
 use serde_json::json;
 
@@ -26,6 +26,16 @@ pub fn info(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
         },
         "cpu": cpus,
     }))))
+}
+
+/// `sys/config/state/sanitized`: what the configuration files of this node came to, without what is secret.
+pub fn configuration(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
+    Ok(Answer::data(call.core.settings.shown.clone()))
+}
+
+/// `sys/config/reload/:subsystem`: a license is the one thing upstream reads again so, and there is none.
+pub fn reload(_: &mut Call<'_, '_>) -> Result<Answer, Error> {
+    Err(Error::UnsupportedPath)
 }
 
 /// `sys/metrics`: decides who may read the numbers. The transport adds them, for it alone knows the text form asked for.

@@ -7,10 +7,12 @@ mod audit;
 mod audited_headers;
 mod autopilot;
 mod capabilities;
+mod counters;
 mod explain;
 mod generate_root;
 mod host;
 mod inflight;
+mod inspect;
 mod join;
 mod keys;
 mod lease_counts;
@@ -24,6 +26,7 @@ mod next_format;
 mod open;
 mod openapi;
 pub mod passwords;
+mod plugins;
 mod policies;
 mod quotas;
 mod raft;
@@ -104,6 +107,20 @@ pub const ROUTES: &[Route] = &[
     sudo(rows("auth/*path", &[Delete], mounts::disable_auth)),
     rows("locked-users", &[Read], locked::list),
     rows("locked-users/:accessor/unlock/*alias", &[Update], locked::unlock),
+    rows("internal/counters/tokens", &[Read], counters::tokens),
+    rows("internal/counters/entities", &[Read], counters::entities),
+    rows("internal/counters/requests", &[Read], counters::requests),
+    sudo(rows("internal/inspect/router/:tag", &[Read], inspect::router)),
+    rows("config/state/sanitized", &[Read], host::configuration),
+    rows("config/reload/:subsystem", &[Update], host::reload),
+    rows("plugins/catalog", &[Read], plugins::all),
+    sudo(rows("plugins/catalog/:type", &[List], plugins::of_type)),
+    sudo(rows("plugins/catalog/:type/:name", &[Read], plugins::read)),
+    sudo(rows(
+        "plugins/catalog/:type/:name",
+        &[Update, Delete],
+        plugins::unbuilt,
+    )),
     for_callers(rows("internal/specs/openapi", &[Read, Update], openapi::document)),
     for_callers(rows("internal/ui/mounts", &[Read], ui::mounts)),
     for_callers(rows("internal/ui/mounts/*path", &[Read], ui::mount)),

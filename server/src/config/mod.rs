@@ -7,6 +7,7 @@ mod keys;
 mod listener;
 mod lockout;
 mod settings;
+mod shown;
 mod source;
 mod storage;
 

@@ -118,6 +118,7 @@ impl Config {
 
     fn core_settings(&self) -> conclave_core::Settings {
         let mut core = conclave_core::Settings {
+            shown: self.shown(),
             audit_directories: self.audit_directories.clone(),
             audit_targets: self.audit_targets.clone(),
             audit_devices: self.audit_devices.clone(),

@@ -139,7 +139,7 @@ pub async fn all(plan: &Plan, package: &mut Package, clients: (&Client, &Client)
 async fn follow(plan: &Plan, lines: &mut Vec<u8>, client: &Client) -> Result<(), Error> {
     /// Bytes of lines that are kept.
     const MAX_LOG: usize = 16 * 1024 * 1024;
-    let request = monitor::request("trace", &plan.log_format);
+    let request = monitor::request("debug", &plan.log_format);
     let keep = |piece: &[u8]| {
         let room = MAX_LOG.saturating_sub(lines.len());
         lines.extend_from_slice(piece.get(..room).unwrap_or(piece));

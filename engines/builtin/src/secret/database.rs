@@ -37,6 +37,10 @@ impl Engine for Database {
         ROUTES
     }
 
+    fn plugins(&self) -> Vec<&'static str> {
+        kind::built_plugins()
+    }
+
     fn handle(&self, txn: &mut Txn<'_>, request: &Request<'_>, env: &mut Env<'_>) -> Result<Outcome, Error> {
         let path = request.path.trim_end_matches('/');
         let (area, name) = path.split_once('/').unwrap_or((path, ""));

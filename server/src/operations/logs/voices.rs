@@ -33,8 +33,8 @@ const VOICES: [(&str, &str); 22] = [
     ("tonic", "tonic"),
 ];
 
-/// Libraries repeat themselves while a peer is away and list their settings at each start: of them only errors are
-/// kept, unless more is asked for than usual.
+/// Libraries repeat themselves while a peer is away, list their settings at each start and tell each of their ticks: of
+/// them only errors are kept, unless everything is asked for or one is turned by its name.
 const LIBRARIES: [&str; 5] = ["h2", "hyper", "openraft", "rocksdb", "tonic"];
 
 /// The level of each voice.
@@ -98,7 +98,7 @@ impl Voices {
 
 /// The level of a voice where all have one.
 fn usual(name: &str, level: LevelFilter) -> LevelFilter {
-    if LIBRARIES.contains(&name) && level <= LevelFilter::INFO {
+    if LIBRARIES.contains(&name) && level < LevelFilter::TRACE {
         level.min(LevelFilter::ERROR)
     } else {
         level
@@ -145,12 +145,11 @@ mod tests {
     fn all_are_turned_and_go_back_to_the_configuration() {
         let mut voices = Voices::new(LevelFilter::WARN);
         assert!(voices.set(None, Some(Level::Debug)));
-        assert_eq!(
-            of(&voices, "openraft"),
-            "debug",
-            "who asks for more gets the libraries too"
-        );
+        assert_eq!(of(&voices, "core"), "debug");
+        assert_eq!(of(&voices, "openraft"), "error");
         assert!(voices.filter().would_enable("unnamed", &tracing::Level::DEBUG));
+        assert!(voices.set(None, Some(Level::Trace)));
+        assert_eq!(of(&voices, "openraft"), "trace");
         assert!(voices.set(None, None));
         assert_eq!(of(&voices, "core"), "warn");
         assert_eq!(of(&voices, "openraft"), "error");

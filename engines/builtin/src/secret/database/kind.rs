@@ -40,6 +40,12 @@ const PLUGINS: [Plugin; 11] = [
     unbuilt("mssql-database-plugin"),
 ];
 
+/// Names of those that are built.
+pub(super) fn built_plugins() -> Vec<&'static str> {
+    let built = PLUGINS.iter().filter(|plugin| plugin.kind.is_some());
+    built.map(|plugin| plugin.name).collect()
+}
+
 /// What a plugin speaks.
 pub(super) fn driver(plugin: &str) -> Result<Driver, Error> {
     kind(plugin).map(|(driver, _)| driver)
