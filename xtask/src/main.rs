@@ -8,7 +8,7 @@ mod tidy;
 use std::io::Write;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo xtask tidy|observability\n\n  tidy           check crate edges, file shape and house rules of every file in the tree\n  observability  write the Grafana dashboard, and rules as a resource of Kubernetes\n";
+const USAGE: &str = "usage: cargo xtask tidy|observability\n\n  tidy           check crate edges, file shape and house rules of every file in the tree\n  observability  write the Grafana dashboard, and rules as a resource of Kubernetes and for the chart\n";
 
 fn main() -> ExitCode {
     let task: Vec<String> = std::env::args().skip(1).collect();
@@ -18,7 +18,7 @@ fn main() -> ExitCode {
         ["observability"] => {
             let (text, code) = match observability() {
                 Ok(()) => (
-                    format!("wrote {}, {}\n", dashboard::PATH, rules::PATH),
+                    format!("wrote {}, {}, {}\n", dashboard::PATH, rules::PATH, rules::CHART_PATH),
                     ExitCode::SUCCESS,
                 ),
                 Err(error) => (format!("{error}\n"), ExitCode::FAILURE),
@@ -46,9 +46,12 @@ fn observability() -> Result<(), String> {
         .iter()
         .map(|path| read(path))
         .collect::<Result<Vec<_>, _>>()?;
-    let rules =
-        rules::text(&sources).map_err(|number| format!("file {number} of the rules has no groups"))?;
-    for (path, text) in [(dashboard::PATH, dashboard::text()), (rules::PATH, rules)] {
+    let without = |number| format!("file {number} of the rules has no groups");
+    for (path, text) in [
+        (dashboard::PATH, dashboard::text()),
+        (rules::PATH, rules::text(&sources).map_err(without)?),
+        (rules::CHART_PATH, rules::of_chart(&sources).map_err(without)?),
+    ] {
         std::fs::write(path, text).map_err(told(path))?;
     }
     Ok(())

