@@ -342,3 +342,43 @@ async fn static_roles_change_their_passwords_by_themselves() {
         .await;
     assert!(gone.is_err());
 }
+
+/// A rotation whose answer was lost may have been taken. That the database is not reached the next time says nothing of that.
+#[tokio::test]
+async fn a_password_that_may_have_been_taken_is_told_until_that_is_known() {
+    let scene = Scene::new().await;
+    let role = json!({"db_name": "db", "username": "svc", "rotation_period": "1h"});
+    scene.must("database/static-roles/svc", role).await;
+    let rotate = || {
+        scene
+            .node
+            .call(Verb::Write, "database/rotate-role/svc", Value::Null)
+    };
+    scene.target.is(Mood::Mute);
+    assert!(rotate().await.is_err());
+    let told = scene.target.told.lock().clone();
+    scene.target.is(Mood::Down);
+    assert!(rotate().await.is_err());
+    let path = "database/static-creds/svc";
+    let read = scene.node.call(Verb::Read, path, Value::Null).await.unwrap();
+    assert_eq!(
+        read["warnings"],
+        json!(["a rotation of this password is under way"]),
+        "it may open the account no more"
+    );
+    scene.target.is(Mood::Well);
+    rotate().await.unwrap();
+    assert_eq!(*scene.target.told.lock(), told);
+    let read = scene.node.call(Verb::Read, path, Value::Null).await.unwrap();
+    assert_eq!(read["warnings"], json!([]));
+    let password = read["data"]["password"].as_str().unwrap();
+    assert!(told.iter().any(|statement| statement.contains(password)));
+    // What was certainly not taken the first time is forgotten.
+    scene.target.is(Mood::Down);
+    assert!(rotate().await.is_err());
+    let read = scene.node.call(Verb::Read, path, Value::Null).await.unwrap();
+    assert_eq!(
+        (&read["warnings"], &read["data"]["password"]),
+        (&json!([]), &json!(password))
+    );
+}

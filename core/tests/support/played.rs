@@ -35,6 +35,8 @@ pub enum Mood {
 
 pub struct Played {
     pub accounts: Mutex<BTreeSet<String>>,
+    /// The statements that it was told last.
+    pub told: Mutex<Vec<String>>,
     mood: Mutex<Mood>,
     pub asked: AtomicU64,
     boot: AtomicU64,
@@ -44,6 +46,7 @@ impl Played {
     fn new() -> Arc<Self> {
         Arc::new(Self {
             accounts: Mutex::default(),
+            told: Mutex::default(),
             mood: Mutex::new(Mood::Well),
             asked: AtomicU64::new(0),
             boot: AtomicU64::new(0),
@@ -71,7 +74,10 @@ impl Played {
                     return Err(Failure::new(Done::There, "the name is taken"));
                 }
             }
-            Action::Run { .. } | Action::Check => {}
+            Action::Run { statements } => {
+                *self.told.lock() = statements.iter().map(|text| text.to_string()).collect();
+            }
+            Action::Check => {}
             Action::Drop { .. } if mood == Mood::Stubborn => {
                 return Err(Failure::new(Done::Refused, "it owns objects"));
             }

@@ -39,6 +39,10 @@ pub(super) struct StaticRole {
     /// Set before the database is told, empty when it is known whether it took it.
     #[serde(with = "crate::wiped")]
     pending: Hidden,
+    /// What is pending was told more than once: if it is refused now, or the database is not reached, it may have been taken
+    /// before.
+    #[serde(default)]
+    repeated: bool,
     rotated: Millis,
     next: Millis,
 }
@@ -76,7 +80,8 @@ impl StaticRole {
     /// Begins a rotation, or goes on with the one that is under way.
     fn rotate(&mut self, txn: &mut Txn<'_>, name: &str, env: &mut Env<'_>) -> Result<Effect, Error> {
         let connection = Connection::required(txn, &self.db_name)?;
-        if self.pending.is_empty() {
+        self.repeated = !self.pending.is_empty();
+        if !self.repeated {
             self.pending = password::make(&connection, env)?;
         }
         let told = password::told(&connection, &self.pending, env)?;
@@ -298,6 +303,7 @@ pub(super) fn settle(
     match result {
         Ok(_) if !role.pending.is_empty() => {
             role.password = std::mem::take(&mut role.pending);
+            role.repeated = false;
             role.rotated = now;
             role.next = role.after(now)?;
             role.save(txn, name, role.next)?;
@@ -307,8 +313,9 @@ pub(super) fn settle(
         Err(failure) => {
             let error = Err(Error::Target(format!("unable to rotate the password: {failure}")));
             match failure.done {
-                // It may have been taken: the same is told again.
+                // It may have been taken, now or before: the same is told again.
                 Done::Unknown => role.save(txn, name, now.saturating_add(AGAIN))?,
+                _ if role.repeated => role.save(txn, name, now.saturating_add(AGAIN))?,
                 _ if role.rotated == 0 => {
                     txn.delete(&row(name))?;
                 }
