@@ -25,7 +25,8 @@ pub async fn run(node: Arc<Node>) {
     let mut tick = tokio::time::interval(node.config.timings.heartbeat);
     loop {
         cores.mark_unchanged();
-        let mut metrics = node.raft.load_full().metrics();
+        let core = node.raft.load_full();
+        let mut metrics = core.metrics();
         let mut looked: Option<Metrics> = None;
         loop {
             // Under writes the log moves all the time and nothing else does: members are looked at with the next tick.
@@ -49,7 +50,8 @@ pub async fn run(node: Arc<Node>) {
         if node.closing.load(Ordering::Acquire) {
             return;
         }
-        if !node.replacing.load(Ordering::Acquire) {
+        // One that is being replaced, or was before this task looked, was ended by this node.
+        if !node.replacing.load(Ordering::Acquire) && Arc::ptr_eq(&node.raft.load(), &core) {
             (node.fatal)("the Raft core has ended by itself");
         }
         if cores.changed().await.is_err() {

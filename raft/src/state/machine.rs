@@ -15,7 +15,7 @@ use crate::state::retained::Retained;
 use crate::state::{Applied, Marks, Store, Views};
 
 /// Bytes the cache of row headers may take.
-const CACHE_BYTES: usize = 12 << 20;
+const CACHE_BYTES: usize = 8 << 20;
 
 /// The state machine over one store.
 pub struct Machine {

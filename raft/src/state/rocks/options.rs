@@ -20,7 +20,7 @@ pub(super) const CHANGES: &str = "changes";
 pub(super) const META: &str = "default";
 
 /// Blocks of all families kept in memory, in bytes.
-const BLOCK_CACHE: usize = 16 << 20;
+const BLOCK_CACHE: usize = 12 << 20;
 /// A memtable of rows, in bytes.
 const ROWS_BUFFER: usize = 8 << 20;
 /// A memtable of any other family, in bytes.
