@@ -5,6 +5,7 @@ mod address;
 pub mod config;
 mod couriers;
 pub mod dev;
+pub mod diagnose;
 mod error;
 pub mod grpc;
 mod handler;

@@ -17,6 +17,7 @@ mod monitor;
 mod mounts;
 mod namespace;
 mod operator;
+mod plugin;
 mod policy;
 mod secrets;
 mod server;
@@ -164,6 +165,7 @@ const TABLES: &[&[Command]] = &[
     misc::COMMANDS,
     monitor::COMMANDS,
     debug::COMMANDS,
+    plugin::COMMANDS,
     server::COMMANDS,
     shell::COMMANDS,
 ];

@@ -14,6 +14,8 @@ const MOUNTS: &[(&str, &str)] = &[
     ("one/", "{kv}/"),
     ("kv2/", "{kv}/"),
     ("transit/", "{transit}/"),
+    ("ssh/", "{ssh}/"),
+    ("rabbitmq/", "{rabbitmq}/"),
     ("auth/people/", "auth/{userpass}/"),
     ("auth/a/b/", "auth/{userpass}/"),
     ("auth/approle/", "auth/{approle}/"),
@@ -112,7 +114,25 @@ const UNTRIED: &[(&str, &str)] = &[
         " sys/quotas/lease-count",
         "as in Vault: OpenBao bounds no leases; tried in tests of quotas",
     ),
+    (
+        "GET {rabbitmq}/creds/",
+        "same; what comes of it is tried in tests of leases, with a broker",
+    ),
     ("GET sys/metrics", "different: Prometheus' text form alone"),
+    (
+        "GET sys/monitor",
+        "same; lines without end are tried in tests of looking at a node",
+    ),
+    (
+        "GET sys/internal/counters/requests",
+        "same: refused, for it was removed",
+    ),
+    (
+        "POST sys/config/reload/",
+        "same: refused, for there is no license",
+    ),
+    ("POST sys/plugins/catalog/", PLUGINS),
+    ("DELETE sys/plugins/catalog/", PLUGINS),
     ("GET sys/storage/raft/snapshot", FILE),
     ("POST sys/storage/raft/snapshot", FILE),
 ];
@@ -123,6 +143,7 @@ const OLD: &str =
 const RECOVERY: &str = "same: refused, for there are no recovery keys";
 const NODES: &str = "tried with three nodes";
 const OLD_NAME: &str = "an old name of `identity/entity-alias`, answered by the same lines";
+const PLUGINS: &str = "unsupported: engines and auth methods are built in";
 const FILE: &str = "a file; what is in it and what becomes of it is tried in tests of snapshots";
 /// Where the table stands.
 const BEGIN: &str = "<!-- routes: made by `make compat WRITE=1` -->\n";

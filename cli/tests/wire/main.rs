@@ -143,6 +143,36 @@ const DIFFERENT: &[(&str, Differs, &str)] = &[
         "a cache that is not there is not resized",
     ),
     (
+        "^POST rabbitmq/config/connection {\"connection_uri\":\"http://127.0.0.1:1\",\"username\":\"a\",\"password\":\"b\"}",
+        Text,
+        "why a broker is not reached is said in our words",
+    ),
+    (
+        "{\"connection_uri\":\"nowhere\"",
+        Status,
+        "a wrong request is 400, never 500",
+    ),
+    (
+        "\"username_template\":\"{{wrong}}\"",
+        Text,
+        "what is wrong with a template is said in our words",
+    ),
+    (
+        "{\\\"raed\\\":",
+        Differs::Answer,
+        "a misspelt permission is refused, not left out",
+    ),
+    (
+        "^POST rabbitmq/roles/b {\"vhosts\":\"",
+        Text,
+        "where JSON is wrong is said in our words",
+    ),
+    (
+        "^GET rabbitmq/creds/a",
+        Text,
+        "why a broker is not reached is said, not that a user was not made",
+    ),
+    (
         "/bind-secret-id",
         Differs::Answer,
         "as in Vault, whose clients call it",
@@ -260,6 +290,36 @@ const DIFFERENT: &[(&str, Differs, &str)] = &[
         "^POST auth/token/lookup {\"token\":\"$T1\"}",
         Differs::Answer,
         "a token tells its period, also if a role set it",
+    ),
+    (
+        "{\"level\":\"loud\"}",
+        Text,
+        "errors name the field, not the value",
+    ),
+    (
+        "^GET sys/loggers",
+        Differs::Answer,
+        "the voices of a log are each program's own",
+    ),
+    (
+        "^GET sys/config/state/sanitized",
+        Differs::Answer,
+        "settings are each program's own",
+    ),
+    (
+        "^GET sys/internal/inspect/router/",
+        Differs::Answer,
+        "asked for without a switch in the configuration",
+    ),
+    (
+        "^GET sys/plugins/catalog$",
+        Differs::Answer,
+        "the catalog lists what is built",
+    ),
+    (
+        "^LIST sys/plugins/catalog/auth",
+        Differs::Answer,
+        "the catalog lists what is built",
     ),
     ("sys/leases/count", Differs::Answer, "leases of tokens count too"),
     ("sys/leases/tidy", Text, "there is nothing to tidy"),
@@ -432,6 +492,37 @@ const DIFFERENT: &[(&str, Differs, &str)] = &[
         Differs::Answer,
         "an alias that is not kept is gone",
     ),
+    ("^GET ssh/config/ca", Differs::Answer, ONE_KEY),
+    (
+        "^GET ssh/public_key",
+        Text,
+        "that no key is there is said in Vault's words",
+    ),
+    (
+        "^POST ssh/config/ca {\"key_type\":\"none\"}",
+        Status,
+        "a wrong request is 400, never 500",
+    ),
+    (
+        "^POST ssh/config/ca {\"key_type\":\"rsa\"",
+        Status,
+        "a wrong request is 400, never 500",
+    ),
+    (
+        "^POST ssh/config/ca {\"key_type\":\"ed25519\"}",
+        Differs::Answer,
+        ONE_KEY,
+    ),
+    ("^POST ssh/roles/otp", Unbuilt, "passwords for one login"),
+    (
+        "\"algorithm_signer\":\"none\"",
+        Status,
+        "a wrong request is 400, never 500",
+    ),
+    ("_template\":true}", Unbuilt, "names of entities in roles"),
+    ("^POST ssh/sign/b", Differs::Answer, ONE_KEY),
+    ("^POST ssh/issue/b", Differs::Answer, ONE_KEY),
+    ("^DELETE ssh/config/ca", Differs::Answer, ONE_KEY),
     ("identity/oidc/", Unbuilt, "tokens for others than the cluster"),
     ("identity/mfa/", Unbuilt, "second factors"),
     (
@@ -440,6 +531,8 @@ const DIFFERENT: &[(&str, Differs, &str)] = &[
         "a wrong request is 400, never 500",
     ),
 ];
+
+const ONE_KEY: &str = "one key signs, and has no other names";
 
 /// Members that only our answers have.
 const OURS: &[&str] = &[

@@ -6,12 +6,14 @@ pub mod duration;
 mod keys;
 mod listener;
 mod lockout;
+mod otlp;
 mod settings;
 mod shown;
 mod source;
 mod storage;
 
 use std::collections::{BTreeSet, HashMap};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,16 +23,38 @@ use conclave_core::auth::LockoutSettings;
 use conclave_hcl::Body;
 
 use crate::error::Error;
+use crate::tls::Files;
 
 use listener::TcpListener;
 use source::{Source, located};
 use storage::Storage;
 
+pub use otlp::Otlp;
 pub(crate) use source::socket;
 pub use storage::RetryJoin;
 
 /// Prefixes of environment variables, in the order in which they count.
 const PREFIXES: [&str; 3] = ["CONCLAVE", "BAO", "VAULT"];
+
+/// Addresses that a node tells others.
+pub(crate) struct Told {
+    /// For clients.
+    pub api: Option<String>,
+    /// For nodes.
+    pub cluster: Option<String>,
+}
+
+/// What is listened at.
+pub(crate) struct Listened {
+    /// For clients.
+    pub address: SocketAddr,
+    /// For nodes.
+    pub cluster_address: SocketAddr,
+    /// Whether it speaks plain HTTP.
+    pub tls_disable: bool,
+    /// Its certificate files, if the files name any.
+    pub files: Option<Files>,
+}
 
 /// What the files of one node say.
 #[derive(Debug, Clone, Default)]
@@ -41,6 +65,7 @@ pub struct Config {
     zone: Option<String>,
     operations_address: Option<String>,
     vault_names: bool,
+    otlp: Option<Otlp>,
     audit_directories: Vec<PathBuf>,
     audit_targets: Vec<String>,
     audit_devices: Vec<Declared>,
@@ -77,6 +102,10 @@ pub fn load_for_dev(paths: &[String]) -> Result<(Config, Vec<String>), Error> {
     let (config, warnings) = read(paths)?;
     if !config.listeners.is_empty() || config.storage.is_some() {
         let message = "a development server brings its own listener and storage: leave those stanzas out";
+        return Err(Error::Settings(message.to_owned()));
+    }
+    if config.otlp.is_some() {
+        let message = "otlp_endpoint: a development server sends no traces";
         return Err(Error::Settings(message.to_owned()));
     }
     Ok((config, warnings))
@@ -224,6 +253,7 @@ impl Config {
         {
             source.check_keys(section.body, keys::TELEMETRY)?;
             self.vault_names |= source.bool(section.body, "vault_names")?;
+            merge_into(&mut self.otlp, otlp::read(section.body, source)?);
         }
         for section in body.sections("seal", 1).map_err(|error| source.wrong(error))? {
             let kind = section.labels.first().map_or("", |label| label.name.as_str());
@@ -286,6 +316,45 @@ impl Config {
         Ok(())
     }
 
+    /// Where the node keeps its data, unless it keeps it in memory.
+    pub(crate) fn data_path(&self) -> Option<&Path> {
+        match &self.storage {
+            Some(Storage::Raft { path, .. }) => Some(path),
+            Some(Storage::InMemory) | None => None,
+        }
+    }
+
+    /// Directories in which audit files may lie.
+    pub(crate) fn audit_directories(&self) -> &[PathBuf] {
+        &self.audit_directories
+    }
+
+    /// Addresses that are told to others, as far as they are set.
+    pub(crate) fn told_addresses(&self) -> Told {
+        Told {
+            api: self.api_addr.clone(),
+            cluster: self.cluster_addr.clone(),
+        }
+    }
+
+    /// What is listened at for clients and nodes.
+    pub(crate) fn listened(&self) -> Vec<Listened> {
+        let listeners = self.listeners.iter();
+        listeners
+            .map(|listener| Listened {
+                address: listener.address,
+                cluster_address: listener.cluster_address(),
+                tls_disable: listener.tls_disable,
+                files: Some(listener.files.clone()).filter(|files| !files.certificate.as_os_str().is_empty()),
+            })
+            .collect()
+    }
+
+    /// What is listened at for probes and metrics, if anything.
+    pub(crate) fn operations_listened(&self) -> Option<SocketAddr> {
+        self.operations().ok().flatten()
+    }
+
     /// Audit devices that the files declare.
     pub fn audit_devices(&self) -> &[Declared] {
         &self.audit_devices
@@ -294,6 +363,11 @@ impl Config {
     /// Level of the log.
     pub fn log_level(&self) -> &str {
         self.log_level.as_deref().unwrap_or("info")
+    }
+
+    /// Where traces of requests go, if anywhere.
+    pub fn otlp(&self) -> Option<&Otlp> {
+        self.otlp.as_ref()
     }
 
     /// Form of the log.

@@ -74,6 +74,7 @@ impl Config {
             listeners,
             operations,
             vault_names: self.vault_names,
+            otlp: self.otlp,
             retry_join,
             pid_file: self.pid_file,
         })
@@ -90,7 +91,7 @@ impl Config {
         Ok(())
     }
 
-    fn operations(&self) -> Result<Option<SocketAddr>, Error> {
+    pub(super) fn operations(&self) -> Result<Option<SocketAddr>, Error> {
         let text = self.operations_address.as_deref().unwrap_or(OPERATIONS);
         if text.is_empty() {
             return Ok(None);

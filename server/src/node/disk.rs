@@ -111,9 +111,18 @@ impl DataDir {
         Ok(key)
     }
 
+    /// The cluster that the node of a directory belongs to, whoever uses it now. Changes nothing.
+    pub fn peek(path: &Path) -> Result<Option<Membership>, Error> {
+        Self::remembered(path)
+    }
+
     /// The cluster this node belongs to.
     pub fn membership(&self) -> Result<Option<Membership>, Error> {
-        let path = self.path.join(CLUSTER);
+        Self::remembered(&self.path)
+    }
+
+    fn remembered(dir: &Path) -> Result<Option<Membership>, Error> {
+        let path = dir.join(CLUSTER);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),

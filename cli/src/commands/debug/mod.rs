@@ -198,7 +198,7 @@ fn index(plan: &Plan, address: &str) -> Fields {
         .iter()
         .map(|target| Json::from(target.name()))
         .collect();
-    Fields::from_iter([
+    let members = [
         ("version", Json::from(1i64)),
         ("vault_address", Json::from(address)),
         ("client_version", Json::from(env!("CARGO_PKG_VERSION"))),
@@ -209,7 +209,12 @@ fn index(plan: &Plan, address: &str) -> Fields {
         ("metrics_interval_seconds", seconds(plan.metrics_interval)),
         ("compress", Json::from(plan.compress)),
         ("targets", Json::Array(names)),
-    ])
+    ];
+    let mut index = Fields::new();
+    for (member, value) in members {
+        index.push(member, value);
+    }
+    index
 }
 
 fn span(time: Duration) -> Span {

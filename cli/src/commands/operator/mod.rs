@@ -1,6 +1,7 @@
 //! `operator`: the life of a cluster, from its first key to its last peer.
 
 mod admission;
+mod diagnose;
 mod digest;
 mod generate_root;
 mod init;
@@ -35,6 +36,7 @@ pub const COMMANDS: &[Command] = &[
     generate_root::COMMAND,
     digest::COMMAND,
     validate_config::COMMAND,
+    diagnose::COMMAND,
     tls::GROUP,
     tls::CREATE_CA,
     tls::CREATE_CERT,

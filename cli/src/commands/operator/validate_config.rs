@@ -5,7 +5,8 @@ use crate::exit::{Exit, Fail};
 use crate::flags::{Args, Flag};
 use crate::session::Cx;
 
-const CONFIG: Flag = Flag::list(
+/// Where the configuration is.
+pub const CONFIG: Flag = Flag::list(
     "config",
     "A configuration file, or a directory of them. May be given several times.",
 )
@@ -17,7 +18,7 @@ pub const COMMAND: Command =
         .flags(&[CONFIG]);
 
 /// Exit code for a missing flag, as the original's.
-const NO_CONFIG: Exit = Exit(3);
+pub const NO_CONFIG: Exit = Exit(3);
 
 fn run(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     let given = args.list(&CONFIG);
