@@ -1,6 +1,7 @@
 //! Accounts in a real PostgreSQL while leaders are killed, paused and sealed at each step of making and of dropping one. In the
 //! end the accounts there are those that have a lease, neither more nor fewer.
 
+mod certificates;
 mod clocks;
 mod door;
 mod kinds;
@@ -9,6 +10,9 @@ mod launch;
 #[path = "../../../targets/tests/servers/mariadb.rs"]
 #[allow(dead_code, reason = "drivers are tried with the rest")]
 mod mariadb;
+#[path = "../../../targets/tests/servers/pki.rs"]
+#[allow(dead_code, reason = "drivers are tried with the rest")]
+mod pki;
 #[path = "../../../targets/tests/servers/postgres_server.rs"]
 pub mod postgres;
 mod rabbitmq;
@@ -108,6 +112,7 @@ async fn cluster_lease_target_down() {
     let cluster = Cluster::formed().await;
     let api = cluster.api(1);
     configure(&api, &server.url(), "5s").await;
+    certificates::let_in(&mut server, &api).await;
     for _ in 0..4 {
         issued(&api).await;
     }

@@ -15,6 +15,7 @@ mod launch;
 #[allow(dead_code, reason = "clusters use the rest")]
 mod mariadb;
 mod mysql;
+#[allow(dead_code, reason = "clusters use the rest")]
 mod pki;
 mod postgres;
 #[allow(dead_code, reason = "clusters use the rest")]

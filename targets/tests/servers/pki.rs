@@ -5,6 +5,7 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 /// An authority.
 pub struct Authority {
     pem: String,
+    key: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
@@ -17,8 +18,14 @@ impl Authority {
         let pem = params.self_signed(&key).unwrap().pem();
         Self {
             pem,
+            key: key.serialize_pem(),
             issuer: Issuer::new(params, key),
         }
+    }
+
+    /// Its key.
+    pub fn key(&self) -> &str {
+        &self.key
     }
 
     /// Its own certificate.

@@ -1,13 +1,15 @@
 //! A real PostgreSQL on a free port of loopback, with its own data directory; gone when it is dropped.
 
 use std::fs;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
 
 use super::launch;
+use super::pki::Authority;
 use crate::harness::{eventually, ports};
 
 /// Who makes accounts.
@@ -24,6 +26,7 @@ pub struct Postgres {
     pub port: u16,
     process: Option<Child>,
     files: TempDir,
+    options: Vec<String>,
 }
 
 impl Postgres {
@@ -43,9 +46,56 @@ impl Postgres {
             port: ports::free(1)[0],
             process: None,
             files,
+            options: Vec::new(),
         };
         server.run().await;
         server
+    }
+
+    /// Starts it again with TLS; members of a role need a certificate of the authority to log in, and nothing else.
+    pub async fn certify(&mut self, role: &str, authority: &Authority) {
+        self.stop();
+        let (certificate, key) = authority.server("127.0.0.1");
+        let data = self.files.path().join("data");
+        let mut access = format!("hostssl all +{role} 127.0.0.1/32 cert\n");
+        access.push_str("host all all 127.0.0.1/32 scram-sha-256\n");
+        for (name, text) in [
+            ("ssl_ca_file", authority.pem()),
+            ("ssl_cert_file", &certificate),
+            ("ssl_key_file", &key),
+            ("hba_file", &access),
+        ] {
+            let (from, to) = (self.files.path().join("from"), data.join(name));
+            fs::write(&from, text).expect("a file");
+            launch::must(launch::command(USER, Path::new("cp")).args([&from, &to]));
+            launch::must(launch::command(USER, Path::new("chmod")).arg("0600").arg(&to));
+            self.options
+                .extend(["-c".to_owned(), format!("{name}={}", to.display())]);
+        }
+        self.options.extend(["-c".to_owned(), "ssl=on".to_owned()]);
+        self.run().await;
+    }
+
+    /// What a query answers to whoever has a certificate and its key; the error if it does not.
+    pub fn query_with(
+        &self,
+        user: &str,
+        (certificate, key): (&str, &str),
+        query: &str,
+    ) -> Result<String, String> {
+        let at = |name: &str| self.files.path().join(name);
+        for (name, text) in [("certificate", certificate), ("key", key)] {
+            fs::write(at(name), text).expect("a file");
+            let private = fs::Permissions::from_mode(0o600);
+            fs::set_permissions(at(name), private).expect("permissions");
+        }
+        let mut asked = self.client(user, query);
+        answered(
+            asked
+                .env("PGSSLMODE", "require")
+                .env("PGSSLCERT", at("certificate"))
+                .env("PGSSLKEY", at("key")),
+        )
     }
 
     /// Starts it again.
@@ -61,6 +111,7 @@ impl Postgres {
                 "-c",
                 "unix_socket_directories=",
             ])
+            .args(&self.options)
             .stdout(log.try_clone().expect("a log"))
             .stderr(log)
             .spawn();
@@ -87,18 +138,17 @@ impl Postgres {
 
     /// What a query answers; the error if it does not.
     pub fn query_as(&self, user: &str, password: &str, query: &str) -> Result<String, String> {
-        let asked = Command::new("psql")
+        answered(self.client(user, query).env("PGPASSWORD", password))
+    }
+
+    fn client(&self, user: &str, query: &str) -> Command {
+        let mut client = Command::new("psql");
+        client
             .args(["-X", "-A", "-t", "-h", "127.0.0.1", "-U", user, "-d", "postgres"])
             .args(["-p", &self.port.to_string(), "-c", query])
-            .env("PGPASSWORD", password)
             .env("PGCONNECT_TIMEOUT", "5")
-            .stdin(Stdio::null())
-            .output()
-            .expect("psql runs");
-        match asked.status.success() {
-            true => Ok(String::from_utf8_lossy(&asked.stdout).trim().to_owned()),
-            false => Err(String::from_utf8_lossy(&asked.stderr).into_owned()),
-        }
+            .stdin(Stdio::null());
+        client
     }
 
     /// The accounts that are not its own.
@@ -121,6 +171,14 @@ impl Drop for Postgres {
     fn drop(&mut self) {
         self.stop();
         launch::remove(USER, &self.files.path().join("data"));
+    }
+}
+
+fn answered(client: &mut Command) -> Result<String, String> {
+    let asked = client.output().expect("psql runs");
+    match asked.status.success() {
+        true => Ok(String::from_utf8_lossy(&asked.stdout).trim().to_owned()),
+        false => Err(String::from_utf8_lossy(&asked.stderr).into_owned()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The database engine: accounts that are made when somebody asks and dropped when their lease ends, at Vault's paths. It says
 //! what is to be done in which database; it reaches none itself.
 
+mod certificate;
 mod connection;
 mod creds;
 mod cron;

@@ -66,7 +66,7 @@ fn alike() -> Error {
 }
 
 /// The name that a template makes.
-fn render(template: &str, names: &Names<'_>, env: &mut Env<'_>) -> Result<String, Error> {
+pub(super) fn render(template: &str, names: &Names<'_>, env: &mut Env<'_>) -> Result<String, Error> {
     if template.len() > MAX_TEMPLATE {
         return Err(Error::TooLarge(format!(
             "username_template is longer than {MAX_TEMPLATE} bytes"

@@ -4,10 +4,13 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::print_stderr,
     missing_docs
 )]
 
 mod aws_rotation;
+#[path = "../../../../targets/tests/servers/harness/mod.rs"]
+mod harness;
 mod hostile;
 mod kv2_model;
 mod kv_rows;
@@ -15,5 +18,6 @@ mod kv_tune;
 mod logins;
 mod script;
 mod scripts;
+mod sshd;
 mod transit;
 mod transit_backup;

@@ -1,8 +1,8 @@
 //! Accounts with a lease: `creds/ROLE` makes one; what it takes to extend and to drop it goes with the lease.
 
 use conclave_engine_api::{
-    Action, Census, Driver, Effect, Env, Error, Hidden, LeaseSpec, Leased, Millis, Outcome, Page, Plan,
-    Reply, Request, Terms, Txn,
+    Action, Census, Driver, Effect, Env, Error, Heavy, Hidden, LeaseSpec, Leased, Millis, Outcome, Page,
+    Plan, Reply, Request, Terms, Txn,
 };
 use serde_json::{Map, Value, json};
 
@@ -36,14 +36,18 @@ pub(super) fn issue(
     if username.contains(['\0', '"', '\'', '\\', '`']) {
         return Err(Error::invalid("username_template makes a name with quotes in it"));
     }
-    let password = password::make(&connection, env)?;
-    let told = password::told(&connection, &password, env)?;
+    let driver = kind::driver(&connection.plugin_name)?;
+    let expires = env.now().saturating_add(ttl);
+    let made = credential(&role, &connection, (&username, expires), &names, env)?;
+    let (told, reply) = match made {
+        Ok(made) => made,
+        Err(heavy) => return Ok(Outcome::Heavy(heavy)),
+    };
     let filling = statements::Filling {
         username: &username,
         password: &told,
-        expires: Some(env.now().saturating_add(ttl)),
+        expires: Some(expires),
     };
-    let driver = kind::driver(&connection.plugin_name)?;
     let mut made = dialect::told(driver, Purpose::Create, &role.creation_statements, &filling)?;
     made.extend(mark(&connection, &username));
     let mut internal = kept(&role.db_name, &username, name, &role.revocation_statements);
@@ -61,12 +65,41 @@ pub(super) fn issue(
         lease: Some(LeaseSpec {
             ttl,
             max_ttl,
-            renewable: true,
+            // A certificate that is out cannot be told that it lives longer.
+            renewable: role.certificate.is_none(),
             internal,
         }),
-        reply: Reply::json(json!({"username": username, "password": password.as_str()})),
+        reply: Reply::json(reply),
         memo: Map::new(),
     })))
+}
+
+/// What an account logs in with: what the database is told of it, and what is answered. Or what must be computed for it first.
+fn credential(
+    role: &Role,
+    connection: &Connection,
+    (username, expires): (&str, Millis),
+    names: &template::Names<'_>,
+    env: &mut Env<'_>,
+) -> Result<Result<(Hidden, Value), Heavy>, Error> {
+    let Some(authority) = &role.certificate else {
+        let password = password::make(connection, env)?;
+        let reply = json!({"username": username, "password": password.as_str()});
+        return Ok(Ok((password::told(connection, &password, env)?, reply)));
+    };
+    if kind::driver(&connection.plugin_name)? == Driver::Redis {
+        return Err(Error::Unsupported("certificates of users of Redis".to_owned()));
+    }
+    let issued = authority.issue(username, names, expires, env)?;
+    Ok(issued.map(|issued| {
+        let reply = json!({
+            "username": username,
+            "client_certificate": issued.certificate,
+            "private_key": issued.private_key.as_str(),
+            "private_key_type": issued.kind,
+        });
+        (Hidden::default(), reply)
+    }))
 }
 
 /// Marks an account as one of this connection's, where the database lets us: then one that lost its lease is found.

@@ -4,6 +4,7 @@ use conclave_engine_api::{Env, Error, Millis, Outcome, Reply, Request, Txn};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::certificate::Authority;
 use super::connection::Connection;
 use super::{statements, template};
 use crate::record;
@@ -21,6 +22,9 @@ pub(super) struct Role {
     pub revocation_statements: Vec<String>,
     pub rollback_statements: Vec<String>,
     pub renew_statements: Vec<String>,
+    /// Who signs the certificates that its accounts have in place of passwords.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Authority>,
 }
 
 fn row(name: &str) -> String {
@@ -36,7 +40,34 @@ impl Role {
     }
 }
 
-/// Only passwords are handed out.
+/// What its accounts log in with: passwords, or certificates. What is not said again stays.
+fn credential(role: &mut Role, request: &Request<'_>) -> Result<(), Error> {
+    let fields = request.fields();
+    let kind = fields.string("credential_type")?;
+    let config = fields.object("credential_config")?;
+    let certifies = match kind.as_deref() {
+        Some("client_certificate") => true,
+        None => role.certificate.is_some(),
+        Some(_) => false,
+    };
+    if !certifies {
+        role.certificate = None;
+        return check_credential_type(request);
+    }
+    match (config, &role.certificate) {
+        (Some(config), _) => role.certificate = Some(Authority::read(config)?),
+        (None, Some(_)) => {}
+        (None, None) => {
+            return Err(Error::invalid(
+                "credential_type=client_certificate wants a credential_config with ca_cert, ca_private_key and key_type",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Only passwords are handed out: no database here lets anybody in by a bare key of RSA, and certificates of static roles would
+/// have nothing to rotate.
 pub(super) fn check_credential_type(request: &Request<'_>) -> Result<(), Error> {
     match request
         .fields()
@@ -69,7 +100,7 @@ pub(super) fn write(
 ) -> Result<Outcome, Error> {
     let fields = request.fields();
     let mut role = Role::load(txn, name)?.unwrap_or_default();
-    check_credential_type(request)?;
+    credential(&mut role, request)?;
     if let Some(db_name) = fields.string("db_name")? {
         role.db_name = db_name;
     }
@@ -111,7 +142,11 @@ pub(super) fn write(
 /// `read roles/NAME`.
 pub(super) fn read(txn: &mut Txn<'_>, name: &str) -> Result<Outcome, Error> {
     let role = Role::load(txn, name)?.ok_or_else(Error::not_found)?;
-    Ok(Reply::json(json!({
+    let kind = match role.certificate {
+        Some(_) => "client_certificate",
+        None => "password",
+    };
+    let mut told = json!({
         "db_name": role.db_name,
         "default_ttl": role.default_ttl / 1000,
         "max_ttl": role.max_ttl / 1000,
@@ -119,9 +154,12 @@ pub(super) fn read(txn: &mut Txn<'_>, name: &str) -> Result<Outcome, Error> {
         "revocation_statements": role.revocation_statements,
         "rollback_statements": role.rollback_statements,
         "renew_statements": role.renew_statements,
-        "credential_type": "password",
-    }))
-    .into())
+        "credential_type": kind,
+    });
+    if let (Some(certificate), Some(told)) = (&role.certificate, told.as_object_mut()) {
+        told.insert("credential_config".to_owned(), certificate.told());
+    }
+    Ok(Reply::json(told).into())
 }
 
 /// `delete roles/NAME`. Leases of it are revoked as they were issued.

@@ -1,7 +1,5 @@
 //! Private keys that are brought along: OpenSSH's own form, PKCS#1, PKCS#8 and SEC 1, in PEM, not encrypted. Errors never repeat them.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use conclave_engine_api::Error;
 use num_bigint::BigUint;
 use zeroize::Zeroizing;
@@ -22,7 +20,7 @@ pub(super) fn read(pem: &str) -> Result<Key, Error> {
             "private_key is longer than {MAX_PEM} bytes"
         )));
     }
-    let (label, bytes) = unwrapped(pem).ok_or_else(|| unreadable("it is no PEM text"))?;
+    let (label, bytes) = der::of_pem(pem).ok_or_else(|| unreadable("it is no PEM text"))?;
     let read = match label {
         "OPENSSH PRIVATE KEY" => return openssh(&bytes),
         "RSA PRIVATE KEY" if !pem.contains("ENCRYPTED") => {
@@ -38,19 +36,6 @@ pub(super) fn read(pem: &str) -> Result<Key, Error> {
 
 fn unreadable(why: &str) -> Error {
     Error::invalid(format!("failed to parse private_key: {why}"))
-}
-
-/// Label and bytes of the first PEM text.
-fn unwrapped(pem: &str) -> Option<(&str, Zeroizing<Vec<u8>>)> {
-    let (_, rest) = pem.split_once("-----BEGIN ")?;
-    let (label, rest) = rest.split_once("-----")?;
-    let (body, _) = rest.split_once("-----END ")?;
-    let body: Zeroizing<String> = Zeroizing::new(
-        body.chars()
-            .filter(|letter| !letter.is_ascii_whitespace())
-            .collect(),
-    );
-    Some((label, Zeroizing::new(STANDARD.decode(body.as_bytes()).ok()?)))
 }
 
 /// `PrivateKeyInfo` (RFC 5208) of RSA, of a curve of NIST or of Ed25519 (RFC 8410).

@@ -110,6 +110,16 @@ pub(in crate::secret) fn pem(label: &str, der: &[u8]) -> Zeroizing<String> {
     out
 }
 
+/// Label and bytes of the first PEM text.
+pub(in crate::secret) fn of_pem(pem: &str) -> Option<(&str, Zeroizing<Vec<u8>>)> {
+    let (_, rest) = pem.split_once("-----BEGIN ")?;
+    let (label, rest) = rest.split_once("-----")?;
+    let (body, _) = rest.split_once("-----END ")?;
+    let letters = body.chars().filter(|letter| !letter.is_ascii_whitespace());
+    let body: Zeroizing<String> = Zeroizing::new(letters.collect());
+    Some((label, text::decode(&body).ok()?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
