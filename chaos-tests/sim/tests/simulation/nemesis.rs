@@ -39,6 +39,7 @@ impl Driver {
             self.seal_all();
         }
         if self.world.plan.vault {
+            self.world.database.calm.store(false, Ordering::Relaxed);
             // In each of them, for few draw it as a fault.
             self.rotate_key::<End>();
         }

@@ -158,6 +158,8 @@ pub const EFFECTS: &[&str] = &[
     "lease revoked",
     "target not reached",
     "answer of a target lost",
+    "password read",
+    "rotation under way",
 ];
 
 /// A bug put back in, to prove that some invariant notices.

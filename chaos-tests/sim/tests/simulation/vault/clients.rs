@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::dice::Dice;
 use crate::plan::Fault;
-use crate::vault::user::{ROLES, Told, User, text};
+use crate::vault::user::{ROLES, STATIC, Told, User, text};
 
 /// Lives of tokens, in seconds.
 const LIVES: (u64, u64) = (2, 40);
@@ -50,7 +50,8 @@ impl Client {
             48..60 => self.make_token().await,
             60..74 => self.use_some_token().await,
             74..80 => self.revoke().await,
-            80..90 => self.read_guarded().await,
+            80..87 => self.read_guarded().await,
+            87..90 => self.read_password().await,
             90..94 => self.make_account().await,
             94..96 => self.renew_lease().await,
             96 => self.revoke_lease().await,
@@ -187,6 +188,24 @@ impl Client {
         }
     }
 
+    /// What is shown of an account whose password rotates opens it, unless a rotation is under way.
+    async fn read_password(&self) {
+        let world = &self.user.world;
+        let from = world.now();
+        let (role, account) = STATIC;
+        let path = format!("database/static-creds/{role}");
+        let Told::Done(told) = self.as_root(Verb::Read, &path, Value::Null).await else {
+            return;
+        };
+        if told.contains_key("warnings") {
+            return world.fired("rotation under way");
+        }
+        world.fired("password read");
+        if !world.database.had(account, &text(&told, "password"), from) {
+            world.found("rotations: a password is shown that does not open its account".to_owned());
+        }
+    }
+
     /// One of the newest, and its id.
     fn some_lease(&mut self) -> Option<(u64, String)> {
         let leases = self.user.world.invariants.lock();
@@ -313,6 +332,7 @@ impl Client {
     /// Looks at everything once: how many tokens still work.
     pub async fn inspect(&self) -> Result<u64, String> {
         let world = &self.user.world;
+        self.read_password().await;
         let secrets = world.invariants.lock().secrets.all();
         for secret in secrets {
             self.read(secret).await;

@@ -28,6 +28,7 @@ impl Driver {
         let Some(first) = self.node(1) else { return false };
         let nodes = self.present().iter().map(|node| node.id).collect();
         self.world.ledger.set_members(nodes);
+        self.world.database.calm.store(true, Ordering::Relaxed);
         self.order_vault(&first, Deed::Init, ENOUGH)
             && self.open_all(ENOUGH)
             && self.order_vault(&first, Deed::Furnish, ENOUGH)
@@ -117,7 +118,7 @@ impl Driver {
         old
     }
 
-    /// All leases are over: none is left, nor any account.
+    /// All leases are over: none is left, nor any account; and a rotation comes to its end.
     fn judge_leases(&mut self) -> bool {
         let end = self.world.now() + ENOUGH;
         let mut left = None;
@@ -133,7 +134,7 @@ impl Driver {
         if self.world.is_sound() {
             let (accounts, leases) = left.unwrap_or_default();
             self.world.found(format!(
-                "leases: {accounts} accounts and {leases:?} leases are left, of which all are over"
+                "leases: {accounts} accounts and {leases:?} leases or rotations are left, of which all are over"
             ));
         }
         false

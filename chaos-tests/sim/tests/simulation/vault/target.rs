@@ -1,7 +1,7 @@
-//! A database outside the cluster, as every node reaches it: it makes and drops accounts some time after it was asked, also when
-//! who asked has died meanwhile, and now and then it is not reached or its answer is lost.
+//! A database outside the cluster, as every node reaches it: it makes and drops accounts and changes passwords some time after
+//! it was asked, also when who asked has died meanwhile, and now and then it is not reached or its answer is lost.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -27,6 +27,8 @@ const LOOK: Duration = Duration::from_millis(5);
 #[derive(Default)]
 pub struct Database {
     accounts: Mutex<BTreeSet<String>>,
+    /// Every password that an account that stays ever had, and from when on.
+    passwords: Mutex<BTreeMap<String, Vec<(Duration, String)>>>,
     asked: Mutex<Vec<Asked>>,
     /// It is reached and answers, at once.
     pub calm: AtomicBool,
@@ -54,13 +56,13 @@ impl Database {
             let late = one.at > one.until;
             let done = match late {
                 true => Err(Failure::new(Done::Nothing, "ended by its time limit")),
-                false => self.carry_out(&one.action),
+                false => self.carry_out(&one.action, now),
             };
             *one.answer.lock() = Some(done);
         }
     }
 
-    fn carry_out(&self, action: &Action) -> Result<Vec<String>, Failure> {
+    fn carry_out(&self, action: &Action, now: Duration) -> Result<Vec<String>, Failure> {
         let mut accounts = self.accounts.lock();
         match action {
             Action::Make { account, .. } => match accounts.insert(account.clone()) {
@@ -79,8 +81,26 @@ impl Database {
                 let listed = accounts.iter().filter(|account| account.starts_with(prefix));
                 Ok(listed.cloned().collect())
             }
-            Action::Check | Action::Run { .. } => Ok(Vec::new()),
+            Action::Run { statements } => {
+                for statement in statements {
+                    if let [_, account, password] = statement.split(' ').collect::<Vec<_>>()[..] {
+                        let mut passwords = self.passwords.lock();
+                        let had = passwords.entry(account.to_owned()).or_default();
+                        had.push((now, password.to_owned()));
+                    }
+                }
+                Ok(Vec::new())
+            }
+            Action::Check => Ok(Vec::new()),
         }
+    }
+
+    /// Whether an account had this password at some moment since `from`.
+    pub fn had(&self, account: &str, password: &str, from: Duration) -> bool {
+        let passwords = self.passwords.lock();
+        let had = passwords.get(account).map_or(&[][..], Vec::as_slice);
+        let first = had.iter().rposition(|(at, _)| *at <= from).unwrap_or(0);
+        had[first..].iter().any(|(_, it)| it == password)
     }
 
     /// The accounts there are, none of which is being made.
@@ -104,7 +124,7 @@ impl Way {
             return (dice.millis(0, SLOWEST), true, true);
         }
         let slowest = if dice.percent(10) { STUCK } else { SLOWEST };
-        (dice.millis(0, slowest), !dice.percent(5), !dice.percent(5))
+        (dice.millis(0, slowest), !dice.percent(15), !dice.percent(15))
     }
 
     async fn ask(&self, action: &Action, bounds: &Bounds) -> Result<Vec<String>, Failure> {
@@ -123,13 +143,15 @@ impl Way {
             action: action.clone(),
             answer: Arc::clone(&answer),
         });
-        let end = now + left.min(takes + LOOK * 10);
+        // A connection that breaks does so at any time: what was asked goes on.
+        let waited = match answered {
+            true => takes + LOOK * 10,
+            false => self.dice.lock().millis(0, 2 * SLOWEST),
+        };
+        let end = now + left.min(waited);
         while self.world.now() < end {
-            if let Some(told) = answer.lock().take() {
-                if answered {
-                    return told;
-                }
-                break;
+            if let Some(told) = answer.lock().take().filter(|_| answered) {
+                return told;
             }
             // why: simulated time, in which the database works.
             tokio::time::sleep(LOOK).await;

@@ -18,6 +18,8 @@ use crate::world::World;
 const MAKER: &str = r#"path "auth/token/*" { capabilities = ["create", "read", "update"] }"#;
 /// Roles of the database, and how long their accounts live unless their leases are renewed.
 pub const ROLES: [(&str, &str); 2] = [("brief", "3s"), ("app", "20s")];
+/// The role whose account stays, and that account.
+pub const STATIC: (&str, &str) = ("kept", "keeper");
 /// How long a wrapped answer holds, in milliseconds.
 const WRAPPED: u64 = 40_000;
 /// Between two looks at whether the node is sealed.
@@ -44,7 +46,7 @@ pub enum Deed {
     Inspect,
     /// Counts the tokens that are kept.
     Count,
-    /// Counts the leases of accounts.
+    /// Counts the leases of accounts, and a rotation that is under way.
     Leases,
 }
 
@@ -143,6 +145,9 @@ impl User {
                     let envelope = *envelope;
                     let said = envelope.auth.or(envelope.wrap_info).or(envelope.data);
                     let mut said = said.unwrap_or_default();
+                    if !envelope.warnings.is_empty() {
+                        said.insert("warnings".to_owned(), envelope.warnings.into());
+                    }
                     if !envelope.lease_id.is_empty() {
                         said.insert("lease_id".to_owned(), envelope.lease_id.into());
                         said.insert("lease_duration".to_owned(), envelope.lease_duration.into());
@@ -199,7 +204,9 @@ impl User {
                         told => return Err(format!("{path}: {told:?}")),
                     };
                 }
-                Ok(all as u64)
+                let kept = format!("database/static-creds/{}", STATIC.0);
+                let kept = self.must(Verb::Read, &kept, Value::Null).await?;
+                Ok(all as u64 + u64::from(kept.contains_key("warnings")))
             }
         }
     }
@@ -271,6 +278,13 @@ impl User {
             self.must(Verb::Write, &format!("database/roles/{role}"), role_of)
                 .await?;
         }
+        let (role, account) = STATIC;
+        let kept = json!({
+            "db_name": "db", "username": account, "rotation_period": "5s",
+            "rotation_statements": ["SET {{name}} {{password}}"],
+        });
+        self.must(Verb::Write, &format!("database/static-roles/{role}"), kept)
+            .await?;
         let reader = json!({"policies": ["guard"], "ttl": "700h"});
         let reader = self.must(Verb::Write, "auth/token/create", reader).await?;
         *self.world.ledger.reader.lock() = text(&reader, "client_token");
