@@ -2,16 +2,14 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{bounded, not_found};
+use super::{bounded, named, not_found};
 use crate::anomaly::{CANARIES, CanaryRecord};
 use crate::canon::CanonPath;
-use crate::catalog::{decode_record, encode_record};
+use crate::catalog::encode_record;
 use crate::error::Error;
 use crate::namespaces::Place;
 use crate::routes::{Answer, Call};
 use crate::sys::object;
-
-use conclave_engine_api::Page;
 
 /// Most canaries: those whose paths end in `*` are compared one by one.
 const MAX_CANARIES: usize = 1000;
@@ -20,20 +18,9 @@ const MAX_PATH: usize = 240;
 
 /// `LIST sys/anomaly/canaries`.
 pub fn canaries(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
-    let mut paths = Vec::new();
-    let mut infos = Map::new();
-    for name in call.work.config.list(CANARIES, &Page::default())? {
-        if let Some(row) = call.work.config.get(&format!("{CANARIES}{name}"))? {
-            let record: CanaryRecord = decode_record(&row.value)?;
-            infos.insert(record.path.clone(), Value::Object(describe(&record)));
-            paths.push(record.path);
-        }
-    }
-    paths.sort_unstable();
-    match paths.is_empty() {
-        true => Err(not_found()),
-        false => Ok(Answer::data(object(json!({"keys": paths, "key_info": infos})))),
-    }
+    named::list(call, CANARIES, |canary: CanaryRecord| {
+        (canary.path.clone(), describe(&canary))
+    })
 }
 
 fn describe(record: &CanaryRecord) -> Map<String, Value> {
@@ -48,8 +35,8 @@ fn describe(record: &CanaryRecord) -> Map<String, Value> {
 /// `GET sys/anomaly/canaries/*path`.
 pub fn canary(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     let row = row_of(call);
-    let row = call.work.config.get(&row)?.ok_or_else(not_found)?;
-    Ok(Answer::data(describe(&decode_record(&row.value)?)))
+    let canary = named::load(call, &row)?.ok_or_else(not_found)?;
+    Ok(Answer::data(describe(&canary)))
 }
 
 /// Declares a path a canary. The secret should be there: an attacker is to find it.
@@ -68,13 +55,8 @@ pub fn plant(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
         path,
     };
     let row = row_of(call);
-    if call.work.config.get(&row)?.is_none()
-        && call.work.config.list(CANARIES, &Page::default())?.len() >= MAX_CANARIES
-    {
-        return Err(Error::invalid(format!(
-            "there are {MAX_CANARIES} canaries already"
-        )));
-    }
+    let full = format!("there are {MAX_CANARIES} canaries already");
+    named::bound(call, CANARIES, &row, MAX_CANARIES, &full)?;
     call.work.config.put(&row, encode_record(&record)?)?;
     Ok(Answer::empty())
 }
@@ -117,10 +99,7 @@ fn asked_for(call: &Call<'_, '_>, path: &str) -> Result<(u32, String), Error> {
 /// A canary no more.
 pub fn remove(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     let row = row_of(call);
-    if call.work.config.get(&row)?.is_some() {
-        call.work.config.delete(&row)?;
-    }
-    Ok(Answer::empty())
+    named::remove(call, &row)
 }
 
 /// Paths may lie beneath one another: the row is named by a hash.

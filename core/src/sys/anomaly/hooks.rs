@@ -3,35 +3,24 @@
 use serde_json::{Map, Value, json};
 
 use conclave_anomaly::Severity;
-use conclave_engine_api::Page;
 
-use super::{bounded, not_found};
+use super::{bounded, named, not_found};
 use crate::anomaly::{HOOKS, HookRecord};
-use crate::catalog::{decode_record, encode_record};
+use crate::catalog::encode_record;
 use crate::error::Error;
 use crate::routes::{Answer, Call};
 use crate::sys::object;
 
 /// Most hooks: each is posted each event.
 const MAX_HOOKS: usize = 16;
-/// Longest name in bytes.
-const MAX_NAME: usize = 128;
 /// Random bytes of a secret.
 const SECRET_BYTES: usize = 32;
 
 /// `LIST sys/anomaly/webhooks`.
 pub fn webhooks(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
-    let names = call.work.config.list(HOOKS, &Page::default())?;
-    let mut infos = Map::new();
-    for name in &names {
-        if let Some(row) = call.work.config.get(&format!("{HOOKS}{name}"))? {
-            infos.insert(name.clone(), Value::Object(describe(&decode_record(&row.value)?)));
-        }
-    }
-    match names.is_empty() {
-        true => Err(not_found()),
-        false => Ok(Answer::data(object(json!({"keys": names, "key_info": infos})))),
-    }
+    named::list(call, HOOKS, |hook: HookRecord| {
+        (hook.name.clone(), describe(&hook))
+    })
 }
 
 /// Without the secret, which is told once.
@@ -41,23 +30,19 @@ fn describe(hook: &HookRecord) -> Map<String, Value> {
 
 /// `GET sys/anomaly/webhooks/:name`.
 pub fn webhook(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
-    let row = row_of(call)?;
-    let row = call.work.config.get(&row)?.ok_or_else(not_found)?;
-    Ok(Answer::data(describe(&decode_record(&row.value)?)))
+    let row = named::row(call, HOOKS)?;
+    let hook = named::load(call, &row)?.ok_or_else(not_found)?;
+    Ok(Answer::data(describe(&hook)))
 }
 
 /// Makes a hook, and tells its secret this once; or changes one, whose secret stays.
 pub fn change_webhook(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
-    let row = row_of(call)?;
+    let row = named::row(call, HOOKS)?;
     let fields = call.fields();
-    let known: Option<HookRecord> = match call.work.config.get(&row)? {
-        Some(row) => Some(decode_record(&row.value)?),
-        None => None,
-    };
+    let known: Option<HookRecord> = named::load(call, &row)?;
     let is_new = known.is_none();
-    if is_new && call.work.config.list(HOOKS, &Page::default())?.len() >= MAX_HOOKS {
-        return Err(Error::invalid(format!("there are {MAX_HOOKS} webhooks already")));
-    }
+    let full = format!("there are {MAX_HOOKS} webhooks already");
+    named::bound(call, HOOKS, &row, MAX_HOOKS, &full)?;
     let mut hook = match known {
         Some(known) => known,
         None => HookRecord {
@@ -87,17 +72,6 @@ pub fn change_webhook(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
 
 /// Removes a hook.
 pub fn remove_webhook(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
-    let row = row_of(call)?;
-    if call.work.config.get(&row)?.is_some() {
-        call.work.config.delete(&row)?;
-    }
-    Ok(Answer::empty())
-}
-
-fn row_of(call: &Call<'_, '_>) -> Result<String, Error> {
-    let name = call.params.get("name");
-    match name.len() > MAX_NAME {
-        true => Err(Error::invalid("name is too long")),
-        false => Ok(format!("{HOOKS}{name}")),
-    }
+    let row = named::row(call, HOOKS)?;
+    named::remove(call, &row)
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::not_found;
+use super::{named, not_found};
 use crate::anomaly::{LimitRecord, remove_limit};
 use crate::clocktext::rfc3339;
 use crate::error::Error;
@@ -13,16 +13,12 @@ use crate::sys::object;
 pub fn limits(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     let now = call.env.now();
     let lasting = call.work.catalog.watched.limits.records.iter();
-    let lasting: Vec<_> = lasting.filter(|record| now < record.until).collect();
-    let infos: Map<String, Value> = lasting
-        .iter()
-        .map(|record| (record.name.clone(), Value::Object(describe(record))))
-        .collect();
-    let names: Vec<_> = lasting.iter().map(|record| &record.name).collect();
-    match names.is_empty() {
-        true => Err(not_found()),
-        false => Ok(Answer::data(object(json!({"keys": names, "key_info": infos})))),
-    }
+    let lasting = lasting.filter(|record| now < record.until);
+    named::some(
+        lasting
+            .map(|record| (record.name.clone(), Value::Object(describe(record))))
+            .collect(),
+    )
 }
 
 /// `GET sys/anomaly/limits/:name`.

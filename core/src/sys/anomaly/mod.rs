@@ -8,6 +8,7 @@ mod hooks;
 mod learned;
 mod limits;
 mod mutes;
+mod named;
 mod rules;
 
 pub use access::{access, unused};

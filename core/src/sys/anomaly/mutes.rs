@@ -3,11 +3,10 @@
 use serde_json::{Map, Value, json};
 
 use conclave_anomaly::Kind;
-use conclave_engine_api::Page;
 
-use super::{bounded, not_found};
+use super::{bounded, named, not_found};
 use crate::anomaly::{MUTES, MuteRecord};
-use crate::catalog::{decode_record, encode_record};
+use crate::catalog::encode_record;
 use crate::clocktext::rfc3339;
 use crate::error::Error;
 use crate::routes::{Answer, Call};
@@ -17,29 +16,19 @@ use crate::sys::object;
 const MAX_MUTES: usize = 1000;
 /// Longest time: half a year, so that nothing is muted for ever.
 const MAX_TTL: u64 = 183 * 24 * 3_600_000;
-/// Longest name in bytes.
-const MAX_NAME: usize = 128;
 
 /// `LIST sys/anomaly/mute`.
 pub fn mutes(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
-    let names = call.work.config.list(MUTES, &Page::default())?;
-    let mut infos = Map::new();
-    for name in &names {
-        if let Some(row) = call.work.config.get(&format!("{MUTES}{name}"))? {
-            infos.insert(name.clone(), Value::Object(describe(&decode_record(&row.value)?)));
-        }
-    }
-    match names.is_empty() {
-        true => Err(not_found()),
-        false => Ok(Answer::data(object(json!({"keys": names, "key_info": infos})))),
-    }
+    named::list(call, MUTES, |mute: MuteRecord| {
+        (mute.name.clone(), describe(&mute))
+    })
 }
 
 /// `GET sys/anomaly/mute/:name`.
 pub fn muted(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
-    let row = row_of(call)?;
-    let row = call.work.config.get(&row)?.ok_or_else(not_found)?;
-    Ok(Answer::data(describe(&decode_record(&row.value)?)))
+    let row = named::row(call, MUTES)?;
+    let mute = named::load(call, &row)?.ok_or_else(not_found)?;
+    Ok(Answer::data(describe(&mute)))
 }
 
 fn describe(mute: &MuteRecord) -> Map<String, Value> {
@@ -54,7 +43,7 @@ fn describe(mute: &MuteRecord) -> Map<String, Value> {
 
 /// Mutes a rule, a subject, or both together, until a time.
 pub fn mute(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
-    let row = row_of(call)?;
+    let row = named::row(call, MUTES)?;
     let fields = call.fields();
     let rule = fields.string("rule")?.unwrap_or_default();
     if !rule.is_empty() && Kind::parse(&rule).is_none() {
@@ -77,28 +66,14 @@ pub fn mute(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
         until: call.env.now().saturating_add(ttl),
         note: bounded("note", fields.string("note")?)?.unwrap_or_default(),
     };
-    if call.work.config.get(&row)?.is_none()
-        && call.work.config.list(MUTES, &Page::default())?.len() >= MAX_MUTES
-    {
-        return Err(Error::invalid(format!("{MAX_MUTES} things are muted already")));
-    }
+    let full = format!("{MAX_MUTES} things are muted already");
+    named::bound(call, MUTES, &row, MAX_MUTES, &full)?;
     call.work.config.put(&row, encode_record(&record)?)?;
     Ok(Answer::data(describe(&record)))
 }
 
 /// Mutes it no more.
 pub fn unmute(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
-    let row = row_of(call)?;
-    if call.work.config.get(&row)?.is_some() {
-        call.work.config.delete(&row)?;
-    }
-    Ok(Answer::empty())
-}
-
-fn row_of(call: &Call<'_, '_>) -> Result<String, Error> {
-    let name = call.params.get("name");
-    match name.len() > MAX_NAME {
-        true => Err(Error::invalid("name is too long")),
-        false => Ok(format!("{MUTES}{name}")),
-    }
+    let row = named::row(call, MUTES)?;
+    named::remove(call, &row)
 }
