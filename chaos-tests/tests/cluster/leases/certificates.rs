@@ -13,6 +13,33 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_else(|| panic!("no text: {value}"))
 }
 
+const KEYS: [&str; 3] = ["ec", "ed25519", "rsa"];
+
+struct Account {
+    name: String,
+    certificate: String,
+    key: String,
+    lease: Value,
+}
+
+impl Account {
+    fn of(told: &Value) -> Self {
+        let data = &told["data"];
+        let [name, certificate, key] =
+            ["username", "client_certificate", "private_key"].map(|part| text(&data[part]).to_owned());
+        Self {
+            name,
+            certificate,
+            key,
+            lease: told["lease_id"].clone(),
+        }
+    }
+
+    fn pair(&self) -> (&str, &str) {
+        (&self.certificate, &self.key)
+    }
+}
+
 /// Starts the server with TLS, lets accounts in by certificates, and ends one.
 pub async fn let_in(server: &mut Postgres, api: &Api) {
     let authority = Authority::new();
@@ -20,52 +47,42 @@ pub async fn let_in(server: &mut Postgres, api: &Api) {
         .query_as(ROOT, PASSWORD, "CREATE ROLE certified")
         .expect("PostgreSQL answers");
     server.certify("certified", &authority).await;
-    for (role, key_type) in [("by-ec", "ec"), ("by-ed", "ed25519")] {
+    for key_type in KEYS {
         let wish = json!({
             "db_name": "pg", "creation_statements": [CREATE], "default_ttl": "1h", "credential_type": "client_certificate",
             "credential_config": {"ca_cert": authority.pem(), "ca_private_key": authority.key(), "key_type": key_type},
         });
-        api.must("POST", &format!("database/roles/{role}"), wish).await;
+        api.must("POST", &format!("database/roles/by-{key_type}"), wish)
+            .await;
     }
     let told = api.get("database/roles/by-ec").await;
     assert!(!told.text().contains("PRIVATE"), "{}", told.text());
     let mut issued = Vec::new();
-    for role in ["by-ec", "by-ed"] {
-        let told = api.get(&format!("database/creds/{role}")).await;
+    for key_type in KEYS {
+        let told = api.get(&format!("database/creds/by-{key_type}")).await;
         assert_eq!(told.status, 200, "{}", told.text());
         assert_eq!(told.body["renewable"], json!(false));
-        issued.push(told.body);
+        issued.push(Account::of(&told.body));
     }
-    let of = |told: &Value| {
-        let data = &told["data"];
-        let pair = [&data["client_certificate"], &data["private_key"]].map(|part| text(part).to_owned());
-        (text(&data["username"]).to_owned(), pair)
-    };
-    let (first, [certificate, key]) = of(&issued[0]);
-    let (second, [other_certificate, other_key]) = of(&issued[1]);
-    for (name, pair) in [
-        (&first, (certificate.as_str(), key.as_str())),
-        (&second, (other_certificate.as_str(), other_key.as_str())),
-    ] {
-        assert_eq!(
-            server.query_with(name, pair, "SELECT current_user").as_ref(),
-            Ok(name)
-        );
+    for account in &issued {
+        let said = server.query_with(&account.name, account.pair(), "SELECT current_user");
+        assert_eq!(said.as_ref(), Ok(&account.name));
     }
-    let refused = server.query_with(&second, (&certificate, &key), "SELECT 1");
+    let first = &issued[0];
+    let refused = server.query_with(&issued[1].name, first.pair(), "SELECT 1");
     assert!(refused.is_err_and(|text| text.contains("certificate authentication failed")));
-    let strangers = Authority::new().server(&first);
-    let refused = server.query_with(&first, (&strangers.0, &strangers.1), "SELECT 1");
+    let strangers = Authority::new().server(&first.name);
+    let refused = server.query_with(&first.name, (&strangers.0, &strangers.1), "SELECT 1");
     assert!(refused.is_err(), "of another authority");
-    let lease = json!({"lease_id": issued[0]["lease_id"]});
+    let lease = json!({"lease_id": first.lease});
     api.must("PUT", "sys/leases/revoke", lease).await;
-    eventually("the account is gone", QUIET, async || {
-        match server.query_with(&first, (&certificate, &key), "SELECT 1") {
-            Err(text) if text.contains("does not exist") => Ok(()),
-            other => Err(other),
-        }
+    eventually("the account is gone", QUIET, async || match server.accounts() {
+        left if left.contains(&first.name) => Err(left),
+        _ => Ok(()),
     })
     .await;
+    let refused = server.query_with(&first.name, first.pair(), "SELECT 1");
+    assert!(refused.is_err(), "its certificate outlived it");
     api.must("PUT", "sys/leases/revoke-prefix/database", json!({}))
         .await;
 }
