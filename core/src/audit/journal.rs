@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::ops::RangeInclusive;
 use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
@@ -36,6 +37,8 @@ pub struct Journal {
     chain: Option<(String, String)>,
     waiting: Mutex<Waiting>,
     out: Mutex<Out>,
+    /// Records written and refused since the process began, for whoever must not wait for `out`.
+    counts: [AtomicU64; 2],
     /// Held by the one that syncs for all.
     syncing: tokio::sync::Mutex<()>,
 }
@@ -111,6 +114,7 @@ impl Journal {
             }),
             waiting: Mutex::default(),
             out: Mutex::default(),
+            counts: Default::default(),
             syncing: tokio::sync::Mutex::default(),
         }
     }
@@ -141,6 +145,12 @@ impl Journal {
         Ticket(waiting.group.clone())
     }
 
+    /// Records written and refused since the process began.
+    pub fn counts(&self) -> (u64, u64) {
+        let [written, refused] = &self.counts;
+        (written.load(Ordering::Relaxed), refused.load(Ordering::Relaxed))
+    }
+
     /// Whether so much waits that nobody else should be waited for.
     pub fn is_pressed(&self) -> bool {
         self.waiting.lock().bytes >= LARGE
@@ -150,9 +160,10 @@ impl Journal {
     pub fn write(&self, ticket: &Ticket) -> io::Result<u64> {
         if !ticket.is_done() {
             let mut out = self.out.lock();
-            if !ticket.is_done() {
-                self.write_waiting(&mut out);
-            }
+            let written = (!ticket.is_done()).then(|| self.write_waiting(&mut out));
+            drop(out);
+            // What was written is freed, and so wiped, when the next group may go on.
+            drop(written);
         }
         match ticket.0.0.get() {
             Some(Ok(mark)) => Ok(*mark),
@@ -212,21 +223,26 @@ impl Journal {
         Some(if lost { Err(unsynced()) } else { Ok(()) })
     }
 
-    fn write_waiting(&self, out: &mut Out) {
+    /// Writes what waits; hands it back to be dropped by whoever gives up `out` first.
+    fn write_waiting(&self, out: &mut Out) -> Vec<Line> {
         let waiting = std::mem::take(&mut *self.waiting.lock());
         let count = u64::try_from(waiting.lines.len()).unwrap_or(u64::MAX);
+        let [written, refused] = &self.counts;
         let outcome = match self.append(out, &waiting) {
             Ok(()) => {
+                written.fetch_add(count, Ordering::Relaxed);
                 out.written += 1;
                 Ok(out.written)
             }
             Err(error) => {
+                refused.fetch_add(count, Ordering::Relaxed);
                 out.refused = out.refused.saturating_add(count);
                 Err(error.to_string().into())
             }
         };
         // Set once: only who holds `out` gets here, and takes the group away with its lines.
         waiting.group.0.set(outcome).ok();
+        waiting.lines
     }
 
     /// Writes a group in one piece, so that lines of several processes do not mix, or leaves the file as it was.

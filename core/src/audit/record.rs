@@ -28,8 +28,11 @@ use crate::sys::mounts::shown_kind;
 use crate::tokens::{Caller, TokenRecord};
 use crate::wrapping::Wrap;
 
-/// Room for a usual line, in bytes.
-const LINE: usize = 1536;
+/// Room for what both records of a request say, in bytes.
+const SHARED: usize = 1536;
+/// Room for what a record says besides: of a request, of an answer.
+const START: usize = 256;
+const ANSWER: usize = 2048;
 
 /// What both records of a request share.
 #[derive(Clone, Copy)]
@@ -155,7 +158,7 @@ impl<'a> Record<'a> {
         let head = self.head;
         let mount = head.mount.map(|mount| Mount::of(mount, head.namespace));
         let (mount_type, mount_point) = mount
-            .map(|mount| (mount.mount_type, Cow::Owned(mount.mount_point)))
+            .map(|mount| (mount.mount_type, mount.mount_point))
             .unwrap_or_default();
         Subject {
             mount_type,
@@ -168,38 +171,37 @@ impl<'a> Record<'a> {
 
     /// One line of JSON with its end, hashed by `hasher`. Without one, values are left out.
     pub fn encode(&self, hasher: Option<&Hasher>) -> Vec<u8> {
-        let mut out = Vec::with_capacity(LINE);
-        self.append(&self.shared(hasher), hasher, &mut out);
-        out
+        self.line(&self.shared(hasher), hasher)
     }
 
     /// The lines of a request's two records that are written at once: what both say is made once, and a read pays for
     /// little else.
-    pub fn encode_both(asked: &Self, ended: &Self, hasher: Option<&Hasher>) -> Vec<u8> {
-        let mut out = Vec::with_capacity(2 * LINE);
+    pub fn encode_both(asked: &Self, ended: &Self, hasher: Option<&Hasher>) -> [Vec<u8>; 2] {
         let shared = asked.shared(hasher);
-        asked.append(&shared, hasher, &mut out);
-        match ended.login() {
+        let end = match ended.login() {
             // Whom an answer hands a token to is somebody else than who asked.
-            Some(_) => ended.append(&ended.shared(hasher), hasher, &mut out),
-            None => ended.append(&shared, hasher, &mut out),
-        }
-        out
+            Some(_) => ended.encode(hasher),
+            None => ended.line(&shared, hasher),
+        };
+        [asked.line(&shared, hasher), end]
     }
 
     /// Who asked for what: the members of the line that both records of a request have, in their braces.
     fn shared(&self, hasher: Option<&Hasher>) -> Vec<u8> {
-        let mut out = Vec::with_capacity(LINE);
+        let mut out = Vec::with_capacity(SHARED);
+        let shown = self.shown(hasher);
         let shared = Shared {
-            auth: self.auth(hasher),
-            request: self.request_part(hasher),
+            auth: self.auth(hasher, &shown),
+            request: self.request_part(hasher, &shown),
         };
         // Nothing in it can fail to encode.
         serde_json::to_writer(&mut out, &shared).ok();
         out
     }
 
-    fn append(&self, shared: &[u8], hasher: Option<&Hasher>, out: &mut Vec<u8>) {
+    fn line(&self, shared: &[u8], hasher: Option<&Hasher>) -> Vec<u8> {
+        let room = START + self.outcome.map_or(0, |_| ANSWER);
+        let mut out = Vec::with_capacity(shared.len() + room);
         let start = Start {
             time: rfc3339(self.head.now),
             kind: self.kind,
@@ -212,31 +214,42 @@ impl<'a> Record<'a> {
                 .error
                 .map(|error| hide(error.to_string(), self.request, hasher)),
         };
-        let from = out.len();
-        let made = serde_json::to_writer(&mut *out, &start).is_ok()
-            && join(out, |out| out.write_all(shared).is_ok())
-            && join(out, |out| serde_json::to_writer(out, &end).is_ok());
+        let made = serde_json::to_writer(&mut out, &start).is_ok()
+            && join(&mut out, |out| out.write_all(shared).is_ok())
+            && join(&mut out, |out| serde_json::to_writer(out, &end).is_ok());
         // Nothing in it can fail to encode; what could would be an empty line, which readers skip.
         if !made {
-            out.truncate(from);
+            out.clear();
         }
         out.push(b'\n');
+        out
     }
 
-    fn auth(&self, hasher: Option<&Hasher>) -> Auth<'_> {
+    /// The hashes of the token shown and of its accessor, which a record tells twice.
+    fn shown(&self, hasher: Option<&Hasher>) -> ShownToken {
+        let hash = |text: &str| hasher.map(|hasher| hasher.hash(text.as_bytes()));
+        let caller = self.head.caller.map(|caller| &caller.record);
+        ShownToken {
+            token: self.head.token.and_then(hash),
+            accessor: caller.and_then(accessor).and_then(hash),
+        }
+    }
+
+    fn auth(&self, hasher: Option<&Hasher>, shown: &ShownToken) -> Auth<'_> {
         let made = self.login();
-        let shown = made.and_then(|(answer, _)| answer.auth.as_ref()?.get("client_token")?.as_str());
+        let handed = made.and_then(|(answer, _)| answer.auth.as_ref()?.get("client_token")?.as_str());
         let caller = self.head.caller.map(|caller| &caller.record);
         let record = made.map(|(_, record)| record).or(caller);
         let hash = |text: &str| hasher.map(|hasher| hasher.hash(text.as_bytes()));
         Auth {
-            client_token: self
-                .head
-                .token
-                .filter(|_| made.is_none())
-                .or(shown)
-                .and_then(hash),
-            accessor: record.and_then(accessor).and_then(hash),
+            client_token: match made {
+                Some(_) => handed.and_then(hash),
+                None => shown.token,
+            },
+            accessor: match made {
+                Some((_, record)) => accessor(record).and_then(hash),
+                None => shown.accessor,
+            },
             display_name: record.map(|record| record.display_name.as_str()),
             policies: record.map(|record| record.policies.as_slice()),
             token_policies: record.map(|record| record.policies.as_slice()),
@@ -267,20 +280,16 @@ impl<'a> Record<'a> {
         Some((answer, answer.login.as_deref()?))
     }
 
-    fn request_part<'s>(&'s self, hasher: Option<&'s Hasher>) -> RequestPart<'s> {
+    fn request_part<'s>(&'s self, hasher: Option<&'s Hasher>, shown: &ShownToken) -> RequestPart<'s> {
         let head = &self.head;
-        let hash = |text: &str| hasher.map(|hasher| hasher.hash(text.as_bytes()));
         let data = hasher.filter(|_| !self.request.is_empty());
         RequestPart {
             id: head.request_id,
             operation: head.operation.name(),
             mount: head.mount.map(|mount| Mount::of(mount, head.namespace)),
             mount_running_version: head.mount.map(|_| head.version),
-            client_token: head.token.and_then(hash),
-            client_token_accessor: head
-                .caller
-                .and_then(|caller| accessor(&caller.record))
-                .and_then(hash),
+            client_token: shown.token,
+            client_token_accessor: shown.accessor,
             namespace: Namespace::of(head.namespace),
             path: head.path,
             data: data.map(|hasher| {
@@ -356,6 +365,12 @@ impl<'a> Record<'a> {
             None => Open::Nothing,
         }
     }
+}
+
+/// The token that a request came with, as records tell of it.
+struct ShownToken {
+    token: Option<Hash>,
+    accessor: Option<Hash>,
 }
 
 /// Tokens that are stored nowhere have none.
@@ -508,7 +523,7 @@ struct NamespaceOf<'a> {
 
 #[derive(Serialize)]
 struct Mount<'a> {
-    mount_point: String,
+    mount_point: Cow<'a, str>,
     mount_type: Cow<'a, str>,
     mount_accessor: &'a str,
     mount_class: &'static str,
@@ -522,7 +537,10 @@ impl<'a> Mount<'a> {
             Category::Auth => ("auth", "auth/"),
         };
         Self {
-            mount_point: format!("{above}{prefix}{}", record.path),
+            mount_point: match (above, prefix) {
+                ("", "") => Cow::Borrowed(&record.path),
+                _ => Cow::Owned(format!("{above}{prefix}{}", record.path)),
+            },
             mount_type: shown_kind(record),
             mount_accessor: &record.accessor,
             mount_class,
@@ -638,9 +656,10 @@ mod tests {
             ] {
                 for hasher in [Some(&key), None] {
                     let both = Record::encode_both(&asked, &ended, hasher);
-                    assert_eq!(both, [asked.encode(hasher), ended.encode(hasher)].concat());
-                    for line in both.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-                        let line: Value = serde_json::from_slice(line).unwrap();
+                    assert_eq!(both, [asked.encode(hasher), ended.encode(hasher)]);
+                    for line in both {
+                        assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
+                        let line: Value = serde_json::from_slice(&line).unwrap();
                         assert_eq!(line["request"]["path"], "secret/data/\"x\"");
                     }
                 }

@@ -110,14 +110,9 @@ impl DeviceSet {
     /// Adds both records of a request.
     pub fn add_both(&self, asked: &Record<'_>, ended: &Record<'_>, lines: &mut Lines) {
         for (device, waiting) in self.takers(ended, lines) {
-            let mut first = Record::encode_both(asked, ended, device.key.as_deref());
-            let end = first
-                .iter()
-                .position(|byte| *byte == b'\n')
-                .map_or(first.len(), |at| at + 1);
-            let second = first.split_off(end);
+            let both = Record::encode_both(asked, ended, device.key.as_deref());
             let chained = device.sink.is_chained();
-            waiting.extend([first, second].map(|text| Line::new(text, chained)));
+            waiting.extend(both.map(|text| Line::new(text, chained)));
         }
     }
 

@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus::IntCounter;
 
 use conclave_engine_api::Millis;
@@ -48,6 +49,8 @@ pub struct Sink {
     shipping: Option<Arc<Shipping>>,
     running: OnceLock<Running>,
     failing: AtomicBool,
+    /// What it failed with first.
+    failed: Mutex<String>,
     /// Its disk did not answer in time: asked again by nobody but the one that still waits.
     stuck: AtomicBool,
     alarmed: AtomicBool,
@@ -60,6 +63,8 @@ pub struct State {
     pub spool: Option<(u64, u64)>,
     /// What is wrong, if anything.
     pub trouble: Option<String>,
+    /// Records taken and refused since the node began.
+    pub records: (u64, u64),
 }
 
 struct Running(tokio::task::AbortHandle);
@@ -100,6 +105,7 @@ impl Sink {
             shipping,
             running: OnceLock::new(),
             failing: AtomicBool::new(false),
+            failed: Mutex::default(),
             stuck: AtomicBool::new(false),
             alarmed: AtomicBool::new(false),
         });
@@ -206,9 +212,10 @@ impl Sink {
         let failing = self.failing.load(Ordering::Relaxed);
         let alarmed = self.alarmed.load(Ordering::Relaxed);
         State {
+            records: self.journal.counts(),
             spool: self.shipping.as_ref().map(|shipping| shipping.spool.fill()),
             trouble: failing
-                .then(|| "records are refused".to_owned())
+                .then(|| format!("records are refused: {}", self.failed.lock()))
                 .or(trouble)
                 .or_else(|| alarmed.then(|| "its spool is nearly full".to_owned())),
         }
@@ -223,7 +230,10 @@ impl Sink {
             return;
         }
         match error {
-            Some(error) => tracing::error!(device = self.path, %error, "audit device refuses records"),
+            Some(error) => {
+                *self.failed.lock() = error.to_string();
+                tracing::error!(device = self.path, %error, "audit device refuses records");
+            }
             None => tracing::info!(device = self.path, "audit device takes records again"),
         }
     }

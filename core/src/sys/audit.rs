@@ -105,6 +105,8 @@ pub fn status(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
             "trouble": state.trouble.unwrap_or_default(),
             "spooled_bytes": waiting.unwrap_or(0),
             "spool_bytes": room.unwrap_or(0),
+            "taken_records": state.records.0,
+            "refused_records": state.records.1,
         });
         (path, status)
     });
