@@ -1,6 +1,8 @@
 //! Audit files of a real process: declared in its configuration, there while it is sealed, opened again when told, and
 //! without one that takes the record nothing is done.
 
+mod burst;
+
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -53,6 +55,8 @@ async fn cluster_audit() {
     // Log rotation: moved away, then told.
     let moved = directory.join("moved.log");
     fs::rename(&file, &moved).expect("moved");
+    api.must("POST", "secret/data/moved", secret.clone()).await;
+    assert_eq!(of_path(&moved, "secret/data/moved").len(), 2, "until it is told");
     cluster.nodes[1].hang_up();
     eventually("the file is made anew", SOON, async || {
         if file.exists() { Ok(()) } else { Err("not yet") }
@@ -61,6 +65,10 @@ async fn cluster_audit() {
     api.must("POST", "secret/data/b", secret.clone()).await;
     assert_eq!(of_path(&file, "secret/data/b").len(), 2);
     assert!(of_path(&moved, "secret/data/b").is_empty());
+    // Removed, and nobody told: what is written to a file without a name would be lost unseen.
+    fs::remove_file(&file).expect("removed");
+    api.must("POST", "secret/data/removed", secret.clone()).await;
+    assert_eq!(of_path(&file, "secret/data/removed").len(), 2);
 
     // No directory, no record, no request; node 0 has no device and goes on.
     fs::remove_dir_all(&directory).expect("removed");
@@ -90,22 +98,28 @@ fn of_path(file: &Path, path: &str) -> Vec<Value> {
         .collect()
 }
 
-/// A node whose records go into a file, to a real syslog server that must take them, and to a web server that hangs.
+/// A node whose records go into a file, to a real syslog server that must take them, the same over TLS, and to a web server
+/// that hangs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cluster_audit_devices() {
     let mut cluster = Cluster::prepared(1);
     let directory = cluster.files().join(AUDIT);
     fs::create_dir_all(&directory).expect("a directory");
-    let port = ports::free(1)[0];
-    let mut syslog = Syslog::start(cluster.files(), port);
+    let [port, private] = ports::free(2)[..] else {
+        panic!("two ports")
+    };
+    let mut syslog = Syslog::start(&cluster, [port, private]);
     let sink = Sink::start(cluster.files()).await;
     let file = directory.join("own.log");
     cluster.nodes[0].configure(&format!(
         "audit_targets = [\"http://{sink}/\"]
          audit \"file\" \"own\" {{\n options {{ file_path = \"{file}\" }}\n}}
-         audit \"syslog\" \"sys\" {{\n options {{ address = \"tcp://127.0.0.1:{port}\" policy = \"must\" }}\n}}",
+         audit \"syslog\" \"sys\" {{\n options {{ address = \"tcp://127.0.0.1:{port}\" policy = \"must\" }}\n}}
+         audit \"syslog\" \"tls\" {{\n options {{ address = \"tls://127.0.0.1:{private}\" ca_file = \"{ca}\" }}\n}}
+         audit \"syslog\" \"strange\" {{\n options {{ address = \"tls://127.0.0.1:{private}\" }}\n}}",
         sink = sink.address,
-        file = file.display()
+        file = file.display(),
+        ca = cluster.ca().display()
     ));
     cluster.nodes[0].start().await;
     cluster.form().await;
@@ -128,6 +142,8 @@ async fn cluster_audit_devices() {
     wait_for(&syslog.out, "secret/data/burst-39").await;
     sink.answer();
     wait_for(&sink.out, "secret/data/burst-39").await;
+    wait_for(&syslog.private, "secret/data/burst-39").await;
+    nobody_strange_is_told(&api).await;
 
     // The syslog server goes: its records wait on disk, and come when it is back.
     syslog.stop();
@@ -147,8 +163,27 @@ async fn cluster_audit_devices() {
     cluster.api(0).must("POST", "secret/data/last", last).await;
     wait_for(&syslog.out, "secret/data/last").await;
     wait_for(&sink.out, "secret/data/last").await;
-    assert_verified(&cluster, &file, &[&syslog.out, &sink.out]).await;
+    wait_for(&syslog.private, "secret/data/last").await;
+    assert_verified(&cluster, &file, &[&syslog.out, &syslog.private, &sink.out]).await;
+    let strangers = fs::read_to_string(&syslog.private).expect("what came over TLS");
+    assert!(
+        !strangers.contains(":strange/"),
+        "a server that nobody vouches for"
+    );
     cluster.assert_alive();
+}
+
+/// A server whose authority the system does not know gets no record; whoever asks is told why.
+async fn nobody_strange_is_told(api: &Api) {
+    eventually("the certificate is refused", SOON, async || {
+        let status = api.get("sys/audit-status").await.body["data"]["devices"]["strange/"].clone();
+        let trouble = status["trouble"].as_str().unwrap_or_default().to_owned();
+        match trouble.contains("certificate") {
+            true => Ok(()),
+            false => Err(status),
+        }
+    })
+    .await;
 }
 
 /// Enables a device that posts to `sink`, whose password is not shown again, and none that posts elsewhere.
@@ -227,31 +262,41 @@ async fn wait_for(file: &Path, text: &str) {
     .await;
 }
 
-/// A real rsyslog that writes what it gets into a file.
+/// A real rsyslog that writes what it gets into a file, and into another what comes over TLS.
 struct Syslog {
     folder: PathBuf,
     out: PathBuf,
+    private: PathBuf,
     process: Option<Child>,
 }
 
 impl Syslog {
-    fn start(root: &Path, port: u16) -> Self {
-        let folder = root.join("rsyslog");
+    /// On these ports, without TLS and with the first node's certificate.
+    fn start(cluster: &Cluster, [port, private_port]: [u16; 2]) -> Self {
+        let folder = cluster.files().join("rsyslog");
         fs::create_dir_all(&folder).expect("a directory");
-        let out = folder.join("out.log");
+        let (out, private) = (folder.join("out.log"), folder.join("private.log"));
+        let own = cluster.tls().join(&cluster.nodes[0].name).display().to_string();
         let config = format!(
-            "global(workDirectory=\"{folder}\" maxMessageSize=\"1m\")
+            "global(workDirectory=\"{folder}\" maxMessageSize=\"1m\" defaultNetstreamDriverCAFile=\"{ca}\"
+                    defaultNetstreamDriverCertFile=\"{own}.pem\" defaultNetstreamDriverKeyFile=\"{own}-key.pem\")
              module(load=\"imtcp\")
              template(name=\"raw\" type=\"string\" string=\"%msg%\\n\")
              ruleset(name=\"keep\") {{ action(type=\"omfile\" file=\"{out}\" template=\"raw\") }}
-             input(type=\"imtcp\" address=\"127.0.0.1\" port=\"{port}\" ruleset=\"keep\")\n",
+             ruleset(name=\"private\") {{ action(type=\"omfile\" file=\"{private}\" template=\"raw\") }}
+             input(type=\"imtcp\" address=\"127.0.0.1\" port=\"{port}\" ruleset=\"keep\")
+             input(type=\"imtcp\" address=\"127.0.0.1\" port=\"{private_port}\" ruleset=\"private\"
+                   streamDriver.name=\"gtls\" streamDriver.mode=\"1\" streamDriver.authMode=\"anon\")\n",
             folder = folder.display(),
-            out = out.display()
+            out = out.display(),
+            private = private.display(),
+            ca = cluster.ca().display()
         );
         fs::write(folder.join("rsyslog.conf"), config).expect("a file");
         let mut syslog = Self {
             folder,
             out,
+            private,
             process: None,
         };
         syslog.run();

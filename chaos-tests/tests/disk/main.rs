@@ -9,6 +9,7 @@
     missing_docs
 )]
 
+mod audit;
 mod damage;
 mod faults;
 #[path = "../cluster/harness/mod.rs"]
