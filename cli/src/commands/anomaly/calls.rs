@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use conclave_client::http::{Fields, Json};
 use conclave_client::{Error, SecretData, Verb};
 
+use crate::commands::at_most;
 use crate::exit::{Exit, Fail};
 use crate::flags::Args;
 use crate::kvdata;
@@ -87,6 +88,33 @@ pub fn listed(cx: &mut Cx, found: Option<Fields>, columns: &[(&str, &str)], noth
     }
     cx.ui.line(&table::with_header(&lines, "|"));
     Exit::OK
+}
+
+/// Lists what lies at a path, as `listed` shows it.
+pub fn list(
+    cx: &mut Cx,
+    args: &Args,
+    (path, sentence): (&str, &str),
+    columns: &[(&str, &str)],
+    nothing: &str,
+) -> Result<Exit, Fail> {
+    at_most(args, 0)?;
+    let found = call(cx, args, (Verb::List, path), &Wishes::new(), sentence)?;
+    Ok(listed(cx, found, columns, nothing))
+}
+
+/// Removes what may be at a path or not, and says `done` of it.
+pub fn remove(
+    cx: &mut Cx,
+    args: &Args,
+    (directory, name): (&str, &str),
+    sentence: &str,
+    done: &str,
+) -> Result<Exit, Fail> {
+    let path = format!("{directory}/{name}");
+    call(cx, args, (Verb::Delete, &path), &Wishes::new(), sentence)?;
+    cx.ui.line(&format!("Success! {done}: {name}"));
+    Ok(Exit::OK)
 }
 
 /// One thing, with all that is known of it.

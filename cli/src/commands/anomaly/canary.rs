@@ -2,8 +2,8 @@
 
 use conclave_client::Verb;
 
-use super::calls::{Wishes, call, listed};
-use crate::commands::{Command, Output, at_most, exactly, sanitize};
+use super::calls::{self, Wishes, call};
+use crate::commands::{Command, Output, exactly, sanitize};
 use crate::exit::{Exit, Fail};
 use crate::flags::{Args, Flag};
 use crate::session::Cx;
@@ -54,35 +54,24 @@ fn plant(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
 }
 
 fn list(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
-    at_most(args, 0)?;
-    let found = call(
-        cx,
-        args,
-        (Verb::List, "canaries"),
-        &Wishes::new(),
-        "Error listing canaries",
-    )?;
     let columns = [
         ("Path", ""),
         ("Requests For", "requests_for"),
         ("Revoke", "revoke"),
         ("Note", "note"),
     ];
-    Ok(listed(cx, found, &columns, "No canaries are planted."))
+    let asked = ("canaries", "Error listing canaries");
+    calls::list(cx, args, asked, &columns, "No canaries are planted.")
 }
 
 fn remove(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     exactly(args, 1)?;
-    let place = sanitize(args.arg(0));
-    let path = format!("canaries/{place}");
-    call(
+    let place = ("canaries", sanitize(args.arg(0)));
+    calls::remove(
         cx,
         args,
-        (Verb::Delete, &path),
-        &Wishes::new(),
+        place,
         "Error removing the canary",
-    )?;
-    cx.ui
-        .line(&format!("Success! No canary any more (if it was one): {place}"));
-    Ok(Exit::OK)
+        "No canary any more (if it was one)",
+    )
 }

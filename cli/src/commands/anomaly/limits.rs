@@ -1,9 +1,7 @@
 //! `anomaly limits`, `lift`: who is held back because a rule found something.
 
-use conclave_client::Verb;
-
-use super::calls::{Wishes, call, listed};
-use crate::commands::{Command, Output, at_most, exactly};
+use super::calls;
+use crate::commands::{Command, Output, exactly};
 use crate::exit::{Exit, Fail};
 use crate::flags::Args;
 use crate::session::Cx;
@@ -23,14 +21,6 @@ pub const LIFT: Command = Command::new(
 .help("Holds somebody back no more.\n\n$ conclave anomaly lift entity-1f6e0c1c-50c9-4b31-a8f0-1ef1a5a3e9a1");
 
 fn list(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
-    at_most(args, 0)?;
-    let found = call(
-        cx,
-        args,
-        (Verb::List, "limits"),
-        &Wishes::new(),
-        "Error listing who is held back",
-    )?;
     let columns = [
         ("Name", ""),
         ("Subject", "subject"),
@@ -39,22 +29,18 @@ fn list(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
         ("Rule", "rule"),
         ("Event", "event"),
     ];
-    Ok(listed(cx, found, &columns, "Nobody is held back."))
+    let asked = ("limits", "Error listing who is held back");
+    calls::list(cx, args, asked, &columns, "Nobody is held back.")
 }
 
 fn lift(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     exactly(args, 1)?;
-    let path = format!("limits/{}", args.arg(0));
-    call(
+    let place = ("limits", args.arg(0));
+    calls::remove(
         cx,
         args,
-        (Verb::Delete, &path),
-        &Wishes::new(),
+        place,
         "Error lifting a limit",
-    )?;
-    cx.ui.line(&format!(
-        "Success! Held back no more (if it was): {}",
-        args.arg(0)
-    ));
-    Ok(Exit::OK)
+        "Held back no more (if it was)",
+    )
 }

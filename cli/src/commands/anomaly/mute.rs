@@ -2,8 +2,8 @@
 
 use conclave_client::Verb;
 
-use super::calls::{Wishes, call, listed};
-use crate::commands::{Command, Output, at_most, exactly};
+use super::calls::{self, Wishes, call};
+use crate::commands::{Command, Output, exactly};
 use crate::exit::{Exit, Fail};
 use crate::flags::{Args, Flag};
 use crate::session::Cx;
@@ -53,14 +53,6 @@ fn mute(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
 }
 
 fn list(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
-    at_most(args, 0)?;
-    let found = call(
-        cx,
-        args,
-        (Verb::List, "mute"),
-        &Wishes::new(),
-        "Error listing what is muted",
-    )?;
     let columns = [
         ("Name", ""),
         ("Rule", "rule"),
@@ -68,14 +60,12 @@ fn list(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
         ("Until", "until"),
         ("Note", "note"),
     ];
-    Ok(listed(cx, found, &columns, "Nothing is muted."))
+    let asked = ("mute", "Error listing what is muted");
+    calls::list(cx, args, asked, &columns, "Nothing is muted.")
 }
 
 fn unmute(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     exactly(args, 1)?;
-    let path = format!("mute/{}", args.arg(0));
-    call(cx, args, (Verb::Delete, &path), &Wishes::new(), "Error unmuting")?;
-    cx.ui
-        .line(&format!("Success! Muted no more (if it was): {}", args.arg(0)));
-    Ok(Exit::OK)
+    let place = ("mute", args.arg(0));
+    calls::remove(cx, args, place, "Error unmuting", "Muted no more (if it was)")
 }

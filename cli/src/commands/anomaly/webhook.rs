@@ -2,8 +2,8 @@
 
 use conclave_client::Verb;
 
-use super::calls::{Wishes, call, listed, shown};
-use crate::commands::{Command, Output, at_most, exactly};
+use super::calls::{self, Wishes, call, shown};
+use crate::commands::{Command, Output, exactly};
 use crate::exit::{Exit, Fail};
 use crate::flags::{Args, Flag};
 use crate::session::Cx;
@@ -61,31 +61,19 @@ fn write(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
 }
 
 fn list(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
-    at_most(args, 0)?;
-    let found = call(
-        cx,
-        args,
-        (Verb::List, "webhooks"),
-        &Wishes::new(),
-        "Error listing webhooks",
-    )?;
     let columns = [("Name", ""), ("Severity", "severity"), ("URL", "url")];
-    Ok(listed(cx, found, &columns, "Nobody is told of events."))
+    let asked = ("webhooks", "Error listing webhooks");
+    calls::list(cx, args, asked, &columns, "Nobody is told of events.")
 }
 
 fn remove(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     exactly(args, 1)?;
-    let path = format!("webhooks/{}", args.arg(0));
-    call(
+    let place = ("webhooks", args.arg(0));
+    calls::remove(
         cx,
         args,
-        (Verb::Delete, &path),
-        &Wishes::new(),
+        place,
         "Error removing the webhook",
-    )?;
-    cx.ui.line(&format!(
-        "Success! Removed webhook (if it was there): {}",
-        args.arg(0)
-    ));
-    Ok(Exit::OK)
+        "Removed webhook (if it was there)",
+    )
 }
