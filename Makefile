@@ -1,7 +1,7 @@
 # Everything a person types. The work is in deploy/ (clusters), .ci/ (tests) and Cargo; this only names it.
 
 .DEFAULT_GOAL := help
-.PHONY: compat check-state fuzz sim help up down env clean-dev test fmt lint bench chaos chaos-upgrade check-growth chaos-mutants fresh-check dist install
+.PHONY: compat check-state fuzz sim help up down env clean-dev test fmt lint bench chaos chaos-upgrade traces check-growth chaos-mutants fresh-check dist install
 
 # A compiler cache is used when there is one. The same words for every target: another value would build RocksDB again.
 ifneq ($(shell command -v ccache 2>/dev/null),)
@@ -39,6 +39,7 @@ help:
 	@echo "make check-state    the same with kills alone (MINUTES=10)"
 	@echo "make check-growth   disk space after 200,000 puts and 100,000 expired tokens (SCALE=1)"
 	@echo "make chaos-upgrade  upgrades a cluster node by node to the next version, which has one more format"
+	@echo "make traces     sends traces of requests to a collector, from a build with the feature otlp"
 	@echo "make chaos-mutants  proves that the checks find the bugs they are for"
 	@echo "make fuzz       search for bytes that break a decoder (MINUTES=10 for each, TARGETS='path policy')"
 	@echo "make fresh-check    make up and make test on a fresh Debian, hours (COMMAND=smoke: some steps of it)"
@@ -91,6 +92,9 @@ check-state:
 
 chaos-upgrade:
 	chaos-tests/upgrade.sh
+
+traces:
+	chaos-tests/traces.sh
 
 chaos-mutants:
 	chaos-tests/mutants.sh $(MUTANTS)

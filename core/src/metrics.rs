@@ -39,6 +39,7 @@ pub struct Metrics {
     expired: IntCounter,
     expiry_lag: Histogram,
     snapshot_saved: IntGauge,
+    snapshot_bytes: IntGauge,
     rewrapped: IntCounter,
     keys: Keys,
     initialized: IntGauge,
@@ -49,6 +50,7 @@ pub struct Metrics {
     disk_low: IntGauge,
     rotations: IntCounterVec,
     rotations_overdue: IntGauge,
+    rotation_lag: Histogram,
     state: State,
     quorum: Quorum,
     work: WorkNumbers,
@@ -178,7 +180,7 @@ impl Metrics {
     ) -> Result<Self, Error> {
         let made = Self::make(registry, kinds, methods);
         let metrics = made.map_err(|error| Error::internal(error.to_string()))?;
-        let all: [Box<dyn prometheus::core::Collector>; 26] = [
+        let all: [Box<dyn prometheus::core::Collector>; 28] = [
             Box::new(metrics.in_flight.clone()),
             Box::new(metrics.attempts.all.clone()),
             Box::new(metrics.attempts.lockouts.clone()),
@@ -189,6 +191,7 @@ impl Metrics {
             Box::new(metrics.expired.clone()),
             Box::new(metrics.expiry_lag.clone()),
             Box::new(metrics.snapshot_saved.clone()),
+            Box::new(metrics.snapshot_bytes.clone()),
             Box::new(metrics.rewrapped.clone()),
             Box::new(metrics.keys.term.clone()),
             Box::new(metrics.keys.old.clone()),
@@ -204,6 +207,7 @@ impl Metrics {
             Box::new(metrics.state.leases.clone()),
             Box::new(metrics.rotations.clone()),
             Box::new(metrics.rotations_overdue.clone()),
+            Box::new(metrics.rotation_lag.clone()),
             Box::new(metrics.work.clone()),
         ];
         for collector in all {
@@ -244,6 +248,10 @@ impl Metrics {
                 "conclave_snapshot_last_success_timestamp_seconds",
                 "When this node last wrote a snapshot for an operator, on the cluster's clock; 0 until then.",
             )?,
+            snapshot_bytes: IntGauge::new(
+                "conclave_snapshot_last_size_bytes",
+                "Length of the file of the snapshot that this node last wrote for an operator; 0 until then.",
+            )?,
             expired: IntCounter::new(
                 "conclave_expired_total",
                 "Rows removed because their time had come.",
@@ -257,6 +265,11 @@ impl Metrics {
             rotations_overdue: IntGauge::new(
                 "conclave_rotation_overdue",
                 "On the leader: rotations of credentials at their targets that were due and whose last try failed.",
+            )?,
+            rotation_lag: histogram(
+                "conclave_rotation_lag_seconds",
+                "On the leader: from when a rotation was due, or to be tried again, until it was carried out at its target.",
+                &LAG_SECONDS,
             )?,
             initialized: IntGauge::new("conclave_initialized", "1 while this node belongs to a cluster.")?,
             ready: IntGauge::new("conclave_ready", "1 while this node can serve, as /readyz says.")?,
@@ -328,8 +341,9 @@ impl Metrics {
         self.expiry_lag.observe(Duration::from_millis(lag).as_secs_f64());
     }
 
-    /// A snapshot was written whole at this time, in milliseconds.
-    pub fn snapshot_saved(&self, now: u64) {
+    /// A snapshot of this length was written whole at this time, in milliseconds.
+    pub fn snapshot_saved(&self, now: u64, bytes: u64) {
+        self.snapshot_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
         self.snapshot_saved
             .set(i64::try_from(now / 1000).unwrap_or(i64::MAX));
     }
@@ -378,8 +392,12 @@ impl Metrics {
         }
     }
 
-    /// A rotation that was due was carried out at its target, or was not.
-    pub fn rotated(&self, done: bool) {
+    /// A rotation that was due was carried out at its target this long, in milliseconds, after that; or was not.
+    pub fn rotated(&self, done: bool, lag: u64) {
+        if done {
+            self.rotation_lag
+                .observe(Duration::from_millis(lag).as_secs_f64());
+        }
         let result = if done { "done" } else { "failed" };
         self.rotations.with_label_values(&[result]).inc();
     }

@@ -406,6 +406,7 @@ impl Attempt<'_> {
         if let Some(routed) = place.catalog.route(&place.path) {
             self.trail.at(routed.mount);
             self.counted = self.core.metrics.requests.of(&routed.mount.kind);
+            tracing::Span::current().record("mount_type", self.counted.name());
         }
     }
 

@@ -28,6 +28,21 @@ pub enum Verb {
     Help,
 }
 
+impl Verb {
+    /// Its name, also as a label of metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Patch => "patch",
+            Self::Delete => "delete",
+            Self::List => "list",
+            Self::Scan => "scan",
+            Self::Help => "help",
+        }
+    }
+}
+
 /// The headers of a request, as its transport keeps them: only those are looked at that audit devices are to record.
 pub trait Headers: Send + Sync {
     /// Every value of the header of this name, which is in lower case.

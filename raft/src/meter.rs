@@ -4,6 +4,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+/// Whose events spans of traces are, apart from those of the log. Spans say what is done, numbers and words of closed sets:
+/// never a key, a path or a value.
+pub const TRACES: &str = "conclave::traces";
+
 /// Upper bounds of the buckets in seconds: from a write into a disk's cache to a disk that is hardly there.
 pub const BOUNDS: [f64; 12] = [
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.0,

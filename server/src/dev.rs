@@ -220,6 +220,7 @@ fn settings(
             http: http::Settings::default(),
         }],
         operations: None,
+        otlp: None,
         vault_names: false,
         retry_join: Vec::new(),
         pid_file: None,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::future::{BoxFuture, join_all};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -41,9 +41,11 @@ pub struct ServeOptions {
 pub async fn run(options: ServeOptions) -> Result<(), Error> {
     let (config, warnings) = config::load(&options.config)?;
     let or = |given: &str, configured: &str| if given.is_empty() { configured } else { given }.to_owned();
+    let (taken, traces) = traces(&config);
     let log = logs::start(
         logs::level(&or(&options.log_level, config.log_level()))?,
         logs::format(&or(&options.log_format, config.log_format()))?,
+        taken,
     )?;
     for warning in warnings {
         tracing::warn!("{warning}");
@@ -51,6 +53,9 @@ pub async fn run(options: ServeOptions) -> Result<(), Error> {
     hardening::harden()?;
     let mut settings = config.into_settings()?;
     settings.node.log = Some(log.clone());
+    if let Some(send) = traces {
+        tokio::spawn(send(settings.node.name.clone()));
+    }
     let server = Server::start(settings).await?;
     let (parent, core) = (options.parent, server.node.core.clone());
     // As in Vault, the files' level counts from then on, and audit files are opened again under their names.
@@ -78,6 +83,34 @@ pub async fn run(options: ServeOptions) -> Result<(), Error> {
     }
 }
 
+/// What sends the traces of a node of this name.
+type Traces = Box<dyn FnOnce(String) -> BoxFuture<'static, ()> + Send>;
+
+/// What takes spans, and what sends them, if the files want that.
+#[cfg(feature = "otlp")]
+fn traces(config: &config::Config) -> (Option<logs::More>, Option<Traces>) {
+    use crate::operations::traces::{Collector, Speaker, send, start};
+    let Some(otlp) = config.otlp().cloned() else {
+        return (None, None);
+    };
+    let (layer, ended) = start();
+    let collector = Collector {
+        host: otlp.host,
+        port: otlp.port,
+        tls: otlp.tls,
+        path: otlp.path,
+        ca_cert: otlp.ca_cert,
+    };
+    let traces: Traces = Box::new(move |node| Box::pin(send(collector, Speaker { node }, ended)));
+    (Some(layer), Some(traces))
+}
+
+/// This build sends none, and its configuration refuses to.
+#[cfg(not(feature = "otlp"))]
+fn traces(_: &config::Config) -> (Option<logs::More>, Option<Traces>) {
+    (None, None)
+}
+
 /// Everything a server is told.
 pub struct ServeSettings {
     /// The node.
@@ -88,6 +121,8 @@ pub struct ServeSettings {
     pub operations: Option<SocketAddr>,
     /// Whether numbers are told under Vault's names too.
     pub vault_names: bool,
+    /// Where traces of requests go, if anywhere.
+    pub otlp: Option<config::Otlp>,
     /// Whom to ask for admission while the node belongs to no cluster.
     pub retry_join: Vec<RetryJoin>,
     /// Where to write the number of this process while it serves.
@@ -153,6 +188,7 @@ impl Server {
             metrics: metrics.clone(),
             scratch: settings.scratch,
             seals: node.core.seals(),
+            traces: settings.otlp.as_ref().map(|otlp| otlp.one_in),
         });
         let threads = vec![tokio::runtime::Handle::current(), node.replication_threads()];
         tasks.push(tokio::spawn(wiping::after_seals(

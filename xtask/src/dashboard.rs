@@ -244,6 +244,21 @@ const SECTIONS: &[Section] = &[
                     "age",
                 )],
             },
+            Panel {
+                title: "Size of snapshots",
+                about: "The last that each node saved; 0 if it saved none",
+                unit: "bytes",
+                queries: &[(r#"conclave_snapshot_last_size_bytes{job="$job"}"#, "{{instance}}")],
+            },
+            Panel {
+                title: "Mean time to rotate",
+                about: "From when a rotation was due, or to be tried again, until it was done; over a day",
+                unit: "s",
+                queries: &[(
+                    r#"sum(increase(conclave_rotation_lag_seconds_sum{job="$job"}[1d])) / (sum(increase(conclave_rotation_lag_seconds_count{job="$job"}[1d])) > 0) or on () vector(0)"#,
+                    "mean",
+                )],
+            },
         ],
     },
     Section {

@@ -190,7 +190,7 @@ pub(super) fn check(cx: &mut Cx, args: &Args) -> Result<(), Fail> {
 
 async fn serve_dev(cx: &mut Cx, args: &Args, mut options: DevOptions) -> Result<(), Error> {
     let level = args.some(&LOG_LEVEL).unwrap_or("warn");
-    let log = logs::start(logs::level(level)?, logs::format(args.text(&LOG_FORMAT))?)?;
+    let log = logs::start(logs::level(level)?, logs::format(args.text(&LOG_FORMAT))?, None)?;
     options.log = Some(log);
     hardening::harden()?;
     let dev = DevServer::start(options).await?;

@@ -17,6 +17,7 @@ use conclave_barrier::Entropy as _;
 
 use crate::clocktext::rfc3339;
 use crate::core::Core;
+use crate::effects;
 use crate::entropy::OsEntropy;
 use crate::error::Error;
 use crate::seal::rows;
@@ -85,12 +86,19 @@ impl Core {
             Ok(spool)
         })
         .await?;
-        self.metrics.snapshot_saved(replica.now());
+        let bytes = std::fs::metadata(spool.path()).map_or(0, |found| found.len());
+        self.metrics.snapshot_saved(replica.now(), bytes);
         Ok(spool)
     }
 
     /// Puts the snapshot in `path` in the place of the cluster's state. Everything is checked before anything changes.
-    pub(crate) async fn restore_backup(&self, path: PathBuf, accept: Accept) -> Result<(), Error> {
+    /// With `pause_effects` the state begins with its effects outside paused.
+    pub(crate) async fn restore_backup(
+        &self,
+        path: PathBuf,
+        accept: Accept,
+        pause_effects: bool,
+    ) -> Result<(), Error> {
         let _alone = self.backups.try_lock().map_err(|_| busy())?;
         let (session, replica) = (self.seal.session()?, self.seal.replica()?);
         let read_path = path.clone();
@@ -110,7 +118,12 @@ impl Core {
             ],
             Accept::Any => Vec::new(),
         };
-        let keep = rows::keep_seal_epoch(opened.view())?.into_iter().collect();
+        // What is paused now is not let go on by a state from before.
+        let pause = (pause_effects || effects::paused(opened.view())?).then(effects::pause);
+        let keep = rows::keep_seal_epoch(opened.view())?
+            .into_iter()
+            .chain(pause)
+            .collect();
         drop(opened);
         let mut id = [0; 16];
         OsEntropy.fill(&mut id);

@@ -40,7 +40,7 @@ impl Core {
             } else if self.outside.begin(&key) {
                 let (core, session) = (self.clone(), session.clone());
                 tokio::spawn(async move {
-                    if let Err(error) = core.act_when_due(&session, space, (&key, &path)).await {
+                    if let Err(error) = core.act_when_due(&session, space, (deadline, &key, &path)).await {
                         tracing::warn!(%error, "what an engine has to do outside is put off");
                     }
                     core.outside.end(&key);
@@ -54,7 +54,7 @@ impl Core {
         self: &Arc<Self>,
         session: &Arc<Session>,
         space: Space,
-        (key, path): (&Key, &str),
+        (deadline, key, path): (Millis, &Key, &str),
     ) -> Result<(), Error> {
         let replica = self.seal.replica()?;
         let (opened, derived) = session.view(replica.read().await?)?;
@@ -96,7 +96,8 @@ impl Core {
                 let mut act = Act::change(full_path);
                 act.data.insert("complete".to_owned(), done.is_ok().into());
                 self.record_acts(&[act]).await;
-                self.metrics.rotated(done.is_ok());
+                let lag = replica.now().saturating_sub(deadline);
+                self.metrics.rotated(done.is_ok(), lag);
                 self.outside.tried(key, done.is_ok());
                 done.map(|_| ())
             }

@@ -39,6 +39,11 @@ impl Kind {
             reads: OnceLock::new(),
         }
     }
+
+    /// The type of mount: one that is built in, or `none`.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
 }
 
 impl Requests {

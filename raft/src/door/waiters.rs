@@ -3,14 +3,17 @@
 //! applied, since terms in a log never fall (Raft paper, section 5.3).
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
+use tracing::Span;
 
 use crate::command::{Origin, Outcome};
 use crate::error::Error;
+use crate::meter::TRACES;
 
 /// Most commands of one node that wait at a time.
 pub const MAX_WAITING: usize = 65_536;
@@ -45,6 +48,8 @@ struct Waiter {
     ever_sent: bool,
     retry_until: Instant,
     answer: oneshot::Sender<Answer>,
+    /// The span of the proposal, where it is traced.
+    span: Span,
 }
 
 impl Waiters {
@@ -83,6 +88,7 @@ impl Waiters {
             ever_sent: false,
             retry_until,
             answer,
+            span: Span::current(),
         };
         inner.waiting.insert(sequence, waiter);
         Ok(wait)
@@ -158,6 +164,26 @@ impl Waiters {
             Some(waiter) if waiter.sent.is_none() && waiter.ever_sent => Error::NotCommitted,
             Some(waiter) if waiter.sent.is_none() => Error::NoLeader,
             _ => Error::OutcomeUnknown,
+        }
+    }
+
+    /// Tells the traces of those who wait for these that the entry of this term and index was applied, and how long that took.
+    pub fn trace(&self, (term, index): (u64, u64), took: Duration, outcomes: &[(Origin, Outcome)]) {
+        if !tracing::enabled!(target: TRACES, tracing::Level::TRACE) {
+            return;
+        }
+        let took_nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        let inner = self.inner.lock();
+        for (origin, _) in outcomes {
+            if origin.node == self.node
+                && origin.incarnation == self.incarnation
+                && let Some(waiter) = inner.waiting.get(&origin.sequence)
+            {
+                // It is over when it is told of.
+                drop(tracing::trace_span!(
+                    target: TRACES, parent: &waiter.span, "raft.apply", term, index, took_nanos
+                ));
+            }
         }
     }
 

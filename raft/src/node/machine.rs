@@ -153,22 +153,25 @@ impl StateMachine {
         if entries.is_empty() {
             return Ok(());
         }
-        let (outcomes, applied) = {
+        let (outcomes, applied, took) = {
             let mut machine = self.shared.machine.lock();
             self.may_write()?;
             let begun = Instant::now();
             let outcomes = machine.apply(entries)?;
-            self.shared.applies.add(begun.elapsed());
+            let took = begun.elapsed();
+            self.shared.applies.add(took);
             let stats = machine.stats();
             self.shared.commands.store(stats.commands, Ordering::Relaxed);
             self.shared.store_gets.store(stats.store_gets, Ordering::Relaxed);
-            (outcomes, machine.applied())
+            (outcomes, machine.applied(), took)
         };
         self.shared.clock.applied(applied.cluster_time);
         // Published before anybody hears of it: who has an outcome must find it in the next view.
         self.shared.applied.send_replace(applied);
         for (entry, applying) in entries.drain(..).zip(outcomes) {
-            self.shared.waiters.applied(entry.term, applying.outcomes);
+            let waiters = &self.shared.waiters;
+            waiters.trace((entry.term, entry.index), took, &applying.outcomes);
+            waiters.applied(entry.term, applying.outcomes);
         }
         for responder in responders.drain(..) {
             responder.send(());

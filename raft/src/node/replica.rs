@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
+use tracing::Instrument;
 
 use crate::codec::{encode_command, format_of};
 use crate::command::{Command, Millis, NodeRecord, Op, Origin, Outcome};
@@ -21,7 +22,7 @@ use crate::door::door::{self, Ask, Leadership, Read};
 use crate::door::sessions::Sessions;
 use crate::error::Error;
 use crate::log::{Fatal, LogBackend, LogStore};
-use crate::meter::Work;
+use crate::meter::{TRACES, Work};
 use crate::mutant;
 use crate::net::{self, Host, Lanes, Network, Peers, Start, Transport};
 use crate::node::clock::{Clock, ClusterClock};
@@ -451,11 +452,13 @@ impl Replica for RaftReplica {
         if mutant::is("stale-read") {
             return Box::pin(std::future::ready(self.node.views.latest()));
         }
-        Box::pin(self.node.read())
+        let span = tracing::trace_span!(target: TRACES, "raft.read_index");
+        Box::pin(self.node.read().instrument(span))
     }
 
     fn propose(&self, command: Command) -> BoxFuture<'_, Result<Outcome, Error>> {
-        Box::pin(async move { self.node.submit(&command).await })
+        let span = tracing::trace_span!(target: TRACES, "raft.propose");
+        Box::pin(async move { self.node.submit(&command).await }.instrument(span))
     }
 
     fn now(&self) -> Millis {

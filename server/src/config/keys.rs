@@ -27,6 +27,11 @@ const PROMOTED: &str = "learners are promoted as soon as they have caught up";
 const CHECKSUMMED: &str = "every entry carries a checksum";
 const NO_SOCKET: &str = "there is no listener on a Unix socket";
 const AGENT: &str = "this is a server";
+/// Keys of traces.
+const TRACES: Fate = match cfg!(feature = "otlp") {
+    true => Honoured,
+    false => Refused("this build sends no traces: build it with --features otlp"),
+};
 
 /// Keys at the top level. Blocks are among them.
 pub const TOP: &[(&str, Fate)] = &[
@@ -346,6 +351,9 @@ pub const RETRY_JOIN: &[(&str, Fate)] = &[
 /// Keys of `telemetry`.
 pub const TELEMETRY: &[(&str, Fate)] = &[
     ("vault_names", Honoured),
+    ("otlp_ca_file", TRACES),
+    ("otlp_endpoint", TRACES),
+    ("otlp_one_in", TRACES),
     ("add_lease_metrics_namespace_labels", Ignored(PULLED)),
     ("add_mount_point_rollback_metrics", Ignored(PULLED)),
     ("circonus_api_app", Ignored(PULLED)),

@@ -65,8 +65,8 @@ const RAFT_RETRY_JOIN: &str = "
 ";
 
 /// Ours alone.
-const OWN: &str = "audit_directories audit_targets compare_interval join_token_file min_free operations_address peer_unseal vault_names \
-     zone";
+const OWN: &str = "audit_directories audit_targets compare_interval join_token_file min_free operations_address otlp_ca_file otlp_endpoint \
+     otlp_one_in peer_unseal vault_names zone";
 
 #[test]
 fn every_key_of_the_references_has_a_fate() {

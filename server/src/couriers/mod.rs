@@ -4,7 +4,7 @@
 mod http;
 mod line;
 mod syslog;
-mod tls;
+pub(crate) mod tls;
 
 use std::io;
 use std::path::Path;

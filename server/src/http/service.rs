@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Versio
 use hyper::body::Incoming;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout};
+use tracing::{Instrument, Span};
 
 use conclave_core as core;
 use conclave_core::Verb;
@@ -22,7 +23,7 @@ use super::status::{Failure, Refusal};
 use super::watch::{InFlight, Watch};
 use super::{Settings, Timeouts, decode, encode, receive};
 use crate::handler::Handler;
-use crate::operations::HttpMetrics;
+use crate::operations::{HttpMetrics, TRACERESPONSE, Traced, method_name};
 
 /// Bytes of bodies above [`receive::SMALL_BYTES`] that all requests together may hold in memory.
 const MAX_BUFFERED_BYTES: usize = 512 * 1024 * 1024;
@@ -45,6 +46,8 @@ pub struct Surroundings {
     pub scratch: PathBuf,
     /// Counts how often the node was sealed.
     pub seals: watch::Receiver<u64>,
+    /// Whether requests are traced; of so many traces that begin here one is kept.
+    pub traces: Option<u64>,
 }
 
 /// Headers as core may look at them.
@@ -104,16 +107,27 @@ impl Service {
         let (mut parts, body) = request.into_parts();
         let mut body = Some(body);
         let namespace = parts.headers.get("x-vault-namespace").cloned();
+        let traces = self.surroundings.traces;
+        let traced = traces.map(|one_in| Traced::of(&parts.headers, one_in));
+        let transport = if is_grpc(&parts.headers) { "grpc" } else { "http" };
+        let span = traced.as_ref().map_or_else(Span::none, |traced| {
+            traced.span(transport, method_name(&parts.method))
+        });
         let result = if watch.ambiguous() {
             Err(Refusal::Ambiguous("the length of the request is stated twice"))
         } else {
-            self.route(&mut parts, &mut body, origin, settings).await
+            let routed = self.route(&mut parts, &mut body, origin, settings);
+            routed.instrument(span.clone()).await
         };
         if let Some(body) = body.filter(|_| parts.version == Version::HTTP_2) {
             receive::rest(body, settings).await;
         }
         let mut response = result.unwrap_or_else(|refusal| encode::failure(Failure::from(refusal)));
         encode::common(response.headers_mut(), origin.tls);
+        span.record("status", u64::from(response.status().as_u16()));
+        if let Some(text) = traced.and_then(|traced| traced.header()) {
+            response.headers_mut().insert(TRACERESPONSE, text);
+        }
         if let Some(namespace) = namespace {
             response.headers_mut().insert("x-vault-namespace", namespace);
         }
@@ -174,6 +188,8 @@ impl Service {
         head.request.headers = Some(Box::new(Headers(std::mem::take(&mut parts.headers))));
         let body = body.as_mut().ok_or(Refusal::Broken)?;
         if head.request.verb == Verb::Write && UPLOADS.contains(&path) {
+            // The body is the file; what else is wanted stands in the query.
+            head.request.data = std::mem::take(&mut head.query);
             return self.upload(head.request, body, settings).await;
         }
         let bytes = receive::whole(body, settings, &self.buffers).await?;
@@ -210,7 +226,7 @@ impl Service {
                     .map_err(|_| Refusal::Overdue { write: false })
             }
             Verb::Write | Verb::Patch | Verb::Delete => {
-                let task = tokio::spawn(async move { handler.handle(request).await });
+                let task = tokio::spawn(async move { handler.handle(request).await }.in_current_span());
                 match timeout(timeouts.request, task).await {
                     Ok(Ok(answer)) => Ok(answer),
                     // The task panicked: the process goes on, this request is lost.

@@ -15,7 +15,9 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 
 use conclave_core::{Core, Launcher as _, Request, Response};
+use conclave_raft::meter::TRACES;
 use conclave_raft::node::Timings;
+use tracing::Instrument;
 
 use crate::error::Error;
 use crate::handler::Handler;
@@ -110,7 +112,13 @@ pub struct CoreHandler(pub Arc<Core>);
 
 impl Handler for CoreHandler {
     fn handle(&self, request: Request) -> BoxFuture<'_, Result<Response, conclave_core::Error>> {
-        Box::pin(self.0.handle(request))
+        let span = tracing::trace_span!(
+            target: TRACES,
+            "core.request",
+            operation = request.verb.name(),
+            mount_type = tracing::field::Empty,
+        );
+        Box::pin(self.0.handle(request).instrument(span))
     }
 
     fn admits<'h>(&'h self, request: &'h Request) -> BoxFuture<'h, Result<(), conclave_core::Error>> {

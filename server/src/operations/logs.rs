@@ -79,8 +79,11 @@ impl Logs for Log {
     }
 }
 
+/// Something else that listens to what the process says.
+pub type More = Box<dyn Layer<Registry> + Send + Sync>;
+
 /// Starts the log of this process. An error if it has one already.
-pub fn start(level: LevelFilter, format: Format) -> Result<Log, Error> {
+pub fn start(level: LevelFilter, format: Format, more: Option<More>) -> Result<Log, Error> {
     let voices = Voices::new(level);
     let (filter, kept) = reload::Layer::new(voices.filter());
     // Colours are for eyes: not for files, nor for who asked for none (no-color.org).
@@ -91,8 +94,10 @@ pub fn start(level: LevelFilter, format: Format) -> Result<Log, Error> {
         Format::Json => lines.json().flatten_event(true).boxed(),
     };
     let (following, followed) = Following::new();
+    let mut layers = vec![lines.with_filter(filter).boxed(), followed];
+    layers.extend(more);
     tracing_subscriber::registry()
-        .with(vec![lines.with_filter(filter).boxed(), followed])
+        .with(layers)
         .try_init()
         .map_err(|error| Error::Settings(format!("log: {error}")))?;
     Ok(Log(Arc::new(Parts {

@@ -159,6 +159,12 @@ impl HttpMetrics {
     }
 }
 
+/// A method's name, if it is one of those that are told apart.
+pub fn method_name(method: &Method) -> &'static str {
+    let known = METHODS.into_iter().find(|known| *known == method.as_str());
+    known.unwrap_or(OTHER)
+}
+
 /// The place in [`CLASSES`] of what the path tells.
 fn class(path: &str) -> usize {
     let Some(path) = path.strip_prefix("/v1/") else {

@@ -191,6 +191,7 @@ pub async fn start_with(settings: Settings, tls: bool, health: Health) -> Server
         grpc: None,
         scratch: dir.path().to_owned(),
         seals: seals.subscribe(),
+        traces: Some(1),
     });
     let stop = CancellationToken::new();
     let task = tokio::spawn(listener.serve(service, stop.clone(), Duration::from_secs(10)));
