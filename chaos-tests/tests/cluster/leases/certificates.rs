@@ -47,6 +47,8 @@ pub async fn let_in(server: &mut Postgres, api: &Api) {
         .query_as(ROOT, PASSWORD, "CREATE ROLE certified")
         .expect("PostgreSQL answers");
     server.certify("certified", &authority).await;
+    api.must("PUT", "database/config/pg", json!({"allowed_roles": "*"}))
+        .await;
     for key_type in KEYS {
         let wish = json!({
             "db_name": "pg", "creation_statements": [CREATE], "default_ttl": "1h", "credential_type": "client_certificate",
