@@ -373,7 +373,9 @@ fn longest<'c>(table: &'c BTreeMap<String, Arc<MountRecord>>, path: &'c str) -> 
             return Some(Routed { mount, rest });
         }
     }
-    None
+    // The mount's own name is the mount too, as upstream.
+    let mount = table.get(&format!("{path}/"))?;
+    Some(Routed { mount, rest: "" })
 }
 
 /// A policy as stored.

@@ -17,6 +17,7 @@ mod clocktext;
 pub mod core;
 mod digest;
 mod divergence;
+mod effects;
 mod entropy;
 pub mod error;
 mod failpoint;

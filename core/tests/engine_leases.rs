@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
 
-use conclave_core::{Error, Verb};
+use conclave_core::{Body, Error, Request, Verb};
 use support::played::{Mood, PATH, SECOND, Scene};
 
 #[tokio::test]
@@ -381,4 +381,48 @@ async fn a_password_that_may_have_been_taken_is_told_until_that_is_known() {
         (&read["warnings"], &read["data"]["password"]),
         (&json!([]), &json!(password))
     );
+}
+
+#[tokio::test]
+async fn a_copy_of_a_cluster_that_is_restored_paused_touches_no_target() {
+    let scene = Scene::new().await;
+    let id = scene.issue().await["lease_id"].clone();
+    let mut save = Request::new(Verb::Read, "sys/storage/raft/snapshot");
+    save.token = Some(scene.node.root.clone().into());
+    let saved = scene.node.core.handle(save).await.unwrap();
+    let Body::File { file, .. } = saved.body else {
+        panic!("no file")
+    };
+    let mut restore = Request::new(Verb::Write, "sys/storage/raft/snapshot");
+    restore.token = Some(scene.node.root.clone().into());
+    restore.upload = Some(file.path().to_owned());
+    restore.data = json!({"pause_effects": "true"}).as_object().cloned().unwrap();
+    scene.node.core.handle(restore).await.unwrap();
+
+    let paused = scene.node.call(Verb::Read, "sys/effects", Value::Null).await;
+    assert_eq!(paused.unwrap()["data"]["paused"], true);
+    let asked = scene.target.asked.load(Ordering::SeqCst);
+    assert_eq!(scene.pass(4 * 3600 * SECOND).await, 0, "it is due, and stays");
+    assert!(scene.look_up(&id).await.is_ok());
+    let refused = scene.node.call(Verb::Read, PATH, Value::Null).await.unwrap_err();
+    assert!(refused.to_string().contains("paused"), "{refused}");
+    assert_eq!(
+        scene.target.asked.load(Ordering::SeqCst),
+        asked,
+        "the target hears of nothing"
+    );
+    assert_eq!(scene.target.accounts(), 1);
+
+    let wrong = scene.node.call(Verb::Write, "sys/effects", json!({})).await;
+    assert_eq!(
+        wrong.unwrap_err().to_string(),
+        "paused is required: true or false"
+    );
+    scene.must("sys/effects", json!({"paused": false})).await;
+    assert_eq!((scene.pass(60 * SECOND).await, scene.target.accounts()), (1, 0));
+    assert!(scene.look_up(&id).await.is_err());
+    // And by an operator, without a restore.
+    scene.must("sys/effects", json!({"paused": true})).await;
+    let refused = scene.node.call(Verb::Read, PATH, Value::Null).await.unwrap_err();
+    assert!(refused.to_string().contains("paused"), "{refused}");
 }

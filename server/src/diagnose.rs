@@ -109,12 +109,16 @@ fn run(paths: &[String], skip: Skip, now: u64) -> Diagnosis {
         true => Finding::new("Parse Configuration", Status::Ok, ""),
         false => Finding::new("Parse Configuration", Status::Warning, warnings.join("; ")),
     };
+    // Of a relative path nothing is above but here.
+    let data = config
+        .data_path()
+        .map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
     let parts = vec![
-        machine::check(config.data_path(), now),
+        machine::check(data.as_deref(), now),
         parsed,
         match skip.storage {
             true => Finding::skipped("Check Storage"),
-            false => storage::check(&config),
+            false => storage::check(&config, data.as_deref()),
         },
         Finding::new(
             "Check Seal",

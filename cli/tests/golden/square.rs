@@ -61,6 +61,7 @@ const TOOL: &[(&str, Tool, &str)] = &[
     ("^nosuch$", Text, "help texts are our own"),
     ("^-nosuch$", Text, "help texts are our own"),
     ("^secrets nosuch$", Text, "help texts are our own"),
+    ("^plugin$", Text, "help texts are our own"),
     ("^operator nosuch$", Text, "help texts are our own"),
     ("^-foo status", Text, "help texts are our own"),
     (

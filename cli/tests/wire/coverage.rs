@@ -133,6 +133,10 @@ const UNTRIED: &[(&str, &str)] = &[
     ),
     ("POST sys/plugins/catalog/", PLUGINS),
     ("DELETE sys/plugins/catalog/", PLUGINS),
+    (
+        " sys/effects",
+        "ours: a copy of a cluster must not touch the targets of the original; tried in tests of leases",
+    ),
     ("GET sys/storage/raft/snapshot", FILE),
     ("POST sys/storage/raft/snapshot", FILE),
 ];

@@ -302,6 +302,11 @@ const DIFFERENT: &[(&str, Differs, &str)] = &[
         "the voices of a log are each program's own",
     ),
     (
+        "^GET sys/internal/counters/requests",
+        Text,
+        "an error is laid out as a list of one",
+    ),
+    (
         "^GET sys/config/state/sanitized",
         Differs::Answer,
         "settings are each program's own",

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::core::Core;
+use crate::effects;
 use crate::error::Error;
 use crate::leases::{self, FIRST_QUEUE};
 
@@ -42,6 +43,10 @@ impl Core {
     fn due_queues(&self) -> Result<Vec<u64>, Error> {
         let replica = self.seal.replica()?;
         let (view, now) = (replica.view()?, replica.now());
+        if effects::paused(&view)? {
+            // They stay due: nothing is tried, so nothing counts as failed.
+            return Ok(Vec::new());
+        }
         let queues = view.rows().queues(Some(FIRST_QUEUE - 1), MAX_QUEUES)?;
         let mut due = Vec::new();
         for queue in queues {

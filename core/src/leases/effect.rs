@@ -66,6 +66,9 @@ pub async fn perform(core: Arc<Core>, session: Arc<Session>, begun: Begun) -> Re
 impl Core {
     /// Has a plan carried out, and counts it.
     pub(crate) async fn run_plan(&self, plan: &Plan, bounds: &Bounds) -> Result<Vec<String>, Failure> {
+        if let Some(refused) = self.refuse_effect() {
+            return Err(refused);
+        }
         let done = self.outside.targets.run(plan, bounds).await;
         self.outside
             .numbers

@@ -8,6 +8,7 @@ mod audited_headers;
 mod autopilot;
 mod capabilities;
 mod counters;
+mod effects;
 mod explain;
 mod generate_root;
 mod host;
@@ -121,6 +122,8 @@ pub const ROUTES: &[Route] = &[
         &[Update, Delete],
         plugins::unbuilt,
     )),
+    act("effects", &[Read], effects::status),
+    sudo(act("effects", &[Update], effects::change)),
     for_callers(rows("internal/specs/openapi", &[Read, Update], openapi::document)),
     for_callers(rows("internal/ui/mounts", &[Read], ui::mounts)),
     for_callers(rows("internal/ui/mounts/*path", &[Read], ui::mount)),

@@ -29,9 +29,10 @@ pub fn restore_forced(act: Act) -> BoxFuture<'static, Result<Answer, Error>> {
 }
 
 async fn put_back(act: Act, accept: Accept) -> Result<Answer, Error> {
+    let pause_effects = act.fields().bool("pause_effects")?.unwrap_or(false);
     let upload = act
         .upload
         .ok_or_else(|| Error::invalid("the request has no snapshot as its body"))?;
-    act.core.restore_backup(upload, accept).await?;
+    act.core.restore_backup(upload, accept, pause_effects).await?;
     Ok(Answer::empty())
 }

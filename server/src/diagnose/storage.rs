@@ -11,8 +11,8 @@ use crate::config::Config;
 use crate::node::DataDir;
 
 /// Checks it.
-pub fn check(config: &Config) -> Finding {
-    let Some(path) = config.data_path() else {
+pub fn check(config: &Config, data: Option<&Path>) -> Finding {
+    let Some(path) = data else {
         let told = "everything is kept in memory: nothing survives a restart";
         return Finding::new("Check Storage", Status::Warning, told);
     };

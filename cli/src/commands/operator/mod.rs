@@ -3,6 +3,7 @@
 mod admission;
 mod diagnose;
 mod digest;
+mod effects;
 mod generate_root;
 mod init;
 mod key;
@@ -35,6 +36,7 @@ pub const COMMANDS: &[Command] = &[
     rotate_keys::REKEY,
     generate_root::COMMAND,
     digest::COMMAND,
+    effects::COMMAND,
     validate_config::COMMAND,
     diagnose::COMMAND,
     tls::GROUP,

@@ -31,6 +31,10 @@ const JOIN_TOKEN: Flag = Flag::text(
 );
 const NON_VOTER: Flag = Flag::bool("non-voter", "Join without a vote.");
 const FORCE: Flag = Flag::bool("force", "Restore even if the snapshot is of another cluster.");
+const PAUSE_EFFECTS: Flag = Flag::bool(
+    "pause-effects",
+    "Begin with effects outside paused: no account is made, dropped or rotated until 'operator effects resume'.",
+);
 const CLEANUP: Flag = Flag::bool("cleanup-dead-servers", "Remove dead servers.");
 const DEAD_CONTACT: Flag = Flag::span(
     "dead-server-last-contact-threshold",
@@ -106,7 +110,7 @@ pub const SNAPSHOT_RESTORE: Command = Command::new(
     restore,
 )
 .output(Output::Format)
-.flags(&[FORCE]);
+.flags(&[FORCE, PAUSE_EFFECTS]);
 pub const AUTOPILOT: Command = Command::group(
     "operator raft autopilot",
     "Health of servers and its settings",
@@ -348,6 +352,9 @@ fn restore(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
         "snapshot"
     };
     let mut request = Request::new("POST", format!("sys/storage/raft/{endpoint}"));
+    if args.is(&PAUSE_EFFECTS) {
+        request = request.query("pause_effects", "true");
+    }
     request.body = Body::File(path.into());
     api.send(&request).context("Error installing the snapshot")?;
     Ok(Exit::OK)
