@@ -159,7 +159,6 @@ pub const EFFECTS: &[&str] = &[
     "target not reached",
     "answer of a target lost",
     "password read",
-    "rotation under way",
 ];
 
 /// A bug put back in, to prove that some invariant notices.

@@ -198,7 +198,7 @@ impl Client {
             return;
         };
         if told.contains_key("warnings") {
-            return world.fired("rotation under way");
+            return;
         }
         world.fired("password read");
         if !world.database.had(account, &text(&told, "password"), from) {
