@@ -162,10 +162,11 @@ async fn ask(conclave: &Conclave, parts: &Parts, verb: Verb, data: &Value) -> Re
     body.extend(data.clone());
     body.insert("data".to_owned(), Value::Object(data));
     if let Some(raw) = &answer.raw {
-        body.insert(
-            "data".to_owned(),
-            serde_json::from_slice(raw.bytes.expose()).unwrap_or_default(),
-        );
+        let bytes = raw.bytes.expose();
+        // Some answers are texts: keys, for programs that read nothing else.
+        let text = |_| Value::from(String::from_utf8_lossy(bytes).trim());
+        let told = serde_json::from_slice(bytes).unwrap_or_else(text);
+        body.insert("data".to_owned(), told);
     }
     if let Some(token) = &answer.token {
         let told = json!({"client_token": token.token.expose(), "accessor": token.accessor});
