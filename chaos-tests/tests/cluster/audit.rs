@@ -131,14 +131,16 @@ async fn cluster_audit_devices() {
         let secret = json!({"data": {"value": format!("canary-{at}")}});
         api.must("POST", &format!("secret/data/burst-{at}"), secret).await;
     }
-    eventually("health tells of the sink", SOON, async || {
-        let health = cluster.nodes[0].api.get("sys/health").await;
-        match health.body["audit_devices"] == "degraded" {
+    eventually("the sink is told of", SOON, async || {
+        let status = api.get("sys/audit-status").await.body["data"]["devices"]["web/"].clone();
+        match status["healthy"] == false {
             true => Ok(()),
-            false => Err(health.text()),
+            false => Err(status),
         }
     })
     .await;
+    let health = cluster.nodes[0].api.get("sys/health").await;
+    assert_eq!(health.body["audit_devices"], "degraded", "{}", health.text());
     wait_for(&syslog.out, "secret/data/burst-39").await;
     sink.answer();
     wait_for(&sink.out, "secret/data/burst-39").await;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use tokio::io::AsyncReadExt;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, UnixListener, UnixSocket};
 use tokio::task::JoinSet;
 
 use super::verify;
@@ -34,8 +34,7 @@ async fn cluster_audit_burst() {
     let file = kept.join("own.log");
     let gone = ports::free(1)[0];
     let deaf = cluster.files().join("deaf.sock");
-    let listener = UnixListener::bind(&deaf).expect("a socket");
-    // Connections wait in the listener's queue: nobody ever reads from one.
+    let listener = never_read(&deaf);
     cluster.nodes[0].configure(&format!(
         "audit \"file\" \"own\" {{\n options {{ file_path = \"{}\" }}\n}}
          audit \"socket\" \"gone\" {{\n options {{ address = \"127.0.0.1:{gone}\" spool_bytes = \"{SPOOL}\" }}\n}}
@@ -86,6 +85,14 @@ async fn cluster_audit_burst() {
     taken.abort();
     drop(listener);
     cluster.assert_alive();
+}
+
+/// A socket on which connections wait in the queue: nobody reads from one, and there is room for two. What their buffers
+/// take is little beside a burst.
+fn never_read(path: &Path) -> UnixListener {
+    let socket = UnixSocket::new_stream().expect("a socket");
+    socket.bind(path).expect("a name");
+    socket.listen(1).expect("a queue")
 }
 
 /// A secret whose records are long.
