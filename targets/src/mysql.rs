@@ -287,8 +287,7 @@ async fn execute(
     bounds: &Bounds,
     begun: Done,
 ) -> Result<(), Refusal> {
-    let mut carried_out = 0;
-    for statement in statements {
+    for (carried_out, statement) in statements.iter().enumerate() {
         let ours = |failure: Failure| Refusal {
             failure: Failure::new(if carried_out > 0 { begun } else { Done::Nothing }, failure.text),
             first: false,
@@ -316,7 +315,6 @@ async fn execute(
             };
             return Err(Refusal { failure, first, code });
         }
-        carried_out += 1;
     }
     Ok(())
 }

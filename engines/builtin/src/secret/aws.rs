@@ -16,10 +16,8 @@ use conclave_engine_api::{
 };
 use serde_json::{Map, Value};
 
+use super::name::area_and_name;
 use super::template;
-
-/// Longest name of a role in bytes.
-const MAX_NAME_BYTES: usize = 256;
 
 /// The AWS engine.
 pub(crate) struct Aws;
@@ -34,11 +32,7 @@ impl Engine for Aws {
     }
 
     fn handle(&self, txn: &mut Txn<'_>, request: &Request<'_>, env: &mut Env<'_>) -> Result<Outcome, Error> {
-        let path = request.path.trim_end_matches('/');
-        let (area, name) = path.split_once('/').unwrap_or((path, ""));
-        if name.len() > MAX_NAME_BYTES || name.contains('/') {
-            return Err(Error::UnsupportedPath);
-        }
+        let (area, name) = area_and_name(request.path)?;
         match (area, name, request.operation) {
             ("config", "root", Create | Update) => config::write(txn, request, env),
             ("config", "root", Read) => config::read(txn),

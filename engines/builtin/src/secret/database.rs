@@ -20,11 +20,9 @@ use conclave_engine_api::{
 };
 use serde_json::{Map, Value};
 
+use super::name::area_and_name;
 use super::template;
 use connection::Connection;
-
-/// Longest name of a connection or role in bytes.
-const MAX_NAME_BYTES: usize = 256;
 
 /// The database engine.
 pub(crate) struct Database;
@@ -43,17 +41,13 @@ impl Engine for Database {
     }
 
     fn handle(&self, txn: &mut Txn<'_>, request: &Request<'_>, env: &mut Env<'_>) -> Result<Outcome, Error> {
-        let path = request.path.trim_end_matches('/');
-        let (area, name) = path.split_once('/').unwrap_or((path, ""));
+        let (area, name) = area_and_name(request.path)?;
         if name.is_empty() {
             return match (area, request.operation) {
                 ("config" | "roles" | "static-roles", List) => list(txn, area, request),
                 ("config" | "roles" | "static-roles", _) => Err(Error::UnsupportedOperation),
                 _ => Err(Error::UnsupportedPath),
             };
-        }
-        if name.len() > MAX_NAME_BYTES || name.contains('/') {
-            return Err(Error::UnsupportedPath);
         }
         match (area, request.operation) {
             ("config", Create | Update) => connection::write(txn, name, request, env),

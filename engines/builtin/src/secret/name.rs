@@ -1,7 +1,19 @@
 //! Names in paths, where Vault takes a part of them only.
 
+use conclave_engine_api::Error;
+
 /// Longest name in bytes.
 const MAX_BYTES: usize = 256;
+
+/// The first segment of a path, and the second if there is one; more are no path of engines whose names hold no slashes.
+pub(super) fn area_and_name(path: &str) -> Result<(&str, &str), Error> {
+    let path = path.trim_end_matches('/');
+    let (area, name) = path.split_once('/').unwrap_or((path, ""));
+    match name.len() > MAX_BYTES || name.contains('/') {
+        true => Err(Error::UnsupportedPath),
+        false => Ok((area, name)),
+    }
+}
 
 /// Letters, digits and `_`, with `-` and `.` between them.
 pub(super) fn is_name(name: &str) -> bool {

@@ -177,7 +177,9 @@ fn made(since: Millis, result: Result<&[String], &Failure>, now: Millis) -> Sett
             let error = Error::Target(format!("error calling CreateAccessKey: {failure}"));
             return match failure.done {
                 // The old key is as it was.
-                Done::Nothing | Done::Denied | Done::There | Done::Refused => (Rotation::None, None, Err(error)),
+                Done::Nothing | Done::Denied | Done::There | Done::Refused => {
+                    (Rotation::None, None, Err(error))
+                }
                 Done::Unknown => (Rotation::Making { since }, Some(now), Err(error)),
             };
         }

@@ -50,6 +50,17 @@ impl Wish {
     }
 }
 
+impl Wish {
+    /// What it would be.
+    pub(super) fn family(self) -> Family {
+        match self {
+            Self::Rsa(_) => Family::Rsa,
+            Self::Ec(_) => Family::Ec,
+            Self::Ed25519 => Family::Ed25519,
+        }
+    }
+}
+
 /// A private key.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(tag = "kind", deny_unknown_fields)]

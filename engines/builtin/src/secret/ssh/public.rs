@@ -23,7 +23,16 @@ pub(super) enum Family {
 }
 
 impl Family {
-    /// The name by which roles and requests know it.
+    /// The names by which roles bound its lengths; the last is told.
+    pub(super) fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::Rsa => &["rsa"],
+            Self::Ec => &["ec", "ecdsa"],
+            Self::Ed25519 => &["ed25519"],
+        }
+    }
+
+    /// The name by which requests know it.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Rsa => "rsa",

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::ca;
 use super::certificate::{Certificate, Kind, seconds};
 use super::key::{Key, Wish};
-use super::public::PublicKey;
+use super::public::{Family, PublicKey};
 use super::role::Role;
 
 /// How a certificate is called unless its role says otherwise, as Vault calls it.
@@ -48,7 +48,20 @@ pub(super) fn issue(
         none if none.is_empty() => "rsa".to_owned(),
         kind => kind,
     };
-    let wish = Wish::named(&kind, fields.count("key_bits")?.unwrap_or(0))?;
+    let wish = Wish::named(&kind, fields.count("key_bits")?.unwrap_or(0));
+    let lengths = &role.allowed_user_key_lengths;
+    let names = |wish: &Wish| {
+        wish.family()
+            .names()
+            .iter()
+            .any(|name| lengths.contains_key(*name))
+    };
+    if !lengths.is_empty() && !lengths.contains_key(&kind) && !wish.as_ref().is_ok_and(names) {
+        return Err(Error::invalid(
+            "provided key_type value not in allowed_user_key_types",
+        ));
+    }
+    let wish = wish?;
     let key = match Key::make(wish, env)? {
         Ok(key) => key,
         Err(heavy) => return Ok(Outcome::Heavy(heavy)),
@@ -112,18 +125,20 @@ fn check_length(role: &Role, key: &PublicKey) -> Result<(), Error> {
     }
     let wrong =
         |why: String| Error::invalid(format!("public_key failed to meet the key requirements: {why}"));
-    let family = key.family.name();
-    let names = [family, key.name, if family == "ec" { "ecdsa" } else { family }];
+    let names = key.family.names();
     let found: Vec<&Vec<u64>> = names
         .iter()
+        .chain([&key.name])
         .filter_map(|name| role.allowed_user_key_lengths.get(*name))
         .collect();
     if found.is_empty() {
-        return Err(wrong(format!("key of type {family} is not allowed")));
+        let kind = names.last().unwrap_or(&key.name);
+        return Err(wrong(format!("key of type {kind} is not allowed")));
     }
     let fits = |bits: &u64| *bits == 0 || usize::try_from(*bits) == Ok(key.bits);
     // A key of Ed25519 has one length only.
-    let any = family == "ed25519" || found.iter().any(|bits| bits.is_empty() || bits.iter().any(fits));
+    let any =
+        key.family == Family::Ed25519 || found.iter().any(|bits| bits.is_empty() || bits.iter().any(fits));
     match any {
         true => Ok(()),
         false => Err(wrong(format!("key is of an invalid size: {}", key.bits))),
