@@ -23,34 +23,26 @@ pub fn encode(request_id: String, revision: Option<u64>, answer: Answer) -> Resp
         Some(Wrap::Done(info)) => Some(info),
         Some(Wrap::Again(_)) | None => None,
     };
+    let respond = move |body| Response {
+        request_id,
+        revision,
+        body,
+    };
     if let Some(file) = file {
-        return Response {
-            request_id,
-            revision,
-            body: Body::File {
-                content_type: "application/gzip",
-                file,
-            },
-        };
+        return respond(Body::File {
+            content_type: "application/gzip",
+            file,
+        });
     }
     if let Some(lines) = lines {
-        return Response {
-            request_id,
-            revision,
-            body: Body::Lines(lines),
-        };
+        return respond(Body::Lines(lines));
     }
     if let Some(raw) = reply.raw {
-        let body = Body::Raw {
+        return respond(Body::Raw {
             status: raw.status,
             content_type: raw.content_type,
             bytes: raw.bytes,
-        };
-        return Response {
-            request_id,
-            revision,
-            body,
-        };
+        });
     }
     let says_nothing = reply.data.is_none()
         && auth.is_none()
@@ -78,9 +70,5 @@ pub fn encode(request_id: String, revision: Option<u64>, answer: Answer) -> Resp
         Status::NotFoundWithBody => Body::NotFound(envelope),
         Status::InPart(status) => Body::InPart { status, envelope },
     };
-    Response {
-        request_id,
-        revision,
-        body,
-    }
+    respond(body)
 }

@@ -3,7 +3,7 @@
 use conclave_client::http::{Error, Request};
 
 use super::{Command, at_most};
-use crate::exit::{Context as _, Exit, Fail};
+use crate::exit::{Exit, Fail};
 use crate::flags::{Args, Flag};
 use crate::session::Cx;
 
@@ -60,7 +60,8 @@ fn run(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
             _ = tokio::signal::ctrl_c() => Ok(()),
         }
     });
-    followed.context("Error starting monitor")?;
+    // The original's code for it is that of wrong usage.
+    followed.map_err(|error| Fail::usage(format!("Error starting monitor: {error}")))?;
     Ok(Exit::OK)
 }
 

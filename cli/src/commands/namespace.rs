@@ -47,7 +47,8 @@ pub const COMMANDS: &[Command] = &[
         .output(Output::Format),
     Command::new("namespace seal", "[options] PATH", "Seals the namespace", seal),
     Command::new("namespace seal-status", "[options] PATH", "Prints the namespace seal status", seal_status)
-        .output(Output::Format),
+        .output(Output::Field),
+    Command::new("namespace delete-sealed", "[options] PATH", "Delete a sealed namespace", delete_sealed),
     Command::new("namespace unseal", "[options] PATH KEY", "Unseals the namespace", unseal)
         .output(Output::Format)
         .flags(&[RESET]),
@@ -261,7 +262,28 @@ fn seal_status(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
         "sys/namespaces/{}/seal-status",
         super::sanitize(args.arg(0))
     ));
-    print_seal(cx, &found.context("Error reading seal status")?)
+    let found = found.context("Error reading seal status")?;
+    match args.some(&FIELD) {
+        Some(name) => {
+            let seal = found
+                .get("seal_status")
+                .and_then(Json::as_object)
+                .unwrap_or(&found);
+            Ok(output::field(&mut cx.ui, seal, name, "map"))
+        }
+        None => print_seal(cx, &found),
+    }
+}
+
+fn delete_sealed(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
+    exactly(args, 1)?;
+    let api = cx.api(args)?;
+    let path = super::sanitize(args.arg(0));
+    api.call("DELETE", &format!("sys/namespaces/{path}/delete-sealed"), None)
+        .context("Error deleting sealed namespace")?;
+    cx.ui
+        .line(&format!("Success! Sealed namespace {} is deleted.", quote(path)));
+    Ok(Exit::OK)
 }
 
 fn print_seal(cx: &mut Cx, found: &Fields) -> Result<Exit, Fail> {

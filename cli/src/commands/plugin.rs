@@ -2,7 +2,7 @@
 
 use conclave_client::http::{Fields, Json, Request, Secret};
 
-use super::{Command, FIELD, Output, at_most};
+use super::{Command, FIELD, Output};
 use crate::exit::{Context as _, Exit, Fail};
 use crate::flags::{Args, Flag};
 use crate::goval::{plain, quote};
@@ -103,9 +103,14 @@ fn as_listed(catalog: &Fields, shown: &[&Json], wanted: &str) -> Fields {
 }
 
 fn info(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
-    at_most(args, 2)?;
+    let got = args.rest().len();
+    if got > 2 {
+        return Err(Fail::usage(format!(
+            "Too many arguments (expected 1 or 2, got {got})"
+        )));
+    }
     // One argument is a name from before there were types.
-    let (kind, name) = match args.rest().len() {
+    let (kind, name) = match got {
         0 => return Err(Fail::usage("Not enough arguments (expected 1 or 2, got 0)")),
         1 => ("", args.arg(0).trim()),
         _ => (args.arg(0).trim(), args.arg(1).trim()),
@@ -135,11 +140,10 @@ fn info(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     let known = members
         .iter()
         .filter_map(|member| Some((*member, data.get(member)?.clone())));
+    // Columns show an empty list where there is none, as the original's do.
+    let blank = || cx.ui.is_table().then(|| Json::Array(Vec::new()));
     let known: Fields = known
-        .map(|(member, value)| match value.is_null() {
-            true => (member, Json::Array(Vec::new())),
-            false => (member, value),
-        })
+        .map(|(member, value)| (member, blank().filter(|_| value.is_null()).unwrap_or(value)))
         .collect();
     Ok(match args.some(&FIELD) {
         Some(field) => output::field(&mut cx.ui, &known, field, "map"),

@@ -128,7 +128,7 @@ pub async fn all(plan: &Plan, package: &mut Package, clients: (&Client, &Client)
     looked?;
     if follows {
         match followed {
-            Ok(()) => package.put(Target::Log.asks().0, &lines).map_err(kept)?,
+            Ok(()) => package.append(Target::Log.asks().0, &lines).map_err(kept)?,
             Err(error) => package.miss(Target::Log.name(), &error, plan.clock.now()),
         }
     }
@@ -228,7 +228,7 @@ async fn one(plan: &Plan, package: &mut Package, client: &Client, target: Target
         seen.push(*member, data.map_or_else(whole, Json::Object));
     }
     if found && target != Target::Metrics {
-        package.item(file, Json::Object(seen)).map_err(kept)?;
+        package.item(file, Json::Object(seen));
     }
     Ok(found)
 }

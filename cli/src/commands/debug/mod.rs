@@ -73,11 +73,8 @@ fn run(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     let plan = plan(cx, args, &api)?;
     let mut package = Package::create(&plan.dir, plan.compress).map_err(invalid)?;
     introduce(cx, &plan, &package, &api.client.address());
-    let captured =
-        api.wait(async { Ok(capture::all(&plan, &mut package, (&api.client, &streams.client)).await) });
-    captured
-        .and_then(std::convert::identity)
-        .map_err(|error| Fail::remote(error.to_string()))?;
+    let captured = api.wait(capture::all(&plan, &mut package, (&api.client, &streams.client)));
+    captured.map_err(|error| Fail::remote(error.to_string()))?;
     cx.ui.line("\nFinished capturing information, bundling files...");
     let missing = package.missing();
     let place = package

@@ -74,28 +74,25 @@ impl Package {
     /// What could not be captured: each once, with the last line of why.
     pub fn missing(&self) -> BTreeMap<String, String> {
         let told = self.errors.iter().map(|missing| {
-            let lines = missing.why.lines().map(str::trim).filter(|line| !line.is_empty());
+            let mut lines = missing.why.lines().map(str::trim).filter(|line| !line.is_empty());
             (
                 missing.target.clone(),
-                lines.last().unwrap_or_default().to_owned(),
+                lines.next_back().unwrap_or_default().to_owned(),
             )
         });
         told.collect()
     }
 
     /// One more item of a file that is a JSON list; written at the end.
-    pub fn item(&mut self, file: &str, item: Json) -> io::Result<()> {
+    pub fn item(&mut self, file: &str, item: Json) {
         self.files.entry(file.to_owned()).or_default().push(item);
-        Ok(())
-    }
-
-    /// A file as it is.
-    pub fn put(&mut self, file: &str, content: &[u8]) -> io::Result<()> {
-        self.open(file)?.write_all(content)
     }
 
     /// More of a file.
-    pub fn append(&mut self, file: &str, content: &[u8]) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn append(&self, file: &str, content: &[u8]) -> io::Result<()> {
         self.open(file)?.write_all(content)
     }
 
@@ -113,7 +110,7 @@ impl Package {
     /// The files cannot be written.
     pub fn close(mut self, mut index: Fields) -> io::Result<PathBuf> {
         for (file, items) in std::mem::take(&mut self.files) {
-            self.put(&file, Json::Array(items).to_pretty().as_bytes())?;
+            self.append(&file, Json::Array(items).to_pretty().as_bytes())?;
         }
         let mut names: Vec<String> = Vec::new();
         for entry in fs::read_dir(&self.dir)? {
@@ -130,7 +127,7 @@ impl Package {
             ]))
         });
         index.push("errors", Json::Array(errors.collect()));
-        self.put("index.json", Json::Object(index).to_pretty().as_bytes())?;
+        self.append("index.json", Json::Object(index).to_pretty().as_bytes())?;
         names.push("index.json".to_owned());
         if self.compress {
             self.pack(&names)?;

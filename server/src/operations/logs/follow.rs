@@ -26,7 +26,14 @@ const MAX_WAITING: usize = 1024;
 
 /// All followers, by form.
 #[derive(Clone)]
-pub struct Following(Arc<[Audience; 2]>);
+pub struct Following(Arc<All>);
+
+struct All {
+    standard: Audience,
+    json: Audience,
+    /// Numbers the next follower.
+    next: AtomicU64,
+}
 
 /// Followers who want lines in one form.
 struct Audience {
@@ -46,9 +53,6 @@ struct Follower {
     dropped: u64,
 }
 
-/// Numbers followers.
-static NEXT: AtomicU64 = AtomicU64::new(0);
-
 impl Following {
     /// Nobody yet, and the layer that makes lines for whoever comes.
     pub fn new() -> (Self, Box<dyn Layer<Registry> + Send + Sync>) {
@@ -61,24 +65,24 @@ impl Following {
         let objects = fmt::layer().json().flatten_event(true);
         let objects = objects.with_writer(json.followers.clone()).with_filter(of_json);
         (
-            Self(Arc::new([standard, json])),
+            Self(Arc::new(All {
+                standard,
+                json,
+                next: AtomicU64::new(0),
+            })),
             vec![lines.boxed(), objects.boxed()].boxed(),
         )
     }
 
     /// See [`conclave_core::logs::Logs::follow`].
     pub fn begin(&self, level: Level, format: Format) -> Result<Lines, conclave_core::Error> {
-        let [standard, json] = self.0.as_ref();
-        if standard.followers.count() + json.followers.count() >= MAX_FOLLOWERS {
+        if self.0.standard.followers.count() + self.0.json.followers.count() >= MAX_FOLLOWERS {
             let message = format!("the log of this node is followed by {MAX_FOLLOWERS} already");
             return Err(conclave_core::Error::Overloaded(message));
         }
-        let audience = match format {
-            Format::Standard => standard,
-            Format::Json => json,
-        };
+        let audience = self.audience(format);
         let (lines, received) = mpsc::channel(MAX_WAITING);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let number = self.0.next.fetch_add(1, Ordering::Relaxed);
         audience.followers.0.lock().push(Follower {
             number,
             level: filter_of(level),
@@ -96,18 +100,21 @@ impl Following {
 
     /// Ends all streams.
     pub fn end(&self) {
-        for audience in self.0.iter() {
+        for audience in [&self.0.standard, &self.0.json] {
             audience.followers.0.lock().clear();
             audience.listen();
         }
     }
 
+    fn audience(&self, format: Format) -> &Audience {
+        match format {
+            Format::Standard => &self.0.standard,
+            Format::Json => &self.0.json,
+        }
+    }
+
     fn leave(&self, number: u64, format: Format) {
-        let [standard, json] = self.0.as_ref();
-        let audience = match format {
-            Format::Standard => standard,
-            Format::Json => json,
-        };
+        let audience = self.audience(format);
         audience
             .followers
             .0
