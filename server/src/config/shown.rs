@@ -94,7 +94,7 @@ mod tests {
             audit_directories = ["/var/log"]
             audit_targets = ["https://collector.example/marker-in-a-target"]
             audit "http" "far" {
-              options { url = "https://collector.example/marker-in-an-option" }
+              options { uri = "https://collector.example/marker-in-an-option" }
             }
             storage "raft" {
               path = "/var/lib/conclave"
