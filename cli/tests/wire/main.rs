@@ -316,16 +316,6 @@ const DIFFERENT: &[(&str, Differs, &str)] = &[
         Differs::Answer,
         "asked for without a switch in the configuration",
     ),
-    (
-        "^GET sys/plugins/catalog$",
-        Differs::Answer,
-        "the catalog lists what is built",
-    ),
-    (
-        "^LIST sys/plugins/catalog/auth",
-        Differs::Answer,
-        "the catalog lists what is built",
-    ),
     ("sys/leases/count", Differs::Answer, "leases of tokens count too"),
     ("sys/leases/tidy", Text, "there is nothing to tidy"),
     ("\"max_versions\":-1", Differs::Answer, "max_versions is bounded"),
