@@ -34,6 +34,9 @@ pub struct Database {
     pub calm: AtomicBool,
 }
 
+/// What a statement brought.
+type Answered = Result<Vec<String>, Failure>;
+
 /// A statement on its way.
 struct Asked {
     /// When it is carried out, in the run's time.
@@ -42,7 +45,7 @@ struct Asked {
     until: Duration,
     session: String,
     action: Action,
-    answer: Arc<Mutex<Option<Result<Vec<String>, Failure>>>>,
+    answer: Arc<Mutex<Option<Answered>>>,
 }
 
 impl Database {
@@ -62,7 +65,7 @@ impl Database {
         }
     }
 
-    fn carry_out(&self, action: &Action, now: Duration) -> Result<Vec<String>, Failure> {
+    fn carry_out(&self, action: &Action, now: Duration) -> Answered {
         let mut accounts = self.accounts.lock();
         match action {
             Action::Make { account, .. } => match accounts.insert(account.clone()) {
@@ -127,7 +130,7 @@ impl Way {
         (dice.millis(0, slowest), !dice.percent(15), !dice.percent(15))
     }
 
-    async fn ask(&self, action: &Action, bounds: &Bounds) -> Result<Vec<String>, Failure> {
+    async fn ask(&self, action: &Action, bounds: &Bounds) -> Answered {
         let (takes, reached, answered) = self.draw();
         let left = bounds.until.checked_sub(self.boot_time());
         let Some(left) = left.filter(|_| reached) else {
@@ -180,7 +183,7 @@ impl Way {
 }
 
 impl Targets for Way {
-    fn run<'t>(&'t self, plan: &'t Plan, bounds: &'t Bounds) -> BoxFuture<'t, Result<Vec<String>, Failure>> {
+    fn run<'t>(&'t self, plan: &'t Plan, bounds: &'t Bounds) -> BoxFuture<'t, Answered> {
         async move {
             self.look(&plan.action);
             self.ask(&plan.action, bounds).await
