@@ -495,7 +495,9 @@ mod tests {
             Some(("token/".into(), "create".into()))
         );
         assert_eq!(route("abc/x"), None);
-        assert_eq!(route("a"), None);
+        assert_eq!(route("a"), Some(("a/".into(), String::new())));
+        assert_eq!(route("a/b"), Some(("a/".into(), "b".into())));
+        assert_eq!(route("b"), None);
     }
 
     #[test]

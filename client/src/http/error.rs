@@ -1,6 +1,7 @@
 //! Why a call failed, in the words that the `vault` and `bao` tools print. Holds no token and no request body.
 
 use std::error::Error as _;
+use std::net::ToSocketAddrs as _;
 
 use super::json::{Json, ParseError};
 use super::url::Address;
@@ -153,15 +154,14 @@ fn cause(address: &Address, error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return "context deadline exceeded".into();
     }
-    let host = if address.host_name() == "localhost" {
-        "127.0.0.1"
-    } else {
-        address.host_name()
+    let host = match dialled(address) {
+        Some(ip) => ip.to_string(),
+        None => address.host_name().to_owned(),
     };
     let host = if host.contains(':') {
         format!("[{host}]")
     } else {
-        host.to_owned()
+        host
     };
     let dial = format!("dial tcp {host}:{}", address.port());
     if error.is_dns() {
@@ -195,6 +195,14 @@ fn cause(address: &Address, error: &reqwest::Error) -> String {
         return "EOF".into();
     }
     innermost
+}
+
+/// The address that Go names: the first of those that this machine has for itself. Other names stay names, for to ask for them
+/// again may take long.
+fn dialled(address: &Address) -> Option<std::net::IpAddr> {
+    let name = address.host_name();
+    let mut found = (name == "localhost").then(|| (name, address.port()).to_socket_addrs().ok())??;
+    found.next().map(|found| found.ip())
 }
 
 /// A TLS error, also inside I/O errors, whose `source` leaves out what they wrap.
