@@ -10,7 +10,8 @@ pub type Key = Bytes;
 /// Milliseconds since the Unix epoch on the cluster's clock.
 pub type Millis = u64;
 
-/// Who proposed a command. Unique for ever: incarnations grow with each start of a node, sequences within one.
+/// Who proposed a command. Unique for ever: incarnations grow with each start of a node, sequences within one, from a place of its
+/// own: a start from a disk that was set back or copied has the incarnation of another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Origin {
     /// The proposing node's id.

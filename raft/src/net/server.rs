@@ -11,7 +11,7 @@ use conclave_proto::internal as wire;
 use conclave_proto::internal::node_server::{Node, NodeServer};
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, stream};
-use openraft::raft::StreamAppendResult;
+use openraft::raft::{StreamAppendError, StreamAppendResult};
 use openraft::storage::Snapshot;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::UnboundedReceiverStream;
@@ -68,6 +68,16 @@ pub struct Host {
     pub leadership: watch::Receiver<Leadership>,
     /// This start of the node.
     pub incarnation: u64,
+}
+
+impl Host {
+    /// The answer to what a leader sent for the log.
+    fn appended(&self, result: &StreamAppendResult<TypeConfig>) -> wire::AppendResponse {
+        if !matches!(result, Err(StreamAppendError::HigherVote(_))) {
+            self.clock.follows();
+        }
+        convert::appended_out(result)
+    }
 }
 
 /// Serves calls on these streams until the future is dropped, which breaks all connections.
@@ -218,10 +228,14 @@ impl Node for Service {
                 caller.counts(&peers).then_some((read, (requests, peers)))
             },
         );
-        let answers = self.raft().stream_append(requests).map(|answer| match answer {
-            Ok(result) => Ok(convert::appended_out(&result)),
-            Err(fatal) => Err(stopped(fatal)),
-        });
+        let host = Arc::clone(&self.host);
+        let answers = self
+            .raft()
+            .stream_append(requests)
+            .map(move |answer| match answer {
+                Ok(result) => Ok(host.appended(&result)),
+                Err(fatal) => Err(stopped(fatal)),
+            });
         Ok(Response::new(answers.boxed()))
     }
 
@@ -236,7 +250,7 @@ impl Node for Service {
         let last = request.entries.last().map(|entry| entry.log_id).or(previous);
         let answer = self.raft().append_entries(request).await.map_err(stopped)?;
         let result: StreamAppendResult<TypeConfig> = answer.into_stream_result(previous, last);
-        Ok(Response::new(convert::appended_out(&result)))
+        Ok(Response::new(self.host.appended(&result)))
     }
 
     async fn vote(

@@ -52,6 +52,8 @@ pub struct ClusterClock {
     /// Greatest time applied here: the clock is never behind it.
     floor: AtomicU64,
     anchor: Mutex<Option<Anchor>>,
+    /// When this node last followed a leader, by the monotonic clock in milliseconds.
+    followed: AtomicU64,
 }
 
 #[derive(Clone, Copy)]
@@ -75,6 +77,7 @@ impl ClusterClock {
             clock,
             floor: AtomicU64::new(0),
             anchor: Mutex::new(None),
+            followed: AtomicU64::new(0),
         }
     }
 
@@ -163,6 +166,18 @@ impl ClusterClock {
             Some(_) => Some(Duration::ZERO),
             None => Some(self.clock.monotonic().saturating_sub(heard.at)),
         }
+    }
+
+    /// What a leader sent for the log was taken a moment ago.
+    pub fn follows(&self) {
+        let at = millis(self.clock.monotonic());
+        self.followed.store(at, Ordering::Relaxed);
+    }
+
+    /// How long ago that was. The leader may have told the time since: whom it answers need not know it.
+    pub fn unfollowed(&self) -> Duration {
+        let followed = Duration::from_millis(self.followed.load(Ordering::Relaxed));
+        self.clock.monotonic().saturating_sub(followed)
     }
 
     /// The machine's own monotonic clock.

@@ -153,7 +153,7 @@ impl RaftReplica {
             changing: tokio::sync::Mutex::new(()),
             restarting: tokio::sync::Mutex::new(()),
             asks,
-            sequence: AtomicU64::new(0),
+            sequence: AtomicU64::new(before_first(config.instance)),
             runtime: Handle::current(),
             tasks: Mutex::new(Vec::new()),
             config,
@@ -247,6 +247,12 @@ impl RaftReplica {
             task.await.ok();
         }
     }
+}
+
+/// What the sequences of a start begin after: anywhere, with room for as many as anybody makes. Two starts from copies of one disk
+/// have one incarnation, and the later would take what the log says of the earlier one's commands for word of its own.
+fn before_first(instance: [u8; 16]) -> u64 {
+    u64::try_from(u128::from_be_bytes(instance) >> 66).unwrap_or(0)
 }
 
 /// The directory of peers and the way to them, for this start of the node.
@@ -512,5 +518,21 @@ impl Replica for RaftReplica {
 
     fn stop(&self) -> BoxFuture<'_, ()> {
         Box::pin(self.shutdown())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_starts_with_one_incarnation_propose_under_different_names() {
+        let instance = |last: u64| (u128::from(last) << 64 | 1).to_be_bytes();
+        let apart = before_first(instance(5 << 40)).abs_diff(before_first(instance(6 << 40)));
+        assert!(apart > 1 << 32, "{apart}");
+        assert!(
+            before_first([0xff; 16]) < u64::MAX / 2,
+            "there is room behind the greatest"
+        );
     }
 }

@@ -48,7 +48,9 @@ pub async fn run(node: Arc<Node>) {
         }
         let now = node.clock.monotonic();
         let patience = node.config.timings.election_max * 3;
-        if silence(&node, started) > patience && now.saturating_sub(asked_at) > patience {
+        let unled = !status.is_leader && node.clock.unfollowed() > patience;
+        let silent = unled || silence(&node, started) > patience;
+        if silent && now.saturating_sub(asked_at) > patience {
             asked_at = now;
             find_members(&node).await;
         }
@@ -97,7 +99,8 @@ fn silence(node: &Node, started: Duration) -> Duration {
 }
 
 /// Asks all known members whom they know: the leader may have joined while this node was away, and its calls are
-/// refused as a stranger's until then.
+/// refused as a stranger's until then. Again where the log of that time, as far as it came, names older members alone, though
+/// the leader answers all the while.
 async fn find_members(node: &Node) {
     let others = node
         .peers

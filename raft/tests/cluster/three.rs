@@ -361,6 +361,40 @@ async fn a_member_that_was_away_meets_a_leader_it_never_heard_of() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_was_away_keeps_to_its_leader_while_it_reads_of_older_members() {
+    let mut cluster = Cluster::prepare(Kind::MemoryPlain, 5).await;
+    cluster.found().await;
+    cluster.join(1).await;
+    cluster.join(2).await;
+    cluster.members[2].kill().await;
+    // A membership that it reads of first, and behind it more than one append request carries.
+    cluster.join(3).await;
+    for at in 0..600 {
+        cluster.members[0]
+            .put("x", &[u8::try_from(at % 200).unwrap()])
+            .await
+            .unwrap();
+    }
+    cluster.join(4).await;
+    let to = Some(cluster.members[4].id);
+    cluster.members[0]
+        .replica()
+        .change(Change::Transfer { to })
+        .await
+        .unwrap();
+    cluster.members[4]
+        .wait("leading", |status| status.is_leader)
+        .await;
+    cluster.members[2].start().await;
+    cluster.members[2]
+        .wait("caught up", |status| {
+            status.leader == to && status.members.len() == 5
+        })
+        .await;
+    cluster.agree().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_newcomer_keeps_to_its_leader_while_it_reads_of_older_members() {
     let mut cluster = Cluster::prepare(Kind::MemoryPlain, 3).await;
     cluster.found().await;
