@@ -1,5 +1,5 @@
 //! An account outside the cluster lives as long as its lease: nobody drops it before, as the last renewal that was acknowledged
-//! has it, and none is left when all leases are over. No name is given twice.
+//! has it, and none is left when all leases are over. No name is given twice, and no lease is of an account that nobody made.
 
 use std::collections::BTreeMap;
 
@@ -15,10 +15,20 @@ pub struct Leases {
 
 #[derive(Default)]
 struct Account {
-    /// Up to here it certainly lives, on the cluster's clock; 0 if nobody was told of it.
-    until: u64,
+    /// The ends that its lease may have; none if nobody was told of it. It certainly lives up to the first.
+    ends: Vec<End>,
     /// Somebody has begun to revoke its lease.
     ending: bool,
+}
+
+/// An end that a lease was given, or that a renewal may have given it: also an earlier one than before.
+struct End {
+    /// On the cluster's clock.
+    at: u64,
+    /// Number of the event with which the request began.
+    begun: u64,
+    /// The same of its end; nothing while it is under way.
+    over: Option<u64>,
 }
 
 #[derive(Clone)]
@@ -48,7 +58,11 @@ impl Leases {
         let Some(known) = self.accounts.get_mut(&account) else {
             return Err(format!("leases: nobody made {account}, which was handed out"));
         };
-        known.until = from + ttl;
+        known.ends = vec![End {
+            at: from + ttl,
+            begun: number,
+            over: Some(number),
+        }];
         self.leases.insert(number, Lease { id, account });
         Ok(())
     }
@@ -62,10 +76,42 @@ impl Leases {
         self.leases.get(&number).cloned()
     }
 
-    /// A renewal was acknowledged.
-    pub fn renewed(&mut self, number: u64, from: u64, ttl: u64) {
+    /// A renewal begins, with event `begun`: the lease may end at `at` or later from here on, whether that is told or not.
+    pub fn renewing(&mut self, number: u64, begun: u64, at: u64) {
         if let Some(account) = self.account(number) {
-            account.until = account.until.max(from + ttl);
+            account.ends.push(End {
+                at,
+                begun,
+                over: None,
+            });
+        }
+    }
+
+    /// A renewal was acknowledged: what was over before it began holds no longer. Of those that were under way beside it each
+    /// may have been the last.
+    pub fn renewed(&mut self, number: u64, begun: u64, from: u64, ttl: u64) {
+        if let Some(account) = self.account(number) {
+            account
+                .ends
+                .retain(|end| end.over.is_none_or(|over| over > begun));
+            let own = account.ends.iter_mut().find(|end| end.begun == begun);
+            own.into_iter().for_each(|end| end.at = from + ttl);
+        }
+    }
+
+    /// A renewal changed nothing, and never will.
+    pub fn not_renewed(&mut self, number: u64, begun: u64) {
+        if let Some(account) = self.account(number) {
+            account.ends.retain(|end| end.begun != begun);
+        }
+    }
+
+    /// A renewal is over, whatever came of it, or who asked for it has died. What it left under way counts on the row as it is:
+    /// nothing comes of that after a later renewal.
+    pub fn renewal_over(&mut self, number: u64, begun: u64, event: u64) {
+        if let Some(account) = self.account(number) {
+            let own = account.ends.iter_mut().find(|end| end.begun == begun);
+            own.into_iter().for_each(|end| end.over = Some(event));
         }
     }
 
@@ -81,17 +127,76 @@ impl Leases {
         self.accounts.get_mut(&lease.account)
     }
 
-    /// A node whose clock shows `now` has an account dropped.
-    pub fn dropped(&self, account: &str, now: u64) -> Result<(), String> {
+    /// A node whose clock shows `now` has an account dropped: that of a lease, or what may be left of an intent, whose node may
+    /// have died before it asked for the account.
+    pub fn dropped(&self, account: &str, of_intent: bool, now: u64) -> Result<(), String> {
         let Some(known) = self.accounts.get(account) else {
-            return Err(format!("leases: {account} is dropped, which nobody made"));
+            return match of_intent {
+                true => Ok(()),
+                false => Err(format!(
+                    "leases: {account} is dropped, which has a lease and nobody made"
+                )),
+            };
         };
-        match !known.ending && now + SLACK < known.until {
+        let until = known.ends.iter().map(|end| end.at).min().unwrap_or(0);
+        match !known.ending && now + SLACK < until {
             true => Err(format!(
                 "leases: an account is dropped {} ms before the end that was acknowledged",
-                known.until - now
+                until - now
             )),
             false => Ok(()),
         }
     }
+}
+
+#[test]
+fn the_last_renewal_counts_also_if_it_shortens() {
+    let mut leases = Leases::default();
+    leases.made("a").unwrap();
+    leases
+        .issued(1, "id".to_owned(), "a".to_owned(), 0, 20_000)
+        .unwrap();
+    leases.renewing(1, 2, 30_000);
+    assert!(leases.dropped("a", false, 10_000).is_err());
+    leases.renewed(1, 2, 0, 30_000);
+    leases.renewal_over(1, 2, 3);
+    assert!(leases.dropped("a", false, 20_000).is_err());
+    leases.renewing(1, 4, 10_000);
+    leases.renewed(1, 4, 0, 10_000);
+    assert!(leases.dropped("a", false, 3_000).is_err());
+    assert!(leases.dropped("a", false, 10_000).is_ok());
+}
+
+#[test]
+fn renewals_side_by_side_may_come_in_any_order_until_a_later_one() {
+    let mut leases = Leases::default();
+    leases.made("a").unwrap();
+    leases
+        .issued(1, "id".to_owned(), "a".to_owned(), 0, 20_000)
+        .unwrap();
+    leases.renewing(1, 2, 10_000);
+    leases.renewing(1, 3, 40_000);
+    leases.renewed(1, 3, 0, 40_000);
+    leases.renewal_over(1, 3, 4);
+    assert!(
+        leases.dropped("a", false, 10_000).is_ok(),
+        "the other is under way"
+    );
+    leases.renewal_over(1, 2, 5);
+    assert!(
+        leases.dropped("a", false, 10_000).is_ok(),
+        "its outcome is unknown"
+    );
+    leases.renewing(1, 6, 5_000);
+    leases.not_renewed(1, 6);
+    leases.renewing(1, 7, 30_000);
+    leases.renewed(1, 7, 0, 30_000);
+    assert!(leases.dropped("a", false, 20_000).is_err());
+}
+
+#[test]
+fn only_an_intent_may_be_of_an_account_that_nobody_made() {
+    let leases = Leases::default();
+    assert!(leases.dropped("a", true, 0).is_ok());
+    assert!(leases.dropped("a", false, 0).is_err());
 }

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::dice::Dice;
 use crate::plan::Fault;
 use crate::vault::user::{ROLES, STATIC, Told, User, text};
+use crate::world::World;
 
 /// Lives of tokens, in seconds.
 const LIVES: (u64, u64) = (2, 40);
@@ -106,6 +107,7 @@ impl Client {
             .await
         {
             let (id, to) = (world.event(), self.user.now());
+            let from = from.min(to);
             world.note(format_args!(
                 "token {id} of {parent:?} lives {ttl} s from {from} to {to}"
             ));
@@ -182,6 +184,7 @@ impl Client {
         let path = format!("database/creds/{role}");
         if let Told::Done(made) = self.as_root(Verb::Read, &path, Value::Null).await {
             let (number, ttl) = (world.event(), seconds(&made) * 1000);
+            let from = from.min(self.user.now());
             world.note(format_args!("lease {number} of {role} for {ttl} ms from {from}"));
             let (id, account) = (text(&made, "lease_id"), text(&made, "username"));
             world.check(|all| all.leases.issued(number, id, account, from, ttl));
@@ -220,13 +223,26 @@ impl Client {
         let Some((number, id)) = self.some_lease() else {
             return;
         };
-        let from = self.user.now();
-        let body = json!({"lease_id": id, "increment": self.dice.between(5, 40)});
-        if let Told::Done(renewed) = self.as_root(Verb::Write, "sys/leases/renew", body).await {
-            let ttl = seconds(&renewed) * 1000;
-            world.note(format_args!("lease {number} for {ttl} ms from {from}"));
-            world.invariants.lock().leases.renewed(number, from, ttl);
-            world.fired("lease renewed");
+        let (from, asked) = (self.user.now(), self.dice.between(5, 40));
+        let renewal = Renewal {
+            begun: world.event(),
+            number,
+            world: &world,
+        };
+        let begun = renewal.begun;
+        let least = self.user.applied() + asked * 1000;
+        world.invariants.lock().leases.renewing(number, begun, least);
+        let body = json!({"lease_id": id, "increment": asked});
+        match self.as_root(Verb::Write, "sys/leases/renew", body).await {
+            Told::Done(renewed) => {
+                let ttl = seconds(&renewed) * 1000;
+                let from = from.min(self.user.now());
+                world.note(format_args!("lease {number} for {ttl} ms from {from}"));
+                world.invariants.lock().leases.renewed(number, begun, from, ttl);
+                world.fired("lease renewed");
+            }
+            Told::Unknown => {}
+            _ => world.invariants.lock().leases.not_renewed(number, begun),
         }
     }
 
@@ -351,6 +367,21 @@ struct Free<'a>(&'a std::sync::atomic::AtomicBool);
 impl Drop for Free<'_> {
     fn drop(&mut self) {
         self.0.store(false, Ordering::Relaxed);
+    }
+}
+
+/// A renewal under way; it is over when this goes, also with its node.
+struct Renewal<'a> {
+    begun: u64,
+    number: u64,
+    world: &'a World,
+}
+
+impl Drop for Renewal<'_> {
+    fn drop(&mut self) {
+        let event = self.world.event();
+        let mut all = self.world.invariants.lock();
+        all.leases.renewal_over(self.number, self.begun, event);
     }
 }
 

@@ -172,10 +172,13 @@ impl Way {
                 self.world.note(format_args!("n{node} makes an account"));
                 self.world.check(|all| all.leases.made(account));
             }
-            Action::Drop { account, .. } => {
+            Action::Drop { account, session, .. } => {
                 self.world.fired("account dropped");
                 self.world.note(format_args!("n{node} drops an account at {now}"));
-                self.world.check(|all| all.leases.dropped(account, now));
+                // What is left of an intent is dropped together with the session that may be making it.
+                let of_intent = !session.is_empty();
+                self.world
+                    .check(|all| all.leases.dropped(account, of_intent, now));
             }
             _ => {}
         }

@@ -92,9 +92,14 @@ impl User {
         self.world.plan.dice().fork(self.world.event())
     }
 
-    /// The cluster's time as this node has it.
+    /// The cluster's time as this node has it: before it has heard of a leader, what its own clock shows, which may be ahead.
     pub fn now(&self) -> u64 {
         self.replica.now()
+    }
+
+    /// The cluster's time as far as this node has applied it: nothing is decided by an earlier one.
+    pub fn applied(&self) -> u64 {
+        self.node.state.view().applied().cluster_time
     }
 
     async fn watch_seal(self) {
