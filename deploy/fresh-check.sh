@@ -59,6 +59,8 @@ undo() {
 # What every machine has from its kernel, and how this one reaches the network.
 prepare() {
     ((${#mounted[@]} == 0)) || return 0
+    # A root that is a mount of its own, as a machine's is: mount namespaces need one.
+    bind "$MACHINE" ""
     bind /proc /proc
     bind /sys /sys
     bind /dev /dev

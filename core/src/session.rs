@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 use conclave_barrier::{Barrier, BarrierId, CLUSTER_RING, Keyring, RootKey};
 use conclave_engine_api::Millis;
@@ -47,6 +48,8 @@ pub struct Session {
     epoch_key: Bytes,
     names: Arc<NameCache>,
     derived: ArcSwap<Derived>,
+    /// Held while a change of keys or of the catalog is followed.
+    following: Mutex<()>,
     /// Compiled callers.
     pub callers: Callers,
     /// The state became one that these keys do not open.
@@ -81,6 +84,7 @@ impl Session {
             epoch_key,
             names,
             derived: ArcSwap::from_pointee(derived),
+            following: Mutex::new(()),
             callers: Callers::default(),
             lost: AtomicBool::new(false),
         })
@@ -141,15 +145,29 @@ impl Session {
                 known,
             ));
         }
+        self.follow(view, epoch)
+    }
+
+    /// Opens a view of another epoch than the one known a moment ago. One at a time, and each from the newest known: who
+    /// followed a change slowly would put back a root key that is gone, or take a newer one for another cluster's.
+    fn follow(&self, view: Arc<View>, epoch: u64) -> Result<(Opened, Arc<Derived>), Error> {
+        let _turn = self.following.lock();
+        let known = self.derived.load_full();
+        if known.epoch == epoch {
+            return Ok((
+                Opened::new(view, known.barrier.clone(), self.names.clone()),
+                known,
+            ));
+        }
         let barrier = self.current_barrier(&view, epoch, &known)?;
         let opened = Opened::new(view, barrier, self.names.clone());
         let fresh = Arc::new(derive(&opened, &self.epoch_key, Some(&known.catalog))?);
-        // The mutant: whoever meets a new epoch first is still served by the old one.
-        let stale = mutant::is("late-catalog").then(|| known.clone());
         // An older view must not displace what newer ones use.
-        if fresh.epoch > self.derived.load().epoch {
+        if fresh.epoch > known.epoch {
             self.derived.store(fresh.clone());
         }
+        // The mutant: whoever meets a new epoch first is still served by the old one.
+        let stale = mutant::is("late-catalog").then_some(known);
         Ok((opened, stale.unwrap_or(fresh)))
     }
 
