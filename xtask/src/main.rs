@@ -18,7 +18,12 @@ fn main() -> ExitCode {
         ["observability"] => {
             let (text, code) = match observability() {
                 Ok(()) => (
-                    format!("wrote {}, {}, {}\n", dashboard::PATH, rules::PATH, rules::CHART_PATH),
+                    format!(
+                        "wrote {}, {}, {}\n",
+                        dashboard::PATH,
+                        rules::PATH,
+                        rules::CHART_PATH
+                    ),
                     ExitCode::SUCCESS,
                 ),
                 Err(error) => (format!("{error}\n"), ExitCode::FAILURE),

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use conclave_anomaly::{Finding, Kind, Subject};
 use conclave_raft::Replica;
 
-use crate::anomaly::{Limit, Response};
 use crate::anomaly::identity::entity_of;
+use crate::anomaly::{Limit, Response};
 use crate::catalog::Catalog;
 use crate::core::Core;
 use crate::error::Error;

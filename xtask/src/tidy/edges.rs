@@ -141,7 +141,12 @@ const TABLE: &[Edges] = &[
     Edges {
         name: "conclave-chaos-sim",
         ship: &[],
-        test: &["conclave-raft", "conclave-core", "conclave-engines", "conclave-engine-api"],
+        test: &[
+            "conclave-raft",
+            "conclave-core",
+            "conclave-engines",
+            "conclave-engine-api",
+        ],
         never: &[],
     },
     Edges {
