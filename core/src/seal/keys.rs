@@ -150,12 +150,12 @@ impl Core {
         tracing::info!(node = replica.node_id(), "sealed");
     }
 
-    /// Without another unsealed member there is nobody to take it: then this node stays as caretaker.
     /// Counts how often this node was sealed: connections end then, whose buffers hold what went through them.
     pub fn seals(&self) -> tokio::sync::watch::Receiver<u64> {
         self.seal.seals()
     }
 
+    /// Without another unsealed member there is nobody to take it: then this node stays as caretaker.
     async fn hand_leadership_over(&self, replica: &dyn Replica) {
         if replica.status().borrow().is_leader
             && let Err(error) = replica.change(Change::Transfer { to: None }).await
