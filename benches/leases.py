@@ -15,6 +15,8 @@ PARTS = ["restart", "burst", "lag", "accounts", "issue"]
 CREATION = "CREATE ROLE \"{{name}}\" WITH LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'"
 PASSWORD = "first-root-password"
 EXPIRED = "conclave_expired_total"
+# Token leases made a second, at least: what is to end together is made before.
+MADE = 400
 
 
 def add_options(parser):
@@ -157,8 +159,8 @@ def measure_burst(options, make):
         load(options, cluster, "get", connections=16, seconds=1)
         follower = (leader(cluster) + 1) % 3
         idle = load(options, cluster, "get", follower, connections=16, seconds=5, prepared=True)
-        # As long as making them takes at a thousand a second, and a little for the measurement to begin before.
-        ends_in = count // 1000 + 15
+        # As long as making them takes, and a little for the measurement to begin before.
+        ends_in = count // MADE + 15
         before = metrics(cluster)
         began = time.monotonic()
         make_tokens(options, cluster, count, ends_in=ends_in)
@@ -203,7 +205,7 @@ def measure_lag(options, make):
     try:
         cluster.start()
         # They are made before the first of them ends, so that nothing else goes on.
-        ends_in = count // 1000 + 15
+        ends_in = count // MADE + 15
         expired, before = total(cluster, EXPIRED), lags(cluster)
         make_tokens(options, cluster, count, ends_in=ends_in, spread=options.lag_seconds)
         wait_expired(cluster, expired, count, ends_in + options.lag_seconds + 120)

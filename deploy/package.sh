@@ -37,7 +37,9 @@ program() {
     local built=${CONCLAVE_BIN:-}
     if [[ -z $built ]]; then
         (cd "$root" && cargo build --release --locked -p conclave-cli >&2)
-        built=${CARGO_TARGET_DIR:-$root/target}/release/conclave
+        # A variable or a file of the user's may say where cargo puts it.
+        built=$(cd "$root" && cargo metadata --format-version 1 --no-deps |
+            sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/release/conclave
     fi
     [[ -x $built ]] || die "$built is not an executable file"
     mkdir -p "$stage/usr/bin"

@@ -23,13 +23,16 @@ pub const CLUSTER_RING: u16 = 0;
 /// An opened barrier. Cheap to clone; the keys are wiped when the last clone goes, so whoever seals the node
 /// must see to it that none is kept.
 #[derive(Clone)]
-pub struct Barrier(Arc<Opened>);
+pub struct Barrier {
+    cluster: Arc<Opened>,
+    /// Rings with root keys of their own, as far as they are open.
+    beside: Arc<BTreeMap<u16, RingKeys>>,
+}
 
 struct Opened {
     id: BarrierId,
+    ring: OpenRing,
     keyring: Keyring,
-    rings: BTreeMap<u16, OpenRing>,
-    names: Box<dyn NameSuite>,
     token: MacKey,
     audit: MacKey,
     lease: MacKey,
@@ -39,50 +42,162 @@ struct Opened {
     sealed: AtomicU64,
 }
 
+/// The keys of a ring that has a root key of its own, opened. Cheap to clone; wiped when the last clone goes.
+#[derive(Clone)]
+pub struct RingKeys(Arc<OwnRing>);
+
+struct OwnRing {
+    number: u16,
+    ring: OpenRing,
+    keyring: Keyring,
+    /// Seals what must survive the rotations of the ring.
+    lasting: Cipher,
+}
+
 /// Ciphers made once, so that a request pays for no key derivation.
 struct OpenRing {
     active: u32,
     ciphers: BTreeMap<u32, Cipher>,
+    names: Box<dyn NameSuite>,
 }
 
-impl Barrier {
-    /// Makes `keyring` ready for use.
-    ///
-    /// # Errors
-    /// None is known for a keyring made by this crate.
-    pub fn new(id: BarrierId, keyring: Keyring) -> Result<Self, Error> {
-        let mut rings = BTreeMap::new();
-        for (number, ring) in keyring.rings() {
-            let mut ciphers = BTreeMap::new();
-            for (term, key) in ring.terms() {
-                ciphers.insert(term, Cipher::new(&key.value_key()?));
-            }
-            rings.insert(
-                number,
-                OpenRing {
-                    active: ring.active(),
-                    ciphers,
-                },
-            );
+impl OpenRing {
+    fn new(keyring: &Keyring, number: u16) -> Result<Self, Error> {
+        let ring = keyring.ring(number)?;
+        let mut ciphers = BTreeMap::new();
+        for (term, key) in ring.terms() {
+            ciphers.insert(term, Cipher::new(&key.value_key()?));
         }
-        Ok(Self(Arc::new(Opened {
-            id,
-            rings,
+        Ok(Self {
+            active: ring.active(),
+            ciphers,
             names: match mutant::is("plain-names") {
                 true => Box::new(mutant::PlainNames),
                 false => Box::new(keyring.name_key().clone()),
             },
-            token: MacKey::new(keyring.token_key())?,
-            audit: MacKey::new(keyring.audit_key())?,
-            lease: MacKey::new(keyring.lease_key())?,
-            snapshot: MacKey::new(&derive::subkey(
-                keyring.audit_key(),
-                Label::AuditVouchesForSnapshots,
-            )?)?,
-            batch: Cipher::new(&derive::subkey(keyring.token_key(), Label::TokenSealsBatch)?),
+        })
+    }
+}
+
+impl RingKeys {
+    /// Makes the keyring of ring `number` ready for use.
+    ///
+    /// # Errors
+    /// [`Error::UnknownRing`] if it holds no such ring.
+    pub fn new(number: u16, keyring: Keyring) -> Result<Self, Error> {
+        Ok(Self(Arc::new(OwnRing {
+            number,
+            ring: OpenRing::new(&keyring, number)?,
+            lasting: Cipher::new(&derive::subkey(keyring.token_key(), Label::TokenSealsBatch)?),
             keyring,
-            sealed: AtomicU64::new(0),
         })))
+    }
+
+    fn number_bytes(&self) -> [u8; 2] {
+        self.0.number.to_be_bytes()
+    }
+
+    /// Seals what lies in a row of the cluster's and is yet the ring's alone: `1 | nonce | ciphertext | tag`. It opens in
+    /// this ring and barrier. Survives every rotation, for nobody seals such a row anew.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] above [`crate::MAX_PLAINTEXT_BYTES`].
+    pub fn seal_lasting(
+        &self,
+        barrier: BarrierId,
+        plaintext: &[u8],
+        entropy: &mut dyn Entropy,
+    ) -> Result<Vec<u8>, Error> {
+        let bound: [&[u8]; 2] = [barrier.as_bytes(), &self.number_bytes()];
+        self.0.lasting.seal(&[BATCH_FORMAT], &bound, plaintext, entropy)
+    }
+
+    /// Opens what [`Self::seal_lasting`] sealed.
+    ///
+    /// # Errors
+    /// [`Error::Truncated`] or [`Error::Tampered`] for everything else.
+    pub fn open_lasting(&self, barrier: BarrierId, sealed: &[u8]) -> Result<SecretBytes, Error> {
+        const WHAT: &str = "value of a ring";
+        let bound: [&[u8]; 2] = [barrier.as_bytes(), &self.number_bytes()];
+        match sealed.split_first() {
+            Some((&BATCH_FORMAT, body)) => self.0.lasting.open(&[BATCH_FORMAT], &bound, body, WHAT),
+            _ => Err(Error::Tampered { what: WHAT }),
+        }
+    }
+
+    /// Which ring it is.
+    #[must_use]
+    pub fn number(&self) -> u16 {
+        self.0.number
+    }
+
+    /// The keyring, to clone and change.
+    #[must_use]
+    pub fn keyring(&self) -> &Keyring {
+        &self.0.keyring
+    }
+}
+
+impl Barrier {
+    /// Makes the cluster's `keyring` ready for use.
+    ///
+    /// # Errors
+    /// [`Error::UnknownRing`] if it lacks the ring of the cluster; none is known for one made by this crate.
+    pub fn new(id: BarrierId, keyring: Keyring) -> Result<Self, Error> {
+        Ok(Self {
+            cluster: Arc::new(Opened {
+                id,
+                ring: OpenRing::new(&keyring, CLUSTER_RING)?,
+                token: MacKey::new(keyring.token_key())?,
+                audit: MacKey::new(keyring.audit_key())?,
+                lease: MacKey::new(keyring.lease_key())?,
+                snapshot: MacKey::new(&derive::subkey(
+                    keyring.audit_key(),
+                    Label::AuditVouchesForSnapshots,
+                )?)?,
+                batch: Cipher::new(&derive::subkey(keyring.token_key(), Label::TokenSealsBatch)?),
+                keyring,
+                sealed: AtomicU64::new(0),
+            }),
+            beside: Arc::default(),
+        })
+    }
+
+    /// The same keys with these rings beside the cluster's, in place of those that were.
+    #[must_use]
+    pub fn beside(&self, rings: impl IntoIterator<Item = RingKeys>) -> Self {
+        let rings = rings.into_iter().filter(|ring| ring.number() != CLUSTER_RING);
+        Self {
+            cluster: self.cluster.clone(),
+            beside: Arc::new(rings.map(|ring| (ring.number(), ring)).collect()),
+        }
+    }
+
+    /// The rings beside the cluster's that are open.
+    pub fn rings(&self) -> impl Iterator<Item = &RingKeys> {
+        self.beside.values()
+    }
+
+    /// The keys of a ring beside the cluster's, if it is open.
+    #[must_use]
+    pub fn ring_keys(&self, ring: u16) -> Option<&RingKeys> {
+        self.beside.get(&ring)
+    }
+
+    /// Whether names and values of this ring can be sealed and opened.
+    #[must_use]
+    pub fn has_ring(&self, ring: u16) -> bool {
+        ring == CLUSTER_RING || self.beside.contains_key(&ring)
+    }
+
+    fn ring(&self, ring: u16) -> Result<&OpenRing, Error> {
+        match ring {
+            CLUSTER_RING => Ok(&self.cluster.ring),
+            other => match self.beside.get(&other) {
+                Some(keys) => Ok(&keys.0.ring),
+                None => Err(Error::UnknownRing { ring }),
+            },
+        }
     }
 
     /// Seals `plaintext` for the row `sealed_key` of `table`, under the active key of `ring`; answers an
@@ -98,26 +213,29 @@ impl Barrier {
         plaintext: &[u8],
         entropy: &mut dyn Entropy,
     ) -> Result<Vec<u8>, Error> {
-        let open = self.0.rings.get(&ring).ok_or(Error::UnknownRing { ring })?;
+        let open = self.ring(ring)?;
         let term = open.active;
         let cipher = open.ciphers.get(&term).ok_or(Error::UnknownTerm { ring, term })?;
         let header = envelope::header(ring, term);
-        self.0.sealed.fetch_add(1, Ordering::Relaxed);
+        if ring == CLUSTER_RING {
+            self.cluster.sealed.fetch_add(1, Ordering::Relaxed);
+        }
         cipher.seal(
             &header,
-            &[self.0.id.as_bytes(), &[table], sealed_key],
+            &[self.cluster.id.as_bytes(), &[table], sealed_key],
             plaintext,
             entropy,
         )
     }
 
-    /// How many values were sealed since this was last asked for, by this keyring's keys on this node.
+    /// How many values were sealed since this was last asked for, by keys of the cluster's ring on this node.
     #[must_use]
     pub fn take_sealed(&self) -> u64 {
-        self.0.sealed.swap(0, Ordering::Relaxed)
+        self.cluster.sealed.swap(0, Ordering::Relaxed)
     }
 
-    /// Opens the envelope found in row `sealed_key` of `table`, with the key its header names and no other.
+    /// Opens the envelope found in row `sealed_key` of `table`, with the key its header names and no other. Whether a
+    /// row may be of the ring that it names is for who knows where rows lie.
     ///
     /// # Errors
     /// [`Error::Tampered`] if it was altered or belongs elsewhere; [`Error::UnknownRing`] or
@@ -125,39 +243,39 @@ impl Barrier {
     pub fn open_value(&self, table: u8, sealed_key: &[u8], envelope: &[u8]) -> Result<SecretBytes, Error> {
         let envelope = Envelope::parse(envelope)?;
         let (ring, term) = (envelope.ring(), envelope.term());
-        let open = self.0.rings.get(&ring).ok_or(Error::UnknownRing { ring })?;
+        let open = self.ring(ring)?;
         let cipher = open.ciphers.get(&term).ok_or(Error::UnknownTerm { ring, term })?;
-        let bound: [&[u8]; 3] = [self.0.id.as_bytes(), &[table], sealed_key];
+        let bound: [&[u8]; 3] = [self.cluster.id.as_bytes(), &[table], sealed_key];
         cipher.open(&envelope.header(), &bound, envelope.body(), "sealed value")
     }
 
-    /// Seals one path segment under `parent`, the sealed key prefix it stands behind. Deterministic; the result is
-    /// [`crate::NAME_OVERHEAD`] bytes longer than the segment.
+    /// Seals one path segment of `ring` under `parent`, the sealed key prefix it stands behind. Deterministic; the result
+    /// is [`crate::NAME_OVERHEAD`] bytes longer than the segment.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] above [`crate::MAX_SEGMENT_BYTES`].
-    pub fn seal_segment(&self, parent: &[u8], segment: &[u8]) -> Result<Vec<u8>, Error> {
-        self.0.names.seal(parent, segment)
+    /// [`Error::UnknownRing`]; [`Error::TooLarge`] above [`crate::MAX_SEGMENT_BYTES`].
+    pub fn seal_segment(&self, ring: u16, parent: &[u8], segment: &[u8]) -> Result<Vec<u8>, Error> {
+        self.ring(ring)?.names.seal(parent, segment)
     }
 
-    /// Opens a sealed path segment that stands under `parent`.
+    /// Opens a sealed path segment of `ring` that stands under `parent`.
     ///
     /// # Errors
-    /// [`Error::Tampered`] if it was altered or stands elsewhere; [`Error::Truncated`].
-    pub fn open_segment(&self, parent: &[u8], sealed: &[u8]) -> Result<SecretBytes, Error> {
-        self.0.names.open(parent, sealed)
+    /// [`Error::UnknownRing`]; [`Error::Tampered`] if it was altered or stands elsewhere; [`Error::Truncated`].
+    pub fn open_segment(&self, ring: u16, parent: &[u8], sealed: &[u8]) -> Result<SecretBytes, Error> {
+        self.ring(ring)?.names.open(parent, sealed)
     }
 
     /// The name under which a token is stored: HMAC-SHA256 of it. Survives every rotation.
     #[must_use]
     pub fn token_hmac(&self, token: &[u8]) -> [u8; 32] {
-        self.0.token.tag(&[token])
+        self.cluster.token.tag(&[token])
     }
 
     /// The name under which an accessor or a lease is stored: HMAC-SHA256 of it. Survives every rotation.
     #[must_use]
     pub fn lease_hmac(&self, id: &[u8]) -> [u8; 32] {
-        self.0.lease.tag(&[id])
+        self.cluster.lease.tag(&[id])
     }
 
     /// Seals what a token is that is stored nowhere: `1 | nonce | ciphertext | tag`, the first byte being the format. It
@@ -166,9 +284,9 @@ impl Barrier {
     /// # Errors
     /// [`Error::TooLarge`] above [`crate::MAX_PLAINTEXT_BYTES`].
     pub fn seal_token(&self, record: &[u8], entropy: &mut dyn Entropy) -> Result<Vec<u8>, Error> {
-        self.0
+        self.cluster
             .batch
-            .seal(&[BATCH_FORMAT], &[self.0.id.as_bytes()], record, entropy)
+            .seal(&[BATCH_FORMAT], &[self.cluster.id.as_bytes()], record, entropy)
     }
 
     /// Opens what [`Self::seal_token`] sealed.
@@ -179,9 +297,9 @@ impl Barrier {
         const WHAT: &str = "sealed token";
         match sealed.split_first() {
             Some((&BATCH_FORMAT, body)) => {
-                self.0
+                self.cluster
                     .batch
-                    .open(&[BATCH_FORMAT], &[self.0.id.as_bytes()], body, WHAT)
+                    .open(&[BATCH_FORMAT], &[self.cluster.id.as_bytes()], body, WHAT)
             }
             _ => Err(Error::Tampered { what: WHAT }),
         }
@@ -191,7 +309,7 @@ impl Barrier {
     /// HMAC-SHA256 of `length of the salt u64 | salt | value`. Survives every rotation.
     #[must_use]
     pub fn audit_hmac(&self, salt: &[u8], value: &[u8]) -> [u8; 32] {
-        self.0
+        self.cluster
             .audit
             .tag(&[&(salt.len() as u64).to_be_bytes(), salt, value])
     }
@@ -200,7 +318,7 @@ impl Barrier {
     /// file but holds no keys cannot make one. Survives every rotation.
     #[must_use]
     pub fn snapshot_mac(&self, sums: &[u8]) -> [u8; 32] {
-        self.0.snapshot.tag(&[sums])
+        self.cluster.snapshot.tag(&[sums])
     }
 
     /// Whether `mac` is the keyed hash of `sums`; constant time.
@@ -214,7 +332,7 @@ impl Barrier {
     /// # Errors
     /// [`Error::UnknownRing`].
     pub fn active_term(&self, ring: u16) -> Result<u32, Error> {
-        self.0.keyring.active_term(ring)
+        Ok(self.ring(ring)?.active)
     }
 
     /// The oldest term of `ring` that may still be written.
@@ -222,18 +340,21 @@ impl Barrier {
     /// # Errors
     /// [`Error::UnknownRing`].
     pub fn min_term(&self, ring: u16) -> Result<u32, Error> {
-        self.0.keyring.min_term(ring)
+        match self.ring_keys(ring) {
+            Some(keys) => keys.keyring().min_term(ring),
+            None => self.cluster.keyring.min_term(ring),
+        }
     }
 
     /// The barrier's identity.
     #[must_use]
     pub fn id(&self) -> BarrierId {
-        self.0.id
+        self.cluster.id
     }
 
-    /// The keyring, to read its secrets or to clone and change.
+    /// The cluster's keyring, to read its secrets or to clone and change.
     #[must_use]
     pub fn keyring(&self) -> &Keyring {
-        &self.0.keyring
+        &self.cluster.keyring
     }
 }

@@ -69,6 +69,12 @@ impl Keyring {
     /// `created_ms` is the time in milliseconds since the Unix epoch.
     #[must_use]
     pub fn generate(created_ms: u64, entropy: &mut dyn Entropy) -> Self {
+        Self::generate_ring(crate::CLUSTER_RING, created_ms, entropy)
+    }
+
+    /// The same for another ring, which has a root key of its own: it is kept beside the cluster's keyring, not in it.
+    #[must_use]
+    pub fn generate_ring(number: u16, created_ms: u64, entropy: &mut dyn Entropy) -> Self {
         let first = DataKey::generate(created_ms, entropy);
         let ring = Ring {
             active: FIRST_TERM,
@@ -81,7 +87,7 @@ impl Keyring {
             token_key: Key32::generate(entropy),
             audit_key: Key32::generate(entropy),
             lease_key: Key32::generate(entropy),
-            rings: BTreeMap::from([(crate::CLUSTER_RING, ring)]),
+            rings: BTreeMap::from([(number, ring)]),
             secrets: BTreeMap::new(),
         }
     }
@@ -250,10 +256,6 @@ impl Keyring {
         &self.lease_key
     }
 
-    pub(crate) fn rings(&self) -> impl Iterator<Item = (u16, &Ring)> {
-        self.rings.iter().map(|(&number, ring)| (number, ring))
-    }
-
     fn data_key(&self, ring: u16, term: u32) -> Result<&DataKey, Error> {
         self.ring(ring)?
             .terms
@@ -261,7 +263,7 @@ impl Keyring {
             .ok_or(Error::UnknownTerm { ring, term })
     }
 
-    fn ring(&self, ring: u16) -> Result<&Ring, Error> {
+    pub(crate) fn ring(&self, ring: u16) -> Result<&Ring, Error> {
         self.rings.get(&ring).ok_or(Error::UnknownRing { ring })
     }
 

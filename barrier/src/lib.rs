@@ -5,7 +5,8 @@
 //! shares --Shamir--> unseal key --AEAD--> root key --AEAD--> keyring { ring, term -> data key; name and HMAC keys }
 //! ```
 //!
-//! [`SealConfig`] covers the first two steps, [`Keyring`] the third, and [`Barrier`] is an opened keyring at work.
+//! [`SealConfig`] covers the first two steps, [`Keyring`] the third, and [`Barrier`] is an opened keyring at work. A ring
+//! beside the cluster's has all of this for itself: shares, a root key, and a keyring ([`RingKeys`] when it is opened).
 
 #[cfg(all(not(debug_assertions), feature = "mutants"))]
 compile_error!("a mutant reintroduces a bug on purpose: debug builds only");
@@ -31,7 +32,7 @@ mod seal;
 mod secret;
 pub mod shamir;
 
-pub use barrier::{Barrier, CLUSTER_RING};
+pub use barrier::{Barrier, CLUSTER_RING, RingKeys};
 pub use entropy::Entropy;
 pub use envelope::Envelope;
 pub use error::Error;

@@ -53,9 +53,15 @@ fn a_value() {
 #[test]
 fn a_name() {
     let barrier = barrier(103);
-    let stored = golden!("name", barrier.seal_segment(b"parent", b"child").unwrap());
+    let stored = golden!(
+        "name",
+        barrier.seal_segment(CLUSTER_RING, b"parent", b"child").unwrap()
+    );
     assert_eq!(
-        barrier.open_segment(b"parent", &stored).unwrap().expose(),
+        barrier
+            .open_segment(CLUSTER_RING, b"parent", &stored)
+            .unwrap()
+            .expose(),
         b"child"
     );
 }

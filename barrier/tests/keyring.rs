@@ -408,8 +408,8 @@ fn a_genuine_blob_with_contradictory_contents_is_refused() {
         malformed("its rings are out of order")
     );
     assert_eq!(
-        Plain::refused(|p| p.rings = vec![5]),
-        malformed("the cluster's ring is missing")
+        Plain::refused(|p| p.rings = vec![]),
+        malformed("it holds no ring")
     );
     assert_eq!(
         Plain::refused(|p| p.secrets.swap(0, 1)),

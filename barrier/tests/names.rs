@@ -12,7 +12,7 @@ mod common;
 use aes_siv::KeyInit;
 use aes_siv::siv::Aes128Siv;
 use common::{Seeded, barrier};
-use conclave_barrier::{Error, MAX_SEGMENT_BYTES, NAME_OVERHEAD, NameKey, NameSuite};
+use conclave_barrier::{CLUSTER_RING, Error, MAX_SEGMENT_BYTES, NAME_OVERHEAD, NameKey, NameSuite};
 use proptest::prelude::*;
 
 const TAMPERED: Option<Error> = Some(Error::Tampered { what: "sealed name" });
@@ -92,11 +92,17 @@ fn sealing_is_deterministic_and_length_preserving() {
     let barrier = barrier(1);
     for len in [0, 1, 15, 16, 17, 31, 32, 255, MAX_SEGMENT_BYTES] {
         let segment = vec![b'n'; len];
-        let sealed = barrier.seal_segment(b"parent", &segment).unwrap();
-        assert_eq!(sealed, barrier.seal_segment(b"parent", &segment).unwrap());
+        let sealed = barrier.seal_segment(CLUSTER_RING, b"parent", &segment).unwrap();
+        assert_eq!(
+            sealed,
+            barrier.seal_segment(CLUSTER_RING, b"parent", &segment).unwrap()
+        );
         assert_eq!(sealed.len(), len + NAME_OVERHEAD);
         assert_eq!(
-            barrier.open_segment(b"parent", &sealed).unwrap().expose(),
+            barrier
+                .open_segment(CLUSTER_RING, b"parent", &sealed)
+                .unwrap()
+                .expose(),
             segment
         );
     }
@@ -105,13 +111,16 @@ fn sealing_is_deterministic_and_length_preserving() {
 #[test]
 fn equal_names_look_different_under_different_parents_and_keys() {
     let home = barrier(1);
-    let one = home.seal_segment(b"a", b"database").unwrap();
-    let two = home.seal_segment(b"b", b"database").unwrap();
+    let one = home.seal_segment(CLUSTER_RING, b"a", b"database").unwrap();
+    let two = home.seal_segment(CLUSTER_RING, b"b", b"database").unwrap();
     assert_ne!(one, two);
-    assert_ne!(one, barrier(2).seal_segment(b"a", b"database").unwrap());
-    assert_eq!(home.open_segment(b"b", &one).err(), TAMPERED);
-    assert_eq!(home.open_segment(b"", &one).err(), TAMPERED);
-    assert_eq!(barrier(2).open_segment(b"a", &one).err(), TAMPERED);
+    assert_ne!(
+        one,
+        barrier(2).seal_segment(CLUSTER_RING, b"a", b"database").unwrap()
+    );
+    assert_eq!(home.open_segment(CLUSTER_RING, b"b", &one).err(), TAMPERED);
+    assert_eq!(home.open_segment(CLUSTER_RING, b"", &one).err(), TAMPERED);
+    assert_eq!(barrier(2).open_segment(CLUSTER_RING, b"a", &one).err(), TAMPERED);
 }
 
 #[test]
@@ -122,18 +131,20 @@ fn what_is_too_long_or_too_short_is_refused() {
         limit: MAX_SEGMENT_BYTES,
     });
     assert_eq!(
-        barrier.seal_segment(b"", &vec![0; MAX_SEGMENT_BYTES + 1]).err(),
+        barrier
+            .seal_segment(CLUSTER_RING, b"", &vec![0; MAX_SEGMENT_BYTES + 1])
+            .err(),
         too_large
     );
     assert_eq!(
         barrier
-            .open_segment(b"", &vec![0; MAX_SEGMENT_BYTES + NAME_OVERHEAD + 1])
+            .open_segment(CLUSTER_RING, b"", &vec![0; MAX_SEGMENT_BYTES + NAME_OVERHEAD + 1])
             .err(),
         too_large
     );
     for len in 0..NAME_OVERHEAD {
         let cut = Some(Error::Truncated { what: "sealed name" });
-        assert_eq!(barrier.open_segment(b"", &vec![0; len]).err(), cut);
+        assert_eq!(barrier.open_segment(CLUSTER_RING, b"", &vec![0; len]).err(), cut);
     }
     assert_eq!(
         NameKey::from_slice(&[0; 32]).err(),
@@ -160,12 +171,12 @@ proptest! {
         bit in any::<prop::sample::Index>(),
     ) {
         let barrier = barrier(1);
-        let mut sealed = barrier.seal_segment(&parent, &segment).unwrap();
-        let opened = barrier.open_segment(&parent, &sealed).unwrap();
+        let mut sealed = barrier.seal_segment(CLUSTER_RING, &parent, &segment).unwrap();
+        let opened = barrier.open_segment(CLUSTER_RING, &parent, &sealed).unwrap();
         prop_assert_eq!(opened.expose(), segment.as_slice());
-        prop_assert_eq!(barrier.open_segment(&[&parent[..], b"x"].concat(), &sealed).err(), TAMPERED);
+        prop_assert_eq!(barrier.open_segment(CLUSTER_RING, &[&parent[..], b"x"].concat(), &sealed).err(), TAMPERED);
         let bit = bit.index(sealed.len() * 8);
         sealed[bit / 8] ^= 1 << (bit % 8);
-        prop_assert_eq!(barrier.open_segment(&parent, &sealed).err(), TAMPERED);
+        prop_assert_eq!(barrier.open_segment(CLUSTER_RING, &parent, &sealed).err(), TAMPERED);
     }
 }

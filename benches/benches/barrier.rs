@@ -41,12 +41,14 @@ fn barrier(c: &mut Criterion) {
             b.iter(|| barrier.open_value(0x16, &row, black_box(&sealed)))
         });
     }
-    let sealed = barrier.seal_segment(&row, b"database-password").unwrap();
+    let sealed = barrier
+        .seal_segment(CLUSTER_RING, &row, b"database-password")
+        .unwrap();
     c.bench_function("barrier/seal name", |b| {
-        b.iter(|| barrier.seal_segment(&row, black_box(b"database-password")))
+        b.iter(|| barrier.seal_segment(CLUSTER_RING, &row, black_box(b"database-password")))
     });
     c.bench_function("barrier/open name", |b| {
-        b.iter(|| barrier.open_segment(&row, black_box(&sealed)))
+        b.iter(|| barrier.open_segment(CLUSTER_RING, &row, black_box(&sealed)))
     });
 }
 

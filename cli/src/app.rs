@@ -103,10 +103,18 @@ fn dispatch(cx: &mut Cx, words: &[String]) -> Exit {
             cx.ui.line(&help::overview());
             return Exit::OK;
         }
+        if let Some(refusal) = commands::elsewhere::refusal(words) {
+            cx.ui.error(&refusal);
+            return Exit::USAGE;
+        }
         cx.ui.error(&help::overview());
         return UNKNOWN_COMMAND;
     };
     let (before, from) = words.split_at(first);
+    if let Some(refusal) = commands::elsewhere::refusal(from) {
+        cx.ui.error(&refusal);
+        return Exit::USAGE;
+    }
     let Some((command, used)) = find(from) else {
         cx.ui.error(&help::overview());
         return UNKNOWN_COMMAND;

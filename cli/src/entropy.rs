@@ -1,4 +1,4 @@
-//! The tool's one door to randomness: one-time passwords for root tokens.
+//! The tool's one door to randomness: one-time passwords for root tokens, keys that wrap others on their way.
 
 /// Random letters and digits, each as likely as any other.
 ///
@@ -22,4 +22,18 @@ pub fn base62(length: usize) -> Result<String, String> {
         out.extend(letters.map(|b| char::from(*b)).take(length - out.len()));
     }
     Ok(out)
+}
+
+/// A key of 256 bits.
+///
+/// # Errors
+/// The system gives no randomness.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this file is the tool's door to randomness"
+)]
+pub fn key() -> Result<[u8; 32], String> {
+    let mut key = [0; 32];
+    getrandom::fill(&mut key).map_err(|e| format!("no randomness from the system: {e}"))?;
+    Ok(key)
 }

@@ -467,3 +467,137 @@ fn policies_are_explained_and_tested() {
     );
     assert!(complaint(&home.run("policy explain -token=@token read a")).contains("bad token"));
 }
+
+/// Names of the commands that a help text lists.
+fn listed(help: &str) -> Vec<String> {
+    let heading = |line: &&str| line.ends_with("ommands:");
+    let lines = help
+        .lines()
+        .skip_while(|line| !heading(line))
+        .take_while(|line| !line.ends_with("Options:"));
+    let name = |line: &str| Some(line.strip_prefix("    ")?.split_once(' ')?.0.to_owned());
+    lines.filter_map(name).filter(|name| !name.is_empty()).collect()
+}
+
+/// `bao` tells what there is to know; whatever it has must be known here, if only to be refused by name.
+#[test]
+fn every_command_of_the_original_is_here_or_refused_by_name() {
+    let home = Home::ours();
+    let help = |program: &str, words: &[String]| {
+        let output = home.command(program).args(words).arg("-h").output().unwrap();
+        // The original prints some of it to standard error.
+        format!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        )
+    };
+    let (mut waiting, mut seen, mut refused) = (vec![Vec::<String>::new()], 0, Vec::new());
+    while let Some(group) = waiting.pop() {
+        let ours = listed(&help(env!("CARGO_BIN_EXE_conclave"), &group));
+        for name in listed(&help("bao", &group)) {
+            let mut words = group.clone();
+            words.push(name.clone());
+            seen += 1;
+            if !ours.contains(&name) {
+                let line = words.join(" ");
+                let output = home.run(&line);
+                assert_eq!(output.status.code(), Some(1), "{line}");
+                let said = complaint(&output);
+                assert!(
+                    said.starts_with(&format!("unsupported: {}", words[0])),
+                    "{line}: {said}"
+                );
+                refused.push(line);
+            } else if GROUPS.contains(&name.as_str()) {
+                waiting.push(words);
+            }
+        }
+    }
+    assert!(seen > 100, "{seen} commands were found");
+    refused.sort();
+    assert_eq!(refused, REFUSED);
+}
+
+/// Commands that have commands beneath them: only those are asked, each start of `bao` takes its time.
+const GROUPS: [&str; 16] = [
+    "audit",
+    "auth",
+    "kv",
+    "lease",
+    "metadata",
+    "namespace",
+    "operator",
+    "plugin",
+    "policy",
+    "print",
+    "raft",
+    "autopilot",
+    "secrets",
+    "snapshot",
+    "token",
+    "transit",
+];
+/// What is not here, and is said not to be.
+const REFUSED: [&str; 11] = [
+    "agent",
+    "operator migrate",
+    "pki",
+    "plugin deregister",
+    "plugin init",
+    "plugin prune",
+    "plugin register",
+    "plugin reload",
+    "plugin reload-status",
+    "proxy",
+    "ssh",
+];
+
+/// From the setting to the answer that a browser looks at, and to the origin's end.
+#[test]
+fn pages_of_admitted_origins_may_ask() {
+    let home = Home::ours();
+    let asked = |origin: &str, more: &[&str]| {
+        let mut curl = home.command("curl");
+        let origin = format!("Origin: {origin}");
+        let target = format!("{}/v1/sys/health", home.server.address);
+        let output = curl
+            .args(["--silent", "--include", "--header", &origin])
+            .args(more)
+            .arg(target)
+            .output();
+        text(&output.unwrap())
+    };
+    let allowed = "access-control-allow-origin: https://own.example";
+    let answer = asked("https://own.example", &[]);
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && !answer.contains("access-control"),
+        "{answer}"
+    );
+    let written = home.run("write sys/config/cors allowed_origins=https://own.example allowed_headers=X-Own");
+    assert!(written.status.success(), "{}", complaint(&written));
+    let answer = asked("https://own.example", &[]);
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.contains(allowed),
+        "{answer}"
+    );
+    let preflight = [
+        "--request",
+        "OPTIONS",
+        "--header",
+        "Access-Control-Request-Method: LIST",
+    ];
+    let answer = asked("https://own.example", &preflight);
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.contains("X-Own"),
+        "{answer}"
+    );
+    let answer = asked("https://foreign.example", &[]);
+    assert!(
+        answer.starts_with("HTTP/1.1 403") && answer.contains("origin not allowed"),
+        "{answer}"
+    );
+    assert!(home.run("delete sys/config/cors").status.success());
+    let answer = asked("https://foreign.example", &[]);
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}

@@ -19,6 +19,6 @@ pub mod http;
 pub use grpc::{
     Alias, AliasWishes, Answer, Builder, Conclave, DataKey, Entity, EntityWishes, Error, Founded, Group,
     GroupWishes, Identity, JoinToken, Keeper, KeyWishes, Kv, Lease, Leased, Leases, Logical, Login, Origin,
-    Policies, Raw, Secret, SecretBytes, SecretData, SecretText, Session, SignedIn, Standing, Sys, Token,
-    Tokens, Transit, TransitKey, Use, Verb, Version, Wrapped, Wrapping, v1,
+    Policies, Raw, SecondFactor, Secret, SecretBytes, SecretData, SecretText, Session, SignedIn, Standing,
+    Sys, Token, Tokens, Transit, TransitKey, Use, Verb, Version, Wrapped, Wrapping, v1,
 };

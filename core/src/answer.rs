@@ -18,6 +18,7 @@ pub fn encode(request_id: String, revision: Option<u64>, answer: Answer) -> Resp
         lease,
         // Said in audit records alone.
         login: _,
+        told_once: _,
     } = answer;
     let wrap_info = match wrap {
         Some(Wrap::Done(info)) => Some(info),

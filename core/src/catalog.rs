@@ -12,12 +12,14 @@ use conclave_engine_api::{Millis, Mount, Page};
 
 use crate::anomaly::Watched;
 use crate::auth::Lockout;
+use crate::browsers::Browsers;
 use crate::canon::CanonPath;
 use crate::error::Error;
+use crate::identity::mfa::Mfa;
 use crate::namespaces::{NamespaceRecord, Node, RECORDS, Tree};
 use crate::policy::{Policy, RESPONSE_WRAPPING, WRAPPING_POLICY};
 use crate::quota;
-use crate::store::layout::ROOT_NAMESPACE;
+use crate::store::layout::{RING, ROOT_NAMESPACE, owner_of, ring_of};
 use crate::store::{Opened, Space, Table};
 
 /// Where the configuration of the root namespace lives, and of the cluster.
@@ -96,6 +98,8 @@ pub struct Logins {
 pub struct Told {
     /// There is no cache that could serve an old value.
     pub force_no_cache: bool,
+    /// Randomness is the system's.
+    pub external_entropy_access: bool,
     /// Audit hides the values of all keys.
     pub audit_non_hmac_request_keys: Vec<String>,
     /// As above.
@@ -179,11 +183,15 @@ pub struct Catalog {
 #[derive(Default)]
 pub(crate) struct Own {
     epoch: u64,
+    /// Whether its keys are not here, so that nothing is known of it.
+    sealed: bool,
     secret: BTreeMap<String, Arc<MountRecord>>,
     auth: BTreeMap<String, Arc<MountRecord>>,
     policies: HashMap<String, Arc<Policy>>,
     audit: BTreeMap<String, AuditRecord>,
     headers: AuditedHeaders,
+    browsers: Arc<Browsers>,
+    mfa: Mfa,
 }
 
 /// Where a path leads.
@@ -222,7 +230,22 @@ impl Own {
         if let Some(row) = config.row(AUDITED_HEADERS)? {
             own.headers = decode_record(&row.value)?;
         }
+        own.browsers = Arc::new(Browsers::load(&config)?);
+        own.mfa = Mfa::load(&config)?;
         Ok(own)
+    }
+
+    /// What is known of a namespace whose keys are not here.
+    fn sealed() -> Self {
+        Self {
+            sealed: true,
+            ..Self::default()
+        }
+    }
+
+    /// Whether its keys are not here.
+    pub fn is_sealed(&self) -> bool {
+        self.sealed
     }
 
     /// The mounts of a category, by path.
@@ -231,6 +254,11 @@ impl Own {
             Category::Secret => &self.secret,
             Category::Auth => &self.auth,
         }
+    }
+
+    /// Second factors of logins.
+    pub fn mfa(&self) -> &Mfa {
+        &self.mfa
     }
 
     /// Every mount.
@@ -246,9 +274,16 @@ impl Catalog {
         let epoch_of = |number: u32| opened.space(Space::within(Table::Config, number)).revision(EPOCH);
         let root = Own::load(opened, ROOT_NAMESPACE, epoch_of(ROOT_NAMESPACE)?)?;
         let mut all = vec![(Arc::new(NamespaceRecord::root()), Arc::new(root))];
-        for number in opened.space(CONFIG).names(RECORDS, &Page::default())? {
-            let record: NamespaceRecord = read_record(opened, CONFIG, &format!("{RECORDS}{number}"))?;
-            let own = if record.closing {
+        let mut found = records(opened, ROOT_NAMESPACE)?;
+        while let Some(record) = found.pop() {
+            let ring = ring_of(record.number);
+            let is_open = opened.barrier().has_ring(ring);
+            if is_open && ring != RING && record.number == owner_of(ring) {
+                found.extend(records(opened, record.number)?);
+            }
+            let own = if !is_open {
+                Arc::new(Own::sealed())
+            } else if record.closing {
                 // Its rows are being removed: nothing in it answers any more.
                 Arc::default()
             } else {
@@ -325,9 +360,19 @@ impl Catalog {
         &self.own.headers
     }
 
+    /// What browsers are told. The root alone has anything to tell.
+    pub fn browsers(&self) -> &Arc<Browsers> {
+        &self.own.browsers
+    }
+
     /// Audit devices, by path. The root alone has any.
     pub fn audit(&self) -> &BTreeMap<String, AuditRecord> {
         &self.own.audit
+    }
+
+    /// Second factors that this namespace itself asks for.
+    pub fn mfa(&self) -> &Mfa {
+        &self.own.mfa
     }
 
     /// The mounts of a category, by path.
@@ -362,6 +407,14 @@ impl Catalog {
     pub fn mount_by_id(&self, id: u32) -> Option<&Arc<MountRecord>> {
         self.tree.mount(id)
     }
+}
+
+/// The records of namespaces that lie among the configuration of one.
+fn records(opened: &Opened, home: u32) -> Result<Vec<NamespaceRecord>, Error> {
+    let space = Space::within(Table::Config, home);
+    let numbers = opened.space(space).names(RECORDS, &Page::default())?;
+    let read = |number: &String| read_record(opened, space, &format!("{RECORDS}{number}"));
+    numbers.iter().map(read).collect()
 }
 
 fn longest<'c>(table: &'c BTreeMap<String, Arc<MountRecord>>, path: &'c str) -> Option<Routed<'c>> {

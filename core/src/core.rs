@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use conclave_engine_api::{Class, Engine, Millis};
+use conclave_raft::node::Offload;
 
+use crate::acts::Ledger;
 use crate::admission::Admissions;
 use crate::anomaly::Watch;
 use crate::audit::{Declared, Devices};
@@ -54,6 +56,8 @@ pub struct Settings {
     pub audit_devices: Vec<Declared>,
     /// How often the ends of audit chains are committed, if they moved.
     pub audit_heads_every: Duration,
+    /// How much that a node did by itself may wait for an audit device, in commands, before it does nothing more of the kind.
+    pub acts_waiting: usize,
     /// Whether `sys/rekey/*` answers without a token. Shares are needed all the same.
     pub unauthenticated_rekey: bool,
     /// Whether `sys/generate-root/*` answers without a token, for clusters to which every token is lost. Shares are needed
@@ -78,6 +82,9 @@ const COMPARE_EVERY: Duration = Duration::from_secs(3600);
 /// Between two commits of the ends of audit chains.
 const AUDIT_HEADS_EVERY: Duration = Duration::from_secs(60);
 
+/// Most commands of a node's own that wait for their records.
+const ACTS_WAITING: usize = 4096;
+
 /// When this version was made, as clients of Vault read it.
 const RELEASED: &str = "2026-11-22T00:00:00Z";
 
@@ -95,6 +102,7 @@ impl Default for Settings {
             audit_directories: Vec::new(),
             audit_targets: Vec::new(),
             audit_heads_every: AUDIT_HEADS_EVERY,
+            acts_waiting: ACTS_WAITING,
             audit_devices: Vec::new(),
             unauthenticated_rekey: false,
             unauthenticated_generate_root: false,
@@ -111,12 +119,14 @@ pub struct Core {
     pub(crate) engines: HashMap<&'static str, Arc<dyn Engine>>,
     pub(crate) methods: HashMap<&'static str, Arc<dyn Engine>>,
     pub(crate) launcher: Arc<dyn Launcher>,
+    pub(crate) offload: Arc<dyn Offload>,
     pub(crate) settings: Settings,
     pub(crate) seal: Seal,
     pub(crate) ceremonies: Ceremonies,
     pub(crate) logs: Arc<dyn Logs>,
     pub(crate) audit: Devices,
     pub(crate) heads: Heads,
+    pub(crate) acts: Ledger,
     pub(crate) backups: Backups,
     pub(crate) hashing: Hashing,
     pub(crate) latches: Latches,
@@ -150,7 +160,9 @@ impl Core {
             methods,
             outside: Outside::new(launcher.targets(), registry)?,
             logs: launcher.logs(),
+            offload: launcher.offload(),
             audit: Devices::new(&settings, launcher.as_ref(), registry)?,
+            acts: Ledger::new(settings.acts_waiting, registry)?,
             launcher,
             settings,
             seal: Seal::default(),

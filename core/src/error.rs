@@ -29,6 +29,9 @@ pub enum Error {
         /// Whether no valid token was presented at all (gRPC tells the two apart).
         unauthenticated: bool,
     },
+    /// A second factor is missing or wrong; the text says which.
+    #[error("{0}")]
+    SecondFactor(String),
     /// The token that is asked about is none.
     #[error("bad token")]
     BadToken,
@@ -57,6 +60,12 @@ pub enum Error {
         "API access to this namespace has been locked by an administrator - {0:?} must be unlocked to gain access."
     )]
     Locked(String),
+    /// The namespace, or one above it, has a seal of its own that is closed here.
+    #[error("namespace is sealed")]
+    NamespaceSealed {
+        /// Which ring of keys is not there.
+        ring: u16,
+    },
     /// A quota is used up; try again.
     #[error("request path {path:?}: rate limit quota exceeded")]
     RateLimited {
@@ -104,6 +113,9 @@ pub enum Error {
     /// The change was committed and its response could not be audited.
     #[error("the change was committed, but no audit device took the record of the response")]
     CommittedUnaudited,
+    /// The login that came with the request failed: the request itself was not looked at.
+    #[error("{0}")]
+    InlineLogin(Box<Self>),
     /// Something that must hold does not.
     #[error("internal error: {0}")]
     Internal(String),
@@ -160,9 +172,9 @@ impl From<engine::Error> for Error {
 impl From<raft::Error> for Error {
     fn from(error: raft::Error) -> Self {
         match error {
-            raft::Error::NoLeader | raft::Error::NotLeader { .. } | raft::Error::NotCommitted => {
-                Self::NoLeader(error.to_string())
-            }
+            // The other error's text says no more than this one's.
+            raft::Error::NoLeader => Self::NoLeader("none is known, or too few members answer".to_owned()),
+            raft::Error::NotLeader { .. } | raft::Error::NotCommitted => Self::NoLeader(error.to_string()),
             raft::Error::OutcomeUnknown => Self::OutcomeUnknown,
             raft::Error::Limit(what) => Self::Overloaded(format!("limit reached: {what}")),
             raft::Error::Membership(text) => Self::Invalid(text),
@@ -177,7 +189,10 @@ impl From<raft::Error> for Error {
 
 impl From<barrier::Error> for Error {
     fn from(error: barrier::Error) -> Self {
-        Self::Internal(error.to_string())
+        match error {
+            barrier::Error::UnknownRing { ring } => Self::NamespaceSealed { ring },
+            other => Self::Internal(other.to_string()),
+        }
     }
 }
 
@@ -189,6 +204,11 @@ mod tests {
     fn what_a_stopping_node_did_not_take_may_be_asked_of_another() {
         let error = Error::from(raft::Error::Stopped("channel closed".to_owned()));
         assert!(matches!(error, Error::NoLeader(_)), "{error}");
+        let error = Error::from(raft::Error::NoLeader);
+        assert_eq!(
+            error.to_string(),
+            "no leader can be reached: none is known, or too few members answer"
+        );
         let error = Error::from(raft::Error::OutcomeUnknown);
         assert!(matches!(error, Error::OutcomeUnknown), "{error}");
     }

@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 use serde_json::{Map, Value};
 
 use conclave_raft::net::NodeSignature;
+use conclave_raft::node::{Offload, Threads};
 use conclave_raft::{NodeRecord, PeerHandler, Replica};
 
 use crate::audit::{Couriers, NoCouriers};
@@ -85,6 +86,11 @@ pub trait Launcher: Send + Sync + 'static {
     /// The log of this process.
     fn logs(&self) -> Arc<dyn Logs> {
         Arc::new(NoLogs)
+    }
+
+    /// Where work runs that blocks: on threads of its own, unless a simulation has a place for it.
+    fn offload(&self) -> Arc<dyn Offload> {
+        Arc::new(Threads)
     }
 
     /// A directory for files on their way in or out (snapshots), on the data disk.

@@ -79,7 +79,7 @@ impl Attempts {
         // There from the start: Prometheus sees no increase in a number that it has not seen before.
         for method in methods {
             lockouts.with_label_values(&[method]);
-            for result in ["success", "failure", "locked"] {
+            for result in ["success", "failure", "locked", "waiting"] {
                 all.with_label_values(&[method, result]);
             }
         }
@@ -303,7 +303,7 @@ impl Metrics {
         shown.inc();
     }
 
-    /// A login by a method of this type came to `success`, `failure` or `locked`. The set of types is closed.
+    /// A login by a method of this type came to `success`, `failure` or `locked`, or waits for a second factor. The set of types is closed.
     pub fn logged_in(&self, kind: &str, result: &str) {
         self.attempts.all.with_label_values(&[kind, result]).inc();
     }

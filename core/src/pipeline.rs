@@ -1,6 +1,9 @@
 //! The straight line. Every request, whatever transport it came by, takes this path and no other:
 //! canonical path, view, authenticate, authorise, audit, route, handle, commit, audit, answer.
 
+mod handle;
+mod inline;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,36 +11,32 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use conclave_engine_api::heavy::Answers;
-use conclave_engine_api::{Effect, Engine, Env, Heavy, Operation, Outcome, Status, Txn};
-use conclave_raft::{Condition, Replica, View};
+use conclave_engine_api::{Heavy, Operation};
+use conclave_raft::{Replica, View};
 
 use crate::anomaly;
 use crate::answer;
-use crate::answered::{self, Known};
 use crate::auth;
 use crate::canon::CanonPath;
-use crate::catalog::{CONFIG, Catalog, Category, EPOCH, MountRecord, Routed};
+use crate::catalog::{Catalog, Routed};
 use crate::core::Core;
-use crate::entropy::OsEntropy;
 use crate::error::Error;
-use crate::help;
-use crate::identity;
 use crate::leases::{self, Begun};
-use crate::metrics::{Denied, Kind};
+use crate::metrics::Kind;
 use crate::namespaces::Place;
-use crate::policy::CheckRequest;
 use crate::request::{Request, Verb};
 use crate::response::Response;
-use crate::rights::Bounds;
-use crate::routes::{Access, Act, Answer, Call, Handler, Route, find};
+use crate::routes::{Act, Answer, Handler, Route};
 use crate::session::{Derived, Session};
 use crate::store::layout::ROOT_NAMESPACE;
 use crate::store::{CommitError, Opened, Proposal, commit};
 use crate::sys;
 use crate::tokens::{self, Caller, Shown};
 use crate::trail::Trail;
-use crate::work::{Readers, Work};
 use crate::wrapping;
+
+pub use handle::own_routes;
+pub(crate) use handle::table_of;
 
 /// A request that conflicts is tried at least this often ...
 const MIN_TRIES: u32 = 8;
@@ -45,11 +44,14 @@ const MIN_TRIES: u32 = 8;
 const MIN_TRYING: Duration = Duration::from_secs(5);
 /// Most computations of one request: a password is verified, and hashed anew.
 const MAX_COMPUTATIONS: usize = 16;
+/// Why a token does not get with its last use what would end with it at once.
+const LAST_USE: &str = "Secret cannot be returned; token had one use left, so leased credentials were immediately \
+                        revoked.";
 
 impl Core {
     /// Answers one request.
-    pub async fn handle(self: &Arc<Self>, request: Request) -> Result<Response, Error> {
-        let (_counted, started) = (self.metrics.request_started(), Instant::now());
+    pub async fn handle(self: &Arc<Self>, mut request: Request) -> Result<Response, Error> {
+        let _counted = self.metrics.request_started();
         let path = CanonPath::parse(&request.path)?;
         let _listed = self.in_flight.enter(&request, &path, self.seal.now());
         let path = Arc::new(if matches!(request.verb, Verb::List | Verb::Scan) {
@@ -60,19 +62,39 @@ impl Core {
         if let Some(answered) = sys::without_token(self, &request, &path).await {
             return answered;
         }
+        if let Some(login) = request.inline.take() {
+            let token = self.log_in_inline(&mut request, *login).await;
+            request.token = Some(token.map_err(|error| Error::InlineLogin(Box::new(error)))?);
+        }
+        let (request_id, (answer, revision)) = self.run(&request, path, false).await?;
+        Ok(answer::encode(request_id, revision, answer))
+    }
+
+    /// Takes one request down the line; `inline`: it is the login that another one brought along. What is answered, and the
+    /// request's id.
+    async fn run(
+        self: &Arc<Self>,
+        request: &Request,
+        path: Arc<CanonPath>,
+        inline: bool,
+    ) -> Result<(String, Answered), Error> {
+        let started = Instant::now();
         let session = self.seal.session()?;
         self.divergence.check()?;
         let replica = self.seal.replica()?;
         let mut attempt = Attempt {
             core: self,
-            request: &request,
-            trail: Trail::new(self, &request, path.clone(), operation_of(request.verb)),
+            request,
+            trail: Trail::new(self, request, path.clone(), operation_of(request.verb)),
             path: path.clone(),
             asked: path,
+            inline,
             namespace: ROOT_NAMESPACE,
             counted: self.metrics.requests.of_none(),
             watched: None,
             use_paid: false,
+            asked_for_ring: false,
+            spent: None,
             admitted: false,
             let_by: false,
             owing: None,
@@ -80,14 +102,16 @@ impl Core {
         };
         let outcome = attempt.run(&session, replica.as_ref()).await;
         attempt.leave_seen(replica.now(), &outcome);
+        if let Some(caller) = &attempt.spent {
+            self.end_spent(&session, replica.as_ref(), &caller.name).await;
+        }
         let request_id = attempt.trail.request_id.clone();
         let counted = attempt.counted;
         let ended = attempt.trail.end(outcome, |(answer, _)| answer).await;
         self.metrics
             .requests
             .answered(counted, request.verb, started.elapsed());
-        let (answer, revision) = ended?;
-        Ok(answer::encode(request_id, revision, answer))
+        Ok((request_id, ended?))
     }
 }
 
@@ -99,6 +123,8 @@ struct Attempt<'q> {
     asked: Arc<CanonPath>,
     /// The path within the namespace that answers.
     path: Arc<CanonPath>,
+    /// Whether it is the login that another request brought along.
+    inline: bool,
     /// That namespace.
     namespace: u32,
     trail: Trail<'q>,
@@ -107,6 +133,10 @@ struct Attempt<'q> {
     /// Whether it is watched, and if so whether its path is a canary's.
     watched: Option<bool>,
     use_paid: bool,
+    /// Whether members were asked for the keys of a namespace.
+    asked_for_ring: bool,
+    /// The token whose last use it took: it ends with this request.
+    spent: Option<Arc<Caller>>,
     /// Whether rate limits let it pass: each request pays once, before anything is spent on it.
     admitted: bool,
     /// Whether the limit of its caller did, if there is one.
@@ -144,6 +174,10 @@ impl Attempt<'_> {
         for tries in 1.. {
             match self.once(session, replica).await {
                 Ok(answered) => return Ok(answered),
+                // A member may have the keys: it is asked once.
+                Err(CommitError::Failed(Error::NamespaceSealed { ring }))
+                    if !std::mem::replace(&mut self.asked_for_ring, true)
+                        && self.core.ask_for_ring_if_open(ring).await => {}
                 Err(CommitError::Failed(error)) => return Err(error),
                 Err(CommitError::Refused) => return Err(Error::unauthenticated()),
                 Err(CommitError::Retry) => {
@@ -196,6 +230,10 @@ impl Attempt<'_> {
             }
             Decision::Outside(effect) => {
                 let (intent, begun) = *effect;
+                if self.spent.is_some() && begun.issued.is_some() {
+                    // As Vault says it: here none is made.
+                    return Err(Error::invalid(LAST_USE).into());
+                }
                 self.core.has_room()?;
                 commit(replica, intent).await.map_err(|error| match error {
                     // The only counter in it with a bound is that of a quota.
@@ -344,10 +382,9 @@ impl Attempt<'_> {
             self.core.admit(&opened, &place, self.request.remote).await?;
             self.admitted = true;
         }
-        if let Some(routed) = auth::mount_of_login(self.core, &place.catalog, &place.path)
-            && self.request.verb != Verb::Help
-        {
-            return Ok(self.login(&opened, &derived, &place, &routed, now)?);
+        let login = auth::mount_of_login(self.core, &place.catalog, &place.path);
+        if self.request.verb != Verb::Help && (login.is_some() || auth::is_validation(&place.path)) {
+            return Ok(self.login(&opened, &derived, &place, login.as_ref(), now)?);
         }
         if let Some(id) = wrapping::subject(self.request, &place.path) {
             let told = self.check_wrapping(&opened, &place.catalog, id, now)?;
@@ -358,6 +395,7 @@ impl Attempt<'_> {
         }
         let caller = self.authenticate(session, &opened, &derived, now)?;
         self.trail.by(&caller);
+        watched.holds.check(&caller)?;
         if !self.let_by {
             let (limits, path) = (&watched.limits, self.path.as_str());
             self.core.hold_back(&opened, limits, &caller, path, now).await?;
@@ -426,13 +464,13 @@ impl Attempt<'_> {
         }
     }
 
-    /// A login shows no token: its method says who it is.
+    /// A login shows no token: its method says who it is. Without a method it is one that waits for its second factor.
     fn login(
         &mut self,
         opened: &Opened,
         derived: &Derived,
         place: &Place<'_>,
-        routed: &Routed<'_>,
+        routed: Option<&Routed<'_>>,
         now: u64,
     ) -> Result<Decision, Error> {
         let operation = operation_of(self.request.verb);
@@ -445,10 +483,15 @@ impl Attempt<'_> {
             request: self.request,
             path: &place.path,
             operation,
+            inline: self.inline,
             computed: &self.computed,
             now,
         };
-        Ok(match auth::login(&asked, routed)? {
+        let decided = match routed {
+            Some(routed) => auth::login(&asked, routed)?,
+            None => auth::validate(&asked)?,
+        };
+        Ok(match decided {
             auth::Decided::In(commitment) => Decision::Commit(commitment),
             auth::Decided::Out(refusal) => Decision::Refuse(refusal),
             auth::Decided::Compute(heavy) => Decision::Compute(heavy),
@@ -492,290 +535,15 @@ impl Attempt<'_> {
             Err(CommitError::Failed(error)) => self.trail.refuse(error)?,
         }
         self.trail.write()?;
-        let mut draft = crate::store::Draft::new(&opened);
-        caller.expect_in(&mut draft)?;
-        tokens::add_uses(&mut draft, &caller.name, -1)?;
-        commit(replica, draft.finish()).await?;
+        let payment = tokens::pay(&opened, &caller, replica.now())?;
+        match commit(replica, payment.proposal).await {
+            // Others left fewer than this view knew.
+            Err(CommitError::Refused) => return Err(CommitError::Retry),
+            committed => committed?,
+        };
+        self.spent = payment.is_last.then_some(caller);
         self.use_paid = true;
         decided
-    }
-
-    /// Everything between the view and the commit. Synchronous and without effects, so it may run again.
-    fn decide(
-        &mut self,
-        opened: &Opened,
-        derived: &Derived,
-        place: &Place<'_>,
-        caller: &Arc<Caller>,
-        now: u64,
-    ) -> Result<Decision, Error> {
-        if caller.sees(place.catalog.namespace(), "").is_none() {
-            self.core.metrics.denied(Denied::Namespace);
-            return Err(Error::denied());
-        }
-        let readers = Readers::within(opened, self.namespace);
-        let mut work = Work::new(&readers, &place.catalog);
-        if self.request.verb == Verb::Help {
-            return self.help(work);
-        }
-        let Some(routed) = place.catalog.route(&place.path) else {
-            // Whether a mount exists is told only to those whose policies reach the path.
-            self.authorise(caller, operation_of(self.request.verb), false)?;
-            self.trail.begin(operation_of(self.request.verb))?;
-            return Err(Error::NoRoute(self.path.to_string()));
-        };
-        caller.expect_in(&mut work.draft)?;
-        work.draft
-            .expect(CONFIG, EPOCH, Condition::Revision(derived.epoch))?;
-        work.draft.decided_at(now);
-        match table_of(&routed.mount.kind) {
-            Some(table) => self.own_route(table, work, &routed, caller, now),
-            None => self.engine_route(opened, work, &routed, caller, now),
-        }
-    }
-
-    /// What a mount answers; every valid token may ask.
-    fn help(&mut self, work: Work<'_>) -> Result<Decision, Error> {
-        let directory = self.path.as_directory();
-        let routed = work.catalog.route(&directory);
-        if let Some(routed) = &routed {
-            self.trail.at(routed.mount);
-        }
-        self.trail.begin(Operation::Help)?;
-        let routed = routed.ok_or_else(|| Error::NoRoute(self.path.to_string()))?;
-        let kind = routed.mount.kind.as_str();
-        let answer = match (table_of(kind), self.core.engine_of(routed.mount)) {
-            (Some(table), _) => help::of_table(kind, table, routed.rest)?,
-            (None, Some(engine)) => help::of_engine(kind, engine.routes(), routed.rest)?,
-            (None, None) => return Err(Error::Unsupported(format!("mount type {kind:?}"))),
-        };
-        Ok(Decision::Commit(Box::new((work.finish()?, answer))))
-    }
-
-    /// A path of core's own mounts.
-    fn own_route(
-        &mut self,
-        table: &[Route],
-        mut work: Work<'_>,
-        routed: &Routed<'_>,
-        caller: &Caller,
-        now: u64,
-    ) -> Result<Decision, Error> {
-        let operation = operation_of(self.request.verb);
-        let found = find(table, routed.rest, operation);
-        let bounds = match found.as_ref().map(|(route, _)| route.access) {
-            Ok(Access::Caller) => {
-                self.trail.decided(true, &[]);
-                Bounds::new(&caller.acl, None, None)
-            }
-            access => self.authorise(caller, operation, matches!(access, Ok(Access::Sudo)))?,
-        };
-        self.trail.begin(operation)?;
-        sys::scope::check(routed.mount, routed.rest)?;
-        let (route, params) = match found {
-            Err(Error::UnsupportedPath) => {
-                return Err(sys::unbuilt::refusal(&routed.mount.kind, routed.rest));
-            }
-            found => found?,
-        };
-        let mut data = bounds.apply(&self.request.data).into_owned();
-        match route.handler {
-            Handler::Act(_) => {
-                let act = Act {
-                    core: self.core.clone(),
-                    namespace: self.namespace,
-                    operation,
-                    params,
-                    data,
-                    upload: self.request.upload.clone(),
-                };
-                Ok(Decision::Act(Box::new((act, route))))
-            }
-            Handler::Rows(handler) => {
-                let opened = work.opened();
-                let unanswered = match answered::look_up(
-                    opened,
-                    self.request,
-                    &caller.name,
-                    (self.namespace, &self.path),
-                    now,
-                )? {
-                    Known::Answered(answer) => {
-                        return Ok(Decision::Commit(Box::new((work.finish()?, *answer))));
-                    }
-                    Known::New(unanswered) => unanswered,
-                };
-                data.retain(|_, value| !value.is_null());
-                let mut answer = handler(&mut Call {
-                    work: &mut work,
-                    env: Env::new(now, &mut OsEntropy).with_workshop(&self.core.workshop),
-                    core: self.core,
-                    caller,
-                    operation,
-                    path: routed.rest,
-                    params,
-                    data: &data,
-                    token: self.request.token.as_deref().map_or("", String::as_str),
-                    wraps: wrapping::ttl_of(self.request).is_some(),
-                })?;
-                bounds.screen(operation, &self.seen_by(caller, &self.path)?, &mut answer.reply);
-                let proposal = answered::keep(opened, unanswered, work.finish()?, &answer, now)?;
-                Ok(Decision::Commit(Box::new((proposal, answer))))
-            }
-        }
-    }
-
-    /// A path of a secrets engine.
-    fn engine_route(
-        &mut self,
-        opened: &Opened,
-        mut work: Work<'_>,
-        routed: &Routed<'_>,
-        caller: &Arc<Caller>,
-        now: u64,
-    ) -> Result<Decision, Error> {
-        let record: &MountRecord = routed.mount;
-        let engine = self.core.engine_of(record).cloned();
-        let space = record.space();
-        let reader = opened.space(space);
-        let mut txn = Txn::new(&reader);
-        let settings = &self.core.settings;
-        let mount = record.to_mount(settings.default_lease_ttl, settings.max_lease_ttl);
-        let mut request = conclave_engine_api::Request {
-            operation: operation_of(self.request.verb),
-            path: routed.rest,
-            data: &self.request.data,
-            mount: &mount,
-            caller: caller.scope(),
-            display_name: &caller.record.display_name,
-            remote: self.request.remote,
-        };
-        if let (Some(engine), true) = (&engine, request.operation == Operation::Update) {
-            // An engine that cannot tell says so itself when it handles the request.
-            if let Ok(Some(false)) = engine.exists(&mut txn, &request) {
-                request.operation = Operation::Create;
-            }
-        }
-        let privileged = |engine: &Arc<dyn Engine>| engine.is_sudo_path(routed.rest);
-        let sudo = engine.as_ref().is_some_and(privileged);
-        let bounds = self.authorise(caller, request.operation, sudo)?;
-        self.trail.intend(request.operation);
-        let data = bounds.apply(&self.request.data);
-        request.data = &data;
-        let engine = engine.ok_or_else(|| Error::Unsupported(format!("mount type {:?}", record.kind)))?;
-        let place = (self.namespace, self.path.as_ref());
-        let unanswered = match answered::look_up(opened, self.request, &caller.name, place, now)? {
-            Known::Answered(answer) => return Ok(Decision::Commit(Box::new((work.finish()?, *answer)))),
-            Known::New(unanswered) => unanswered,
-        };
-        let mut entropy = OsEntropy;
-        let policies = sys::passwords::Policies::of(opened, self.namespace);
-        let mut env = Env::new(now, &mut entropy)
-            .with_workshop(&self.core.workshop)
-            .with_passwords(&policies)
-            .knowing(&self.computed);
-        let mut reply = match engine.handle(&mut txn, &request, &mut env)? {
-            Outcome::Reply(reply) => reply,
-            Outcome::Heavy(heavy) => return Ok(Decision::Compute(heavy)),
-            Outcome::Effect(mut effect) => {
-                bounds.screen(
-                    request.operation,
-                    &self.seen_by(caller, &self.path)?,
-                    &mut effect.reply,
-                );
-                work.draft.include(space, txn.into_changes())?;
-                return self.outside(work, record, caller, now, *effect);
-            }
-            _ => return Err(Error::Unsupported("this outcome of an engine".to_owned())),
-        };
-        let read = request.operation == Operation::Read && reply.status == Status::Done;
-        if read && record.category == Category::Secret {
-            self.core.metrics.requests.secret_read(self.counted);
-        }
-        bounds.screen(request.operation, &self.seen_by(caller, &self.path)?, &mut reply);
-        let answer = Answer::from(reply);
-        if txn.writes() == 0 {
-            // What was read binds nothing: the view itself is the proof.
-            return Ok(Decision::Commit(Box::new((Proposal::nothing(opened), answer))));
-        }
-        work.draft.include(space, txn.into_changes())?;
-        let proposal = answered::keep(opened, unanswered, work.finish()?, &answer, now)?;
-        Ok(Decision::Commit(Box::new((proposal, answer))))
-    }
-
-    /// What an engine wants done outside the cluster, behind an intent that is committed first.
-    fn outside(
-        &self,
-        mut work: Work<'_>,
-        mount: &MountRecord,
-        caller: &Arc<Caller>,
-        now: u64,
-        effect: Effect,
-    ) -> Result<Decision, Error> {
-        let asked = leases::Asked {
-            core: self.core,
-            caller,
-            mount,
-            path: self.path.as_str(),
-            now,
-        };
-        let begun = leases::begin(&mut work, &asked, effect)?;
-        Ok(Decision::Outside(Box::new((work.finish()?, begun))))
-    }
-
-    /// The path as the caller's policies see it: from its own namespace.
-    fn seen_by<'p>(&self, caller: &Caller, path: &'p CanonPath) -> Result<Cow<'p, str>, Error> {
-        let seen = match self.trail.namespace() {
-            Some(namespace) => caller.sees(namespace, path.as_str()),
-            None => Some(Cow::Borrowed(path.as_str())).filter(|_| caller.namespace.is_root()),
-        };
-        seen.ok_or_else(Error::denied)
-    }
-
-    fn authorise<'c>(
-        &mut self,
-        caller: &'c Caller,
-        operation: Operation,
-        sudo_path: bool,
-    ) -> Result<Bounds<'c>, Error> {
-        let path = self.path.clone();
-        let seen = self.seen_by(caller, &path)?;
-        let request = CheckRequest {
-            operation,
-            path: &seen,
-            data: Some(&self.request.data),
-            wrap_ttl: wrapping::ttl_of(self.request),
-            is_sudo_path: sudo_path,
-        };
-        let decision = caller.acl.check(&request);
-        self.trail.decided(decision.allowed, &decision.granted_by);
-        if decision.allowed {
-            return Ok(Bounds::new(
-                &caller.acl,
-                decision.limit,
-                decision.keys_filter.cloned(),
-            ));
-        }
-        self.core.metrics.denied(Denied::Policy);
-        Err(Error::denied())
-    }
-}
-
-/// Every route that core answers itself and its mount, for whoever must go through all of them.
-pub fn own_routes() -> impl Iterator<Item = (&'static str, &'static Route)> {
-    let sys = sys::ROUTES.iter().map(|route| ("sys/", route));
-    let token = tokens::routes::ROUTES.iter().map(|route| ("auth/token/", route));
-    let identity = identity::ROUTES.iter().map(|route| ("identity/", route));
-    sys.chain(token).chain(identity)
-}
-
-/// The table of a mount that core serves itself.
-pub(crate) fn table_of(kind: &str) -> Option<&'static [Route]> {
-    match kind {
-        "system" => Some(sys::ROUTES),
-        "token" => Some(tokens::routes::ROUTES),
-        "identity" => Some(identity::ROUTES),
-        _ => None,
     }
 }
 

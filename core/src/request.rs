@@ -49,6 +49,18 @@ pub trait Headers: Send + Sync {
     fn values(&self, name: &str) -> Vec<String>;
 }
 
+/// A login that comes with the request it is for: whoever it lets in asks this one thing and has no token afterwards.
+pub struct InlineLogin {
+    /// What is wanted of the auth method: a login is written, unless its method says otherwise.
+    pub verb: Verb,
+    /// Everything after `/v1/`, percent-encoded.
+    pub path: String,
+    /// The namespace that is logged in to.
+    pub namespace: Option<String>,
+    /// What is told to the auth method.
+    pub data: Map<String, Value>,
+}
+
 /// One request.
 pub struct Request {
     /// What is wanted.
@@ -59,10 +71,14 @@ pub struct Request {
     pub namespace: Option<String>,
     /// The client's token.
     pub token: Option<Zeroizing<String>>,
+    /// A login instead of a token.
+    pub inline: Option<Box<InlineLogin>>,
     /// Body, with query parameters beneath it for reads.
     pub data: Map<String, Value>,
     /// `X-Vault-Wrap-TTL`.
     pub wrap_ttl: Option<Millis>,
+    /// `X-Vault-MFA`: second factors that a login shows, `METHOD[:PASSCODE]` each.
+    pub mfa: Vec<Zeroizing<String>>,
     /// Address the request came from, after trusted proxies.
     pub remote: Option<IpAddr>,
     /// Names a write for ten minutes, so that sending it again does not do it again.
@@ -81,8 +97,10 @@ impl Request {
             path: path.into(),
             namespace: None,
             token: None,
+            inline: None,
             data: Map::new(),
             wrap_ttl: None,
+            mfa: Vec::new(),
             remote: None,
             idempotency_key: None,
             upload: None,

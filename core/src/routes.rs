@@ -1,6 +1,7 @@
 //! Route tables of core's own mounts (`sys/`, `auth/token/`): patterns, what they answer, who may call. A feature is one
 //! file of handlers and its lines in a table.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -35,6 +36,8 @@ pub struct Answer {
     pub wrap: Option<Wrap>,
     /// The lease of what is handed out.
     pub lease: Option<LeaseInfo>,
+    /// Whether it is told once and kept nowhere, not even for whoever asks the same again.
+    pub told_once: bool,
 }
 
 /// What is told of a lease together with what it is of.
@@ -71,6 +74,12 @@ impl Answer {
         }
     }
 
+    /// Whether it hands out no token yet, for a second factor is to be shown.
+    pub fn awaits_factor(&self) -> bool {
+        let requirement = self.auth.as_ref().and_then(|auth| auth.get("mfa_requirement"));
+        requirement.is_some_and(|requirement| !requirement.is_null())
+    }
+
     /// Done, nothing to say.
     pub fn empty() -> Self {
         Self::default()
@@ -99,6 +108,10 @@ pub struct Call<'a, 'r> {
     pub token: &'a str,
     /// Whether the answer is to be wrapped.
     pub wraps: bool,
+    /// Where the request came from, after trusted proxies.
+    pub remote: Option<IpAddr>,
+    /// How the request is called in its answer and on record.
+    pub request_id: &'a str,
 }
 
 impl<'a> Call<'a, '_> {

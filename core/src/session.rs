@@ -1,6 +1,7 @@
 //! What an unsealed node keeps between requests: keys, and what is derived from configuration rows. Everything derived
 //! carries the epoch it was derived from and serves only views that hold that epoch.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -8,12 +9,13 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use conclave_barrier::{Barrier, BarrierId, CLUSTER_RING, Keyring, RootKey};
+use conclave_barrier::{Barrier, BarrierId, CLUSTER_RING, Keyring, RingKeys, RootKey};
 use conclave_engine_api::Millis;
 use conclave_raft::{View, mutant};
 
 use crate::catalog::{CONFIG, Catalog, EPOCH};
 use crate::error::Error;
+use crate::seal::ring_rows::{self, RingRow};
 use crate::seal::rows;
 use crate::store::{NameCache, Opened};
 use crate::tokens::Callers;
@@ -29,7 +31,13 @@ pub struct Derived {
     barrier: Barrier,
     /// Revision of the keyring row. Its generation would not do: a restore takes it back, and it counts up again.
     keyring: u64,
+    rings: OpenRings,
+    /// Sealed keys of paths: those of a ring that was closed are not kept.
+    names: Arc<NameCache>,
 }
+
+/// Revisions of the rows of the rings that are open beside the cluster's.
+type OpenRings = BTreeMap<u16, u64>;
 
 impl Derived {
     /// The key with which a device that a node's configuration declares at `path` hashes values: the same on every node
@@ -39,6 +47,13 @@ impl Derived {
     }
 }
 
+/// The root key of a ring beside the cluster's, as share holders or a member gave it.
+struct HeldRing {
+    root: RootKey,
+    /// How often the ring had been sealed then: with the next time it is to be dropped.
+    epoch: u64,
+}
+
 /// An unsealed node's keys and caches. Dropping it seals the node.
 pub struct Session {
     root: ArcSwap<RootKey>,
@@ -46,7 +61,7 @@ pub struct Session {
     /// The seal epoch in which the keys were opened: with the next one they are to be dropped.
     seal_epoch: u64,
     epoch_key: Bytes,
-    names: Arc<NameCache>,
+    rings: Mutex<BTreeMap<u16, HeldRing>>,
     derived: ArcSwap<Derived>,
     /// Held while a change of keys or of the catalog is followed.
     following: Mutex<()>,
@@ -74,15 +89,15 @@ impl Session {
         let keyring = Keyring::open(&root, barrier_id, &rows::keyring(&view)?)?;
         let barrier = Barrier::new(barrier_id, keyring)?;
         let names = Arc::new(NameCache::default());
-        let opened = Opened::new(view, barrier.clone(), names.clone());
+        let opened = Opened::new(view, barrier, names.clone());
         let epoch_key = opened.key(CONFIG, EPOCH)?;
-        let derived = derive(&opened, &epoch_key, None)?;
+        let derived = derive(&opened, &epoch_key, None, (OpenRings::new(), names))?;
         Ok(Self {
             root: ArcSwap::from_pointee(root),
             barrier_id,
             seal_epoch,
             epoch_key,
-            names,
+            rings: Mutex::default(),
             derived: ArcSwap::from_pointee(derived),
             following: Mutex::new(()),
             callers: Callers::default(),
@@ -93,6 +108,17 @@ impl Session {
     /// The root key, for sealing the keyring again and for offering it to members.
     pub fn root(&self) -> Arc<RootKey> {
         self.root.load_full()
+    }
+
+    /// The keyring of a view that was opened here, to be changed, and the root key that seals it. `None`: another request
+    /// followed a newer root key meanwhile, so whoever wants to change the keyring needs a newer view.
+    pub fn keyring(&self, view: &View) -> Result<Option<(Arc<RootKey>, Keyring)>, Error> {
+        let root = self.root();
+        match Keyring::open(&root, self.barrier_id, &rows::keyring(view)?) {
+            Ok(keyring) => Ok(Some((root, keyring))),
+            Err(conclave_barrier::Error::WrongKey { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Names the barrier in every ciphertext.
@@ -141,7 +167,7 @@ impl Session {
         if known.epoch == epoch {
             known.held_at.store(revision, Ordering::Relaxed);
             return Ok((
-                Opened::new(view, known.barrier.clone(), self.names.clone()),
+                Opened::new(view, known.barrier.clone(), known.names.clone()),
                 known,
             ));
         }
@@ -155,13 +181,11 @@ impl Session {
         let known = self.derived.load_full();
         if known.epoch == epoch {
             return Ok((
-                Opened::new(view, known.barrier.clone(), self.names.clone()),
+                Opened::new(view, known.barrier.clone(), known.names.clone()),
                 known,
             ));
         }
-        let barrier = self.current_barrier(&view, epoch, &known)?;
-        let opened = Opened::new(view, barrier, self.names.clone());
-        let fresh = Arc::new(derive(&opened, &self.epoch_key, Some(&known.catalog))?);
+        let (opened, fresh) = self.derive_from(view, epoch, &known)?;
         // An older view must not displace what newer ones use.
         if fresh.epoch > known.epoch {
             self.derived.store(fresh.clone());
@@ -169,6 +193,117 @@ impl Session {
         // The mutant: whoever meets a new epoch first is still served by the old one.
         let stale = mutant::is("late-catalog").then_some(known);
         Ok((opened, stale.unwrap_or(fresh)))
+    }
+
+    /// Opens a view with what was known before, and derives what belongs to it.
+    fn derive_from(
+        &self,
+        view: Arc<View>,
+        epoch: u64,
+        known: &Derived,
+    ) -> Result<(Opened, Arc<Derived>), Error> {
+        let cluster = self.current_barrier(&view, epoch, known)?;
+        let (barrier, rings) = self.with_rings(&view, &cluster, known, epoch >= known.epoch)?;
+        let names = match rings == known.rings {
+            true => known.names.clone(),
+            false => Arc::default(),
+        };
+        let opened = Opened::new(view, barrier, names.clone());
+        let fresh = derive(&opened, &self.epoch_key, Some(&known.catalog), (rings, names))?;
+        Ok((opened, Arc::new(fresh)))
+    }
+
+    /// The cluster's keys with those of the rings beside it that are open in a view. Keys of a ring that is sealed in the newest
+    /// view, or whose root key is another one, are dropped, and what was remembered of callers with them.
+    fn with_rings(
+        &self,
+        view: &View,
+        cluster: &Barrier,
+        known: &Derived,
+        newest: bool,
+    ) -> Result<(Barrier, OpenRings), Error> {
+        let mut held = self.rings.lock();
+        let (mut open, mut keys) = (OpenRings::new(), Vec::new());
+        // A ring is younger than the one its namespace lies in: that one was looked at before.
+        for (number, ring) in held.iter() {
+            let Some((row, revision)) = ring_rows::ring(view, *number)? else {
+                continue;
+            };
+            let above = row.parent == CLUSTER_RING || open.contains_key(&row.parent);
+            if !above || row.epoch != ring.epoch {
+                continue;
+            }
+            let same = known.rings.get(number) == Some(&revision);
+            let found = match known.barrier.ring_keys(*number).filter(|_| same) {
+                Some(keys) => keys.clone(),
+                None => match Keyring::open(&ring.root, self.barrier_id, &row.keyring) {
+                    Ok(keyring) => RingKeys::new(*number, keyring)?,
+                    Err(error) => {
+                        tracing::warn!(ring = number, %error, "the keys of a namespace are others now");
+                        continue;
+                    }
+                },
+            };
+            open.insert(*number, revision);
+            keys.push(found);
+        }
+        if newest && open.len() < held.len() {
+            held.retain(|number, _| open.contains_key(number));
+            self.callers.forget();
+        }
+        Ok((cluster.beside(keys), open))
+    }
+
+    /// Takes the root key of a ring, which must open its keyring in this view. `false`: a newer view is known here, and it is
+    /// to be looked at first.
+    ///
+    /// # Errors
+    /// [`Error::NamespaceSealed`] for another ring's key.
+    pub fn take_ring(&self, view: Arc<View>, ring: u16, root: &RootKey) -> Result<bool, Error> {
+        let closed = || Error::NamespaceSealed { ring };
+        let (row, _) = ring_rows::ring(&view, ring)?.ok_or_else(closed)?;
+        Keyring::open(root, self.barrier_id, &row.keyring).map_err(|_| closed())?;
+        let _turn = self.following.lock();
+        let known = self.derived.load_full();
+        let epoch = view.row(&self.epoch_key)?.map_or(0, |row| row.revision);
+        if epoch < known.epoch {
+            return Ok(false);
+        }
+        let given = HeldRing {
+            root: root.clone(),
+            epoch: row.epoch,
+        };
+        self.rings.lock().insert(ring, given);
+        let (_, fresh) = self.derive_from(view, epoch, &known)?;
+        let open = fresh.barrier.has_ring(ring);
+        self.derived.store(fresh);
+        match open {
+            true => Ok(true),
+            // The namespace it lies in is sealed.
+            false => Err(closed()),
+        }
+    }
+
+    /// Whether the keys of a ring are here.
+    pub fn has_ring(&self, ring: u16) -> bool {
+        self.derived.load().barrier.has_ring(ring)
+    }
+
+    /// The root key of a ring that is open here, and the ring as a view has it with its row's revision.
+    ///
+    /// # Errors
+    /// [`Error::NamespaceSealed`] if it is not.
+    pub fn ring_root(&self, view: &View, ring: u16) -> Result<(RootKey, RingRow, u64), Error> {
+        let closed = || Error::NamespaceSealed { ring };
+        let (row, revision) = ring_rows::ring(view, ring)?.ok_or_else(closed)?;
+        let held = self.rings.lock();
+        let held = held.get(&ring).filter(|held| held.epoch == row.epoch);
+        let root = held
+            .filter(|_| self.has_ring(ring))
+            .ok_or_else(closed)?
+            .root
+            .clone();
+        Ok((root, row, revision))
     }
 
     /// The barrier that the view's keyring makes, following a rotation of the keyring or of the root key.
@@ -226,7 +361,12 @@ impl Session {
     }
 }
 
-fn derive(opened: &Opened, epoch_key: &[u8], before: Option<&Catalog>) -> Result<Derived, Error> {
+fn derive(
+    opened: &Opened,
+    epoch_key: &[u8],
+    before: Option<&Catalog>,
+    (rings, names): (OpenRings, Arc<NameCache>),
+) -> Result<Derived, Error> {
     let epoch = opened.view().row(epoch_key)?.map_or(0, |row| row.revision);
     Ok(Derived {
         epoch,
@@ -234,5 +374,7 @@ fn derive(opened: &Opened, epoch_key: &[u8], before: Option<&Catalog>) -> Result
         held_at: AtomicU64::new(opened.view().applied().revision),
         barrier: opened.barrier().clone(),
         keyring: rows::keyring_revision(opened.view())?,
+        rings,
+        names,
     })
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use conclave_engine_api::{Env, Millis, Operation};
+use conclave_raft::mutant;
 
 use crate::audit::{self, DeviceSet, Head, Header, Lines, Record, Taken};
 use crate::canon::CanonPath;
@@ -247,6 +248,12 @@ impl<'q> Trail<'q> {
             return;
         }
         let data = &self.request.data;
+        if mutant::is("told-in-log") {
+            tracing::info!(?data, "a request");
+        }
+        if mutant::is("lost-record") && mutant::sometimes() && matches!(stage, Stage::Ended(_)) {
+            return;
+        }
         let head = Head {
             caller: self.caller.as_deref(),
             token: self

@@ -45,6 +45,17 @@ impl<'v> Readers<'v> {
     }
 }
 
+/// What is left to do of something that ends, from nothing to most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Left {
+    /// Nothing.
+    Nothing,
+    /// What is in namespaces whose keys are not here.
+    Sealed,
+    /// More, at once.
+    More,
+}
+
 /// One attempt.
 pub struct Work<'r> {
     opened: &'r Opened,
@@ -92,9 +103,19 @@ impl<'r> Work<'r> {
 
     /// Takes in changes of the configuration of a namespace that is being made.
     pub fn include_config(&mut self, namespace: u32, changes: Changes) -> Result<(), Error> {
+        self.include_config_of(self.opened, namespace, changes)
+    }
+
+    /// The same for one whose keys are being made: `opened` has them.
+    pub fn include_config_of(
+        &mut self,
+        opened: &Opened,
+        namespace: u32,
+        changes: Changes,
+    ) -> Result<(), Error> {
         let space = Space::within(Table::Config, namespace);
-        self.draft.include(space, changes)?;
-        self.draft.touch(space, EPOCH)
+        self.draft.include_of(opened, space, changes)?;
+        self.draft.touch_of(opened, space, EPOCH)
     }
 
     /// The number of the namespace worked in.

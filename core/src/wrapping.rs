@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use conclave_engine_api::{Env, Millis, Operation, Outcome, Reply, Txn};
+use conclave_raft::mutant;
 
 use crate::canon::CanonPath;
 use crate::catalog::{Catalog, Category};
@@ -62,6 +63,10 @@ pub fn not_valid() -> Error {
 /// # Errors
 /// [`Error::Unsupported`] for answers that are no JSON.
 pub fn wish(request: &Request, path: &CanonPath, answer: &mut Answer) -> Result<Option<Wish>, Error> {
+    if answer.awaits_factor() {
+        // What is to be wrapped is the token, which comes with the second factor.
+        return Ok(None);
+    }
     let wish = match answer.wrap.take() {
         Some(Wrap::Again(wish)) => wish,
         Some(done) => {
@@ -176,7 +181,10 @@ pub fn take(core: &Core, work: &mut Work<'_>, found: &Found, now: Millis) -> Res
     let body: Body = text
         .and_then(|text| serde_json::from_str(text).ok())
         .ok_or_else(not_valid)?;
-    tokens::revoke(work, found)?;
+    // The mutant leaves the answer where it is.
+    if !mutant::is("taken-twice") {
+        tokens::revoke(work, found)?;
+    }
     let lease = (!body.lease_id.is_empty()).then_some(LeaseInfo {
         id: body.lease_id,
         renewable: body.renewable,

@@ -295,65 +295,6 @@ async fn habits_are_learned_outlive_the_process_and_what_is_unusual_is_told() {
 }
 
 #[tokio::test]
-async fn who_used_a_secret_last_and_what_nobody_uses() {
-    let node = node().await;
-    put(&node, "a/used").await;
-    put(&node, "a/left").await;
-    let token = login(&node, "ada", "pass-word", "10.0.0.1").await.unwrap();
-    read(&node, &token, "secret/data/a/left", "10.0.0.1")
-        .await
-        .unwrap();
-    look(&node).await;
-    node.clock.advance(100 * DAY);
-    let token = login(&node, "ada", "pass-word", "10.0.0.1").await.unwrap();
-    for _ in 0..3 {
-        read(&node, &token, "secret/data/a/used", "10.0.0.1")
-            .await
-            .unwrap();
-    }
-    look(&node).await;
-    node.clock.advance(61_000);
-    look(&node).await;
-    let used = node
-        .call(Verb::Read, "sys/anomaly/access/secret/a/used", Value::Null)
-        .await
-        .unwrap();
-    let (read, write) = (&used["data"]["last_read"], &used["data"]["last_write"]);
-    assert_eq!(
-        (&read["count"], &write["count"]),
-        (&json!(3), &json!(1)),
-        "{used}"
-    );
-    assert_eq!(
-        (&read["time"], &read["network"]),
-        (&json!("2026-04-11T00:00:00Z"), &json!("10.0.0.0/24"))
-    );
-    assert!(
-        read["identity"]
-            .as_str()
-            .unwrap()
-            .starts_with("userpass-ada (entity ")
-    );
-    let unused = node
-        .call(Verb::Read, "sys/anomaly/unused/secret", json!({"days": 90}))
-        .await
-        .unwrap();
-    assert_eq!(unused["data"]["keys"], json!(["a/left"]), "{unused}");
-    for (path, data) in [
-        ("access/sys/mounts", Value::Null),
-        ("unused/nosuch", Value::Null),
-        ("unused/secret", json!({"days": 0})),
-    ] {
-        let refused = node.call(Verb::Read, &format!("sys/anomaly/{path}"), data).await;
-        assert!(matches!(refused, Err(Error::Invalid(_))), "{path}");
-    }
-    let unknown = node
-        .call(Verb::Read, "sys/anomaly/access/secret/nosuch", Value::Null)
-        .await;
-    assert!(matches!(unknown, Err(Error::NotFound { .. })));
-}
-
-#[tokio::test]
 async fn an_identity_can_be_locked_and_what_is_muted_is_stored_only() {
     let node = node().await;
     put(&node, "honey").await;
@@ -520,7 +461,6 @@ async fn what_goes_on_is_held_back_for_longer_and_a_token_without_an_entity_is_t
         (json!({"limit_rate": "NaN"}), "limit_rate"),
         (json!({"limit_ttl": "1s"}), "limit_ttl"),
         (json!({"limit_ttl": "9000h"}), "limit_ttl"),
-        (json!({"response": "require_mfa"}), "second factors"),
     ] {
         let refused = node
             .call(Verb::Write, "sys/anomaly/rules/canary_read", data.clone())
@@ -567,11 +507,6 @@ async fn rules_are_shown_changed_reset_and_wrong_ones_refused() {
         ("rules/bulk_read", json!({"min": 0}), "between"),
         ("rules/bulk_read", json!({"min": "many"}), "no number"),
         ("rules/bulk_read", json!({"severity": "dire"}), "severity"),
-        (
-            "rules/bulk_read",
-            json!({"response": "require_mfa"}),
-            "unsupported",
-        ),
         ("rules/bulk_read", json!({"mounts": "nosuch/"}), "no mount"),
         ("rules/bulk_read", json!({"namespaces": "nosuch"}), "no namespace"),
         ("rules/bulk_read", json!({"hours": "mon-fri 7-19"}), "off_hours"),

@@ -50,6 +50,12 @@ fn records(file: &Path) -> Vec<Value> {
         .collect()
 }
 
+/// The last thing that was done without a request.
+fn last_act(file: &Path) -> Value {
+    let acts = records(file).into_iter().rfind(|record| record["type"] == "act");
+    acts.expect("an act")
+}
+
 async fn enable(node: &Node, file: &Path) {
     let data = json!({"type": "file", "options": {"file_path": file}});
     node.call(Verb::Write, "sys/audit/api", data).await.unwrap();
@@ -90,9 +96,11 @@ async fn every_exit_has_one_request_and_one_response() {
         let before = records(&file).len();
         let answer = node.call_as(token, verb, path, data).await;
         assert_eq!(answer.is_ok(), good, "{path}");
-        let log = records(&file);
-        let [request, response] = &log[before..] else {
-            panic!("{path}: {:?}", &log[before..])
+        // A token that this used up ends, which is an act.
+        let log = records(&file).split_off(before).into_iter();
+        let log: Vec<Value> = log.filter(|record| record["type"] != "act").collect();
+        let [request, response] = &log[..] else {
+            panic!("{path}: {log:?}")
         };
         assert_eq!(
             (&request["type"], &response["type"]),
@@ -359,13 +367,109 @@ async fn a_mount_may_show_members_and_what_a_node_does_by_itself_is_on_record() 
     let hash = must(Verb::Write, "sys/audit-hash/main", json!({"input": accessor})).await;
     node.clock.advance(61_000);
     while node.core.expire_once().await.unwrap() == conclave_core::Round::Full {}
-    let log = records(&file);
-    let act = log
-        .iter()
-        .rfind(|record| record["type"] == "act")
-        .expect("an act");
+    let act = last_act(&file);
     assert_eq!(act["request"]["path"], "auth/token/expire");
     assert_eq!(act["request"]["data"]["accessor"], hash["data"]["hash"]);
+
+    // What a token's end takes along is told of, too.
+    let parent = node.token(json!({"ttl": "1m"})).await;
+    let child = node.call_as(&parent, Verb::Write, "auth/token/create", json!({"ttl": "1h"}));
+    let child = child.await.unwrap()["auth"]["accessor"].take();
+    let hash = must(Verb::Write, "sys/audit-hash/main", json!({"input": child})).await;
+    node.clock.advance(61_000);
+    while node.core.expire_once().await.unwrap() == conclave_core::Round::Full {}
+    let act = last_act(&file);
+    assert_eq!(act["request"]["path"], "auth/token/revoke");
+    assert_eq!(act["request"]["data"]["accessor"], hash["data"]["hash"]);
+
+    // Keys go when nothing needs them any more.
+    must(Verb::Write, "sys/rotate", Value::Null).await;
+    while node.core.rewrap_once().await.unwrap() != conclave_core::Rewrapped::Nothing {}
+    let act = last_act(&file);
+    assert_eq!(act["request"]["path"], "sys/rotate/old-keys");
+    assert_eq!(act["request"]["data"]["term"], 2);
+}
+
+#[tokio::test]
+async fn what_is_done_about_a_finding_is_on_record() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("declared.log");
+    let node = Node::unsealed_with(declared(dir.path(), false)).await;
+    let must = async |verb, path: &str, data: Value| node.call(verb, path, data).await.unwrap();
+    let policy = json!({"policy": "path \"secret/*\" { capabilities = [\"read\"] }"});
+    must(Verb::Write, "sys/policies/acl/reader", policy).await;
+    for name in ["trap", "brake"] {
+        must(
+            Verb::Write,
+            &format!("secret/data/{name}"),
+            json!({"data": {"x": 1}}),
+        )
+        .await;
+        let canary = json!({"revoke": name == "trap"});
+        must(
+            Verb::Write,
+            &format!("sys/anomaly/canaries/secret/{name}"),
+            canary,
+        )
+        .await;
+    }
+    let rule = json!({"response": "rate_limit", "limit_rate": 1, "limit_ttl": "1m"});
+    must(Verb::Write, "sys/anomaly/rules/canary_read", rule).await;
+    // What nobody asked for, with the hash of what it was done to.
+    let acts = || {
+        let acts = records(&file)
+            .into_iter()
+            .filter(|record| record["type"] == "act");
+        acts.map(|mut act| {
+            (
+                act["request"]["path"].as_str().unwrap().to_owned(),
+                act["request"]["data"].take(),
+            )
+        })
+        .collect::<Vec<_>>()
+    };
+    let read = async |name: &str| {
+        let token = node.token(json!({"policies": ["reader"]})).await;
+        let own = node.call_as(&token, Verb::Read, "auth/token/lookup-self", Value::Null);
+        let accessor = own.await.unwrap()["data"]["accessor"].take();
+        let path = format!("secret/data/{name}");
+        node.call_as(&token, Verb::Read, &path, Value::Null)
+            .await
+            .unwrap();
+        node.core.watch_once(true).await.unwrap();
+        let listed = node
+            .call(Verb::List, "sys/anomaly/events", Value::Null)
+            .await
+            .unwrap();
+        let event = listed["data"]["keys"][0].as_str().unwrap().to_owned();
+        (accessor, event)
+    };
+    let hash = async |input: Value| {
+        let hash = must(Verb::Write, "sys/audit-hash/main", json!({"input": input})).await;
+        hash["data"]["hash"].clone()
+    };
+    let (accessor, event) = read("trap").await;
+    let done = acts();
+    assert_eq!(done.len(), 1, "{done:?}");
+    assert_eq!(done[0].0, format!("sys/anomaly/events/{event}/revoke_token"));
+    assert_eq!(done[0].1["accessor"], hash(accessor).await);
+
+    node.clock.advance(1000);
+    let (_, event) = read("brake").await;
+    let limits = must(Verb::List, "sys/anomaly/limits", Value::Null).await;
+    let limit = hash(limits["data"]["keys"][0].clone()).await;
+    assert_eq!(
+        acts().last().unwrap().0,
+        format!("sys/anomaly/events/{event}/rate_limit")
+    );
+    node.clock.advance(61_000);
+    node.core.watch_once(true).await.unwrap();
+    let done = acts();
+    let ended = done
+        .iter()
+        .find(|(path, _)| path == "sys/anomaly/limits/expire")
+        .expect("its end");
+    assert_eq!(ended.1["limit"], limit, "{done:?}");
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ use conclave_core::{Error, Settings, Verb};
 use conclave_raft::Replica;
 use conclave_raft::local::LocalReplica;
 use support::Node;
+use support::held::Held;
 use support::shared::node_on;
 
 const INIT: &str = "sys/rotate/root/init";
@@ -219,7 +220,7 @@ async fn an_attempt_is_named_by_its_nonce_and_cancelled_whole() {
     ));
     assert!(matches!(
         node.call(Verb::Write, "sys/rotate/root", Value::Null).await,
-        Err(Error::Unsupported(_))
+        Err(Error::Invalid(_))
     ));
     assert!(
         give(&node, UPDATE, "x", &node.shares[0]).await.is_err(),
@@ -579,6 +580,67 @@ async fn a_node_that_slept_through_two_rotations_is_sealed_and_opens_with_the_ne
     idle.shares = shares;
     idle.unseal().await;
     assert!(readable(&idle).await && readable(&busy).await);
+}
+
+/// What is asked of a node whose look at the keyring comes late: meanwhile another node put a new root key in place, and
+/// another request of its own followed that. Most requests look more than once: each look is the late one in turn.
+async fn overtaken<F>(ask: impl Fn(Arc<Node>, String) -> F) -> Vec<Result<Value, Error>>
+where
+    F: Future<Output = Result<Value, Error>> + Send + 'static,
+{
+    let mut answers = Vec::new();
+    for pass in 0.. {
+        let node = with_secret().await;
+        let replica: Arc<dyn Replica> =
+            Arc::new(LocalReplica::open(node.store.clone(), node.clock.clone()).unwrap());
+        let held = Held::over(replica.clone());
+        let late: Arc<dyn Replica> = held.clone();
+        let (other, slow) = (node_on(&node, &replica), Arc::new(node_on(&node, &late)));
+        for node in [&other, &slow] {
+            node.core.resume().await.unwrap();
+            node.unseal().await;
+        }
+        let nonce = begin(&slow, json!({"secret_shares": 1, "secret_threshold": 1})).await;
+        give(&slow, UPDATE, &nonce, &node.shares[0]).await.unwrap();
+        held.hold_after(pass);
+        let mut asked = tokio::spawn(ask(slow.clone(), nonce));
+        tokio::select! {
+            // It looks less often than that.
+            _ = &mut asked => return answers,
+            () = held.is_held() => {}
+        }
+        rotate_root(&other, &node.shares).await;
+        assert!(readable(&slow).await, "it follows");
+        held.release();
+        answers.push(asked.await.unwrap());
+        assert!(readable(&slow).await && readable(&other).await);
+    }
+    answers
+}
+
+#[tokio::test]
+async fn a_rotation_that_another_overtakes_is_void_and_no_failure() {
+    let answers = overtaken(|node, nonce| async move {
+        let last = node.shares[1].clone();
+        give(&node, UPDATE, &nonce, &last).await
+    });
+    let answers = answers.await;
+    assert!(!answers.is_empty());
+    for answer in answers {
+        let error = answer.unwrap_err();
+        assert!(matches!(error, Error::Invalid(_)), "{error:?}");
+        assert!(error.to_string().contains("void"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_data_key_is_made_although_the_root_key_changes_meanwhile() {
+    let answers = overtaken(|node, _| async move { node.call(Verb::Write, "sys/rotate", Value::Null).await });
+    let answers = answers.await;
+    assert!(!answers.is_empty());
+    for answer in answers {
+        answer.unwrap();
+    }
 }
 
 /// Two new shares, of which both are needed.

@@ -21,8 +21,11 @@ use conclave_raft::local::LocalReplica;
 use conclave_raft::{Error as RaftError, Replica};
 use support::Node;
 use support::hooked::Hooked;
+use support::played::{PATH, Scene};
 use support::shared::node_on;
 
+/// The queue of the expiry job.
+const EXPIRY_QUEUE: u64 = 1;
 /// Never reached.
 const NEVER: usize = usize::MAX;
 
@@ -119,6 +122,47 @@ async fn a_use_that_was_paid_before_a_crash_is_neither_given_back_nor_paid_twice
         let done = node.core.handle(put(&token, "secret/data/kept")).await;
         assert_eq!(done.is_ok(), left, "{:?}", done.err());
     }
+}
+
+/// How long the leader leaves a request that took a token's last use.
+const GRACE: u64 = 10_000;
+
+#[tokio::test]
+async fn a_token_whose_node_died_with_its_last_use_ends_all_the_same() {
+    let scene = Scene::new().await;
+    let node = &scene.node;
+    let wish = json!({"policies": ["root"], "num_uses": 3, "ttl": "1h"});
+    let made = node.call(Verb::Write, "auth/token/create", wish).await.unwrap();
+    let token = made["auth"]["client_token"].as_str().unwrap();
+    let own = node.call_as(token, Verb::Write, "cubbyhole/own", json!({"k": "v"}));
+    own.await.unwrap();
+    let issued = node.call_as(token, Verb::Read, PATH, Value::Null).await.unwrap();
+    let waiting = node.waiting(EXPIRY_QUEUE);
+
+    // Paid is the first command, the change the second, the end of the token would be the third.
+    let cut_off = CutOff::of(node, false).await;
+    cut_off.dies_during(put(token, "secret/data/kept"), 2).await;
+    let Scene { node, target } = scene;
+    let node = node.restarted().await;
+    node.unseal().await;
+    let scene = Scene { node, target };
+    let node = &scene.node;
+    let kept = node.call(Verb::Read, "secret/data/kept", Value::Null).await;
+    assert!(kept.is_ok(), "{kept:?}");
+    scene.pass(GRACE - 1).await;
+    assert_eq!(scene.target.accounts(), 1, "its request might go on");
+    let over = node
+        .call_as(token, Verb::Read, "cubbyhole/own", Value::Null)
+        .await;
+    assert!(matches!(over, Err(Error::Denied { .. })), "{over:?}");
+    scene.pass(1).await;
+    let asked = json!({"accessor": made["auth"]["accessor"]});
+    let gone = node.call(Verb::Write, "auth/token/lookup-accessor", asked).await;
+    assert!(matches!(gone, Err(Error::Listed(_))), "{gone:?}");
+    assert!(scene.look_up(&issued["lease_id"]).await.is_err());
+    assert_eq!(scene.target.accounts(), 0);
+    // Neither the token's row nor what stood for its end.
+    assert_eq!(node.waiting(EXPIRY_QUEUE), waiting - 1);
 }
 
 #[tokio::test]

@@ -210,12 +210,35 @@ async fn a_silent_target_is_left_alone_and_its_leases_stay_due() {
         scene.pass(SECOND).await;
     }
     let asked = scene.target.asked.load(Ordering::SeqCst) - before;
-    assert!(asked < 20 + 10, "{asked} calls to a target that is down");
+    assert!(asked < 4 + 10, "{asked} calls to a target that is down");
+    let stuck = scene
+        .node
+        .call(Verb::Read, "sys/leases/count", json!({"type": "irrevocable"}))
+        .await;
+    assert_eq!(stuck.unwrap()["data"]["lease_count"], 20, "all are told of");
     scene.target.is(Mood::Well);
     for _ in 0..4 {
         scene.pass(60 * SECOND).await;
     }
     assert_eq!((scene.leases().await.len(), scene.target.accounts()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_lease_that_cannot_be_read_holds_up_no_other() {
+    let mut scene = Scene::new().await;
+    for _ in 0..5 {
+        scene.issue().await;
+    }
+    let queue = scene.node.target_queue();
+    scene.node.spoil(queue).await;
+    scene.node = scene.node.restarted().await;
+    scene.node.unseal().await;
+    assert_eq!(scene.pass(3600 * SECOND).await, 4);
+    assert_eq!(
+        (scene.node.waiting(queue), scene.target.accounts()),
+        (1, 1),
+        "it stays, and is told of in the log"
+    );
 }
 
 #[tokio::test]

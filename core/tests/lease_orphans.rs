@@ -90,20 +90,40 @@ async fn an_orphan_that_cannot_be_dropped_stays_visible() {
     assert_eq!((scene.pass(60 * SECOND).await, scene.target.accounts()), (1, 0));
 }
 
+/// The hour is the life of a lease: whoever leads when it is over drops the account.
 #[tokio::test]
-async fn the_job_waits_until_it_has_seen_an_orphan_for_a_while() {
+async fn what_the_job_finds_is_left_an_hour_unless_somebody_asks() {
     let scene = Scene::new().await;
-    scene.issue().await;
+    let id = scene.issue().await["lease_id"].clone();
+    scene
+        .must("sys/leases/renew", json!({"lease_id": id, "increment": "3h"}))
+        .await;
+    let listed = async || {
+        let path = "sys/leases/lookup/database/orphans/db";
+        let listed = scene.node.call(Verb::List, path, Value::Null).await;
+        listed.map_or(0, |listed| listed["data"]["keys"].as_array().map_or(0, Vec::len))
+    };
     scene.make("v-lost");
-    assert_eq!(
-        scene.node.core.reconcile_all().await.unwrap(),
-        0,
-        "seen for the first time"
-    );
-    scene.pass(60 * SECOND).await;
-    assert_eq!(scene.node.core.reconcile_all().await.unwrap(), 0);
-    scene.pass(540 * SECOND).await;
     assert_eq!(scene.node.core.reconcile_all().await.unwrap(), 1);
+    assert_eq!(scene.pass(59 * 60 * SECOND).await, 0);
+    assert_eq!(
+        (listed().await, scene.target.accounts()),
+        (1, 2),
+        "it can be seen"
+    );
+    assert_eq!(scene.node.core.reconcile_all().await.unwrap(), 0, "it is known");
+    assert_eq!((scene.pass(61 * SECOND).await, scene.target.accounts()), (1, 1));
+    assert_eq!(listed().await, 0);
+
+    scene.make("v-other");
+    assert_eq!(scene.node.core.reconcile_all().await.unwrap(), 1);
+    let told = scene.reconcile(true).await;
+    assert_eq!(
+        (&told["orphans"], &told["dropped"]),
+        (&json!(["v-other"]), &json!(0)),
+        "{told}"
+    );
+    assert_eq!(scene.reconcile(false).await["dropped"], 1);
     assert_eq!((scene.pass(SECOND).await, scene.target.accounts()), (1, 1));
     scene.target.is(Mood::Down);
     assert_eq!(
@@ -111,6 +131,7 @@ async fn the_job_waits_until_it_has_seen_an_orphan_for_a_while() {
         0,
         "nobody answers"
     );
+    assert!(scene.look_up(&id).await.is_ok(), "a live lease's stays");
 }
 
 #[tokio::test]

@@ -192,3 +192,22 @@ async fn a_prefix_takes_all_beneath_it_and_nothing_else() {
     assert!(!lives(&node, &orphan).await);
     assert!(lives(&node, &node.root).await, "what never ends has no lease");
 }
+
+#[tokio::test]
+async fn one_row_that_cannot_be_read_holds_up_no_other() {
+    let node = Node::unsealed().await;
+    for _ in 0..5 {
+        node.token(json!({"ttl": "1m"})).await;
+    }
+    let tokens = async |node: &Node| {
+        let listed = node.call(Verb::List, "auth/token/accessors", Value::Null).await;
+        listed.unwrap()["data"]["keys"].as_array().unwrap().len()
+    };
+    assert_eq!(tokens(&node).await, 6);
+    node.spoil(1).await;
+    let node = node.restarted().await;
+    node.unseal().await;
+    node.clock.advance(120_000);
+    node.expire().await;
+    assert_eq!(node.waiting(1), 1, "it stays, and the others are gone");
+}

@@ -320,6 +320,16 @@ async fn five_failures_lock_a_name_in_every_spelling() {
     node.call(Verb::Write, &unlock, Value::Null).await.unwrap();
     login(&node).await;
     assert_eq!(locked(&node).await["total"], 0);
+    // Nobody is locked any more, nobody has that name, nothing is mounted there: an answer all the same.
+    for path in [
+        unlock,
+        format!("sys/locked-users/{accessor}/unlock/nobody"),
+        "sys/locked-users/auth_none_0/unlock/ada".to_owned(),
+    ] {
+        let told = node.call(Verb::Write, &path, Value::Null).await;
+        assert!(!matches!(told, Err(Error::Internal(_))), "{path}: {told:?}");
+    }
+    login(&node).await;
 }
 
 #[tokio::test]

@@ -11,26 +11,10 @@ mod support;
 
 use serde_json::{Value, json};
 
-use conclave_core::Verb::{self, Delete, List, Patch, Read, Scan, Write};
-use conclave_core::{Body, Error, Request, Settings};
+use conclave_core::Verb::{Delete, List, Patch, Read, Scan, Write};
+use conclave_core::{Error, Settings};
 use conclave_raft::Walk;
-use support::Node;
-
-/// A request in a namespace named by header; what was answered, with wrapping info beside it.
-async fn ask(
-    node: &Node,
-    namespace: &str,
-    token: &str,
-    (verb, path): (Verb, &str),
-    data: Value,
-) -> Result<Value, Error> {
-    let mut request = Request::new(verb, path);
-    request.namespace = Some(namespace.to_owned());
-    request.token = Some(token.to_owned().into()).filter(|_| !token.is_empty());
-    request.data = data.as_object().cloned().unwrap_or_default();
-    let response = node.core.handle(request).await?;
-    Ok(support::value_of(&response))
-}
+use support::{Node, ask};
 
 async fn make(node: &Node, parent: &str, name: &str) -> Value {
     let path = format!("sys/namespaces/{name}");
@@ -281,115 +265,6 @@ async fn a_token_works_in_its_namespace_and_beneath_and_nowhere_else() {
     assert!(is_denied(
         &ask(&node, "two", &forged, (Read, "sys/mounts"), none()).await
     ));
-}
-
-/// What asks for something by an id: of a token, an accessor, a lease and an answer that is wrapped.
-fn by_id(token: &str, accessor: &str, lease: &str, wrapped: &str) -> Vec<(&'static str, Value)> {
-    vec![
-        ("auth/token/lookup", json!({"token": token})),
-        ("auth/token/renew", json!({"token": token})),
-        ("auth/token/revoke", json!({"token": token})),
-        ("auth/token/revoke-orphan", json!({"token": token})),
-        ("auth/token/lookup-accessor", json!({"accessor": accessor})),
-        ("auth/token/renew-accessor", json!({"accessor": accessor})),
-        ("auth/token/revoke-accessor", json!({"accessor": accessor})),
-        ("sys/capabilities", json!({"token": token, "paths": ["a"]})),
-        (
-            "sys/capabilities-accessor",
-            json!({"accessor": accessor, "paths": ["a"]}),
-        ),
-        ("sys/leases/lookup", json!({"lease_id": lease})),
-        ("sys/leases/renew", json!({"lease_id": lease})),
-        ("sys/leases/revoke", json!({"lease_id": lease})),
-        ("sys/leases/revoke-prefix/auth/token/create", Value::Null),
-        ("sys/wrapping/lookup", json!({"token": wrapped})),
-        ("sys/wrapping/unwrap", json!({"token": wrapped})),
-        ("sys/wrapping/rewrap", json!({"token": wrapped})),
-    ]
-}
-
-/// A token that holds an answer.
-async fn wrapped_in(node: &Node, namespace: &str, token: &str) -> String {
-    let mut request = Request::new(Write, "sys/wrapping/wrap");
-    request.namespace = Some(namespace.to_owned());
-    request.token = Some(token.to_owned().into());
-    request.wrap_ttl = Some(60_000);
-    request.data = json!({"x": "y"}).as_object().unwrap().clone();
-    let Body::Envelope(envelope) = node.core.handle(request).await.unwrap().body else {
-        panic!("nothing was wrapped");
-    };
-    envelope.wrap_info.unwrap()["token"].as_str().unwrap().to_owned()
-}
-
-/// Every route by which something is reached by an id of its own, asked for in another namespace, by a token that may do
-/// everything there.
-#[tokio::test]
-async fn nothing_of_one_namespace_is_reached_from_another() {
-    let node = Node::unsealed().await;
-    for (parent, name) in [("", "one"), ("one", "inner"), ("", "two")] {
-        make(&node, parent, name).await;
-    }
-    let (token, accessor) = token_of(&node, "one").await;
-    let (other, _) = token_of(&node, "two").await;
-    let none = || Value::Null;
-    let leases = ask(
-        &node,
-        "one",
-        &node.root,
-        (List, "sys/leases/lookup/auth/token/create"),
-        none(),
-    )
-    .await;
-    let lease = leases.unwrap()["data"]["keys"][0].as_str().unwrap().to_owned();
-    let lease = format!("auth/token/create/{lease}");
-    let known = (Write, "sys/leases/lookup");
-    let looked = ask(&node, "one", &node.root, known, json!({"lease_id": lease})).await;
-    assert!(looked.is_ok());
-    let wrapped = wrapped_in(&node, "one", &token).await;
-    let routes = by_id(&token, &accessor, &lease, &wrapped);
-    let root = node.root.clone();
-    for (namespace, asking) in [("two", &other), ("", &root), ("two", &root), ("one/inner", &root)] {
-        for (path, data) in &routes {
-            let answered = ask(&node, namespace, asking, (Write, path), data.clone()).await;
-            // Ending what is not there is as good as done.
-            let gone = matches!(&answered, Ok(Value::Null));
-            assert!(answered.is_err() || gone, "{namespace:?} {path}: {answered:?}");
-        }
-        let listed = ask(&node, namespace, asking, (List, "auth/token/accessors"), none()).await;
-        assert!(!format!("{listed:?}").contains(&accessor), "{namespace:?}");
-        let listed = ask(
-            &node,
-            namespace,
-            asking,
-            (List, "sys/leases/lookup/auth/token/create"),
-            none(),
-        )
-        .await;
-        assert!(!format!("{listed:?}").contains(&lease), "{namespace:?}");
-    }
-    // All of it is still there.
-    assert!(
-        ask(&node, "one", &token, (Read, "sys/mounts"), none())
-            .await
-            .is_ok()
-    );
-    let looked = ask(
-        &node,
-        "one",
-        &token,
-        (Write, "auth/token/lookup-accessor"),
-        json!({"accessor": accessor}),
-    );
-    assert!(looked.await.is_ok());
-    let taken = ask(
-        &node,
-        "one",
-        &token,
-        (Write, "sys/wrapping/unwrap"),
-        json!({"token": wrapped}),
-    )
-    .await;
-    assert_eq!(taken.unwrap()["data"]["x"], "y");
 }
 
 #[tokio::test]

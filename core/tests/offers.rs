@@ -560,3 +560,156 @@ async fn a_member_records_each_share_handed_on_that_it_counts() {
     let text = json!(records).to_string();
     assert!(pair.shares.iter().all(|share| !text.contains(share.as_str())));
 }
+
+const RING_SHARE: u16 = 16;
+const RING_ASK: u16 = 18;
+
+/// A request of root's in a namespace.
+async fn within(
+    core: &Arc<Core>,
+    root: &str,
+    (namespace, verb, path): (&str, Verb, &str),
+    body: Value,
+) -> Result<Value, Error> {
+    let mut request = Request::new(verb, path);
+    request.namespace = Some(namespace.to_owned());
+    request.token = Some(root.to_owned().into());
+    request.data = body.as_object().cloned().unwrap_or_default();
+    Ok(match core.handle(request).await?.body {
+        Body::Envelope(envelope) => serde_json::to_value(&envelope.data).unwrap(),
+        _ => Value::Null,
+    })
+}
+
+/// The second of two members restarts, then both: `asked` is what the second asked with before.
+async fn members_restart(pair: &mut Pair, asked: Bytes) {
+    let root = pair.root.clone();
+    let read = async |core: &Arc<Core>| within(core, &root, ("t", Verb::Read, "kv/a"), Value::Null).await;
+    let is_shut = |answer: &Result<Value, Error>| matches!(answer, Err(Error::NamespaceSealed { .. }));
+    // One that has restarted gets nothing while it is sealed, and the keys back when it is open.
+    pair.cores[1] = pair.start(1).await;
+    let replayed = pair.wire.say(2, 1, RING_ASK, asked).await;
+    assert!(replayed.is_err(), "of an earlier start: {replayed:?}");
+    settled().await;
+    assert!(matches!(read(&pair.cores[1]).await, Err(Error::Sealed)));
+    pair.give_shares().await;
+    assert_eq!(read(&pair.cores[1]).await.unwrap()["k"], "v");
+
+    // Where nobody has them any more, the shares are needed again.
+    pair.cores[0] = pair.start(0).await;
+    pair.cores[1] = pair.start(1).await;
+    pair.give_shares().await;
+    assert!(is_shut(&read(&pair.cores[0]).await) && is_shut(&read(&pair.cores[1]).await));
+}
+
+/// The keys of a namespace with a seal of its own, in a cluster of two open members.
+#[tokio::test(start_paused = true)]
+async fn keys_of_a_namespace_go_to_open_members_alone_and_all_drop_them() {
+    let mut pair = Pair::born([Ceremony, Ceremony], &[]).await;
+    let (root, cores) = (pair.root.clone(), pair.cores.clone());
+    let seal = json!({"seal": "seal \"shamir\" {\n shares = 3\n threshold = 2\n}"});
+    let made = within(&cores[0], &root, ("", Verb::Write, "sys/namespaces/t"), seal)
+        .await
+        .unwrap();
+    let shares: Vec<Value> = made["key_shares"].as_array().unwrap().clone();
+    let give = async |at: usize, share: usize| {
+        let body = json!({"key": shares[share]});
+        within(
+            &cores[at],
+            &root,
+            ("", Verb::Write, "sys/namespaces/t/unseal"),
+            body,
+        )
+        .await
+        .unwrap()
+    };
+    let read = async |core: &Arc<Core>| within(core, &root, ("t", Verb::Read, "kv/a"), Value::Null).await;
+    let is_shut = |answer: &Result<Value, Error>| matches!(answer, Err(Error::NamespaceSealed { .. }));
+
+    // Whichever member is given a share, it counts.
+    assert_eq!(give(0, 0).await["progress"], 1);
+    assert_eq!(give(1, 2).await["sealed"], false);
+    within(
+        &cores[0],
+        &root,
+        ("t", Verb::Write, "sys/mounts/kv"),
+        json!({"type": "kv"}),
+    )
+    .await
+    .unwrap();
+    within(&cores[1], &root, ("t", Verb::Write, "kv/a"), json!({"k": "v"}))
+        .await
+        .unwrap();
+    assert!(
+        !pair
+            .wire
+            .heard
+            .lock()
+            .iter()
+            .any(|(_, kind, _)| *kind == RING_ASK)
+    );
+
+    within(
+        &cores[1],
+        &root,
+        ("", Verb::Write, "sys/namespaces/t/seal"),
+        Value::Null,
+    )
+    .await
+    .unwrap();
+    for core in &cores {
+        assert!(is_shut(&read(core).await));
+    }
+    settled().await;
+    assert!(is_shut(&read(&cores[0]).await), "nobody has the keys to give");
+
+    // A member that missed the shares asks for the keys when it is asked for something.
+    pair.wire.lost.lock().push(RING_SHARE);
+    give(0, 1).await;
+    give(0, 2).await;
+    assert_eq!(read(&cores[0]).await.unwrap()["k"], "v");
+    assert_eq!(read(&cores[1]).await.unwrap()["k"], "v");
+    let id = made["id"].as_str().unwrap();
+    assert!(
+        !pair
+            .recorded(&format!("sys/namespaces/{id}/unseal/offer/from-node/1"))
+            .is_empty()
+    );
+    let asked = pair.wire.last(RING_ASK);
+
+    members_restart(&mut pair, asked).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_that_gives_no_keys_gives_none_of_a_namespace() {
+    let mut pair = Pair::born([Off, Off], &[RING_SHARE]).await;
+    let root = pair.root.clone();
+    for share in pair.shares.clone() {
+        ask(&pair.cores[1], "", "sys/unseal", json!({"key": share}))
+            .await
+            .unwrap();
+    }
+    let seal = json!({"seal": "seal \"shamir\" {\n shares = 1\n threshold = 1\n}"});
+    let made = within(&pair.cores[0], &root, ("", Verb::Write, "sys/namespaces/t"), seal)
+        .await
+        .unwrap();
+    let body = json!({"key": made["key_shares"][0]});
+    let unseal = ("", Verb::Write, "sys/namespaces/t/unseal");
+    within(&pair.cores[0], &root, unseal, body.clone()).await.unwrap();
+    let mounts = ("t", Verb::Read, "sys/mounts");
+    assert!(within(&pair.cores[0], &root, mounts, Value::Null).await.is_ok());
+    settled().await;
+    let shut = within(&pair.cores[1], &root, mounts, Value::Null).await;
+    assert!(matches!(shut, Err(Error::NamespaceSealed { .. })));
+    assert!(
+        !pair
+            .wire
+            .heard
+            .lock()
+            .iter()
+            .any(|(_, kind, _)| *kind == RING_ASK)
+    );
+    within(&pair.cores[1], &root, unseal, body).await.unwrap();
+    assert!(within(&pair.cores[1], &root, mounts, Value::Null).await.is_ok());
+    pair.cores.clear();
+}

@@ -385,6 +385,36 @@ async fn writers_on_one_key_never_fail_and_never_lose() {
     assert_eq!(read["data"]["metadata"]["version"], 640);
 }
 
+/// A token past its time that the leader has not ended yet still has children: whoever revokes it means them too.
+#[tokio::test]
+async fn revoking_one_whose_time_is_over_takes_its_children_too() {
+    let node = Node::unsealed().await;
+    for by_accessor in [false, true] {
+        let made = json!({"policies": ["root"], "ttl": "2s"});
+        let made = node.call(Verb::Write, "auth/token/create", made).await.unwrap();
+        let text = |made: &Value, field: &str| made["auth"][field].as_str().unwrap().to_owned();
+        let (parent, accessor) = (text(&made, "client_token"), text(&made, "accessor"));
+        let child = json!({"policies": ["root"], "ttl": "1h"});
+        let child = node
+            .call_as(&parent, Verb::Write, "auth/token/create", child)
+            .await;
+        let child = text(&child.unwrap(), "client_token");
+        node.clock.advance(3_000);
+        let (path, asked) = match by_accessor {
+            true => ("auth/token/revoke-accessor", json!({"accessor": accessor})),
+            false => ("auth/token/revoke", json!({"token": parent})),
+        };
+        node.call(Verb::Write, path, asked).await.unwrap();
+        let used = node
+            .call_as(&child, Verb::Read, "auth/token/lookup-self", Value::Null)
+            .await;
+        assert!(
+            used.is_err(),
+            "a child works after {path} of its parent: {used:?}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn revoking_takes_the_whole_tree_before_the_answer() {
     let node = Node::unsealed().await;

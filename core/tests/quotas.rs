@@ -251,6 +251,14 @@ async fn leases_are_bounded_and_counted_with_the_commands_that_make_and_end_them
     scene.target.is(Mood::Down);
     assert!(scene.node.call(Verb::Read, PATH, json!({})).await.is_err());
     assert_eq!(read().await["counter"], 2);
+    // A role's own bound is closer than its mount's.
+    scene.target.is(Mood::Well);
+    let own = json!({"max_leases": 1, "path": PATH});
+    scene.must("sys/quotas/lease-count/app", own).await;
+    scene.issue().await;
+    let refused = scene.node.call(Verb::Read, PATH, json!({})).await.unwrap_err();
+    assert!(matches!(refused, Error::LeasesExceeded(_)), "{refused:?}");
+    assert_eq!(read().await["counter"], 2);
     scene.node.call(Verb::Delete, rule, json!({})).await.unwrap();
     assert!(scene.node.call(Verb::Read, rule, json!({})).await.is_err());
 }

@@ -299,7 +299,7 @@ async fn audit_records_have_the_token_and_the_answer_hashed() {
     let log = home.path().join("audit.log");
     let device = json!({"type": "file", "options": {"file_path": log}});
     node.call(Verb::Write, "sys/audit/file", device).await.unwrap();
-    let data = json!({"n": 90_125, "text": "hunter2"});
+    let data = json!({"n": 9_012_573_046_i64, "text": "hunter2"});
     let made = wrapped(&node, &node.root, Verb::Write, "sys/wrapping/wrap", data).await;
     let token = made.unwrap().token();
     let shown = json!({"token": token});
@@ -313,7 +313,7 @@ async fn audit_records_have_the_token_and_the_answer_hashed() {
         node.call(Verb::Write, "sys/wrapping/unwrap", shown).await
     ));
     let log = std::fs::read_to_string(log).unwrap();
-    for secret in [token.as_str(), "90125", "hunter2"] {
+    for secret in [token.as_str(), "9012573046", "hunter2"] {
         assert!(!log.contains(secret), "{secret}");
     }
     assert!(log.contains(r#""wrap_info":{"#) && log.contains(r#""creation_path":"sys/wrapping/wrap""#));

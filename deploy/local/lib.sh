@@ -22,6 +22,11 @@ die() {
     exit 1
 }
 
+# Where cargo puts what it builds: a variable or a file of the user's may say so.
+target_directory() {
+    (cd "$ROOT" && cargo metadata --format-version 1 --no-deps) | sed 's/.*"target_directory":"\([^"]*\)".*/\1/'
+}
+
 # Prints a step with its usual duration, and what the one before it took.
 step() {
     step_done

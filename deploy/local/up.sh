@@ -67,7 +67,7 @@ build() {
     if [[ -z $built ]]; then
         command -v cargo >/dev/null || die "cargo is missing. Install Rust: https://rustup.rs"
         (cd "$ROOT" && cargo build --release --locked -p conclave-cli)
-        built=${CARGO_TARGET_DIR:-$ROOT/target}/release/conclave
+        built=$(target_directory)/release/conclave
     fi
     [[ -x $built ]] || die "$built is not an executable file"
     # A copy, moved into place: running nodes keep the file they started from.

@@ -16,7 +16,8 @@ impl Entropy for Fixed {
     }
 }
 
-fn barrier() -> &'static Barrier {
+/// One that only this process has.
+pub fn barrier() -> &'static Barrier {
     static BARRIER: OnceLock<Barrier> = OnceLock::new();
     BARRIER.get_or_init(|| {
         let mut entropy = Fixed(1);
@@ -35,7 +36,7 @@ pub fn run(bytes: &[u8]) {
         "a value that nobody sealed"
     );
     assert!(
-        barrier().open_segment(b"parent", bytes).is_err(),
+        barrier().open_segment(0, b"parent", bytes).is_err(),
         "a name that nobody sealed"
     );
     // What is sealed opens in its place alone.

@@ -16,12 +16,14 @@ mod labels;
 mod path;
 mod policy;
 mod shares;
+mod statements;
+mod tokens;
 
 /// Takes any bytes; panics if what it feeds breaks a promise.
 pub type Target = fn(&[u8]);
 
 /// All targets, by the names of their corpora.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 12] = [
     ("path", path::run),
     ("policy", policy::run),
     ("body", body::run),
@@ -32,4 +34,6 @@ pub const TARGETS: [(&str, Target); 10] = [
     ("config", config::run),
     ("labels", labels::run),
     ("grpc", grpc::run),
+    ("tokens", tokens::run),
+    ("statements", statements::run),
 ];

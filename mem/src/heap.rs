@@ -1,16 +1,24 @@
 //! An allocator that hands back nothing but zeros. It must not know who allocates.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+use std::alloc::{GlobalAlloc, Layout};
+
+use tikv_jemallocator::Jemalloc;
+
+/// What jemalloc reads when the process first allocates, by this name: an arena for each processor, and memory that was freed
+/// goes back to the system within a second, by a thread of its own. The variable `MALLOC_CONF` overrides it.
+#[unsafe(export_name = "malloc_conf")]
+pub static SETTINGS: &[u8; 80] =
+    b"background_thread:true,percpu_arena:percpu,dirty_decay_ms:1000,muzzy_decay_ms:0\0";
 
 /// Wipes every block before it goes back to the allocator beneath, of whatever size and whoever frees it: buffers of
 /// libraries, vectors that grew, tasks that ended. What is in use is not touched, nor what C code allocates by itself.
-pub struct Wiping<A = System>(A);
+pub struct Wiping<A = Jemalloc>(A);
 
 impl Wiping {
-    /// On top of the system's allocator.
+    /// On top of jemalloc.
     #[must_use]
     pub const fn new() -> Self {
-        Self(System)
+        Self(Jemalloc)
     }
 }
 
@@ -49,6 +57,7 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Wiping<A> {
 
 #[cfg(test)]
 mod tests {
+    use std::alloc::System;
     use std::cell::Cell;
 
     use super::*;

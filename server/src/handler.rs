@@ -1,8 +1,10 @@
 //! What the transports need of core: somebody who answers requests. Tests put a script in its place.
 
+use std::sync::Arc;
+
 use futures::future::BoxFuture;
 
-use conclave_core::{Error, Request, Response};
+use conclave_core::{Browsers, Error, Request, Response};
 
 /// Answers requests.
 pub trait Handler: Send + Sync + 'static {
@@ -13,6 +15,10 @@ pub trait Handler: Send + Sync + 'static {
     fn admits<'h>(&'h self, request: &'h Request) -> BoxFuture<'h, Result<(), Error>> {
         let _ = request;
         Box::pin(std::future::ready(Ok(())))
+    }
+    /// What pages in browsers are told; nothing while the node is sealed.
+    fn browsers(&self) -> Option<Arc<Browsers>> {
+        None
     }
     /// Brings numbers that are read rather than counted up to date, before they are shown.
     fn observe(&self);

@@ -22,6 +22,7 @@ pub mod wiping;
 
 pub use conclave_core::audit;
 pub use conclave_core::backup;
+pub use conclave_engines::wrap_key;
 
 pub use address::{Network, Networks};
 pub use error::Error;

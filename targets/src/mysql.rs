@@ -39,6 +39,8 @@ mod code {
     pub const KILL_DENIED: u16 = 1095;
     /// SELECT command denied for a table, a column, or in a database.
     pub const NOT_FOR_US: [u16; 3] = [1142, 1143, 1044];
+    /// The server shuts down, or the connection was killed: it is over, whatever it was doing.
+    pub const OVER: [u16; 2] = [1053, 1927];
     /// Errors that quote the statement or its values, which may hold a password: syntax, and values that do not fit.
     pub const QUOTING: [u16; 5] = [1064, 1292, 1366, 1367, 1411];
 }
@@ -70,7 +72,7 @@ impl Mysql {
         let mut kept = None;
         while let Some(mut session) = server.idle() {
             // A connection that broke while it was idle is no failure of the plan.
-            if session.take_name(&bounds.session, bounds).await.is_ok() {
+            if session.take_name(bounds).await.is_ok() {
                 kept = Some(session);
                 break;
             }
@@ -82,7 +84,7 @@ impl Mysql {
                     pool::connect(&plan.target, |url| connect::connect(url, &plan.target, bounds)).await?;
                 let name = String::new();
                 let mut session = Session { conn, name };
-                session.take_name(&bounds.session, bounds).await?;
+                session.take_name(bounds).await?;
                 session
             }
         };
@@ -96,13 +98,22 @@ impl Mysql {
 }
 
 impl Session {
-    /// Takes the lock of a name, and lets go of the one before.
-    async fn take_name(&mut self, name: &str, bounds: &Bounds) -> Result<(), Failure> {
+    /// Takes the lock of a name, after others that hold it have ended if it is to be alone, and lets go of the one before.
+    async fn take_name(&mut self, bounds: &Bounds) -> Result<(), Failure> {
+        let name = bounds.session.as_str();
         let mut query = format!("SELECT GET_LOCK({}, 0)", literal(name));
         if !self.name.is_empty() {
             query.push_str(&format!(", RELEASE_LOCK({})", literal(&self.name)));
         }
-        match call(&mut self.conn, &query, bounds).await {
+        let ended = match bounds.alone {
+            true => end_session(&mut self.conn, name, bounds).await,
+            false => Ok(()),
+        };
+        let taken = match ended {
+            Ok(()) => call(&mut self.conn, &query, bounds).await,
+            Err(failure) => Err(failure),
+        };
+        match taken {
             Ok(_) => self.name = name.to_owned(),
             Err(failure) if failure.done == Done::Refused => {
                 // Some clusters let nobody lock: then only sweeping again protects from what is still on its way.
@@ -179,9 +190,10 @@ async fn make(conn: &mut Conn, account: &str, statements: &[Hidden], bounds: &Bo
     }
 }
 
-/// Ends the session that has a name, and waits until it is gone: what it was doing is done or given up then.
+/// Ends the session that has a name, unless it is this one, and waits until it is gone: what it was doing is done or given up
+/// then.
 async fn end_session(conn: &mut Conn, name: &str, bounds: &Bounds) -> Result<(), Failure> {
-    let query = format!("SELECT IS_USED_LOCK({})", literal(name));
+    let query = format!("SELECT NULLIF(IS_USED_LOCK({}), CONNECTION_ID())", literal(name));
     while let Some(id) = call(conn, &query, bounds).await?.pop() {
         kill(conn, &id, bounds).await?;
         tokio::time::sleep(ENDING.min(left(bounds)?)).await;
@@ -373,6 +385,7 @@ fn text(value: &Value) -> Option<String> {
 /// An error of a statement.
 fn failure(error: &Error) -> Failure {
     let done = match error {
+        Error::Server(error) if code::OVER.contains(&error.code) => Done::Unknown,
         Error::Server(_) => Done::Refused,
         _ => Done::Unknown,
     };
@@ -431,6 +444,7 @@ mod tests {
         assert!(!told(&server(1064)).contains("hunter2"));
         assert!(told(&server(1396)).contains("1396"));
         assert_eq!(failure(&server(1396)).done, Done::Refused);
+        assert_eq!(failure(&server(1927)).done, Done::Unknown, "it was killed");
     }
 
     #[test]

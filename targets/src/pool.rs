@@ -1,19 +1,21 @@
 //! Connections kept open for the next plan, by how their server is reached, and no more of them at once than the target may
-//! have. Knows no protocol.
+//! have. What nobody used for a while is closed: an old password's connections too. Knows no protocol.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use conclave_engine_api::{Bounds, Done, Failure, Hidden, Target};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use crate::within;
 
 /// Servers whose connections are kept; those beyond are forgotten, all at once.
 const MAX_SERVERS: usize = 256;
-/// Connections kept idle to one server.
-const MAX_IDLE: usize = 4;
+/// How long a connection is kept that nobody uses. A login costs a server more than what it is then asked for.
+const IDLE: Duration = Duration::from_secs(60);
 
 /// Connections to all servers of one kind.
 pub struct Pool<C> {
@@ -25,7 +27,15 @@ pub struct Pool<C> {
 pub struct Server<C> {
     /// As many plans at once as the target may have connections.
     turns: Arc<Semaphore>,
-    idle: Mutex<Vec<C>>,
+    idle: Mutex<Idle<C>>,
+}
+
+/// Connections that nobody uses.
+struct Idle<C> {
+    /// Each with the time since when; the last one used is the last.
+    since: Vec<(Instant, C)>,
+    /// Whether somebody looks after them.
+    is_tended: bool,
 }
 
 impl<C> Default for Pool<C> {
@@ -48,7 +58,10 @@ impl<C> Pool<C> {
         }
         let server = Arc::new(Server {
             turns: Arc::new(Semaphore::new(target.max_connections.max(1) as usize)),
-            idle: Mutex::default(),
+            idle: Mutex::new(Idle {
+                since: Vec::new(),
+                is_tended: false,
+            }),
         });
         servers.push((target.clone(), server.clone()));
         server
@@ -67,14 +80,36 @@ impl<C> Server<C> {
 
     /// A connection that nobody uses.
     pub fn idle(&self) -> Option<C> {
-        self.idle.lock().pop()
+        self.idle.lock().since.pop().map(|(_, connection)| connection)
     }
 
-    /// Keeps a connection for the next plan.
-    pub fn keep(&self, connection: C) {
+    /// Closes what was not used for a while. Whether anything is left.
+    fn tend(&self) -> bool {
+        let now = Instant::now();
         let mut idle = self.idle.lock();
-        if idle.len() < MAX_IDLE {
-            idle.push(connection);
+        idle.since.retain(|(since, _)| now.duration_since(*since) < IDLE);
+        idle.is_tended = !idle.since.is_empty();
+        idle.is_tended
+    }
+}
+
+impl<C: Send + 'static> Server<C> {
+    /// Keeps a connection for the next plan. There are never more than turns.
+    pub fn keep(self: &Arc<Self>, connection: C) {
+        let mut idle = self.idle.lock();
+        idle.since.push((Instant::now(), connection));
+        if !std::mem::replace(&mut idle.is_tended, true) {
+            tokio::spawn(tend(Arc::downgrade(self)));
+        }
+    }
+}
+
+/// Looks after the idle connections of a server until there are none, or nobody has the server.
+async fn tend<C>(server: Weak<Server<C>>) {
+    loop {
+        tokio::time::sleep(IDLE).await;
+        if !server.upgrade().is_some_and(|server| server.tend()) {
+            return;
         }
     }
 }
@@ -90,5 +125,49 @@ where
     match (connect(target.url.clone()).await, &target.fallback) {
         (Err(failure), Some(fallback)) if failure.done == Done::Denied => connect(fallback.clone()).await,
         (connected, _) => connected,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use conclave_engine_api::{Driver, TargetTls};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_uses_is_closed_after_a_while() {
+        let target = Target {
+            name: "t".to_owned(),
+            driver: Driver::Redis,
+            fallback: None,
+            url: Hidden::new("redis://localhost".to_owned()),
+            tls: TargetTls::default(),
+            max_connections: 16,
+        };
+        let pool = Pool::default();
+        let server = pool.server(&target);
+        let kept: Vec<Arc<u8>> = (0..16).map(Arc::new).collect();
+        for connection in &kept {
+            server.keep(connection.clone());
+        }
+        // One of them is in use all the time, the others never again.
+        for _ in 0..8 {
+            let used = server.idle().unwrap();
+            assert_eq!(*used, 15);
+            // why: the clock is paused, and idle time is what is tested.
+            tokio::time::sleep(IDLE / 4).await;
+            server.keep(used);
+        }
+        let open = |connection: &&Arc<u8>| Arc::strong_count(connection) > 1;
+        assert_eq!(kept.iter().filter(open).count(), 1);
+        // why: as above.
+        tokio::time::sleep(IDLE * 2).await;
+        assert_eq!(kept.iter().filter(open).count(), 0);
+        assert!(server.idle().is_none());
+        // It begins anew.
+        server.keep(kept[0].clone());
+        // why: as above.
+        tokio::time::sleep(IDLE * 2).await;
+        assert!(server.idle().is_none());
     }
 }

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use conclave_engine_api::{Action, Bounds, Done, Failure, Hidden, Plan, Target};
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError, Severity, SqlState};
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
 use crate::address;
@@ -42,6 +42,11 @@ impl Postgres {
             Some(client) => client,
             None => pool::connect(&plan.target, |url| connect(url, &plan.target, bounds)).await?,
         };
+        if bounds.alone {
+            let ended = end_sessions(&client, "application_name", &bounds.session, bounds).await;
+            // Nothing of the plan was sent.
+            ended.map_err(|failure| Failure::new(Done::Nothing, failure.text))?;
+        }
         let done = carry_out(&client, plan, bounds).await;
         // Whatever failed may have left the session in any state.
         if done.is_ok() && !client.is_closed() {
@@ -245,12 +250,12 @@ fn refused(error: &tokio_postgres::Error) -> Failure {
     Failure::new(done, told(error))
 }
 
-/// An error of a statement.
+/// An error of a statement. One that ends the session may have come after what it had begun was done.
 fn failure(error: &tokio_postgres::Error) -> Failure {
-    let done = if error.as_db_error().is_some() && !error.is_closed() {
-        Done::Refused
-    } else {
-        Done::Unknown
+    let ends = |told: &DbError| !matches!(told.parsed_severity(), None | Some(Severity::Error));
+    let done = match error.as_db_error() {
+        Some(told) if !ends(told) && !error.is_closed() => Done::Refused,
+        _ => Done::Unknown,
     };
     Failure::new(done, told(error))
 }

@@ -132,11 +132,21 @@ async fn connect(url: Hidden, target: &Target, bounds: &Bounds) -> Result<Connec
     }
 }
 
-/// Gives a connection its name. Nothing of a plan was sent before.
+/// Gives a connection its name, after others of that name have ended if it is to be alone. Nothing of a plan was sent before.
 async fn name(connection: &mut Connection, bounds: &Bounds) -> Result<(), Failure> {
-    let command = ["CLIENT", "SETNAME", &bounds.session];
-    let named = ask(connection, &command, bounds).await;
+    let named = async {
+        if bounds.alone {
+            match end_connections(connection, &bounds.session, bounds).await {
+                Err(failure) if failure.done == Done::Refused => {
+                    tracing::warn!(%failure, "a Redis lets nobody end what is still on its way to it");
+                }
+                ended => ended?,
+            }
+        }
+        ask(connection, &["CLIENT", "SETNAME", &bounds.session], bounds).await
+    };
     named
+        .await
         .map(|_| ())
         .map_err(|failure| Failure::new(Done::Nothing, failure.text))
 }
@@ -179,7 +189,7 @@ async fn carry_out(
             session,
         } => {
             if !session.is_empty() {
-                end_connection(connection, session, bounds).await?;
+                end_connections(connection, session, bounds).await?;
             }
             let usual;
             let statements = if statements.is_empty() {
@@ -197,11 +207,16 @@ async fn carry_out(
     }
 }
 
-/// Ends the connections that have a name, and waits until they are gone.
-async fn end_connection(connection: &mut Connection, name: &str, bounds: &Bounds) -> Result<(), Failure> {
+/// Ends the connections that have a name, except this one, and waits until they are gone.
+async fn end_connections(connection: &mut Connection, name: &str, bounds: &Bounds) -> Result<(), Failure> {
+    let own = texts(ask(connection, &["CLIENT", "ID"], bounds).await?).concat();
     loop {
         let list = texts(ask(connection, &["CLIENT", "LIST"], bounds).await?).concat();
-        let ids: Vec<&str> = list.lines().filter_map(|line| id_of(line, name)).collect();
+        let ids: Vec<&str> = list
+            .lines()
+            .filter_map(|line| id_of(line, name))
+            .filter(|id| *id != own)
+            .collect();
         if ids.is_empty() {
             return Ok(());
         }

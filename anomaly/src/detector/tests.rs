@@ -74,6 +74,7 @@ impl World {
 
     /// What was found since the last look: rules, in order, without repetitions.
     fn rules(&mut self) -> Vec<Kind> {
+        self.found.iter().for_each(evidence_is_documented);
         let mut kinds: Vec<Kind> = self
             .found
             .drain(..)
@@ -83,6 +84,18 @@ impl World {
         kinds.sort_unstable();
         kinds.dedup();
         kinds
+    }
+}
+
+/// People look up what an event's numbers mean.
+fn evidence_is_documented(finding: &Finding) {
+    let (_, document) = include_str!("../../../docs/anomalies.md")
+        .split_once("### Evidence\n")
+        .unwrap();
+    let rule = format!("`{}`", finding.kind.name());
+    let row = document.lines().find(|row| row.contains(&rule)).unwrap();
+    for name in finding.evidence.keys() {
+        assert!(row.contains(&format!("`{name}`")), "{name} of {rule}");
     }
 }
 

@@ -36,6 +36,10 @@ pub enum Slot {
     Trouble = 13,
     /// Told by the shim: faults that were met, delays and ignored syncs included.
     Met = 14,
+    /// How many more writes take only half of what they are given.
+    ShortWrites = 15,
+    /// Milliseconds that each write takes longer.
+    WriteDelay = 16,
 }
 
 /// Bytes of the page.
@@ -65,3 +69,5 @@ pub const CONTROL: &str = "CONCLAVE_SHIM_CONTROL";
 /// Environment: the IPv4 address of loopback from which the process's connections on this machine come.
 #[allow(dead_code, reason = "each side uses some of them")]
 pub const SOURCE: &str = "CONCLAVE_SHIM_SOURCE";
+/// Variable with the seconds by which the process's time of day is shifted, negative for a clock that is slow.
+pub const CLOCK_SHIFT: &std::ffi::CStr = c"CONCLAVE_SHIM_CLOCK_SHIFT";

@@ -1,12 +1,13 @@
 //! A disk that loses power, fails, is full, slow or lies, for one node of a chaos test: stands between the node and the C
 //! library (`LD_PRELOAD`), journals what the node did to its data directory and did not make durable, and undoes exactly
 //! that when the test says so, in place of the process's next write. It can also give the process's connections a source address
-//! of their own. Test code only; never linked into anything.
+//! of their own, and shift its time of day. Test code only; never linked into anything.
 //!
 //! Mapped writes are not seen; the stores make none. What the C library does inside itself (`fopen`, `fwrite`) is not seen
 //! either: RocksDB's own text log. Every real call is made by `rustix` straight to the kernel, so nothing here comes back
 //! into itself.
 
+mod clock;
 pub mod control;
 mod journal;
 mod lot;
@@ -25,6 +26,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::net::SocketAddrAny;
 use rustix::net::addr::SocketAddrStorage;
+use rustix::time::Timespec;
 
 use store::borrowed;
 
@@ -33,6 +35,8 @@ const CWD: c_int = -100;
 const REMOVE_FOLDER: c_int = 0x200;
 /// Bytes of a socket address: its family at least.
 const ADDRESS_SIZES: std::ops::RangeInclusive<usize> = 2..=std::mem::size_of::<SocketAddrStorage>();
+/// `CLOCK_REALTIME`.
+const REALTIME: c_int = 0;
 /// `FALLOC_FL_KEEP_SIZE`.
 const KEEP_SIZE: c_int = 1;
 
@@ -88,8 +92,22 @@ unsafe fn slices<'b>(vectors: *const c_void, number: c_int) -> &'b [IoSlice<'b>]
     unsafe { std::slice::from_raw_parts(vectors.cast(), number) }
 }
 
-fn size_of(slices: &[IoSlice<'_>]) -> u64 {
-    slices.iter().map(|slice| slice.len() as u64).sum()
+fn size_of(slices: &[IoSlice<'_>]) -> usize {
+    slices.iter().map(|slice| slice.len()).sum()
+}
+
+/// At most so many bytes of a buffer.
+fn first(buffer: &[u8], most: usize) -> &[u8] {
+    buffer.get(..most).unwrap_or(buffer)
+}
+
+/// What a write of several pieces takes that takes less than all: some of the first piece that is not empty.
+fn beginning<'b>(slices: &'b [IoSlice<'_>], most: usize) -> Option<&'b [u8]> {
+    if most >= size_of(slices) {
+        return None;
+    }
+    let piece = slices.iter().find(|slice| !slice.is_empty())?;
+    Some(first(piece, most))
 }
 
 fn place(offset: i64) -> Result<u64, Errno> {
@@ -122,6 +140,22 @@ macro_rules! instead_of {
 }
 
 instead_of! {
+    /// The time by one of the clocks.
+    clock_gettime(clock: c_int, into: *mut Timespec) -> c_int {
+        status(clock::now(clock).map(|now| into.write(now)))
+    }
+    /// The time of day, seconds and microseconds. There are no time zones here, as in the kernel.
+    gettimeofday(into: *mut [i64; 2], _zone: *mut c_void) -> c_int {
+        status(clock::now(REALTIME).map(|now| into.write([now.tv_sec, now.tv_nsec / 1000])))
+    }
+    /// The time of day in seconds.
+    time(into: *mut i64) -> i64 {
+        let seconds = clock::now(REALTIME).map_or(-1, |now| now.tv_sec);
+        if !into.is_null() {
+            into.write(seconds);
+        }
+        seconds
+    }
     /// Connects.
     connect(fd: c_int, address: *const c_void, length: u32) -> c_int {
         if !ADDRESS_SIZES.contains(&(length as usize)) {
@@ -147,25 +181,31 @@ instead_of! {
     /// Writes.
     write(fd: c_int, buffer: *const c_void, length: usize) -> isize {
         let (fd, buffer) = (borrowed(fd), bytes(buffer, length));
-        count(store::write(fd, None, length as u64, || rustix::io::write(fd, buffer)))
+        count(store::write(fd, None, length, |most| rustix::io::write(fd, first(buffer, most))))
     }
     /// Writes at a place.
     pwrite | pwrite64 (fd: c_int, buffer: *const c_void, length: usize, offset: i64) -> isize {
         let (fd, buffer) = (borrowed(fd), bytes(buffer, length));
         count(place(offset).and_then(|at| {
-            store::write(fd, Some(at), length as u64, || rustix::io::pwrite(fd, buffer, at))
+            store::write(fd, Some(at), length, |most| rustix::io::pwrite(fd, first(buffer, most), at))
         }))
     }
     /// Writes several pieces.
     writev(fd: c_int, vectors: *const c_void, number: c_int) -> isize {
         let (fd, vectors) = (borrowed(fd), slices(vectors, number));
-        count(store::write(fd, None, size_of(vectors), || rustix::io::writev(fd, vectors)))
+        count(store::write(fd, None, size_of(vectors), |most| match beginning(vectors, most) {
+            Some(part) => rustix::io::write(fd, part),
+            None => rustix::io::writev(fd, vectors),
+        }))
     }
     /// Writes several pieces at a place.
     pwritev | pwritev64 (fd: c_int, vectors: *const c_void, number: c_int, offset: i64) -> isize {
         let (fd, vectors) = (borrowed(fd), slices(vectors, number));
         count(place(offset).and_then(|at| {
-            store::write(fd, Some(at), size_of(vectors), || rustix::io::pwritev(fd, vectors, at))
+            store::write(fd, Some(at), size_of(vectors), |most| match beginning(vectors, most) {
+                Some(part) => rustix::io::pwrite(fd, part, at),
+                None => rustix::io::pwritev(fd, vectors, at),
+            })
         }))
     }
     /// Copies within the kernel: not into a watched file. The caller then copies by reading and writing.

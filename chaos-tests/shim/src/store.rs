@@ -134,6 +134,24 @@ impl Shim {
         Err(Errno::from_raw_os_error(i32::try_from(number).unwrap_or(5)))
     }
 
+    /// How much of `length` bytes a write takes.
+    fn part_of(&self, path: &[u8], length: usize) -> usize {
+        if length < 2 || !self.meets(path) || !self.page.take(Slot::ShortWrites) {
+            return length;
+        }
+        self.page.add(Slot::Met, 1);
+        length / 2
+    }
+
+    /// Takes as much longer as the page says. Holds nothing meanwhile.
+    fn dawdle(&self, path: &[u8], delay: Slot) {
+        let delay = self.page.get(delay);
+        if delay != 0 && self.meets(path) {
+            self.page.add(Slot::Met, 1);
+            std::thread::park_timeout(Duration::from_millis(delay));
+        }
+    }
+
     fn place(&self, folder: BorrowedFd<'_>, path: &[u8]) -> Option<Place> {
         let path = path.strip_suffix(b"/").unwrap_or(path);
         let (parent, name) = match path.iter().rposition(|byte| *byte == b'/') {
@@ -174,16 +192,17 @@ pub fn is_watched(fd: BorrowedFd<'_>) -> bool {
     watched(fd).is_some()
 }
 
-/// Writes `length` bytes, at the file's own place without `at`.
+/// Writes `length` bytes, at the file's own place without `at`; `real` is told how many of them at most.
 pub fn write(
     fd: BorrowedFd<'_>,
     at: Option<u64>,
-    length: u64,
-    real: impl FnOnce() -> Result<usize, Errno>,
+    length: usize,
+    real: impl FnOnce(usize) -> Result<usize, Errno>,
 ) -> Result<usize, Errno> {
     let Some((shim, path)) = watched(fd) else {
-        return real();
+        return real(length);
     };
+    shim.dawdle(&path, Slot::WriteDelay);
     let mut journal = shim.journal();
     shim.step(&mut journal);
     shim.fault(&path, Slot::WriteError, Slot::WriteFailures)?;
@@ -192,8 +211,9 @@ pub fn write(
         None if fcntl_getfl(fd)?.contains(OFlags::APPEND) => look(fd)?.1,
         None => seek(fd, SeekFrom::Current(0))?,
     };
-    journal.before_write(fd, at, length)?;
-    real()
+    let most = shim.part_of(&path, length);
+    journal.before_write(fd, at, most as u64)?;
+    real(most)
 }
 
 /// Cuts a file to `length`, or makes it that long.
@@ -223,16 +243,10 @@ pub fn sync(fd: BorrowedFd<'_>, real: impl FnOnce() -> Result<(), Errno>) -> Res
         shim.step(&mut journal);
         journal.moment()
     };
-    if shim.meets(&path) {
-        let delay = shim.page.get(Slot::SyncDelay);
-        let lies = shim.page.get(Slot::IgnoreSync) != 0;
-        if delay != 0 || lies {
-            shim.page.add(Slot::Met, 1);
-            std::thread::park_timeout(Duration::from_millis(delay));
-        }
-        if lies {
-            return Ok(());
-        }
+    shim.dawdle(&path, Slot::SyncDelay);
+    if shim.page.get(Slot::IgnoreSync) != 0 && shim.meets(&path) {
+        shim.page.add(Slot::Met, 1);
+        return Ok(());
     }
     let ended = shim
         .fault(&path, Slot::SyncError, Slot::SyncFailures)

@@ -109,14 +109,15 @@ async fn memory_of_sealed_nodes_is_clean(cluster: &Cluster, scanner: &Scanner) {
 /// What must not be found.
 struct Marks {
     /// Values, tokens, accessors, shares: nowhere.
-    secrets: Vec<String>,
+    secrets: Vec<Vec<u8>>,
     /// Segments of paths and other names: in audit records only.
     names: Vec<String>,
 }
 
 impl Marks {
-    fn all(&self) -> Vec<String> {
-        [self.secrets.as_slice(), &self.names].concat()
+    fn all(&self) -> Vec<Vec<u8>> {
+        let names = self.names.iter().map(|name| name.clone().into_bytes());
+        self.secrets.iter().cloned().chain(names).collect()
     }
 }
 
@@ -207,13 +208,16 @@ async fn plant(cluster: &mut Cluster) -> Marks {
             .await
             .expect("a list");
     }
-    secrets.extend(cluster.shares.iter().cloned());
-    secrets.extend(
-        cluster
-            .shares
-            .iter()
-            .map(|share| hex::encode(scanner::unbase64(share))),
-    );
+    let mut secrets: Vec<Vec<u8>> = secrets.into_iter().map(String::into_bytes).collect();
+    // As operators give them, and as nodes would tell them each other.
+    for share in &cluster.shares {
+        let bytes = scanner::unbase64(share);
+        secrets.extend([
+            share.clone().into_bytes(),
+            hex::encode(&bytes).into_bytes(),
+            bytes,
+        ]);
+    }
     Marks {
         secrets,
         names: vec![

@@ -7,6 +7,7 @@ mod clients;
 mod faults;
 mod key;
 mod linear;
+mod network;
 mod page;
 #[cfg(test)]
 mod proofs;
@@ -20,7 +21,7 @@ use std::time::{Duration, Instant};
 use futures::FutureExt;
 use serde_json::{Value, json};
 
-use crate::harness::{Api, Cluster, Links, SOON, Seed, Tool, eventually};
+use crate::harness::{Api, Cluster, Lab, SOON, Seed, Tool, eventually};
 use checks::audit::Trail;
 use checks::keys::{self, Acknowledged};
 use checks::metrics::Counters;
@@ -28,6 +29,7 @@ use checks::tokens::Tokens;
 use checks::{FINDINGS, marks};
 use clients::Clients;
 use faults::{Fault, Scene};
+use network::Network;
 use page::Told;
 use report::{Report, Span};
 use settings::Settings;
@@ -45,7 +47,14 @@ const HINDERED: usize = 3;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cluster_chaos() {
-    let settings = Settings::of_environment();
+    let mut settings = Settings::of_environment();
+    if settings.faults.iter().any(|fault| fault.needs_cables()) {
+        match Lab::enter("chaos::cluster_chaos", settings.first) {
+            Lab::Inside => {}
+            Lab::Ran(ended) => return assert!(ended.success(), "the run ended above: {ended}"),
+            Lab::Closed => settings.leave_out_cables(),
+        }
+    }
     let began = Instant::now();
     let mut report = Report::default();
     for number in 0..settings.seeds {
@@ -130,11 +139,34 @@ fn recorded(settings: &Settings, report: &Report, length: Duration) -> record::R
     }
 }
 
-/// One cluster from its first start to its last check.
+/// One seed: a cluster for the faults that need cables, one for the others.
 async fn run(settings: &Settings, seed: u64, began: Instant, report: &mut Report) {
-    let mut stage = Stage::set(settings, seed, began).await;
-    let until = Instant::now() + settings.each;
-    let is_last = seed == settings.first.wrapping_add(settings.seeds - 1);
+    let start = Instant::now();
+    let faults = settings.faults.iter().copied();
+    let (cabled, carried): (Vec<Fault>, Vec<Fault>) = faults.partition(|fault| fault.needs_cables());
+    let share = settings
+        .each
+        .mul_f64(cabled.len() as f64 / settings.faults.len() as f64);
+    for (faults, until) in [(cabled, start + share), (carried, start + settings.each)] {
+        if !faults.is_empty() {
+            let stage = Stage::set(settings, &faults, seed, began).await;
+            run_on(stage, settings, &faults, (seed, until), report).await;
+        }
+    }
+    if settings.is_last(seed) {
+        report.must_be_enough(&settings.faults);
+    }
+}
+
+/// One cluster from its first start to its last check.
+async fn run_on(
+    mut stage: Stage,
+    settings: &Settings,
+    all: &[Fault],
+    (seed, until): (u64, Instant),
+    report: &mut Report,
+) {
+    let is_last = settings.is_last(seed);
     let mut journal = Vec::new();
     let mut faults = Vec::new();
     for round in 0.. {
@@ -142,7 +174,7 @@ async fn run(settings: &Settings, seed: u64, began: Instant, report: &mut Report
             if round > 0 && Instant::now() >= until {
                 break;
             }
-            faults = stage.cluster.seed.shuffled(&settings.faults);
+            faults = stage.cluster.seed.shuffled(all);
             // Taken from the end: first what no cluster before this one has met.
             faults.sort_by_key(|fault| !report.has_fired(*fault));
         }
@@ -161,26 +193,13 @@ async fn run(settings: &Settings, seed: u64, began: Instant, report: &mut Report
     all_tell_one_digest(&mut stage.cluster).await;
     marks::are_hidden(&stage.cluster, &stage.mark);
     stage.cluster.assert_alive();
-    let strangers = stage
-        .links
-        .counts()
-        .strangers
-        .load(std::sync::atomic::Ordering::Relaxed);
-    assert_eq!(strangers, 0, "A POOR RUN: the network did not know who called");
-    report.connections += stage
-        .links
-        .counts()
-        .connections
-        .load(std::sync::atomic::Ordering::Relaxed);
-    if is_last {
-        report.must_be_enough(&settings.faults);
-    }
+    stage.network.must_have_known(report);
 }
 
 /// A cluster with all that stands around it.
 struct Stage {
     cluster: Cluster,
-    links: Links,
+    network: Network,
     groups: Vec<Vec<Api>>,
     trail: Trail,
     counters: Counters,
@@ -189,11 +208,11 @@ struct Stage {
 }
 
 impl Stage {
-    async fn set(settings: &Settings, seed: u64, began: Instant) -> Self {
-        let mut cluster = Cluster::seeded(settings.nodes, Seed::numbered(seed));
-        let mut links = Links::between(&mut cluster);
+    async fn set(settings: &Settings, faults: &[Fault], seed: u64, began: Instant) -> Self {
+        let cabled = faults.iter().any(|fault| fault.needs_cables());
+        let (mut cluster, mut network) = Network::with_cluster(cabled, settings.nodes, Seed::numbered(seed));
         let trail = Trail::kept_by(&cluster);
-        let on_disks = settings.faults.iter().any(|fault| fault.needs_disk());
+        let on_disks = faults.iter().any(|fault| fault.needs_disk());
         for node in &mut cluster.nodes {
             if on_disks {
                 node.put_on_disk();
@@ -204,7 +223,7 @@ impl Stage {
         let all = json!({"max_versions": MAX_VERSIONS});
         cluster.api(0).must("POST", "secret/config", all).await;
         let doors: Vec<String> = (0..settings.nodes)
-            .map(|at| links.door(at, &cluster.nodes[at]))
+            .map(|at| network.door(at, &cluster.nodes[at]))
             .collect();
         let ca = std::fs::read(cluster.ca()).expect("the authority");
         let group = |_| {
@@ -217,7 +236,7 @@ impl Stage {
         let mark = cluster.seed.text(24);
         Self {
             cluster,
-            links,
+            network,
             groups,
             trail,
             counters: Counters::default(),
@@ -249,7 +268,7 @@ impl Stage {
         let under = self.hindrance(fault);
         let mut scene = Scene {
             cluster: &mut self.cluster,
-            links: &self.links,
+            network: &self.network,
             clients: &clients,
             enough: if under.is_some() { enough / SLOWER } else { enough },
         };
@@ -295,6 +314,7 @@ impl Stage {
         tokens.hold(&self.cluster).await;
         self.counters.look(&self.cluster).await;
         self.cluster.digests_agree().await;
+        keys::metadata_agrees(&self.cluster.apis(), directory, &acknowledged).await;
         acknowledged
     }
 

@@ -1,4 +1,4 @@
-//! The real `bao` and hvac, unmodified, through a follower and while the leader is killed.
+//! The real `bao` and hvac, unmodified, and the SDK's example, through a follower and while the leader is killed.
 
 use std::time::{Duration, Instant};
 
@@ -20,12 +20,16 @@ async fn cluster_clients() {
     mounts(&Tool::bao(&cluster, follower)).await;
     let told = Tool::python(&cluster, follower, HVAC).must(&[]).await;
     assert_eq!(told, "done", "{told}");
+    let greeted = Tool::quickstart(&cluster, &[follower]).must(&[]).await;
+    assert_eq!(greeted, "version 1: kept");
 
     let bao = Tool::bao(&cluster, follower);
     let (started, loop_of_puts) = puts_by_bao(bao);
     started.await.expect("a first put");
     cluster.nodes[leader].kill();
     let killed = Instant::now();
+    let greeted = Tool::quickstart(&cluster, &[leader, follower]).must(&[]).await;
+    assert_eq!(greeted, "version 2: kept");
     let hvac = Tool::python(&cluster, follower, HVAC_PUT);
     assert_eq!(hvac.must(&[]).await, "done");
     assert!(killed.elapsed() < DURING_KILL, "hvac took {:?}", killed.elapsed());

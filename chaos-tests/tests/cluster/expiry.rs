@@ -1,12 +1,16 @@
-//! Tokens whose time is over: refused by every node at once, then removed by whoever leads, though leaders die meanwhile.
+//! Tokens whose time is over: refused by every node at once, then removed by whoever leads, though leaders die meanwhile; and
+//! each end is on record, though the leader dies between the deed and the record.
 
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt, TryStreamExt, stream};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::harness::{Api, Cluster, eventually};
+use crate::harness::{AUDIT, Api, Cluster, SOON, eventually};
 
 /// Tokens that end together.
 const TOKENS: usize = 2_000;
@@ -22,6 +26,7 @@ const REMOVAL: Duration = Duration::from_secs(90);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cluster_tokens_end() {
     let mut cluster = Cluster::formed().await;
+    let file = audited(&cluster).await;
     let born = Instant::now();
     let tokens = created(&cluster, born).await;
     let (ending, kept) = renewed(&cluster, tokens).await;
@@ -40,6 +45,16 @@ async fn cluster_tokens_end() {
     )
     .await;
     let led = cluster.leader().await;
+    cluster.nodes[led].arm("before-record");
+    eventually(
+        "it has ended some and is about to record it",
+        SOON,
+        async || match cluster.nodes[led].stands_at("before-record") {
+            true => Ok(()),
+            false => Err(()),
+        },
+    )
+    .await;
     cluster.nodes[led].kill();
     let survivors: Vec<Api> = cluster.running().into_iter().map(|at| cluster.api(at)).collect();
     let all_over = born + Duration::from_secs(TTL + 5);
@@ -63,6 +78,11 @@ async fn cluster_tokens_end() {
         }
     })
     .await;
+    eventually("each end is on record", SOON, async || match recorded(&file) {
+        ends if ends == ending.len() => Ok(()),
+        ends => Err(ends),
+    })
+    .await;
     for token in &kept {
         for api in &survivors {
             assert_eq!(
@@ -72,6 +92,28 @@ async fn cluster_tokens_end() {
         }
     }
     cluster.assert_alive();
+}
+
+/// One file for the records of all nodes.
+async fn audited(cluster: &Cluster) -> PathBuf {
+    let directory = cluster.files().join(AUDIT);
+    fs::create_dir_all(&directory).expect("a directory");
+    let file = directory.join("ends.log");
+    let device = json!({"type": "file", "options": {"file_path": file}});
+    cluster.api(0).must("PUT", "sys/audit/ends", device).await;
+    file
+}
+
+/// Of how many tokens the end is on record.
+fn recorded(file: &Path) -> usize {
+    let text = fs::read_to_string(file).expect("the file");
+    let records = text
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let ends =
+        records.filter(|record| record["type"] == "act" && record["request"]["path"] == "auth/token/expire");
+    let accessors = ends.map(|end| end["request"]["data"]["accessor"].to_string());
+    accessors.collect::<BTreeSet<_>>().len()
 }
 
 /// Tokens made through all nodes; each ends `TTL` after `born`.

@@ -7,6 +7,7 @@ mod door;
 mod kinds;
 #[path = "../../../targets/tests/servers/launch.rs"]
 mod launch;
+mod many;
 #[path = "../../../targets/tests/servers/mariadb.rs"]
 #[allow(dead_code, reason = "drivers are tried with the rest")]
 mod mariadb;
@@ -28,7 +29,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Api, Cluster, SOON, eventually};
+use crate::harness::{Api, Cluster, Node, SOON, eventually};
 use postgres::{PASSWORD, Postgres, ROOT};
 
 /// Set to try every step with every fault.
@@ -44,42 +45,93 @@ enum Fault {
     Seal,
 }
 
-/// Steps of making an account, and of dropping one.
+/// Steps of making an account; the others are of dropping one.
 const MAKING: [&str; 4] = ["after-intent", "after-create", "before-active", "after-active"];
-const DROPPING: [&str; 3] = ["after-revoking", "after-drop", "after-ended"];
 
-/// Each step once and each fault more than once.
-const FEW: [(&str, Fault); 5] = [
-    ("after-create", Fault::Kill),
-    ("after-revoking", Fault::Pause),
-    ("after-intent", Fault::Pause),
-    ("after-drop", Fault::Kill),
-    ("after-active", Fault::Seal),
+/// What accounts are made in.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Kind {
+    Postgresql,
+    MariaDb,
+    Redis,
+    RabbitMq,
+}
+
+/// A target that can be stopped.
+trait Target {
+    fn stop(&mut self);
+    async fn run(&mut self);
+}
+
+impl Target for Postgres {
+    fn stop(&mut self) {
+        self.stop();
+    }
+
+    async fn run(&mut self) {
+        self.run().await;
+    }
+}
+
+/// Where a leader is struck and how, and whether the target is down meanwhile.
+#[derive(Debug, Clone, Copy)]
+struct Strike {
+    point: &'static str,
+    fault: Fault,
+    down: bool,
+}
+
+/// Every step with every fault once, on one kind of target, so that each step, each fault and each kind is met with the target
+/// up and down, and each kind with each fault.
+const FEW: [(Kind, &str, Fault, bool); 21] = [
+    (Kind::Postgresql, "after-intent", Fault::Kill, true),
+    (Kind::MariaDb, "after-intent", Fault::Pause, false),
+    (Kind::Redis, "after-intent", Fault::Seal, true),
+    (Kind::Redis, "after-create", Fault::Kill, false),
+    (Kind::Postgresql, "after-create", Fault::Pause, true),
+    (Kind::RabbitMq, "after-create", Fault::Seal, false),
+    (Kind::MariaDb, "before-active", Fault::Kill, true),
+    (Kind::RabbitMq, "before-active", Fault::Pause, false),
+    (Kind::Postgresql, "before-active", Fault::Seal, false),
+    (Kind::RabbitMq, "after-active", Fault::Kill, false),
+    (Kind::Redis, "after-active", Fault::Pause, true),
+    (Kind::MariaDb, "after-active", Fault::Seal, false),
+    (Kind::Postgresql, "after-revoking", Fault::Kill, false),
+    (Kind::MariaDb, "after-revoking", Fault::Pause, true),
+    (Kind::Redis, "after-revoking", Fault::Seal, false),
+    (Kind::MariaDb, "after-drop", Fault::Kill, false),
+    (Kind::Redis, "after-drop", Fault::Pause, false),
+    (Kind::RabbitMq, "after-drop", Fault::Seal, true),
+    (Kind::Redis, "after-ended", Fault::Kill, true),
+    (Kind::RabbitMq, "after-ended", Fault::Pause, false),
+    (Kind::Postgresql, "after-ended", Fault::Seal, false),
 ];
 
-fn cases() -> Vec<(&'static str, Fault)> {
-    if std::env::var_os(ALL).is_none() {
-        return FEW.to_vec();
+/// Those on one kind of target.
+fn strikes(on: Kind) -> Vec<Strike> {
+    let mut strikes = Vec::new();
+    for (kind, point, fault, down) in FEW {
+        let strike = Strike { point, fault, down };
+        if std::env::var_os(ALL).is_some() {
+            strikes.extend([false, true].map(|down| Strike { down, ..strike }));
+        } else if kind == on {
+            strikes.push(strike);
+        }
     }
-    let faults = [Fault::Kill, Fault::Pause, Fault::Seal];
-    let points = MAKING.iter().chain(&DROPPING);
-    points
-        .flat_map(|point| faults.map(|fault| (*point, fault)))
-        .collect()
+    strikes
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cluster_lease_faults() {
-    let server = Postgres::start().await;
+    let mut server = Postgres::start().await;
     let mut cluster = Cluster::formed().await;
     configure(&cluster.api(0), &server.url(), "1h").await;
     let mut kept = Vec::new();
     for at in 0..3 {
         kept.push(issued(&cluster.api(at)).await);
     }
-    for (point, fault) in cases() {
-        eprintln!("{fault:?} {point}");
-        strike(&mut cluster, CREDS, point, fault).await;
+    for case in strikes(Kind::Postgresql) {
+        strike(&mut cluster, &mut server, CREDS, case).await;
     }
     let api = cluster.api(0);
     accounts_have_leases(&server, &api).await;
@@ -88,7 +140,8 @@ async fn cluster_lease_faults() {
             .query_as(username, password, "SELECT 1")
             .expect("a live lease's account works");
     }
-    // The credential ends with its lease, and not by itself: nothing here has a VALID UNTIL.
+    lives_as_long_as_its_lease(&server, &api).await;
+    // The credential ends with its lease, and not by itself: nothing of these has a VALID UNTIL.
     api.must("PUT", "sys/leases/revoke-prefix/database", json!({}))
         .await;
     eventually("no account is left", QUIET, async || match server.accounts() {
@@ -102,6 +155,50 @@ async fn cluster_lease_faults() {
     assert!(leases(&api).await.is_empty());
     cluster.assert_alive();
     cluster.digests_agree().await;
+}
+
+/// The database itself is told of the end, and of each renewal. After it, or when it is taken back, nobody is let in.
+async fn lives_as_long_as_its_lease(server: &Postgres, api: &Api) {
+    api.must("POST", "database/config/pg", json!({"allowed_roles": "*"}))
+        .await;
+    for (name, ttl) in [("dated", "1h"), ("brief", "3s")] {
+        let role = json!({
+            "db_name": "pg", "default_ttl": ttl, "max_ttl": "3h",
+            "creation_statements": "CREATE ROLE \"{{name}}\" LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'",
+        });
+        api.must("POST", &format!("database/roles/{name}"), role).await;
+    }
+    let dated = api.get("database/creds/dated").await.body;
+    let hours_left = || {
+        let name = dated["data"]["username"].as_str().expect("an account");
+        let query = format!(
+            "SELECT round(extract(epoch FROM rolvaliduntil - now()) / 3600) FROM pg_roles WHERE rolname = '{name}'"
+        );
+        server
+            .query_as(ROOT, PASSWORD, &query)
+            .expect("PostgreSQL answers")
+    };
+    assert_eq!(hours_left(), "1");
+    let wish = json!({"lease_id": dated["lease_id"], "increment": "2h"});
+    api.must("PUT", "sys/leases/renew", wish).await;
+    assert_eq!(hours_left(), "2");
+    let wish = json!({"lease_id": dated["lease_id"], "sync": true});
+    api.must("PUT", "sys/leases/revoke", wish).await;
+    assert_eq!(hours_left(), "", "it is gone when that is answered");
+
+    let (user, password) = issued_by(api, "database/creds/brief").await;
+    eventually("its time comes", SOON, async || {
+        match server.query_as(&user, &password, "SELECT 1") {
+            Err(text) if text.contains("authentication failed") => Ok(()),
+            other => Err(other),
+        }
+    })
+    .await;
+    eventually("it is dropped", SOON, async || match server.accounts() {
+        accounts if accounts.contains(&user) => Err(accounts),
+        _ => Ok(()),
+    })
+    .await;
 }
 
 /// The target is down while leases fall due; when it is back they are gone, and the root password that changed meanwhile by a
@@ -205,7 +302,9 @@ async fn leases_of(api: &Api, creds: &str) -> Vec<Value> {
 }
 
 /// Stops the leader at a step, strikes it, and waits until all is as before.
-async fn strike(cluster: &mut Cluster, creds: &str, point: &str, fault: Fault) {
+async fn strike(cluster: &mut Cluster, target: &mut impl Target, creds: &str, strike: Strike) {
+    eprintln!("{creds} {strike:?}");
+    let Strike { point, fault, down } = strike;
     let leader = cluster.leader().await;
     let api = cluster.api(leader);
     let asked = if MAKING.contains(&point) {
@@ -219,11 +318,17 @@ async fn strike(cluster: &mut Cluster, creds: &str, point: &str, fault: Fault) {
         tokio::spawn(async move { api.call("PUT", "sys/leases/revoke", Some(wish)).await.map(|_| ()) })
     };
     stands(cluster, leader, point).await;
+    if down {
+        target.stop();
+    }
     hit(cluster, leader, point, fault).await;
     // It was answered, or cut off: both are told to whoever asked.
     let _ = asked.await;
     cluster.all_unsealed(&cluster.running()).await;
     cluster.leader().await;
+    if down {
+        target.run().await;
+    }
 }
 
 /// Waits until a node stands at a step.
@@ -254,10 +359,16 @@ async fn hit(cluster: &mut Cluster, leader: usize, point: &str, fault: Fault) {
             cluster.give_shares(&[leader; 3]).await;
         }
         Fault::Pause => {
+            let dropped = drops(&cluster.nodes[leader]).await;
             cluster.nodes[leader].freeze();
             another_leads(cluster, leader).await;
             cluster.nodes[leader].pass(point);
             cluster.nodes[leader].thaw();
+            if point == "after-revoking" {
+                follows(cluster, leader).await;
+                let since = drops(&cluster.nodes[leader]).await;
+                assert_eq!(since, dropped, "a woken leader begins nothing");
+            }
         }
     }
 }
@@ -269,6 +380,33 @@ async fn another_leads(cluster: &Cluster, than: usize) {
         let told = cluster.nodes[other].api.get("sys/leader").await.body;
         match told["leader_address"].as_str() {
             Some(address) if !address.is_empty() && address != cluster.nodes[than].url => Ok(()),
+            _ => Err(told),
+        }
+    })
+    .await;
+}
+
+/// How often a node had an account dropped.
+async fn drops(node: &Node) -> u64 {
+    let metrics = node.metrics().await;
+    let counted = metrics
+        .lines()
+        .filter(|line| line.starts_with("conclave_target_calls_total{") && line.contains("action=\"drop\""));
+    let count = |line: &str| {
+        line.rsplit(' ')
+            .next()
+            .and_then(|count| count.parse::<u64>().ok())
+    };
+    counted.filter_map(count).sum()
+}
+
+/// Waits until a node knows that another leads.
+async fn follows(cluster: &Cluster, at: usize) {
+    let node = &cluster.nodes[at];
+    eventually("it knows who leads", SOON, async || {
+        let told = node.api.get("sys/leader").await.body;
+        match told["leader_address"].as_str() {
+            Some(address) if !address.is_empty() && address != node.url => Ok(()),
             _ => Err(told),
         }
     })

@@ -10,7 +10,7 @@ use crate::harness::{Cluster, Outcome};
 const WRITERS: usize = 64;
 /// How long they write, in seconds.
 const SECONDS_VARIABLE: &str = "CONCLAVE_CHAOS_SECONDS";
-const SECONDS: u64 = 5;
+const SECONDS: u64 = 30;
 /// Writes that must have been taken, or nobody stood in another's way.
 const ENOUGH: u64 = WRITERS as u64;
 

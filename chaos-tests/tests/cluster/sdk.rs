@@ -21,7 +21,7 @@ const ENOUGH: u64 = 200;
 /// Links that must be added to the chain between two kills.
 const LINKS: u64 = 15;
 /// Kills of the leader under the chain, unless [`KILLS_VARIABLE`] says otherwise.
-const KILLS: usize = 3;
+const KILLS: usize = 100;
 const KILLS_VARIABLE: &str = "CONCLAVE_CHAOS_KILLS";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,15 +1,20 @@
 //! Operators' snapshots over real processes: saved by the real `bao` and by our own tool, put back into the cluster they
 //! are from, and by force into another one, which then opens with the shares of the first.
 
+mod guide;
+
 use serde_json::json;
 
-use crate::harness::{Cluster, SOON, Tool, Writers, eventually};
+use crate::belongings::Belongings;
+use crate::harness::{Cluster, Tool, Writers};
+use guide::Guide;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cluster_snapshot() {
     let mut cluster = Cluster::formed().await;
     let follower = cluster.others(cluster.leader().await)[0];
     put(&cluster, 0, "one").await;
+    let belongings = Belongings::make(&cluster.api(0)).await;
     let path = |name: &str| cluster.files().join(name).display().to_string();
     let (saved, ours) = (path("bao.snap"), path("ours.snap"));
     Tool::bao(&cluster, follower)
@@ -30,8 +35,10 @@ async fn cluster_snapshot() {
     }
 
     put(&cluster, 1, "two").await;
-    in_place(&mut cluster, follower, &saved).await;
-    elsewhere(&cluster, &ours).await;
+    belongings.spoil(&cluster.api(1)).await;
+    in_place(&mut cluster, follower, &saved, &belongings).await;
+    two_disks_are_lost(&mut cluster, &ours).await;
+    belongings.are_there(&cluster).await;
     cluster.assert_alive();
 }
 
@@ -48,7 +55,7 @@ async fn holds(cluster: &Cluster, value: &str) {
 }
 
 /// Back into the cluster it is from, while that is busy; then it goes on as any cluster does.
-async fn in_place(cluster: &mut Cluster, through: usize, file: &str) {
+async fn in_place(cluster: &mut Cluster, through: usize, file: &str, belongings: &Belongings) {
     let writers = Writers::start(4, &cluster.apis(), &mut cluster.seed);
     writers.go_on(16).await;
     Tool::bao(cluster, through)
@@ -58,54 +65,37 @@ async fn in_place(cluster: &mut Cluster, through: usize, file: &str) {
     // Some of what it acknowledged is gone, as it must be.
     drop(writers.finish().await);
     holds(cluster, "one").await;
+    belongings.are_there(cluster).await;
     cluster.digests_agree().await;
     cluster.voters(3).await;
     put(cluster, 2, "three").await;
-    let killed = cluster.leader().await;
-    cluster.nodes[killed].kill();
-    cluster.nodes[killed].start().await;
-    cluster.give_shares(&[killed, killed, killed]).await;
+    for node in &mut cluster.nodes {
+        node.kill();
+    }
+    for at in 0..3 {
+        cluster.nodes[at].start().await;
+    }
+    cluster.give_shares(&[0, 1, 2]).await;
     cluster.all_unsealed(&[0, 1, 2]).await;
     holds(cluster, "three").await;
+    belongings.are_there(cluster).await;
     cluster.digests_agree().await;
 }
 
-/// Two disks are lost and the third is not trusted: a new cluster takes the snapshot.
-async fn elsewhere(lost: &Cluster, file: &str) {
-    let mut fresh = Cluster::formed().await;
-    let bao = Tool::bao(&fresh, 1);
-    let restore = ["operator", "raft", "snapshot", "restore", file];
-    let refused = bao.run(&restore).await.expect_err("it is of another cluster");
-    assert!(refused.contains("different set of unseal keys"), "{refused}");
-    assert!(!fresh.nodes[1].is_sealed().await);
-    let forced = [&restore[..4], &["-force", file]].concat();
-    bao.must(&forced).await;
-    eventually("all nodes seal themselves", SOON, async || {
-        for node in &fresh.nodes {
-            if !node.is_sealed().await {
-                return Err(node.name.clone());
-            }
-        }
-        Ok(())
-    })
-    .await;
-    let own = fresh.nodes[0]
-        .api
-        .call("PUT", "sys/unseal", Some(json!({"key": fresh.shares[0]})))
-        .await;
-    assert_eq!(
-        own.expect("an answer").status,
-        400,
-        "the shares of the new cluster are of no use"
-    );
-    fresh.shares.clone_from(&lost.shares);
-    fresh.root.clone_from(&lost.root);
-    fresh.give_shares(&[0, 1, 2]).await;
-    fresh.all_unsealed(&[0, 1, 2]).await;
-    holds(&fresh, "one").await;
-    fresh.voters(3).await;
-    put(&fresh, 1, "again").await;
-    holds(&fresh, "again").await;
-    fresh.digests_agree().await;
-    fresh.assert_alive();
+/// Two disks are lost and the third is not trusted: a new cluster takes the snapshot, by the commands of the document as
+/// they stand there.
+async fn two_disks_are_lost(cluster: &mut Cluster, file: &str) {
+    let guide = Guide::new(cluster, file);
+    for node in &mut cluster.nodes {
+        node.kill();
+        guide.empty(&node.data()).await;
+        node.start().await;
+    }
+    guide.make_restore_and_open(cluster).await;
+    cluster.all_unsealed(&[0, 1, 2]).await;
+    holds(cluster, "one").await;
+    cluster.voters(3).await;
+    put(cluster, 1, "again").await;
+    holds(cluster, "again").await;
+    cluster.digests_agree().await;
 }

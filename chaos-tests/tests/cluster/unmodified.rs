@@ -9,6 +9,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use futures::future::join_all;
 use serde_json::{Value, json};
 
 use crate::harness::{Api, Cluster, SOON, Tool, eventually, packages, ports};
@@ -31,12 +32,16 @@ async fn cluster_unmodified_clients() {
     let agent = Agent::start(&cluster, follower).await;
     agent.follows(&cluster, follower, "before").await;
 
+    // All at once, so that each of them has a call under way while there is no leader.
     cluster.nodes[leader].kill();
-    rust::job(&cluster, follower).await.expect("vaultrs does its job");
-    for program in &programs {
-        assert_eq!(program.must(&[]).await, "done");
-    }
-    agent.follows(&cluster, follower, "after").await;
+    let jobs = join_all(programs.iter().map(|program| program.must(&[])));
+    let (done, rust, ()) = tokio::join!(
+        jobs,
+        rust::job(&cluster, follower),
+        agent.follows(&cluster, follower, "after")
+    );
+    rust.expect("vaultrs does its job");
+    assert!(done.iter().all(|said| said == "done"), "{done:?}");
     cluster.assert_alive();
 }
 

@@ -78,8 +78,62 @@ async fn cluster_uses_are_spent_once() {
         acknowledged * 2 > USES,
         "too few to show anything: {acknowledged}"
     );
+    let listed = |accessor: serde_json::Value| {
+        let api = cluster.api(0);
+        async move {
+            let found = api
+                .call(
+                    "POST",
+                    "auth/token/lookup-accessor",
+                    Some(json!({ "accessor": accessor })),
+                )
+                .await;
+            found.expect("an answer").is_good()
+        }
+    };
+    let accessor = made.body["auth"]["accessor"].clone();
+    assert!(!listed(accessor).await, "it ended with its last use");
     cluster.digests_agree().await;
-    cluster.assert_alive();
+    the_leader_dies_with_the_last_use(&mut cluster).await;
+}
+
+/// Between the use and the end of its token: whoever leads then ends it.
+async fn the_leader_dies_with_the_last_use(cluster: &mut Cluster) {
+    const STEP: &str = "before-end-of-spent";
+    let leader = cluster.leader().await;
+    let wish = json!({"policies": ["put"], "num_uses": 1, "ttl": "1h"});
+    let made = cluster
+        .api(leader)
+        .call("POST", "auth/token/create", Some(wish))
+        .await
+        .expect("an answer");
+    let token = made.body["auth"]["client_token"].as_str().expect("a token");
+    cluster.nodes[leader].arm(STEP);
+    let api = cluster.nodes[leader].api.with_token(token);
+    let asking = tokio::spawn(async move {
+        let body = json!({"data": {"value": "kept"}});
+        api.call("POST", "secret/data/last", Some(body)).await
+    });
+    eventually("the last use is taken", SOON, async || {
+        cluster.nodes[leader]
+            .stands_at(STEP)
+            .then_some(())
+            .ok_or("not yet")
+    })
+    .await;
+    cluster.nodes[leader].kill();
+    assert!(asking.await.expect("a request that does not fail").is_err());
+    let api = cluster.api(cluster.others(leader)[0]);
+    eventually("its token is ended by who leads now", SOON, async || {
+        let body = json!({"accessor": made.body["auth"]["accessor"]});
+        match api.call("POST", "auth/token/lookup-accessor", Some(body)).await {
+            Ok(reply) if reply.status == 400 => Ok(()),
+            other => Err(other.map(|reply| reply.text()).map_err(|_| "no answer")),
+        }
+    })
+    .await;
+    let kept = api.get("secret/data/last").await;
+    assert!(kept.is_good(), "it was served: {}", kept.text());
 }
 
 /// Writes new keys by the token until it is over.

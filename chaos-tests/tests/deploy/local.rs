@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use crate::harness::{SOON, eventually};
-use crate::shell::{base_port, binary, block, command, folder, must, root, texts};
+use crate::shell::{base_port, block, cargo_elsewhere, command, folder, must, root, texts};
 
 /// From kill -9 to the end of the next command.
 const NEXT_COMMAND: Duration = Duration::from_secs(5);
@@ -40,7 +40,7 @@ impl Local {
 
     fn settings(&self, command: &mut Command) {
         command
-            .env("CONCLAVE_BIN", binary())
+            .env("PATH", cargo_elsewhere(self.home.path()))
             .env("CONCLAVE_DEV_DIR", self.dev())
             .env("PORT", self.port.to_string());
     }

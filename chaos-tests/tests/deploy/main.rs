@@ -14,6 +14,7 @@ mod harness;
 
 mod balancer;
 mod dev;
+mod dynamic;
 mod helm;
 mod hosts;
 mod local;

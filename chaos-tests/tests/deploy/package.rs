@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::harness::{SOON, ports};
-use crate::shell::{binary, command, folder, must, read, root};
+use crate::shell::{binary, cargo_elsewhere, command, folder, must, read, root};
 
 /// Makes the package of the binary under test in `dir`.
 pub fn made(dir: &Path) -> PathBuf {
     let mut make = command(root().join("deploy/package.sh"), dir);
     make.arg(dir)
-        .env("CONCLAVE_BIN", binary())
+        .env("PATH", cargo_elsewhere(dir))
         .env("DEB_COMPRESSION", "none");
     PathBuf::from(must(&mut make).trim())
 }
@@ -56,6 +56,38 @@ fn a_package_holds_what_a_host_needs_and_owns_nothing_by_accident() {
     );
     let same = must(Command::new(unpacked.join("usr/bin/conclave")).arg("version"));
     assert_eq!(same, must(Command::new(binary()).arg("version")));
+}
+
+#[test]
+fn make_install_puts_what_cargo_built_below_its_prefix() {
+    let folder = folder();
+    let stage = folder.path().join("stage");
+    let mut make = command("make", folder.path());
+    make.args(["--no-print-directory", "install", "PREFIX=/opt/conclave"])
+        .arg(format!("DESTDIR={}", stage.display()))
+        .env("PATH", cargo_elsewhere(folder.path()));
+    must(&mut make);
+    let below = stage.join("opt/conclave");
+    let version = |program: &Path| must(Command::new(program).arg("version"));
+    assert_eq!(version(&below.join("bin/conclave")), version(&binary()));
+    let text =
+        |path: &str| std::fs::read_to_string(below.join(path)).unwrap_or_else(|e| panic!("{path}: {e}"));
+    for shell in [
+        "bash-completion/completions/conclave",
+        "zsh/site-functions/_conclave",
+        "fish/vendor_completions.d/conclave.fish",
+    ] {
+        assert!(text(&format!("share/{shell}")).contains("unseal"), "{shell}");
+    }
+    for page in ["conclave.1", "conclave-kv-put.1", "conclave-operator-unseal.1"] {
+        assert!(text(&format!("share/man/man1/{page}")).contains(".TH"), "{page}");
+    }
+    let unit = text("lib/systemd/system/conclave.service");
+    assert!(
+        unit.contains("=/opt/conclave/bin/conclave server -config="),
+        "{unit}"
+    );
+    assert!(!unit.contains("/usr/local"), "{unit}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Running scripts of the tree, with an environment that shows nothing of whoever runs the test.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -86,6 +87,23 @@ pub fn base_port() -> u16 {
 /// A folder below the target directory: the system's temporary files may lie in memory.
 pub fn folder() -> tempfile::TempDir {
     tempfile::TempDir::with_prefix_in("deploy-", env!("CARGO_TARGET_TMPDIR")).expect("a folder")
+}
+
+/// A `PATH` whose `cargo` builds the binary under test at once, where a file of the user's has it put what it builds.
+pub fn cargo_elsewhere(folder: &Path) -> String {
+    let (programs, target) = (folder.join("programs"), folder.join("built elsewhere"));
+    std::fs::create_dir_all(&programs).expect("a folder");
+    let script = format!(
+        "#!/bin/sh\ntarget='{}'\ncase $1 in\nbuild) mkdir -p \"$target/release\"; ln -sf '{}' \"$target/release/conclave\" ;;\n\
+         metadata) printf '{{\"packages\":[],\"target_directory\":\"%s\",\"version\":1}}\\n' \"$target\" ;;\n*) exit 9 ;;\nesac\n",
+        target.display(),
+        binary().display()
+    );
+    let cargo = programs.join("cargo");
+    std::fs::write(&cargo, script).expect("a script");
+    std::fs::set_permissions(&cargo, std::fs::Permissions::from_mode(0o755)).expect("a mode");
+    let path = std::env::var("PATH").expect("a path");
+    format!("{}:{path}", programs.display())
 }
 
 /// The binary under test.

@@ -15,6 +15,8 @@ const ENOSPC: u64 = 28;
 const STICKY: u64 = u64::MAX;
 /// How much longer each sync of a slow disk takes.
 const SLOW: Duration = Duration::from_secs(2);
+/// The same for each write.
+const SLUGGISH: Duration = Duration::from_millis(5);
 
 /// What goes wrong with whose files, and for how often.
 struct Fault {
@@ -24,7 +26,7 @@ struct Fault {
     place: u64,
 }
 
-const FAULTS: [Fault; 4] = [
+const FAULTS: [Fault; 5] = [
     Fault {
         name: "one sync of the log fails",
         error: (Slot::SyncError, EIO),
@@ -35,6 +37,12 @@ const FAULTS: [Fault; 4] = [
         name: "no sync of the log works any more",
         error: (Slot::SyncError, EIO),
         left: (Slot::SyncFailures, STICKY),
+        place: IN_LOG,
+    },
+    Fault {
+        name: "a write of the log fails",
+        error: (Slot::WriteError, EIO),
+        left: (Slot::WriteFailures, 1),
         place: IN_LOG,
     },
     Fault {
@@ -90,7 +98,8 @@ async fn cluster_disk_fails() {
     cluster.assert_alive();
 }
 
-/// A leader whose syncs take seconds: writes go on within the time of a failover and a few syncs, and all are there.
+/// A leader whose syncs take seconds: writes go on within the time of a failover and a few syncs, and all are there; so they do
+/// where each write is slow and takes half.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cluster_disk_is_slow() {
     let mut cluster = Cluster::prepared(3);
@@ -110,12 +119,29 @@ async fn cluster_disk_is_slow() {
     assert!(cluster.nodes[slow].disk().get(Slot::Met) > 0, "no sync was slow");
     cluster.nodes[slow].disk().is_well_again();
     writers.go_on(16).await;
+    takes_part_of_each_write(&mut cluster, slow, &writers).await;
     let journal = writers.finish().await;
     for api in &apis {
         journal.is_found_by(api).await;
     }
     cluster.digests_agree().await;
     cluster.assert_alive();
+}
+
+/// Each write takes a while, and takes half of what it is given: the node writes the rest and loses nothing by it.
+async fn takes_part_of_each_write(cluster: &mut Cluster, at: usize, writers: &Writers) {
+    let disk = cluster.nodes[at].disk();
+    disk.set(
+        Slot::WriteDelay,
+        u64::try_from(SLUGGISH.as_millis()).expect("little"),
+    );
+    disk.set(Slot::ShortWrites, STICKY);
+    writers.go_on_within(16, FAILOVER + SLOW * 3).await;
+    let left = cluster.nodes[at].disk().get(Slot::ShortWrites);
+    assert!(left < STICKY, "no write was short");
+    cluster.nodes[at].kill();
+    cluster.nodes[at].disk().is_well_again();
+    comes_back(cluster, at).await;
 }
 
 /// A disk that fills up: first the node takes no writes and leads no more, then it replicates into what is left, then it

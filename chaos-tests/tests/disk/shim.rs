@@ -97,6 +97,29 @@ fn cluster_disk_shim_keeps_some_and_never_loses_more() {
     assert!(differ.len() > 1, "the seed chooses nothing");
 }
 
+#[test]
+fn cluster_disk_shim_takes_part_of_a_write() {
+    let files = tempfile::TempDir::with_prefix_in("shim-", env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let data = files.path().join("data");
+    fs::create_dir(&data).expect("a data directory");
+    let disk = Disk::new(&files.path().join("disk"), &data);
+    disk.set(Slot::ShortWrites, 3);
+    disk.set(Slot::WriteDelay, 1);
+    let program = "import os, sys; f = os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY); \
+                   print(os.write(f, b'12345678'), os.pwrite(f, b'abcdef', 4), os.writev(f, [b'', b'xyz', b'w']), \
+                   os.write(f, b'all'))";
+    let ran = Command::new("python3")
+        .args(["-c", program])
+        .arg(data.join("file"))
+        .env("LD_PRELOAD", shim())
+        .envs(disk.environment())
+        .output()
+        .expect("python3 runs");
+    assert_eq!(String::from_utf8_lossy(&ran.stdout), "4 3 2 3\n", "{ran:?}");
+    assert_eq!(fs::read(data.join("file")).expect("a file"), b"1234xyall");
+    assert!(disk.get(Slot::ShortWrites) == 0 && disk.get(Slot::Met) >= 7);
+}
+
 fn after_power_loss(loss: u64, seed: u64) -> BTreeMap<String, Vec<u8>> {
     let files = tempfile::TempDir::with_prefix_in("shim-", env!("CARGO_TARGET_TMPDIR")).expect("a folder");
     let data = files.path().join("data");

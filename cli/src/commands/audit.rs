@@ -1,6 +1,6 @@
 //! `audit`: devices that record every request, and what they have recorded.
 
-mod records;
+pub(super) mod records;
 mod search;
 mod verify;
 

@@ -5,6 +5,7 @@ mod audit;
 mod auth;
 mod debug;
 mod dev;
+pub mod elsewhere;
 mod explain;
 mod inject;
 mod kv;
@@ -24,6 +25,7 @@ mod server;
 mod shell;
 mod status;
 mod token;
+mod transit;
 
 use crate::exit::{Exit, Fail};
 use crate::flags::{Args, Flag};
@@ -168,6 +170,7 @@ const TABLES: &[&[Command]] = &[
     plugin::COMMANDS,
     server::COMMANDS,
     shell::COMMANDS,
+    transit::COMMANDS,
 ];
 
 /// Every command.

@@ -2,6 +2,8 @@
 
 use conclave_client::http::{Body, Fields, Json, Request, Secret};
 
+use super::logical::settle;
+use super::operator::pgp_keys;
 use super::{Command, FIELD, Output, at_most, exactly};
 use crate::exit::{Context as _, Exit, Fail};
 use crate::flags::{Args, Flag};
@@ -22,6 +24,11 @@ const SEAL_FILE: Flag = Flag::text("seal", "File with one seal stanza.");
 const KEY_SHARES: Flag =
     Flag::int("key-shares", "Number of unseal keys of the namespace's own seal.").alias(&["n"]);
 const KEY_THRESHOLD: Flag = Flag::int("key-threshold", "Number of unseal keys needed.").alias(&["t"]);
+const PGP_KEYS: Flag = Flag::list(
+    "pgp-keys",
+    "Files with PGP keys, one for each share, to encrypt the shares to.",
+);
+const FORCE: Flag = Flag::bool("force", "Delete its children with it.");
 const DETAILED: Flag = Flag::bool("detailed", "Print what is known of each namespace.");
 const RESET: Flag = Flag::bool("reset", "Forget the keys given so far.");
 
@@ -30,7 +37,7 @@ pub const COMMANDS: &[Command] = &[
     Command::new("namespace create", "[options] PATH", "Create a new namespace", create)
         .help("Makes a child of the namespace in use.\n\n$ conclave namespace create team\n$ conclave namespace create -namespace=team app")
         .output(Output::Field)
-        .flags(&[CUSTOM_METADATA, KEY_SHARES, KEY_THRESHOLD, SEAL_FILE]),
+        .flags(&[CUSTOM_METADATA, KEY_SHARES, KEY_THRESHOLD, PGP_KEYS, SEAL_FILE]),
     Command::new("namespace list", "[options]", "List child namespaces", |cx, args| list(cx, args, false))
         .output(Output::Format)
         .flags(&[DETAILED]),
@@ -48,7 +55,8 @@ pub const COMMANDS: &[Command] = &[
     Command::new("namespace seal", "[options] PATH", "Seals the namespace", seal),
     Command::new("namespace seal-status", "[options] PATH", "Prints the namespace seal status", seal_status)
         .output(Output::Field),
-    Command::new("namespace delete-sealed", "[options] PATH", "Delete a sealed namespace", delete_sealed),
+    Command::new("namespace delete-sealed", "[options] PATH", "Delete a sealed namespace", delete_sealed)
+        .flags(&[FORCE]),
     Command::new("namespace unseal", "[options] PATH KEY", "Unseals the namespace", unseal)
         .output(Output::Format)
         .flags(&[RESET]),
@@ -77,6 +85,10 @@ fn create(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
         args.map(&CUSTOM_METADATA).into_iter().collect::<Fields>(),
     );
     let (shares, threshold) = (args.int(&KEY_SHARES), args.int(&KEY_THRESHOLD));
+    let keys: Vec<String> = match pgp_keys(args, &PGP_KEYS)? {
+        Json::Array(keys) => keys.iter().map(|key| quote(&plain(key))).collect(),
+        _ => Vec::new(),
+    };
     if let Some(file) = args.some(&SEAL_FILE) {
         let failed = |e: String| Fail::remote(format!("Error reading seal config file: {e}"));
         let bytes = crate::kvdata::read_file(file).map_err(failed)?;
@@ -84,10 +96,14 @@ fn create(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
             "seal",
             String::from_utf8(bytes).map_err(|_| failed("it is not text".into()))?,
         );
-    } else if shares != 0 || threshold != 0 {
+    } else if shares != 0 || threshold != 0 || !keys.is_empty() {
+        let keys = match keys.is_empty() {
+            true => String::new(),
+            false => format!("    pgp_keys = [{}]\n", keys.join(", ")),
+        };
         body.insert(
             "seal",
-            format!("seal \"shamir\" {{\n    shares = {shares}\n    threshold = {threshold}\n}}"),
+            format!("seal \"shamir\" {{\n    shares = {shares}\n    threshold = {threshold}\n{keys}}}"),
         );
     }
     let sentence = "Error creating namespace";
@@ -279,8 +295,18 @@ fn delete_sealed(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     exactly(args, 1)?;
     let api = cx.api(args)?;
     let path = super::sanitize(args.arg(0));
-    api.call("DELETE", &format!("sys/namespaces/{path}/delete-sealed"), None)
-        .context("Error deleting sealed namespace")?;
+    let force = ("force".to_owned(), "true".to_owned());
+    let query: Vec<(String, String)> = args.is(&FORCE).then_some(force).into_iter().collect();
+    let answer = api.delete(&format!("sys/namespaces/{path}/delete-sealed"), &query);
+    let told = settle(cx, answer, "Error deleting sealed namespace")?;
+    if let Some(told) = told.filter(|told| {
+        told.warnings
+            .as_ref()
+            .is_some_and(|warnings| !warnings.is_empty())
+    }) {
+        output::warnings(&mut cx.ui, &told);
+        return Ok(Exit::OK);
+    }
     cx.ui
         .line(&format!("Success! Sealed namespace {} is deleted.", quote(path)));
     Ok(Exit::OK)
@@ -304,7 +330,10 @@ fn unseal(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     } else {
         [("key", args.arg(1).trim())].into_iter().collect()
     };
-    let sentence = "Error unsealing";
+    let sentence = match reset {
+        true => "Error resetting unseal process",
+        false => "Error unsealing",
+    };
     let path = format!("sys/namespaces/{}/unseal", super::sanitize(args.arg(0)));
     let response = api.call("PUT", &path, Some(body)).context(sentence)?;
     print_seal(cx, &data(&response, sentence)?)

@@ -152,11 +152,6 @@ impl Outcome {
             .any(|pair| sealed.iter().any(|sealed| sealed == pair))
     }
 
-    /// Whether a server refused what is not built, and said so.
-    pub fn says_unsupported(&self) -> bool {
-        self.code == Some(2) && self.stderr.contains("* unsupported: ")
-    }
-
     fn words(&self) -> (Option<i32>, String, String) {
         let is_sealed = self.is_sealed();
         let plain = |text: &str| {

@@ -28,7 +28,7 @@ const UNTRIED: &[(&str, &str)] = &[
     (" sys/rotate/recovery/", RECOVERY),
     (
         "POST sys/rotate/root:",
-        "unsupported: a root key split among people is rotated by them",
+        "different: refused, for shares are of the root key itself: a new one comes with new shares",
     ),
     (
         "GET sys/rotate/root/backup:",
@@ -106,6 +106,12 @@ const UNTRIED: &[(&str, &str)] = &[
         "POST {kv}/import/",
         "ours: versions with the numbers they had elsewhere",
     ),
+    (" identity/mfa/method/duo", SERVICES),
+    (" identity/mfa/method/okta", SERVICES),
+    (" identity/mfa/method/pingid", SERVICES),
+    ("GET identity/mfa/method:", NAMELESS),
+    ("GET identity/mfa/method/totp:", NAMELESS),
+    ("DELETE identity/mfa/method/totp:", NAMELESS),
     (
         "POST sys/policies/explain",
         "ours: by which rule something is allowed, or what is missing",
@@ -147,6 +153,8 @@ const OLD: &str =
 const RECOVERY: &str = "same: refused, for there are no recovery keys";
 const NODES: &str = "tried with three nodes";
 const OLD_NAME: &str = "an old name of `identity/entity-alias`, answered by the same lines";
+const NAMELESS: &str = "same: refused, for a method must be named";
+const SERVICES: &str = "unsupported: second factors that another service checks";
 const PLUGINS: &str = "unsupported: engines and auth methods are built in";
 const FILE: &str = "a file; what is in it and what becomes of it is tried in tests of snapshots";
 /// Where the table stands.

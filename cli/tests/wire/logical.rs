@@ -113,6 +113,8 @@ fn by_logical(parts: &Parts) -> Option<(Verb, Value)> {
     // Of HTTP alone.
     let is_http = ["help", "sealedcode"].iter().any(|name| data.get(name).is_some())
         || parts.query.contains("list=true&scan=true")
+        || parts.mfa.is_some()
+        || parts.inline.is_some()
         || parts.wrap_ttl.as_ref().is_some_and(|ttl| ttl.starts_with('-'));
     (patch && !is_http).then_some((verb, data))
 }
@@ -169,7 +171,10 @@ async fn ask(conclave: &Conclave, parts: &Parts, verb: Verb, data: &Value) -> Re
         body.insert("data".to_owned(), told);
     }
     if let Some(token) = &answer.token {
-        let told = json!({"client_token": token.token.expose(), "accessor": token.accessor});
+        let mut told = json!({"client_token": token.token.expose(), "accessor": token.accessor});
+        if let Some(waits) = &token.second_factor {
+            told["mfa_requirement"] = json!({"mfa_request_id": waits.request.expose()});
+        }
         body.insert("auth".to_owned(), told);
     }
     Ok(Value::Object(body))

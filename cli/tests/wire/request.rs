@@ -1,5 +1,5 @@
-//! Requests: `[~] [token=T] [ns=N] [type=T] [wrap=TTL] METHOD path [body] [> NAME=/pointer/into/the/answer]`. `~` repeats until it succeeds,
-//! `$NAME` stands for what was kept. Without `token=` the root token is shown, once there is one.
+//! Requests: `[~] [token=T] [ns=N] [type=T] [wrap=TTL] [mfa=M] [inline=PATH|KEY=JSON] METHOD path [body] [> NAME=/pointer/into/the/answer]`. `~` repeats until it succeeds,
+//! `$NAME` stands for what was kept, `{{code URL}}` for the code that a device shows which was told this URL. Without `token=` the root token is shown, once there is one.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,11 +7,16 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+use totp_rs::{Builder, Secret};
 
 use super::mask::mask;
 use super::server::Server;
 
+/// Most requests of one curl, so that a failure is told near its place.
+const MOST: usize = 64;
 /// How long a request may be repeated until it succeeds.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -27,6 +32,8 @@ pub struct Request {
     namespace: Option<String>,
     content_type: Option<String>,
     wrap_ttl: Option<String>,
+    mfa: Option<String>,
+    inline: Option<String>,
     method: String,
     path: String,
     body: String,
@@ -53,7 +60,7 @@ impl Request {
         rest = rest.trim_start_matches("~ ");
         let mut options = BTreeMap::new();
         while let Some((option, after)) = rest.split_once(' ') {
-            let known = ["token", "ns", "type", "wrap"].into_iter();
+            let known = ["token", "ns", "type", "wrap", "mfa", "inline"].into_iter();
             let mut found =
                 known.filter_map(|name| Some((name, option.strip_prefix(name)?.strip_prefix('=')?)));
             let Some((name, value)) = found.next() else {
@@ -67,6 +74,8 @@ impl Request {
         let namespace = option("ns");
         let content_type = option("type");
         let wrap_ttl = option("wrap");
+        let mfa = option("mfa");
+        let inline = option("inline");
         let (method, rest) = rest.split_once(' ').unwrap();
         let (path, body) = rest.split_once(' ').unwrap_or((rest, ""));
         Self {
@@ -77,11 +86,37 @@ impl Request {
             namespace,
             content_type,
             wrap_ttl,
+            mfa,
+            inline,
             method: method.to_owned(),
             path: path.to_owned(),
             body: body.to_owned(),
             keep,
         }
+    }
+}
+
+impl Request {
+    /// The first of these requests, as many as can be sent before anything is kept of their answers.
+    pub fn batch(requests: &[Self]) -> Vec<&Self> {
+        let mut batch: Vec<&Self> = Vec::new();
+        for request in requests {
+            let is_free = |other: &&Self| !request.needs(other) && !other.needs(request);
+            if request.waits || request.surveys || batch.len() == MOST || !batch.iter().all(is_free) {
+                break;
+            }
+            batch.push(request);
+        }
+        batch
+    }
+
+    /// Whether anything in it stands for what is kept of another's answer.
+    fn needs(&self, other: &Self) -> bool {
+        let token = self.token.as_deref().unwrap_or("$ROOT");
+        let mfa = self.mfa.as_deref().unwrap_or_default();
+        let texts = [token, &self.path, &self.body, mfa];
+        let mut kept = other.keep.iter().map(|(name, _)| format!("${name}"));
+        kept.any(|name| texts.iter().any(|text| text.contains(&name)))
     }
 }
 
@@ -97,6 +132,9 @@ pub struct Parts {
     pub namespace: Option<String>,
     pub content_type: Option<String>,
     pub wrap_ttl: Option<String>,
+    pub mfa: Option<String>,
+    /// A login in headers: what only HTTP has.
+    pub inline: Option<String>,
     pub body: String,
 }
 
@@ -127,6 +165,23 @@ impl fmt::Display for Answer {
     }
 }
 
+/// The headers of a login: its path, then its parameters; one without a key is sent as it is.
+fn headers_of(login: &str) -> Vec<String> {
+    let mut parts = login.split('|');
+    let path = format!("X-Vault-Inline-Auth-Path: {}", parts.next().unwrap_or_default());
+    let parameters = parts.enumerate().map(|(number, parameter)| {
+        let encoded = match parameter.split_once('=') {
+            Some((key, value)) => {
+                let value: Value = serde_json::from_str(value).unwrap();
+                URL_SAFE_NO_PAD.encode(json!({"key": key, "value": value}).to_string())
+            }
+            None => parameter.to_owned(),
+        };
+        format!("X-Vault-Inline-Auth-Parameter-{number}: {encoded}")
+    });
+    std::iter::once(path).chain(parameters).collect()
+}
+
 /// A server, and what was kept of its answers.
 pub struct Side {
     address: String,
@@ -145,57 +200,101 @@ impl Side {
 
     /// Sends a request by curl.
     pub fn send(&mut self, request: &Request) -> Answer {
-        let mut command = Command::new("curl");
-        command.args(["--silent", "--show-error", "--cacert", &self.authority]);
-        command.args(["--write-out", "\n%{http_code}", "--request", &request.method]);
+        self.send_all(&[request]).remove(0)
+    }
+
+    /// Sends requests by one curl, over one connection: none may need what is kept of another's answer.
+    pub fn send_all(&mut self, requests: &[&Request]) -> Vec<Answer> {
+        let blocks = requests.iter().map(|request| self.block(request)).collect();
+        let answers = requests.iter().zip(self.curl(blocks));
+        answers
+            .map(|(request, (status, body, complaint))| {
+                assert_ne!(status, 0, "{}: {complaint}", request.line);
+                let answer = Answer { status, body };
+                self.keep(request, &answer);
+                answer
+            })
+            .collect()
+    }
+
+    /// A request as curl's configuration has it.
+    fn block(&self, request: &Request) -> String {
+        let mut block = String::new();
+        let mut set = |name: &str, value: &str| block += &format!("{name} = {}\n", quoted(value));
+        set(
+            "url",
+            &format!("{}/v1/{}", self.address, self.fill(&request.path)),
+        );
+        set("request", &request.method);
         if request.method == "HEAD" {
-            command.args(["--head", "--output", "/dev/null"]);
+            set("output", "/dev/null");
         }
         let token = self.token(request);
         if !token.is_empty() {
-            command.args(["--header", &format!("X-Vault-Token: {token}")]);
+            set("header", &format!("X-Vault-Token: {token}"));
         }
         if let Some(namespace) = &request.namespace {
-            command.args(["--header", &format!("X-Vault-Namespace: {namespace}")]);
+            set("header", &format!("X-Vault-Namespace: {namespace}"));
         }
         if let Some(kind) = &request.content_type {
-            command.args(["--header", &format!("Content-Type: {kind}")]);
+            set("header", &format!("Content-Type: {kind}"));
         } else if request.method == "PATCH" {
-            command.args(["--header", "Content-Type:"]);
+            set("header", "Content-Type:");
         }
         if let Some(ttl) = &request.wrap_ttl {
-            command.args(["--header", &format!("X-Vault-Wrap-TTL: {ttl}")]);
+            set("header", &format!("X-Vault-Wrap-TTL: {ttl}"));
+        }
+        if let Some(shown) = &request.mfa {
+            set("header", &format!("X-Vault-MFA: {}", self.fill(shown)));
+        }
+        for header in request.inline.iter().flat_map(|login| headers_of(login)) {
+            set("header", &header);
         }
         if !request.body.is_empty() {
-            command.args(["--data-binary", "@-"]);
+            assert!(!request.body.starts_with('@'), "{}: that is a file", request.line);
+            set("data-binary", &self.fill(&request.body));
         }
-        command.arg(format!("{}/v1/{}", self.address, self.fill(&request.path)));
-        let mut curl = command
+        if request.method == "HEAD" {
+            block += "head\n";
+        }
+        block
+    }
+
+    /// Statuses and bodies of what these blocks of curl's configuration ask for, and what curl complained of.
+    fn curl(&self, blocks: Vec<String>) -> Vec<(u16, Value, String)> {
+        const END: &str = "\u{1}";
+        let each = format!(
+            "cacert = {}\nwrite-out = \"\\n%{{http_code}}{END}\"\n",
+            quoted(&self.authority)
+        );
+        let count = blocks.len();
+        let blocks = blocks.into_iter().map(|block| block + &each);
+        let config = blocks.collect::<Vec<_>>().join("next\n");
+        let mut curl = Command::new("curl")
+            .args(["--silent", "--show-error", "--config", "-"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let body = self.fill(&request.body);
-        curl.stdin.take().unwrap().write_all(body.as_bytes()).unwrap();
+        let mut stdin = curl.stdin.take().unwrap();
+        let writer = std::thread::spawn(move || stdin.write_all(config.as_bytes()).unwrap());
         let output = curl.wait_with_output().unwrap();
+        writer.join().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         let complaint = String::from_utf8_lossy(&output.stderr);
-        let (body, status) = text
-            .rsplit_once('\n')
-            .unwrap_or_else(|| panic!("{}: {complaint}", request.line));
-        let body = match body.trim() {
-            "" => Value::Null,
-            // Some answers are texts: keys, for programs that read nothing else.
-            body => serde_json::from_str(body).unwrap_or_else(|_| Value::from(body)),
-        };
-        let answer = Answer {
-            status: status.parse().unwrap(),
-            body,
-        };
-        assert_ne!(answer.status, 0, "{}: {complaint}", request.line);
-        self.keep(request, &answer);
-        answer
+        let answers = text.split_terminator(END).map(|answer| {
+            let (body, status) = answer.rsplit_once('\n').unwrap();
+            let body = match body.trim() {
+                "" => Value::Null,
+                // Some answers are texts: keys, for programs that read nothing else.
+                body => serde_json::from_str(body).unwrap_or_else(|_| Value::from(body)),
+            };
+            (status.parse().unwrap(), body, complaint.to_string())
+        });
+        let answers: Vec<_> = answers.collect();
+        assert_eq!(answers.len(), count, "{complaint}{text}");
+        answers
     }
 
     fn token(&self, request: &Request) -> String {
@@ -218,6 +317,8 @@ impl Side {
             namespace: request.namespace.clone(),
             content_type: request.content_type.clone(),
             wrap_ttl: request.wrap_ttl.clone(),
+            mfa: request.mfa.clone(),
+            inline: request.inline.clone(),
             body: self.fill(&request.body),
         }
     }
@@ -248,44 +349,25 @@ impl Side {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
-    /// Sends many requests over one connection, with this token or none; their statuses and bodies.
+    /// Sends many requests with this token or none; their statuses and bodies.
     pub fn sweep(&self, token: Option<&str>, requests: &[(&str, String)]) -> Vec<(u16, Value)> {
-        const END: &str = "\u{1}";
         let blocks = requests.iter().map(|(method, path)| {
-            let mut block = format!(
-                "url = \"{}/v1/{path}\"\nrequest = {method}\ncacert = \"{}\"\nsilent\nwrite-out = \"\\n%{{http_code}}{END}\"\n",
-                self.address, self.authority
-            );
+            let url = quoted(&format!("{}/v1/{path}", self.address));
+            let mut block = format!("url = {url}\nrequest = {method}\n");
             if let Some(token) = token {
                 block += &format!("header = \"X-Vault-Token: {token}\"\n");
             }
             match *method {
-                "PATCH" => block += "header = \"Content-Type: application/merge-patch+json\"\ndata = \"{}\"\n",
+                "PATCH" => {
+                    block += "header = \"Content-Type: application/merge-patch+json\"\ndata = \"{}\"\n"
+                }
                 "POST" => block += "data = \"{}\"\n",
                 _ => {}
             }
             block
         });
-        let config = blocks.collect::<Vec<_>>().join("next\n");
-        let mut curl = Command::new("curl")
-            .args(["--config", "-"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut stdin = curl.stdin.take().unwrap();
-        let writer = std::thread::spawn(move || stdin.write_all(config.as_bytes()).unwrap());
-        let output = curl.wait_with_output().unwrap();
-        writer.join().unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        let answers = text.split_terminator(END).map(|answer| {
-            let (body, status) = answer.rsplit_once('\n').unwrap();
-            let body = serde_json::from_str(body.trim()).unwrap_or(Value::Null);
-            (status.parse().unwrap(), body)
-        });
-        let answers: Vec<_> = answers.collect();
-        assert_eq!(answers.len(), requests.len(), "{text}");
-        answers
+        let answers = self.curl(blocks.collect()).into_iter();
+        answers.map(|(status, body, _)| (status, body)).collect()
     }
 
     /// Repeats a request until it succeeds.
@@ -318,6 +400,27 @@ impl Side {
         for (name, value) in kept {
             text = text.replace(name, value);
         }
+        while let Some((before, rest)) = text.split_once("{{code ") {
+            let (url, after) = rest.split_once("}}").unwrap();
+            text = format!("{before}{}{after}", code(url));
+        }
         text
     }
+}
+
+/// What a device shows now that was told this URL.
+fn code(url: &str) -> String {
+    let (_, query) = url.split_once('?').unwrap();
+    let mut pairs = query.split('&').map(|pair| pair.split_once('=').unwrap());
+    let secret = pairs.find(|(name, _)| *name == "secret").unwrap().1;
+    let now = Command::new("date").arg("+%s").output().unwrap().stdout;
+    let now: u64 = String::from_utf8(now).unwrap().trim().parse().unwrap();
+    let totp = Builder::new().with_secret(Secret::try_from_base32(secret).unwrap());
+    totp.build().unwrap().generate(now).to_string()
+}
+
+/// A text as curl's configuration has it.
+fn quoted(text: &str) -> String {
+    let text = text.replace('\\', "\\\\").replace('"', "\\\"");
+    format!("\"{}\"", text.replace('\n', "\\n"))
 }

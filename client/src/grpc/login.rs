@@ -69,7 +69,8 @@ impl Conclave {
     /// sent again: the token that nobody got ends with its time, and of a secret id with limited uses one more is spent.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if the cluster does not know who this is, in its words; [`Error::Denied`] if the name is locked.
+    /// [`Error::Invalid`] if the cluster does not know who this is, in its words; [`Error::Denied`] if the name is locked;
+    /// [`Error::Unsupported`] if a second factor is wanted, which a program has not.
     pub async fn login(&self, login: &Login) -> Result<Token, Error> {
         let mount = &login.mount;
         let logical = self.logical();
@@ -87,8 +88,15 @@ impl Conclave {
                 logical.ask(Repeat::Freely, Verb::Write, &path, &data).await?
             }
         };
-        answer
+        let token = answer
             .token
-            .ok_or_else(|| Error::Internal("the node answered a login without a token".to_owned()))
+            .ok_or_else(|| Error::Internal("the node answered a login without a token".to_owned()))?;
+        match token.second_factor {
+            None => Ok(token),
+            Some(_) => Err(Error::Unsupported(
+                "this login wants a second factor: log in by `Logical`, and go on with sys/mfa/validate"
+                    .to_owned(),
+            )),
+        }
     }
 }

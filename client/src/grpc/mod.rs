@@ -41,7 +41,7 @@ pub use policy::Policies;
 pub use secret::{SecretBytes, SecretData, SecretText};
 pub use session::{Session, SignedIn};
 pub use sys::{Founded, JoinToken, Sys};
-pub use token::{Token, Tokens};
+pub use token::{SecondFactor, Token, Tokens};
 pub use transit::{DataKey, KeyWishes, Transit, TransitKey, Use};
 pub use wrapping::{Origin, Wrapped, Wrapping};
 

@@ -26,11 +26,28 @@ pub struct Token {
     pub renewable: bool,
     /// What the cluster has to say about it.
     pub warnings: Vec<String>,
+    /// What is to be shown before there is a token.
+    pub second_factor: Option<SecondFactor>,
+}
+
+/// A login that waits: a write to `sys/mfa/validate` with `mfa_request_id` and `mfa_payload` (passcodes by method id) hands the
+/// token out.
+#[derive(Clone)]
+pub struct SecondFactor {
+    /// Names the login. Whoever knows it has shown the first factor.
+    pub request: SecretText,
+    /// Something of each is to be shown.
+    pub demands: Vec<v1::MfaDemand>,
 }
 
 impl Token {
     pub(super) fn new(auth: v1::Auth, warnings: Vec<String>) -> Self {
+        let second_factor = (!auth.mfa_request_id.is_empty()).then(|| SecondFactor {
+            request: SecretText::new(auth.mfa_request_id),
+            demands: auth.mfa_demands,
+        });
         Self {
+            second_factor,
             token: SecretText::new(auth.client_token),
             accessor: auth.accessor,
             policies: auth.policies,

@@ -1,5 +1,6 @@
-//! Who read and who wrote a secret last, how often, when and from where. The leader gathers it from the same summaries and
-//! stores it in batches of sealed rows, so a request pays nothing for it. It is about a minute behind.
+//! Who read and who wrote a secret last, how often, when and from where; and the same of each entity. The leader gathers it
+//! from the same summaries and stores it in batches of sealed rows, so a request pays nothing for it. It is about a minute
+//! behind.
 
 use std::collections::HashMap;
 
@@ -9,21 +10,25 @@ use conclave_anomaly::{Act, Detector, Fact, Key};
 use conclave_engine_api::{Millis, Txn};
 use conclave_raft::Replica;
 
+use crate::anomaly::STORED;
+use crate::anomaly::identity::entity_of;
 use crate::catalog::{Catalog, Category, MountRecord, decode_record, encode_record};
 use crate::error::Error;
 use crate::store::{CommitError, Draft, Opened, Space, Table, commit};
 
-/// Most secrets whose use waits to be stored; beyond, what is new is not noted.
+/// Most secrets whose use waits to be stored, and most identities; beyond, what is new is not noted.
 const MAX_WAITING: usize = 16_384;
 /// Most rows of one command.
 const BATCH: usize = 256;
+/// Where the use of secrets by entities is stored, by their ids.
+const BY_ENTITY: &str = "entity/";
 
 /// The last of some uses, and how many there were.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Use {
     /// When.
     pub at: Millis,
-    /// By whom, as events name them.
+    /// By whom, as events name them; of an entity: of which path.
     pub by: String,
     /// From which network; empty if that is not known.
     pub from: String,
@@ -31,7 +36,7 @@ pub struct Use {
     pub count: u64,
 }
 
-/// What is known of the use of a secret.
+/// What is known of the use of a secret, or of secrets by an entity.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccessRecord {
     /// Reads.
@@ -54,10 +59,19 @@ pub fn has_secrets(mount: &MountRecord) -> bool {
     mount.category == Category::Secret && !matches!(mount.kind.as_str(), "system" | "identity" | "cubbyhole")
 }
 
+/// What is known of an entity's use of secrets.
+///
+/// # Errors
+/// The store's own.
+pub fn of_entity(opened: &Opened, entity: &str) -> Result<Option<AccessRecord>, Error> {
+    let row = opened.space(STORED).row(&format!("{BY_ENTITY}{entity}"))?;
+    row.map(|row| decode_record(&row.value)).transpose()
+}
+
 #[derive(Clone, Copy)]
 struct Since {
     at: Millis,
-    who: Key,
+    by: Key,
     source: Key,
     count: u64,
 }
@@ -71,63 +85,87 @@ struct Used {
 
 /// Uses that wait to be stored.
 #[derive(Default)]
-pub struct Access(HashMap<Key, Used>);
+pub struct Access {
+    secrets: HashMap<Key, Used>,
+    identities: HashMap<Key, Used>,
+}
 
-/// One secret's, told in names.
+/// One secret's or one entity's, told in names.
 pub struct Told {
-    mount: u32,
-    path: String,
+    of: Of,
     record: AccessRecord,
 }
 
+enum Of {
+    Secret { mount: u32, path: String },
+    Entity(String),
+}
+
 impl Access {
-    /// Takes in a fact, if it is the use of a secret.
+    /// Takes in a fact about a mount with secrets, if it is the use of one.
     pub fn note(&mut self, fact: &Fact) {
         let writes = match fact.act {
             Act::Read | Act::Canary => false,
             Act::Write => true,
             _ => return,
         };
-        if fact.what == 0 || fact.mount == 0 {
-            return;
-        }
-        if self.0.len() >= MAX_WAITING && !self.0.contains_key(&fact.what) {
-            return;
-        }
-        let used = self.0.entry(fact.what).or_default();
-        used.mount = fact.mount;
-        let slot = if writes { &mut used.write } else { &mut used.read };
-        let before = slot.map_or(0, |since| since.count);
-        *slot = Some(Since {
-            at: fact.at,
-            who: fact.who,
-            source: fact.source,
-            count: before + u64::from(fact.count),
-        });
+        note(&mut self.secrets, (fact.what, fact.who), fact, writes);
+        note(&mut self.identities, (fact.who, fact.what), fact, writes);
     }
 
-    /// Takes everything that waits, in names.
+    /// Takes everything that waits, in names. Of identities only entities: tokens come and go.
     pub fn take(&mut self, detector: &Detector) -> Vec<Told> {
-        let told = |since: Since| Use {
-            at: since.at,
-            by: detector.name(since.who),
-            from: match since.source {
-                0 => String::new(),
-                source => detector.name(source),
-            },
-            count: since.count,
-        };
-        let taken = std::mem::take(&mut self.0).into_iter();
-        taken
+        let secrets = std::mem::take(&mut self.secrets).into_iter();
+        let mut told: Vec<Told> = secrets
             .map(|(what, used)| Told {
-                mount: used.mount,
-                path: detector.name(what),
-                record: AccessRecord {
-                    read: used.read.map(told),
-                    write: used.write.map(told),
+                of: Of::Secret {
+                    mount: used.mount,
+                    path: detector.name(what),
                 },
+                record: record_of(detector, &used),
             })
-            .collect()
+            .collect();
+        for (who, used) in std::mem::take(&mut self.identities) {
+            if let Some(entity) = entity_of(&detector.name(who)) {
+                told.push(Told {
+                    of: Of::Entity(entity.to_owned()),
+                    record: record_of(detector, &used),
+                });
+            }
+        }
+        told
+    }
+}
+
+fn note(uses: &mut HashMap<Key, Used>, (of, by): (Key, Key), fact: &Fact, writes: bool) {
+    if of == 0 || uses.len() >= MAX_WAITING && !uses.contains_key(&of) {
+        return;
+    }
+    let used = uses.entry(of).or_default();
+    used.mount = fact.mount;
+    let slot = if writes { &mut used.write } else { &mut used.read };
+    let before = slot.map_or(0, |since| since.count);
+    *slot = Some(Since {
+        at: fact.at,
+        by,
+        source: fact.source,
+        count: before + u64::from(fact.count),
+    });
+}
+
+fn record_of(detector: &Detector, used: &Used) -> AccessRecord {
+    let told = |since: Since| Use {
+        at: since.at,
+        by: detector.name(since.by),
+        from: match since.source {
+            0 => String::new(),
+            source => detector.name(source),
+        },
+        count: since.count,
+    };
+    AccessRecord {
+        read: used.read.map(told),
+        write: used.write.map(told),
     }
 }
 
@@ -156,31 +194,37 @@ pub async fn store(
 }
 
 fn add(opened: &Opened, catalog: &Catalog, draft: &mut Draft<'_>, one: &Told) -> Result<(), Error> {
-    let Some(mount) = catalog.mount_by_id(one.mount).filter(|mount| has_secrets(mount)) else {
-        return Ok(());
+    let (space, row) = match &one.of {
+        Of::Entity(id) => (STORED, format!("{BY_ENTITY}{id}")),
+        Of::Secret { mount, path } => match row_of(catalog, *mount, path) {
+            Some(place) => place,
+            None => return Ok(()),
+        },
     };
-    let above = catalog
-        .tree()
-        .node(mount.namespace)
-        .map(|node| node.record.path.clone());
-    let rest = one.path.strip_prefix(above.unwrap_or_default().as_str());
-    let Some(rest) = rest.and_then(|path| path.strip_prefix(mount.path.as_str())) else {
-        return Ok(());
-    };
-    if rest.is_empty() || rest.ends_with('/') || is_versioned(mount) && !rest.starts_with("data/") {
-        return Ok(());
-    }
-    let space = space_of(mount);
     let reader = opened.space(space);
     let mut txn = Txn::new(&reader);
-    let mut record: AccessRecord = match txn.get(rest)? {
+    let mut record: AccessRecord = match txn.get(&row)? {
         Some(row) => decode_record(&row.value)?,
         None => AccessRecord::default(),
     };
     merge(&mut record.read, one.record.read.as_ref());
     merge(&mut record.write, one.record.write.as_ref());
-    txn.put(rest, encode_record(&record)?)?;
+    txn.put(&row, encode_record(&record)?)?;
     draft.include(space, txn.into_changes())
+}
+
+/// Where the use of a secret is stored, if its path leads to one.
+fn row_of(catalog: &Catalog, mount: u32, path: &str) -> Option<(Space, String)> {
+    let mount = catalog.mount_by_id(mount).filter(|mount| has_secrets(mount))?;
+    let above = catalog
+        .tree()
+        .node(mount.namespace)
+        .map(|node| node.record.path.clone());
+    let rest = path.strip_prefix(above.unwrap_or_default().as_str())?;
+    let rest = rest.strip_prefix(mount.path.as_str())?;
+    let is_secret =
+        !rest.is_empty() && !rest.ends_with('/') && (!is_versioned(mount) || rest.starts_with("data/"));
+    is_secret.then(|| (space_of(mount), rest.to_owned()))
 }
 
 /// Whether a mount keeps versions: then secrets lie beneath `data/`.

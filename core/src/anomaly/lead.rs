@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use conclave_anomaly::{Detector, Finding, ProfileView, Status, Summary};
+use conclave_anomaly::{Detector, Fact, Finding, ProfileView, Status, Summary};
 use conclave_engine_api::Millis;
 use conclave_raft::{PeerCall, Replica};
 
@@ -76,9 +76,12 @@ impl Core {
         let replica = self.seal.replica()?;
         let mut leading = self.watch.leading.lock().await;
         let leading = self.led(&mut leading, &session, replica.as_ref())?;
+        let (_, derived) = session.view(replica.view()?)?;
         let mut found = Vec::new();
         if leading.detector.take(node, summary, &mut found) {
-            for fact in &summary.facts {
+            let mount = |fact: &&Fact| derived.catalog.mount_by_id(fact.mount);
+            let has_secrets = |fact: &&Fact| mount(fact).is_some_and(|mount| access::has_secrets(mount));
+            for fact in summary.facts.iter().filter(has_secrets) {
                 leading.access.note(fact);
             }
         }
@@ -148,15 +151,27 @@ impl Core {
                 }
             }
         }
+        let leading = self.watch.leading.lock().await;
+        let stored = leading.as_ref().map_or(0, |known| known.stored);
+        drop(leading);
+        match replica.now() < stored.saturating_add(STORE_EVERY) {
+            true => Ok(()),
+            false => self.store_watch(session, replica).await,
+        }
+    }
+
+    /// Stores what was learned, if this node leads.
+    pub(super) async fn store_watch(
+        &self,
+        session: &Arc<Session>,
+        replica: &dyn Replica,
+    ) -> Result<(), Error> {
         let now = replica.now();
         let (parts, used) = {
             let mut leading = self.watch.leading.lock().await;
             let Some(known) = leading.as_mut() else {
                 return Ok(());
             };
-            if now < known.stored.saturating_add(STORE_EVERY) {
-                return Ok(());
-            }
             known.stored = now;
             self.watch.numbers.knows(&known.detector.status(now));
             (
@@ -170,6 +185,8 @@ impl Core {
         // Members go on telling meanwhile: nobody waits for what is committed here.
         let (opened, derived) = session.view(replica.view()?)?;
         self.watch.numbers.open(&events::open_by_rule(&opened, now)?);
+        let held = derived.catalog.watched.holds.records.len();
+        self.watch.numbers.holds(held);
         access::store(&opened, &derived.catalog, replica, used).await?;
         if let Err((parts, error)) = store_learned(&opened, replica, parts).await {
             if let Some(known) = self.watch.leading.lock().await.as_mut() {

@@ -10,7 +10,9 @@ use conclave_anomaly::{Finding, Subject};
 use conclave_engine_api::{Millis, Page};
 use conclave_raft::Replica;
 
+use crate::acts::Act;
 use crate::anomaly::identity::entity_of;
+use crate::anomaly::respond::{Came, responded};
 use crate::anomaly::rules::Limit;
 use crate::catalog::{CONFIG, decode_record, encode_record};
 use crate::core::Core;
@@ -150,34 +152,39 @@ impl Core {
         &self,
         session: &Arc<Session>,
         replica: &dyn Replica,
-        (finding, event): (&Finding, &str),
+        (finding, event, told): (&Finding, &str, &str),
         limit: Limit,
-    ) -> Result<String, Error> {
+    ) -> Result<Came, Error> {
         let now = replica.now();
         let Some(mut record) = self.limited(finding, event).await? else {
-            return Ok("nothing: no identity stands behind it".to_owned());
+            return Ok(Came::Nothing("no identity stands behind it"));
         };
         (record.rate, record.since) = (limit.rate, now);
         record.until = now.saturating_add(limit.ttl);
         for _ in 0..TRIES {
             let (opened, derived) = session.view(replica.read().await?)?;
-            let proposal = {
+            let (proposal, noted) = {
                 let readers = Readers::new(&opened);
                 let mut work = Work::new(&readers, &derived.catalog);
                 if !record.token.is_empty()
                     && let Some(found) = tokens::by_name(&mut work, &record.token, now)?
                     && found.record.is_root()
                 {
-                    return Ok("nothing: root tokens are held back by nobody".to_owned());
+                    return Ok(Came::Nothing("root tokens are held back by nobody"));
                 }
                 make_room(&mut work)?;
                 put(&mut work, &record)?;
-                work.finish()?
+                let act = responded(told, Some(("limit", &record.name)));
+                let noted = self.note(&opened, replica, vec![act])?;
+                noted.add_to(&mut work.draft);
+                (work.finish()?, noted)
             };
             match commit(replica, proposal).await {
                 Ok(_) => {
+                    self.record_noted(noted).await;
                     let (rate, seconds) = (limit.rate, limit.ttl / 1000);
-                    return Ok(format!("holds back to {rate} requests a second for {seconds} s"));
+                    let text = format!("holds back to {rate} requests a second for {seconds} s");
+                    return Ok(Came::Done(text));
                 }
                 Err(CommitError::Failed(error)) => return Err(error),
                 Err(CommitError::Retry | CommitError::Refused) => {}
@@ -243,10 +250,10 @@ impl Core {
             put(&mut work, &longer)?;
             work.finish()?
         };
-        settle(replica, proposal).await
+        settle(replica, proposal).await.map(drop)
     }
 
-    /// Removes what has ended; how many are left.
+    /// Removes what has ended, which is on record; how many are left.
     pub(super) async fn end_limits(
         &self,
         session: &Arc<Session>,
@@ -258,15 +265,23 @@ impl Core {
         let ended: Vec<_> = limits.iter().filter(|record| record.until <= now).collect();
         let left = limits.len() - ended.len();
         if !ended.is_empty() {
-            let proposal = {
+            self.may_act()?;
+            let (proposal, noted) = {
                 let readers = Readers::new(&opened);
                 let mut work = Work::new(&readers, &derived.catalog);
-                for record in ended {
+                let mut acts = Vec::with_capacity(ended.len());
+                for record in &ended {
                     remove(&mut work, &record.name)?;
+                    let name = record.name.as_str();
+                    acts.push(Act::end("sys/anomaly/limits/expire", "limit", name));
                 }
-                work.finish()?
+                let noted = self.note(&opened, replica, acts)?;
+                noted.add_to(&mut work.draft);
+                (work.finish()?, noted)
             };
-            settle(replica, proposal).await?;
+            if settle(replica, proposal).await? {
+                self.record_noted(noted).await;
+            }
         }
         Ok(left)
     }
@@ -302,10 +317,11 @@ pub fn remove(work: &mut Work<'_>, name: &str) -> Result<bool, Error> {
     Ok(there)
 }
 
-/// Commits what is tried again later if it loses.
-async fn settle(replica: &dyn Replica, proposal: Proposal) -> Result<(), Error> {
+/// Commits what is tried again later if it loses; whether it did not.
+async fn settle(replica: &dyn Replica, proposal: Proposal) -> Result<bool, Error> {
     match commit(replica, proposal).await {
-        Ok(_) | Err(CommitError::Retry | CommitError::Refused) => Ok(()),
+        Ok(_) => Ok(true),
+        Err(CommitError::Retry | CommitError::Refused) => Ok(false),
         Err(CommitError::Failed(error)) => Err(error),
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod access;
 mod events;
+mod holds;
 mod hooks;
 mod identity;
 mod keep;
@@ -16,6 +17,7 @@ mod rules;
 mod seen;
 
 pub use events::{EVENTS, EventRecord, State};
+pub use holds::{HoldRecord, release};
 pub use hooks::{HOOKS, HookRecord};
 pub use identity::key_of_identity;
 pub use lead::{Question, Told};

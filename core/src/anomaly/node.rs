@@ -179,6 +179,16 @@ impl Core {
         self.lead_watch(&session, replica.as_ref()).await
     }
 
+    /// The last round before this process ends: what was seen goes to the leader, and what the leader learned is stored.
+    ///
+    /// # Errors
+    /// Those of [`Core::watch_once`]: what was not stored is lost with this process.
+    pub(crate) async fn watch_last(&self) -> Result<(), Error> {
+        self.watch_once(true).await?;
+        let (session, replica) = (self.seal.session()?, self.seal.replica()?);
+        self.store_watch(&session, replica.as_ref()).await
+    }
+
     async fn hand_over(
         &self,
         replica: &dyn Replica,

@@ -17,6 +17,7 @@ pub struct Numbers {
     suppressed: IntCounter,
     posts: IntCounterVec,
     limits: IntGauge,
+    holds: IntGauge,
     identities: IntGaugeVec,
     pairs: prometheus::Gauge,
 }
@@ -29,7 +30,8 @@ impl Numbers {
     /// Registers all numbers, each with every label there is.
     pub fn new(registry: &Registry) -> Result<Self, Error> {
         let numbers = Self::unregistered().map_err(|error| Error::internal(error.to_string()))?;
-        let all: [Box<dyn prometheus::core::Collector>; 9] = [
+        numbers.show();
+        let all: [Box<dyn prometheus::core::Collector>; 10] = [
             Box::new(numbers.found.clone()),
             Box::new(numbers.active.clone()),
             Box::new(numbers.dropped.clone()),
@@ -37,6 +39,7 @@ impl Numbers {
             Box::new(numbers.suppressed.clone()),
             Box::new(numbers.posts.clone()),
             Box::new(numbers.limits.clone()),
+            Box::new(numbers.holds.clone()),
             Box::new(numbers.identities.clone()),
             Box::new(numbers.pairs.clone()),
         ];
@@ -49,7 +52,7 @@ impl Numbers {
     }
 
     fn unregistered() -> Result<Self, prometheus::Error> {
-        let numbers = Self {
+        Ok(Self {
             found: IntCounterVec::new(
                 Opts::new(
                     "conclave_anomalies_total",
@@ -90,6 +93,10 @@ impl Numbers {
                 "conclave_anomaly_limits",
                 "On the leader: identities and tokens that are held back because a rule found something. Elsewhere 0.",
             )?,
+            holds: IntGauge::new(
+                "conclave_anomaly_holds",
+                "On the leader: identities that must show a second factor because a rule found something. Elsewhere 0.",
+            )?,
             identities: IntGaugeVec::new(
                 Opts::new(
                     "conclave_anomaly_identities",
@@ -101,24 +108,25 @@ impl Numbers {
                 "conclave_anomaly_pair_sketch_load_ratio",
                 "On the leader: how full the sketch of identities and paths is; above 0.5 it forgets.",
             )?,
-        };
+        })
+    }
+
+    /// Shows every label there is from the start: Prometheus sees no increase in a number that it has not seen before.
+    fn show(&self) {
         for kind in Kind::ALL {
-            numbers
-                .found
-                .with_label_values(&[kind.name(), kind.severity().name()])
-                .inc_by(0);
-            numbers.active.with_label_values(&[kind.name()]).set(0);
+            let labels = [kind.name(), kind.severity().name()];
+            self.found.with_label_values(&labels).inc_by(0);
+            self.active.with_label_values(&[kind.name()]).set(0);
         }
         for stage in [QUEUE, SUMMARY] {
-            numbers.dropped.with_label_values(&[stage]).inc_by(0);
+            self.dropped.with_label_values(&[stage]).inc_by(0);
         }
         for result in ["success", "retried", "dropped"] {
-            numbers.posts.with_label_values(&[result]).inc_by(0);
+            self.posts.with_label_values(&[result]).inc_by(0);
         }
         for state in ["learned", "learning", "active"] {
-            numbers.identities.with_label_values(&[state]).set(0);
+            self.identities.with_label_values(&[state]).set(0);
         }
-        Ok(numbers)
     }
 
     /// Requests were not looked at because the queue was full.
@@ -174,6 +182,11 @@ impl Numbers {
         self.limits.set(i64::try_from(limits).unwrap_or(i64::MAX));
     }
 
+    /// So many must show a second factor.
+    pub fn holds(&self, holds: usize) {
+        self.holds.set(i64::try_from(holds).unwrap_or(i64::MAX));
+    }
+
     /// This node does not lead: what is known is known elsewhere.
     pub fn leads_not(&self) {
         self.open(&BTreeMap::new());
@@ -182,5 +195,6 @@ impl Numbers {
         }
         self.pairs.set(0.0);
         self.limits(0);
+        self.holds(0);
     }
 }

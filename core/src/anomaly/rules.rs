@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use conclave_anomaly::{Hours, Kind, Rule, RuleSet, Severity, Zone};
 use conclave_engine_api::{Millis, Page};
 
+use crate::anomaly::holds::Holds;
 use crate::anomaly::hooks::{HOOKS, HookRecord};
 use crate::anomaly::limits::Limits;
 use crate::catalog::{CONFIG, decode_record};
@@ -37,6 +38,21 @@ pub enum Response {
     LockIdentity,
     /// The identity, or the token if no entity stands behind it, is held back to so many requests a second for a time.
     RateLimit,
+    /// The identity's tokens are refused until it has logged in with a second factor; without one it is locked.
+    RequireMfa,
+}
+
+impl Response {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Alert => "alert",
+            Self::RevokeToken => "revoke_token",
+            Self::LockIdentity => "lock_identity",
+            Self::RateLimit => "rate_limit",
+            Self::RequireMfa => "require_mfa",
+        }
+    }
 }
 
 /// How far and for how long a rule whose response it is holds somebody back.
@@ -190,6 +206,8 @@ pub struct Watched {
     pub hooks: Vec<Arc<HookRecord>>,
     /// Who is held back.
     pub limits: Limits,
+    /// Who must show a second factor.
+    pub holds: Holds,
     /// By namespace: paths.
     exact: HashMap<u32, HashMap<String, bool>>,
     /// Namespace, and what paths begin with.
@@ -231,6 +249,7 @@ impl Watched {
             }
         }
         watched.limits = Limits::load(opened)?;
+        watched.holds = Holds::load(opened)?;
         for name in config.names(MUTES, &Page::default())? {
             if let Some(row) = config.row(&format!("{MUTES}{name}"))? {
                 watched.mutes.push(decode_record(&row.value)?);

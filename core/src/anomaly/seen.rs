@@ -25,6 +25,8 @@ enum End {
     /// Answered, but nothing was there.
     Nothing,
     Unauthenticated,
+    /// Of a login: the first factor was right, the second was not.
+    WrongFactor,
     Denied,
     /// The request was wrong; of a login: the credentials were.
     Refused,
@@ -75,7 +77,8 @@ impl Seen {
             Err(Error::Denied {
                 unauthenticated: true,
             }) => End::Unauthenticated,
-            Err(Error::Denied { .. }) => End::Denied,
+            Err(Error::SecondFactor(_)) if asked.caller.is_none() => End::WrongFactor,
+            Err(Error::Denied { .. } | Error::SecondFactor(_)) => End::Denied,
             Err(Error::Invalid(_)) => End::Refused,
             Err(Error::NotFound { .. } | Error::Missing(_)) => End::Nothing,
             Err(_) => return None,
@@ -156,6 +159,7 @@ impl Seen {
         let read = self.operation == Operation::Read;
         match self.end {
             End::Unauthenticated | End::Refused if is_login => Some(Act::LoginFailed),
+            End::WrongFactor => Some(Act::LoginFailed),
             End::Unauthenticated => self.token_shown.then_some(Act::BadToken),
             _ if self.canary && (read || self.end == End::Denied) => Some(Act::Canary),
             End::Denied => Some(Act::Denied),

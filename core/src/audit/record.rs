@@ -360,7 +360,7 @@ impl<'a> Record<'a> {
         match self.head.mount {
             // What callers wrap is theirs, whatever its members are called.
             _ if self.head.path.starts_with("sys/wrapping/") => Open::Nothing,
-            _ if self.kind == "act" => Open::Core,
+            _ if self.kind == "act" => Open::Act,
             Some(mount) => Open::of(&mount.kind, mount.options.get("version").map(String::as_str)),
             None => Open::Nothing,
         }

@@ -8,6 +8,8 @@ pub enum Open {
     Nothing,
     /// Those that core's own routes take and answer.
     Core,
+    /// The same, and which node did it: of what nobody asked for.
+    Act,
     /// Those of users and roles of auth methods.
     Logins,
     /// Those that stand beside the secrets of KV version 2, never inside `data`.
@@ -30,6 +32,7 @@ impl Open {
         match self {
             Self::Nothing => false,
             Self::Core => CORE.contains(&name),
+            Self::Act => name == "node" || CORE.contains(&name),
             Self::Logins => LOGINS.contains(&name),
             Self::Versions => VERSIONS.contains(&name),
         }

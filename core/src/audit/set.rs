@@ -94,6 +94,11 @@ impl DeviceSet {
         self.devices.is_empty()
     }
 
+    /// Whether each of them hashes values; while the node is sealed none does, and values are left out.
+    pub fn has_keys(&self) -> bool {
+        self.devices.iter().all(|device| device.key.is_some())
+    }
+
     /// Whether records may go to some devices only.
     pub fn is_filtered(&self) -> bool {
         self.filtered

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::audit::courier::{Courier, Couriers};
-use crate::audit::spool::Spool;
+use crate::audit::spool::{BATCH, Spool};
 use crate::audit::target::Target;
 
 /// Pause after the first failure; doubled with each further one ...
@@ -20,6 +20,10 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_secs(15);
 /// How long at most nobody looks whether there is something to send.
 const LOOK: Duration = Duration::from_secs(5);
+
+/// Pause after a batch that was not full: records gather, and each batch costs reading, sending and a mark on the disk that
+/// requests sync to.
+const GATHER: Duration = Duration::from_millis(50);
 
 /// One device's way out.
 pub struct Shipping {
@@ -66,15 +70,19 @@ impl Shipping {
         let mut pause = FIRST_PAUSE;
         loop {
             match self.step(&mut courier, couriers.as_ref(), &sent).await {
-                Ok(more) => {
+                Ok(Some(bytes)) => {
                     pause = FIRST_PAUSE;
-                    if more && self.trouble.lock().take().is_some() {
+                    if self.trouble.lock().take().is_some() {
                         tracing::info!(device = path, "audit records are handed on again");
                     }
-                    if !more {
-                        // Looked at now and then all the same: what an earlier process left tells nobody.
-                        tokio::time::timeout(LOOK, self.news.notified()).await.ok();
+                    if (bytes as u64) < BATCH / 2 {
+                        tokio::time::sleep(GATHER).await;
                     }
+                }
+                Ok(None) => {
+                    pause = FIRST_PAUSE;
+                    // Looked at now and then all the same: what an earlier process left tells nobody.
+                    tokio::time::timeout(LOOK, self.news.notified()).await.ok();
                 }
                 Err(error) => {
                     courier = None;
@@ -86,16 +94,16 @@ impl Shipping {
         }
     }
 
-    /// Sends one batch. Whether there was one.
+    /// Sends one batch. Its bytes, if there was one.
     async fn step(
         &self,
         courier: &mut Option<Box<dyn Courier>>,
         couriers: &dyn Couriers,
         sent: &IntCounter,
-    ) -> io::Result<bool> {
+    ) -> io::Result<Option<usize>> {
         let spool = self.spool.clone();
         let batch = blocking(move || spool.next()).await?;
-        let Some(batch) = batch else { return Ok(false) };
+        let Some(batch) = batch else { return Ok(None) };
         let late = |_| io::Error::new(io::ErrorKind::TimedOut, "the target did not take records in time");
         let mut open = match courier.take() {
             Some(open) => open,
@@ -115,7 +123,7 @@ impl Shipping {
         sent.inc_by(lines.len() as u64);
         let (spool, upto) = (self.spool.clone(), batch.upto);
         blocking(move || spool.sent(upto)).await?;
-        Ok(true)
+        Ok(Some(batch.bytes.len()))
     }
 
     fn fail(&self, path: &str, error: &io::Error) {

@@ -20,7 +20,7 @@ const SEGMENTS: u64 = 16;
 /// Most bytes of one file.
 const MAX_SEGMENT: u64 = 16 << 20;
 /// Bytes handed on together; more only where one record is longer.
-const BATCH: u64 = 256 << 10;
+pub const BATCH: u64 = 256 << 10;
 
 /// The spool of one device.
 pub struct Spool {

@@ -3,10 +3,11 @@
 
 use conclave_engine_api::cidr::admits;
 use conclave_engine_api::heavy::Answers;
-use conclave_engine_api::{self as api, Env, Heavy, Login, Operation, Outcome, TokenType, Txn};
+use conclave_engine_api::{self as api, Env, Heavy, Login, Millis, Operation, Outcome, TokenType, Txn};
 use conclave_raft::Condition;
 
 use crate::auth::lockout::{self, Failures};
+use crate::auth::second::{self, Granted};
 use crate::canon::CanonPath;
 use crate::catalog::{CONFIG, Catalog, Category, EPOCH, MountRecord, Routed};
 use crate::core::Core;
@@ -20,6 +21,9 @@ use crate::session::Derived;
 use crate::store::{Opened, Proposal};
 use crate::tokens::{self, LoginOrigin, NewToken, TokenKind};
 use crate::work::{Readers, Work};
+
+/// How long the request has that brings its login along.
+const INLINE_TTL: Millis = 60_000;
 
 /// What a login is decided on.
 pub struct Asked<'a> {
@@ -37,6 +41,8 @@ pub struct Asked<'a> {
     pub path: &'a CanonPath,
     /// What is to be done.
     pub operation: Operation,
+    /// Whether it is for one request only, with which it came.
+    pub inline: bool,
     /// What was computed so far.
     pub computed: &'a Answers,
     /// The cluster's time.
@@ -137,11 +143,23 @@ fn decide(
     let reply = match method.handle(&mut txn, request, &mut env) {
         Ok(Outcome::Heavy(heavy)) => return Ok(Decided::Compute(heavy)),
         Ok(Outcome::Login(login)) => {
-            let answer = let_in(asked, record, &mut work, &mut env, *login)?;
+            let (result, answer) = match let_in(asked, record, &mut work, &mut env, *login)? {
+                Granted::In(answer) => ("success", answer),
+                Granted::Waits(answer) => ("waiting", answer),
+                Granted::Out(refused) => {
+                    core.metrics.logged_in(&record.kind, "failure");
+                    let proposal = work.finish()?;
+                    // What the method wrote is not kept, but what was tried of the second factor counts.
+                    return match proposal.is_empty() {
+                        true => Err(refused),
+                        false => Ok(Decided::Out(Box::new((proposal, refused)))),
+                    };
+                }
+            };
             if let Some(failures) = failures {
                 failures.clear(&mut work)?;
             }
-            core.metrics.logged_in(&record.kind, "success");
+            core.metrics.logged_in(&record.kind, result);
             answer
         }
         Ok(Outcome::Reply(reply)) => Answer::from(reply),
@@ -164,20 +182,21 @@ fn decide(
     Ok(Decided::In(Box::new((work.finish()?, reply))))
 }
 
-/// Makes the token of a login.
+/// Makes the token of a login, unless a second factor is to be shown first.
 fn let_in(
     asked: &Asked<'_>,
     record: &MountRecord,
     work: &mut Work<'_>,
     env: &mut Env<'_>,
     login: Login,
-) -> Result<Answer, Error> {
+) -> Result<Granted, Error> {
     let remote = asked.request.remote;
     if !admits(&login.token.bound_cidrs, remote) {
         return Err(Error::unauthenticated());
     }
     let settings = login.token;
     let kind = match kind_of(&record.told.token_type, settings.kind) {
+        _ if asked.inline => TokenKind::Inline,
         TokenType::Batch => TokenKind::Batch,
         _ => TokenKind::Service,
     };
@@ -198,17 +217,19 @@ fn let_in(
     let known = identity::sign_in(work, env, record, &login.alias, &login.alias_metadata)?;
     let new = NewToken {
         parent: None,
-        entity: known.entity,
+        entity: known.entity.clone(),
         policies,
         path: asked.path.as_str().to_owned(),
         meta: login.metadata,
         display_name: display_name(&record.path, &login.display_name),
-        num_uses: if kind == TokenKind::Batch {
-            0
-        } else {
-            settings.num_uses
+        num_uses: match kind {
+            TokenKind::Service => settings.num_uses,
+            TokenKind::Batch | TokenKind::Inline => 0,
         },
-        ttl: life.ttl,
+        ttl: match kind {
+            TokenKind::Service | TokenKind::Batch => life.ttl,
+            TokenKind::Inline => life.ttl.min(INLINE_TTL),
+        },
         explicit_max_ttl: settings.explicit_max_ttl,
         period: settings.period,
         renewable: kind == TokenKind::Service,
@@ -222,19 +243,8 @@ fn let_in(
         kind,
         ..NewToken::default()
     };
-    let minted = tokens::mint(work, env, new)?;
-    let mut answer = Answer {
-        auth: Some(tokens::auth_object(
-            &minted.record,
-            &known.policies,
-            &minted.id,
-            asked.now,
-        )),
-        login: Some(Box::new(minted.record)),
-        ..Answer::default()
-    };
-    answer.reply.warnings.extend(life.warning);
-    Ok(answer)
+    let warnings = life.warning.into_iter().collect();
+    second::grant(asked, record, work, env, (&known, new, warnings))
 }
 
 /// The one spelling of each policy, and `default` unless the role says no. Only tokens make root tokens.

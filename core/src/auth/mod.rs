@@ -4,7 +4,9 @@
 mod hashing;
 pub mod lockout;
 mod login;
+mod second;
 
 pub use hashing::Hashing;
 pub use lockout::{Lockout, LockoutSettings};
 pub use login::{Asked, Decided, login, mount_of_login, mount_of_owner, owner_of};
+pub use second::{is_validation, validate};

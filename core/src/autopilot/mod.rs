@@ -13,7 +13,6 @@ use serde_json::{Map, Value, json};
 use conclave_engine_api::{Millis, format_duration};
 use conclave_raft::{Change, Member, PeerCall, Replica, Status};
 
-use crate::acts::Act;
 use crate::clocktext::rfc3339;
 use crate::core::Core;
 use crate::error::Error;
@@ -53,23 +52,18 @@ impl Core {
         };
         if let Some(node) = ready {
             match replica.change(Change::Promote { node }).await {
-                Ok(()) => {
-                    tracing::info!(node, "promoted to voter");
-                    let path = format!("sys/storage/raft/promote/{node}");
-                    self.record_acts(&[Act::change(path)]).await;
-                }
+                Ok(()) => tracing::info!(node, "promoted to voter"),
                 Err(error) => tracing::info!(node, %error, "not promoted yet"),
             }
         }
         if let Some(node) = dead {
             match self.change_as_asked(Change::Remove { node }).await {
-                Ok(()) => {
-                    tracing::warn!(node, "a dead member is removed");
-                    let path = format!("sys/storage/raft/remove-peer/{node}");
-                    self.record_acts(&[Act::change(path)]).await;
-                }
+                Ok(()) => tracing::warn!(node, "a dead member is removed"),
                 Err(error) => tracing::warn!(node, %error, "a dead member is not removed yet"),
             }
+        }
+        if let Err(error) = self.record_members(replica).await {
+            tracing::debug!(%error, "who the members are is put on record later");
         }
     }
 

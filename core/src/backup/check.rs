@@ -1,5 +1,6 @@
 //! Reads a whole snapshot file and decides whether it may be restored, before anything changes. Knows keys, but no log.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
@@ -8,9 +9,11 @@ use bytes::Bytes;
 
 use conclave_barrier::{BarrierId, Keyring, SealConfig};
 use conclave_raft::state::{ArchiveCounts, ArchiveHead, ArchiveItem, MAX_STEP, read_archive};
+use conclave_raft::{Op, View};
 
 use crate::backup::file::{Ending, Meta, Reader, check_length};
 use crate::error::Error;
+use crate::seal::ring_rows::{self, RingRow};
 use crate::seal::rows::Essentials;
 use crate::session::Session;
 use crate::store::Opened;
@@ -23,6 +26,7 @@ pub struct Checked {
     pub ending: Ending,
     barrier_id: BarrierId,
     keyring: Bytes,
+    rings: BTreeMap<u16, RingRow>,
 }
 
 /// Opens a snapshot file for reading.
@@ -59,6 +63,7 @@ impl Checked {
             read.map_err(|error| Error::invalid(format!("the snapshot's state: {error}")))?;
         let meta = reader.meta().clone();
         let ending = reader.finish()?;
+        let rings = essentials.rings()?;
         let (barrier_id, seal, keyring) = essentials.take()?;
         if !describes(&meta, &head, &counts, barrier_id, &seal, &keyring)? {
             return Err(Error::invalid(
@@ -70,6 +75,7 @@ impl Checked {
             ending,
             barrier_id,
             keyring,
+            rings,
         })
     }
 
@@ -93,6 +99,21 @@ impl Checked {
     /// Whether the root key of this node opens its keyring.
     pub fn opens_with(&self, session: &Session) -> bool {
         Keyring::open(&session.root(), self.barrier_id, &self.keyring).is_ok()
+    }
+
+    /// The operations with which every namespace with a seal of its own is sealed in the restored state: keys that were opened
+    /// before, in this state or in that one, open nothing in it.
+    pub fn seal_rings(&self, view: &View) -> Result<Vec<Op>, Error> {
+        let sealed = self.rings.iter().map(|(ring, row)| {
+            let known = ring_rows::ring(view, *ring)?.map_or(0, |(known, _)| known.epoch);
+            let sealed = RingRow {
+                opened: false,
+                epoch: known.max(row.epoch).saturating_add(1),
+                ..row.clone()
+            };
+            ring_rows::put(*ring, &sealed)
+        });
+        sealed.collect()
     }
 
     /// Whether this cluster can hold it at all.

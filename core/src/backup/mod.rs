@@ -123,6 +123,7 @@ impl Core {
         let keep = rows::keep_seal_epoch(opened.view())?
             .into_iter()
             .chain(pause)
+            .chain(checked.seal_rings(opened.view())?)
             .collect();
         drop(opened);
         let mut id = [0; 16];

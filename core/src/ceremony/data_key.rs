@@ -8,6 +8,7 @@ use conclave_barrier::{CLUSTER_RING, Keyring};
 use conclave_engine_api::Millis;
 use conclave_raft::Op;
 
+use crate::acts::Act;
 use crate::catalog::{CONFIG, EPOCH, decode_record};
 use crate::core::Core;
 use crate::entropy::OsEntropy;
@@ -57,23 +58,25 @@ impl Default for AutoRotation {
 }
 
 impl Core {
-    /// Adds a data key and makes its term the least that is accepted, in one command.
-    pub(crate) async fn rotate_data_key(&self) -> Result<(), Error> {
+    /// Adds a data key and makes its term the least that is accepted, in one command; `acts` are what nobody asked for.
+    pub(crate) async fn rotate_data_key(&self, acts: &[Act]) -> Result<(), Error> {
         let (session, replica) = (self.seal.session()?, self.seal.replica()?);
         for _ in 0..TRIES {
             let view = replica.read().await?;
             let revision = rows::keyring_revision(&view)?;
-            let blob = rows::keyring(&view)?;
             let (opened, _) = session.view(view)?;
-            let mut keyring = Keyring::open(&session.root(), session.barrier_id(), &blob)?;
+            let Some((root, mut keyring)) = session.keyring(opened.view())? else {
+                continue;
+            };
             let term = keyring.rotate(CLUSTER_RING, replica.now(), &mut OsEntropy)?;
             keyring.set_min_term(CLUSTER_RING, term)?;
-            let sealed = keyring.seal(&session.root(), session.barrier_id(), &mut OsEntropy)?;
+            let sealed = keyring.seal(&root, session.barrier_id(), &mut OsEntropy)?;
             let epoch = Op::Touch {
                 key: opened.key(CONFIG, EPOCH)?,
             };
+            let noted = self.note(&opened, replica.as_ref(), acts.to_vec())?;
             drop(opened);
-            let proposal = Proposal::new(
+            let mut proposal = Proposal::new(
                 vec![rows::expect_keyring(revision)],
                 vec![
                     rows::put_keyring(sealed),
@@ -82,8 +85,10 @@ impl Core {
                     Op::SetMinTerm { term },
                 ],
             );
+            proposal.ops.extend(noted.op());
             match commit(replica.as_ref(), proposal).await {
                 Ok(_) => {
+                    self.record_noted(noted).await;
                     tracing::info!(term, "there is a new data key");
                     return Ok(());
                 }
@@ -108,7 +113,8 @@ impl Core {
         if !settings.enabled || !(old || used >= settings.max_operations) {
             return Ok(false);
         }
-        self.rotate_data_key().await?;
+        self.may_act()?;
+        self.rotate_data_key(&[Act::change("sys/rotate")]).await?;
         Ok(true)
     }
 
@@ -132,7 +138,7 @@ impl Core {
 }
 
 /// When the active data key was made.
-pub fn made_at(keyring: &Keyring) -> Result<Millis, Error> {
+fn made_at(keyring: &Keyring) -> Result<Millis, Error> {
     let active = keyring.active_term(CLUSTER_RING)?;
     let terms = keyring.terms(CLUSTER_RING)?;
     let made = terms.iter().find(|info| info.term == active);

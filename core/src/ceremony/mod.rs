@@ -19,7 +19,7 @@ use crate::seal::share_error;
 use generation::Generation;
 use rotation::Rotation;
 
-pub use data_key::{AutoRotation, made_at};
+pub use data_key::AutoRotation;
 pub use generation::{GenerationStatus, TOKEN_BYTES, unmask};
 pub use rotation::{Backup, RotationStatus, Updated, VerificationStatus, Verified, Wanted};
 pub use swap::BACKUP;

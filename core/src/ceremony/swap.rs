@@ -1,7 +1,7 @@
 //! One seal put in the place of another: a new root key, the keyring sealed under it, and new shares that open it, in one
 //! command that expects the old seal. After it the old shares open nothing.
 
-use conclave_barrier::{Keyring, RootKey, SealConfig, SecretBytes};
+use conclave_barrier::{RootKey, SealConfig, SecretBytes};
 use conclave_engine_api::Txn;
 use conclave_raft::Op;
 use zeroize::Zeroizing;
@@ -100,16 +100,16 @@ impl Swap {
             )
             .into());
         }
-        let (blob, revision) = (rows::keyring(&view)?, rows::keyring_revision(&view)?);
+        let revision = rows::keyring_revision(&view)?;
         // Follows a rotation of the keyring first, so that the handover is sealed with a key every node has.
         let (opened, _) = session.view(view)?;
         let epoch = Op::Touch {
             key: opened.key(CONFIG, EPOCH)?,
         };
         let kept = self.kept(&opened)?;
+        let (_, mut keyring) = session.keyring(opened.view())?.ok_or(CommitError::Retry)?;
         drop(opened);
         let id = session.barrier_id();
-        let mut keyring = Keyring::open(&session.root(), id, &blob).map_err(Error::from)?;
         let generation = keyring.advance().map_err(Error::from)?;
         let handover = keyring
             .seal_root_handover(&self.root, generation, id, &mut OsEntropy)

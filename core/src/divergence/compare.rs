@@ -9,8 +9,9 @@ use futures::future::join_all;
 use tokio::time::Instant;
 
 use conclave_engine_api::Millis;
-use conclave_raft::{Command, Member, Origin, PeerCall, Replica, Status};
+use conclave_raft::{Command, Member, Origin, PeerCall, Replica, Status, View};
 
+use crate::acts::{Act, Noted};
 use crate::core::Core;
 use crate::divergence::member::{Told, encode_origin, read_told};
 use crate::divergence::verdict::{compared_at, diverged, put_compared, put_diverged};
@@ -149,14 +150,37 @@ impl Core {
                 return Ok(());
             }
             let (expect, op) = put_diverged(&view, &ids)?;
-            match commit(replica, Proposal::new(vec![expect], vec![op])).await {
-                Ok(_) => return Ok(()),
+            let noted = self.note_verdict(replica, view, &known, &ids)?;
+            let ops = std::iter::once(op).chain(noted.op());
+            match commit(replica, Proposal::new(vec![expect], ops.collect())).await {
+                Ok(_) => {
+                    self.record_noted(noted).await;
+                    return Ok(());
+                }
                 Err(CommitError::Retry) => {}
                 Err(CommitError::Refused) => return Err(Error::internal("a verdict was refused")),
                 Err(CommitError::Failed(error)) => return Err(error),
             }
         }
         Err(Error::Contention)
+    }
+
+    /// What is to be on record of a verdict: who differs now, and who no longer does.
+    fn note_verdict(
+        &self,
+        replica: &dyn Replica,
+        view: Arc<View>,
+        before: &BTreeSet<u64>,
+        after: &BTreeSet<u64>,
+    ) -> Result<Noted<'_>, Error> {
+        let (opened, _) = self.seal.session()?.view(view)?;
+        let path = |node: &u64| format!("sys/storage/raft/differs/{node}");
+        let fresh = after.difference(before).map(|node| Act::change(path(node)));
+        let over = before.difference(after).map(|node| Act {
+            ends: true,
+            ..Act::change(path(node))
+        });
+        self.note(&opened, replica, fresh.chain(over).collect())
     }
 }
 

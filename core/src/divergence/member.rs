@@ -6,11 +6,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use conclave_raft::node::Offload;
 use conclave_raft::{Origin, Replica, state};
 
 use crate::core::Core;
 use crate::divergence::Digest;
 use crate::error::Error;
+use crate::offload::off_thread;
 
 /// Message to a member: hash the state behind the command of this origin, which is about to be proposed.
 pub const HOLD: u16 = 10;
@@ -64,9 +66,9 @@ impl Core {
             };
             hashes.insert(origin, progress);
         }
-        let core = Arc::downgrade(self);
+        let (core, offload) = (Arc::downgrade(self), Arc::clone(&self.offload));
         tokio::spawn(async move {
-            let told = hash_behind(replica.as_ref(), origin).await;
+            let told = hash_behind(offload.as_ref(), replica.as_ref(), origin).await;
             replica.forget_mark(origin);
             if let Some(core) = core.upgrade()
                 && let Some(progress) = core.divergence.hashes.lock().get_mut(&origin)
@@ -151,7 +153,7 @@ fn decode_origin(payload: &[u8]) -> Result<Origin, Error> {
     }
 }
 
-async fn hash_behind(replica: &dyn Replica, origin: Origin) -> Result<Told, Error> {
+async fn hash_behind(offload: &dyn Offload, replica: &dyn Replica, origin: Origin) -> Result<Told, Error> {
     let until = Instant::now() + ARRIVAL;
     let view = loop {
         match replica.marked(origin) {
@@ -169,14 +171,13 @@ async fn hash_behind(replica: &dyn Replica, origin: Origin) -> Result<Told, Erro
             }
         }
     };
-    let hashing = tokio::task::spawn_blocking(move || {
+    off_thread(offload, "hashing the state", move || {
         Ok(Told {
             revision: view.applied().revision,
             digest: state::digest(&view)?,
         })
-    });
-    let hashed = hashing.await;
-    hashed.unwrap_or_else(|_| Err(Error::internal("the hash broke off")))
+    })
+    .await
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use conclave_engine_api::Millis;
 use conclave_raft::{Expect, Op, View};
 
+use crate::acts::Act;
 use crate::core::Core;
 use crate::error::Error;
 use crate::store::clear::{node_ids, put_clear, put_node_ids};
@@ -83,11 +84,11 @@ impl Core {
         if differed && !differs {
             tracing::warn!("the state of this node is equal to the other members' again; shares open it");
         }
-        if differs
-            && !self.seal.is_sealed()
-            && let Err(error) = self.seal_node().await
-        {
-            tracing::error!(%error, "this node differs and was sealed");
+        if differs && !self.seal.is_sealed() {
+            if let Err(error) = self.seal_node().await {
+                tracing::error!(%error, "this node differs and was sealed");
+            }
+            self.record_acts(&[Act::change("sys/seal")]).await;
         }
     }
 }

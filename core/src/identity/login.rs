@@ -6,6 +6,7 @@ use crate::catalog::MountRecord;
 use crate::error::Error;
 use crate::identity::membership;
 use crate::identity::metadata;
+use crate::identity::mfa::Who;
 use crate::identity::record::{Alias, Entity, Metadata};
 use crate::identity::rows::{ENTITIES, Indexes, Rows, expect_groups, groups_revision, in_rows, space};
 use crate::identity::subject;
@@ -20,6 +21,21 @@ pub struct Known {
     pub entity: String,
     /// Policies of the entity and of its groups.
     pub policies: Vec<String>,
+    /// Ids of all its groups.
+    pub groups: Vec<String>,
+    /// Ids of methods of second factors that it has a secret for.
+    pub factors: Vec<String>,
+}
+
+impl Known {
+    /// What demands of second factors are about.
+    pub fn who(&self) -> Who<'_> {
+        Who {
+            entity: &self.entity,
+            groups: &self.groups,
+            factors: &self.factors,
+        }
+    }
 }
 
 /// Finds the entity of `name` at `mount`, or makes it, and keeps what the login says of it. A disabled one is not let in.
@@ -51,13 +67,30 @@ pub fn sign_in(
         }
         Ok(entity)
     })?;
+    known_as(work, entity)
+}
+
+/// The entity `id` as it is now, which logged in a while ago. One that is gone or disabled is not let in.
+///
+/// # Errors
+/// A refusal, or the store's own.
+pub fn still_known(work: &mut Work<'_>, id: &str) -> Result<Known, Error> {
+    let entity = in_rows(work, |rows| rows.entity(id))?;
+    let entity = entity.filter(|entity| !entity.disabled);
+    known_as(work, entity.ok_or_else(Error::unauthenticated)?)
+}
+
+/// What counts of an entity; the commit expects that its groups are the same by then.
+fn known_as(work: &mut Work<'_>, entity: Entity) -> Result<Known, Error> {
     let space = space(work.catalog)?;
     let reader = work.opened().space(space);
     expect_groups(&mut work.draft, space, groups_revision(&reader)?)?;
     let groups = membership::groups_of(&entity.id, |member| subject::parents(&reader, member))?;
-    let groups = subject::load_groups(&reader, groups.all())?;
+    let loaded = subject::load_groups(&reader, groups.all())?;
     Ok(Known {
-        policies: subject::united(&entity, &groups),
+        policies: subject::united(&entity, &loaded),
+        groups: groups.all().cloned().collect(),
+        factors: entity.factors,
         entity: entity.id,
     })
 }

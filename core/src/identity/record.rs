@@ -37,6 +37,9 @@ pub struct Entity {
     pub aliases: Vec<Alias>,
     /// Ids of entities that were merged into it, all of them.
     pub merged: Vec<String>,
+    /// Ids of the methods of second factors that it has a secret for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub factors: Vec<String>,
     /// When it was made.
     pub created: Millis,
     /// When it was changed last.
@@ -133,6 +136,7 @@ impl Entity {
             disabled: false,
             aliases: Vec::new(),
             merged: Vec::new(),
+            factors: Vec::new(),
             created: now,
             updated: now,
         }

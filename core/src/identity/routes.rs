@@ -3,6 +3,7 @@
 use conclave_engine_api::Operation::{self, Delete, List, Read, Update};
 
 use crate::error::Error;
+use crate::identity::mfa::{enforcements, enrol, methods};
 use crate::identity::{aliases, entities, group_aliases, groups, lookup, merge};
 use crate::routes::{Access, Answer, Call, Handler, Route};
 
@@ -63,4 +64,38 @@ pub const ROUTES: &[Route] = &[
     rows("group-alias/id/:id", &[Delete], group_aliases::delete),
     rows("lookup/entity", &[Update], lookup::entity),
     rows("lookup/group", &[Update], lookup::group),
+    rows("mfa/method", &[List], methods::list),
+    rows("mfa/method", &[Read], methods::missing),
+    rows("mfa/method/totp", &[List], methods::list),
+    rows("mfa/method/totp", &[Update], methods::write),
+    rows("mfa/method/totp", &[Read, Delete], methods::missing),
+    rows("mfa/method/totp/generate", &[Update], enrol::generate),
+    rows("mfa/method/totp/admin-generate", &[Update], enrol::admin_generate),
+    rows("mfa/method/totp/admin-destroy", &[Update], enrol::admin_destroy),
+    rows("mfa/method/totp/:method_id", &[Read], methods::read),
+    rows("mfa/method/totp/:method_id", &[Update], methods::write),
+    rows("mfa/method/totp/:method_id", &[Delete], methods::delete),
+    rows("mfa/method/duo", &[List, Update], methods::unbuilt),
+    rows(
+        "mfa/method/duo/:method_id",
+        &[Read, Update, Delete],
+        methods::unbuilt,
+    ),
+    rows("mfa/method/okta", &[List, Update], methods::unbuilt),
+    rows(
+        "mfa/method/okta/:method_id",
+        &[Read, Update, Delete],
+        methods::unbuilt,
+    ),
+    rows("mfa/method/pingid", &[List, Update], methods::unbuilt),
+    rows(
+        "mfa/method/pingid/:method_id",
+        &[Read, Update, Delete],
+        methods::unbuilt,
+    ),
+    rows("mfa/method/:method_id", &[Read], methods::read),
+    rows("mfa/login-enforcement", &[List], enforcements::list),
+    rows("mfa/login-enforcement/:name", &[Read], enforcements::read),
+    rows("mfa/login-enforcement/:name", &[Update], enforcements::write),
+    rows("mfa/login-enforcement/:name", &[Delete], enforcements::delete),
 ];

@@ -9,12 +9,17 @@ use conclave_raft::Condition;
 
 use crate::catalog::{Catalog, Category, decode_record, encode_record};
 use crate::error::Error;
+use crate::identity::mfa::Secret;
 use crate::identity::record::{Alias, Entity, Group};
 use crate::store::{Draft, Opened, Space, SpaceReader};
 use crate::work::Work;
 
+/// Where entities lie, by their ids.
+pub const ENTITY_ROWS: &str = "entity/";
 /// The marker that moves with every change to any group.
 const GROUPS: &str = "groups";
+/// Where secrets of second factors lie, by method and entity.
+const SECRETS: &str = "totp/";
 /// Most groups that hold one member directly.
 const MAX_PARENTS: usize = 1000;
 /// Longest id that is looked for, in bytes: those given out are UUIDs.
@@ -30,7 +35,7 @@ pub fn space(catalog: &Catalog) -> Result<Space, Error> {
 /// How many entities the namespace of a catalog has.
 pub fn count_entities(opened: &Opened, catalog: &Catalog) -> Result<usize, Error> {
     let entities = opened.space(space(catalog)?);
-    Ok(entities.names("entity/", &Page::default())?.len())
+    Ok(entities.names(ENTITY_ROWS, &Page::default())?.len())
 }
 
 /// Revision of the marker that moves with every change to any group.
@@ -54,7 +59,7 @@ pub fn expect_groups(draft: &mut Draft<'_>, space: Space, revision: u64) -> Resu
 
 /// Row of an entity.
 pub fn entity_row(id: &str) -> String {
-    format!("entity/{id}")
+    format!("{ENTITY_ROWS}{id}")
 }
 
 /// Row of the groups that hold a member.
@@ -70,6 +75,11 @@ pub fn group_row(id: &str) -> String {
 /// Row that says into which entity another was merged.
 pub fn merged_row(id: &str) -> String {
     format!("merged/{id}")
+}
+
+/// Row of the secret of a second factor.
+fn secret_row(method: &str, entity: &str) -> String {
+    format!("{SECRETS}{method}/{entity}")
 }
 
 /// Whether it could be an id: what could not is nobody's.
@@ -256,6 +266,34 @@ impl Rows<'_> {
         Ok(self.get(&member_row(member))?.unwrap_or_default())
     }
 
+    /// The secret that an entity shares with its device, of a method.
+    pub fn secret(&mut self, method: &str, entity: &str) -> Result<Option<Secret>, Error> {
+        self.get(&secret_row(method, entity))
+    }
+
+    /// Keeps such a secret.
+    pub fn put_secret(&mut self, method: &str, entity: &str, secret: &Secret) -> Result<(), Error> {
+        self.put(&secret_row(method, entity), secret)
+    }
+
+    /// Removes such a secret.
+    pub fn remove_secret(&mut self, method: &str, entity: &str) -> Result<(), Error> {
+        Ok(self.txn.delete(&secret_row(method, entity))?)
+    }
+
+    /// Removes all secrets of a method, `limit` at most; how many.
+    pub fn forget_secrets(&mut self, method: &str, limit: usize) -> Result<usize, Error> {
+        let page = Page {
+            after: String::new(),
+            limit: Some(limit),
+        };
+        let entities = self.ids(&format!("{SECRETS}{method}"), &page)?;
+        for entity in &entities {
+            self.remove_secret(method, entity)?;
+        }
+        Ok(entities.len())
+    }
+
     /// Writes, changes or removes an entity: what it was, and what it shall be.
     pub fn replace_entity(&mut self, before: Option<&Entity>, after: Option<&Entity>) -> Result<(), Error> {
         let id = one_of(before, after).map(|entity| entity.id.clone())?;
@@ -275,9 +313,14 @@ impl Rows<'_> {
             self.txn.get(&merged_row(taken))?;
             self.put(&merged_row(taken), &id)?;
         }
-        match after {
-            Some(entity) => self.put(&entity_row(&id), entity),
-            None => Ok(self.txn.delete(&entity_row(&id))?),
+        match (before, after) {
+            (_, Some(entity)) => self.put(&entity_row(&id), entity),
+            (before, None) => {
+                for method in before.iter().flat_map(|entity| &entity.factors) {
+                    self.remove_secret(method, &id)?;
+                }
+                Ok(self.txn.delete(&entity_row(&id))?)
+            }
         }
     }
 

@@ -44,6 +44,11 @@ pub struct Standing {
 }
 
 impl Standing {
+    /// The id of the entity: that into which it was merged, if it was.
+    pub fn entity(&self) -> &str {
+        &self.entity
+    }
+
     /// Whether the rows are still the same.
     pub fn holds(&self, opened: &Opened) -> Result<bool, Error> {
         let revision = |key| Ok::<_, Error>(opened.view().rows().get(key)?.map_or(0, |row| row.revision));

@@ -3,16 +3,14 @@
 
 use std::sync::Arc;
 
-use conclave_raft::{View, Walk};
+use conclave_raft::View;
 
 use crate::core::Core;
 use crate::error::Error;
 use crate::leases;
-use crate::store::layout::after_prefix;
-use crate::store::{Space, Table};
-
-/// What the keys of all tokens begin with: format, table, ring. The namespace follows.
-const COMMON_BYTES: usize = 4;
+use crate::offload::off_thread;
+use crate::store::Table;
+use crate::store::layout::{after_prefix, table_prefix};
 
 impl Core {
     /// Brings the gauges of leases up to date. Looks at the key of every token and lease, on a thread that may block.
@@ -23,7 +21,7 @@ impl Core {
         let replica = self.seal.replica()?;
         let (view, now) = (replica.view()?, replica.now());
         let session = self.seal.session().ok();
-        let counting = tokio::task::spawn_blocking(move || {
+        let counting = off_thread(self.offload.as_ref(), "counting leases", move || {
             let tokens = count_tokens(&view)?;
             let tally = session.map(|session| {
                 let (opened, derived) = session.view(view)?;
@@ -31,8 +29,7 @@ impl Core {
             });
             Ok((tokens, tally.transpose()?))
         });
-        let counted = counting.await;
-        let (tokens, tally) = counted.unwrap_or_else(|_| Err(Error::internal("the count broke off")))?;
+        let (tokens, tally) = counting.await?;
         let held = tally.as_ref().map(|tally| &tally.leases);
         self.metrics.leases(tokens, held);
         self.outside.numbers.counted(tally.as_ref());
@@ -41,13 +38,7 @@ impl Core {
 }
 
 fn count_tokens(view: &View) -> Result<u64, Error> {
-    let mut from = Space::root(Table::Token).prefix();
-    from.truncate(COMMON_BYTES);
+    let from = table_prefix(Table::Token);
     let to = after_prefix(&from);
-    let mut count = 0;
-    view.rows().walk(&from, &to, &mut |_| {
-        count += 1;
-        Ok(Walk::Next)
-    })?;
-    Ok(count)
+    Ok(view.rows().count(&from, &to)?)
 }

@@ -5,8 +5,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use conclave_barrier::RingKeys;
 use conclave_engine_api::{Env, Millis, Txn};
-use conclave_raft::{Key, Op, Replica};
+use conclave_raft::{Key, Op, Replica, View};
 
 use crate::acts::Act;
 use crate::answered;
@@ -19,16 +20,22 @@ use crate::identity;
 use crate::leases;
 use crate::namespaces::{self, located};
 use crate::session::Session;
-use crate::store::layout::open_key;
-use crate::store::{CommitError, EXPIRY_QUEUE, Space, Table, commit};
-use crate::work::{Readers, Work};
+use crate::store::layout::{RING, open_key, ring_of_key};
+use crate::store::{CommitError, Space, Table, commit, expiry_queue};
+use crate::work::{Left, Readers, Work};
 use crate::{sys, tokens};
 
-/// Most due entries of one round.
-const BATCH: usize = 256;
+/// Most due entries of one round. What is applied at once is as long as every read waits.
+const BATCH: usize = 32;
 
-/// Changes after which a command takes no more ends; far below the most a command may hold.
-const MAX_CHANGES: usize = 1500;
+/// Changes after which a command takes no more ends.
+const MAX_CHANGES: usize = 200;
+
+/// Bytes of what is to be on record after which a command takes no more ends, roughly.
+const MAX_TOLD: usize = 128 << 10;
+
+/// Before what waits for the keys of a namespace is looked at again.
+const SEALED_PAUSE: Millis = 60_000;
 
 /// The deadline of rows that are due as soon as they are written.
 const FIRST_MILLISECOND: Millis = 1;
@@ -45,13 +52,22 @@ pub enum Round {
     Drained,
 }
 
+/// Why what is due was not ended.
+enum Stays {
+    /// Something it rests on has changed meanwhile.
+    Moved,
+    /// It cannot be ended as it is.
+    Broken(Error),
+}
+
 impl Core {
     /// One round. Reads prove leadership: an old leader that wakes up cannot act on what it remembers.
     pub async fn expire_once(self: &Arc<Self>) -> Result<Round, Error> {
+        self.may_act()?;
         let (session, replica) = (self.seal.session()?, self.seal.replica()?);
         let view = replica.read().await?;
         let now = replica.now();
-        let due = self.begin_outside(&session, view.rows().due(EXPIRY_QUEUE, now, BATCH)?)?;
+        let due = self.begin_outside(&session, due(&session, view, now)?)?;
         let ended = self.end_all(&session, replica.as_ref(), &due).await?;
         let lags = lags(due.get(..ended).unwrap_or_default(), now);
         self.metrics.expired(lags.len());
@@ -62,7 +78,8 @@ impl Core {
         Ok(if ended > 0 { Round::Full } else { Round::Drained })
     }
 
-    /// Ends what is due in one command; if something it rests on has moved, one by one. Returns how many ended.
+    /// Ends what is due in one command; if something it rests on has moved, or one of them cannot be ended, one by one: a row
+    /// that nobody can read holds up no other. Returns how many ended.
     async fn end_all(
         &self,
         session: &Session,
@@ -70,49 +87,64 @@ impl Core {
         due: &[(Millis, Key)],
     ) -> Result<usize, Error> {
         let (planned, outcome) = self.end_some(session, replica, due).await?;
-        if outcome.is_ok() || planned < 2 {
-            return Ok(if outcome.is_ok() { planned } else { 0 });
+        if outcome.is_ok() {
+            return Ok(planned);
         }
         let mut ended = 0;
         for entry in due.iter().take(planned) {
             let (_, outcome) = self
                 .end_some(session, replica, std::slice::from_ref(entry))
                 .await?;
-            // What changed under us is looked at again in the next round.
-            ended += usize::from(outcome.is_ok());
+            match outcome {
+                Ok(()) => ended += 1,
+                // What changed under us is looked at again in the next round.
+                Err(Stays::Moved) => {}
+                Err(Stays::Broken(error)) => {
+                    if self.outside.tried(&entry.1, false) {
+                        tracing::error!(%error, "a row that is due cannot be ended: it stays, and is tried again");
+                    }
+                }
+            }
         }
         Ok(ended)
     }
 
-    /// One command for as many entries as fit into it. `Err` inside: something moved, nothing was done.
+    /// One command for as many entries as fit into it. `Err` inside: nothing was done.
     async fn end_some(
         &self,
         session: &Session,
         replica: &dyn Replica,
         due: &[(Millis, Key)],
-    ) -> Result<(usize, Result<(), ()>), Error> {
+    ) -> Result<(usize, Result<(), Stays>), Error> {
         let (opened, derived) = session.view(replica.view()?)?;
         let now = replica.now();
-        let (mut planned, mut acts) = (0, Vec::new());
-        let proposal = {
+        let (mut planned, mut told, mut acts) = (0, 0, Vec::new());
+        let (proposal, noted) = {
             let readers = Readers::new(&opened);
             let mut work = Work::new(&readers, &derived.catalog);
             work.draft.decided_at(now);
             for (deadline, key) in due {
-                acts.extend(self.plan_end(&mut work, *deadline, key, now)?);
                 planned += 1;
-                if work.size() > MAX_CHANGES {
+                let before = acts.len();
+                if let Err(error) = self.plan_end(&mut work, (*deadline, key), now, &mut acts) {
+                    // What was planned of it is dropped with the rest.
+                    return Ok((due.len(), Err(Stays::Broken(error))));
+                }
+                told += acts.iter().skip(before).map(Act::size).sum::<usize>();
+                if work.size() > MAX_CHANGES || told > MAX_TOLD {
                     break;
                 }
             }
-            work.finish()?
+            let noted = self.note(&opened, replica, acts)?;
+            noted.add_to(&mut work.draft);
+            (work.finish()?, noted)
         };
         match commit(replica, proposal).await {
             Ok(_) => {
-                self.record_acts(&acts).await;
+                self.record_noted(noted).await;
                 Ok((planned, Ok(())))
             }
-            Err(CommitError::Retry | CommitError::Refused) => Ok((planned, Err(()))),
+            Err(CommitError::Retry | CommitError::Refused) => Ok((planned, Err(Stays::Moved))),
             Err(CommitError::Failed(error)) => Err(error),
         }
     }
@@ -127,7 +159,7 @@ impl Core {
     ) {
         let deadline = tokio::time::Instant::now() + CLOSE_INLINE;
         while let Some(name) = names.pop() {
-            if tokio::time::Instant::now() >= deadline {
+            if tokio::time::Instant::now() >= deadline || self.may_act().is_err() {
                 return;
             }
             match self.close_one(session, replica, &name).await {
@@ -150,56 +182,59 @@ impl Core {
         name: &str,
     ) -> Result<Option<Vec<String>>, CommitError> {
         let (opened, derived) = session.view(replica.view().map_err(Error::from)?)?;
-        let (proposal, done) = {
+        let mut acts = Vec::new();
+        let (proposal, noted, done) = {
             let readers = Readers::new(&opened);
             let mut work = Work::new(&readers, &derived.catalog);
-            let done = self.close_step(&mut work, name)?;
-            (work.finish()?, done)
+            let done = self.close_step(&mut work, name, &mut acts)?;
+            let noted = self.note(&opened, replica, acts)?;
+            noted.add_to(&mut work.draft);
+            (work.finish()?, noted, done)
         };
         let mut closed = proposal.closed().to_vec();
         closed.retain(|child| child != name);
         commit(replica, proposal).await?;
+        self.record_noted(noted).await;
         if done && closed.is_empty() {
             return Ok(None);
         }
         Ok(Some(closed))
     }
 
-    /// Adds the end of one due entry to `work`; what is to be on record of it.
+    /// Adds the end of one due entry to `work`, and to `acts` what is to be on record of it.
     fn plan_end(
         &self,
         work: &mut Work<'_>,
-        deadline: Millis,
-        key: &Key,
+        (deadline, key): (Millis, &Key),
         now: Millis,
-    ) -> Result<Option<Act>, Error> {
+        acts: &mut Vec<Act>,
+    ) -> Result<(), Error> {
         let opened = work.opened();
         let row = opened.view().rows().get(key)?;
         if row.is_none_or(|row| row.deadline != deadline) {
             // Left over from a row that moved on without its index entry; nothing is due.
             work.draft.op(Op::DueDelete {
-                queue: EXPIRY_QUEUE,
+                queue: expiry_queue(ring_of_key(key)?),
                 deadline,
                 key: key.clone(),
             });
-            return Ok(None);
+            return Ok(());
         }
         let (space, path) = open_key(opened.barrier(), key)?;
-        let mut act = None;
         match space.table {
             Table::Token => {
                 let name = located::locate(space.namespace, &path);
                 if let Some(found) = tokens::by_name(work, &name, 0)? {
                     tokens::revoke(work, &found)?;
                     let accessor = found.record.accessor.as_str();
-                    act = Some(Act::end("auth/token/expire", "accessor", accessor));
+                    acts.push(Act::end("auth/token/expire", "accessor", accessor));
                 }
             }
             Table::Closing => {
-                self.close_step(work, &located::locate(space.namespace, &path))?;
+                self.close_step(work, &located::locate(space.namespace, &path), acts)?;
             }
             Table::Admission => {
-                act = Some(Act::end(
+                acts.push(Act::end(
                     "sys/storage/raft/join-token/expire",
                     "id",
                     path.as_str(),
@@ -208,22 +243,29 @@ impl Core {
             }
             Table::Answered => answered::forget(work, space.namespace, &path)?,
             Table::LoginFailures => auth::lockout::forget(work, space.namespace, &path)?,
+            Table::Mfa => identity::mfa::forget(work, space.namespace, &path)?,
             Table::Data => {
                 let mount = work.catalog.mount_by_id(space.mount);
                 let path_of = |mount: &Arc<MountRecord>| format!("{}{path}", mount.full_path());
-                act = mount.map(|mount| Act::change(path_of(mount)));
+                acts.extend(mount.map(|mount| Act::change(path_of(mount))));
                 self.engine_due(work, space, &path, now)?;
             }
             _ => return Err(Error::internal("a row of this table cannot fall due")),
         }
-        Ok(act)
+        Ok(())
     }
 
     /// One batch of what hangs on a closed token: its children, then what engines keep for it; or of what is in a namespace
-    /// that ends. Whether nothing is left.
-    fn close_step(&self, work: &mut Work<'_>, name: &str) -> Result<bool, Error> {
+    /// that ends; or the end of a token that is used up. Whether nothing is left.
+    fn close_step(&self, work: &mut Work<'_>, name: &str, acts: &mut Vec<Act>) -> Result<bool, Error> {
         if name.starts_with(namespaces::CLOSING_PREFIX) {
             return namespaces::close_step(work, name, self.seal.now());
+        }
+        if let Some(token) = tokens::spent_token(name) {
+            tokens::end_spent(work, &token, &mut |accessor| {
+                acts.push(super::spent::ended(accessor))
+            })?;
+            return Ok(true);
         }
         let Some(row) = work.closing.get(name)? else {
             return Ok(true);
@@ -240,8 +282,12 @@ impl Core {
             }
             return Ok(done);
         }
-        let mut done = tokens::close_children(work, name)?;
-        done &= leases::end_of_owner(work, name, self.seal.now())?;
+        let now = self.seal.now();
+        let mut left = tokens::close_children(work, name, &mut |accessor| {
+            acts.push(Act::end("auth/token/revoke", "accessor", accessor));
+        })?;
+        left = left.max(leases::end_of_owner(work, name, now)?);
+        let mut done = true;
         // A token has cubbyholes in its own namespace and in those beneath.
         let tree = work.catalog.tree();
         let reached = tree.beneath(located::split(name).0);
@@ -262,10 +308,16 @@ impl Core {
         if let Some((namespace, mount)) = auth::mount_of_owner(name) {
             done &= identity::forget_mount(work, namespace, mount)?;
         }
-        if done {
-            work.closing.delete(name)?;
+        match left {
+            Left::More => return Ok(false),
+            _ if !done => return Ok(false),
+            Left::Nothing => work.closing.delete(name)?,
+            Left::Sealed => {
+                let later = now.saturating_add(SEALED_PAUSE);
+                work.closing.put_due(name, encode_record(&())?, Some(later))?;
+            }
         }
-        Ok(done)
+        Ok(true)
     }
 
     fn engine_due(&self, work: &mut Work<'_>, space: Space, path: &str, now: Millis) -> Result<(), Error> {
@@ -290,6 +342,21 @@ impl Core {
         }
         work.draft.include(space, txn.into_changes())
     }
+}
+
+/// What is due in the queues of all rings whose keys are here. That of a sealed namespace waits until it is open.
+fn due(session: &Session, view: Arc<View>, now: Millis) -> Result<Vec<(Millis, Key)>, Error> {
+    let (opened, _) = session.view(view)?;
+    let others = opened.barrier().rings().map(RingKeys::number);
+    let mut due = Vec::new();
+    for ring in std::iter::once(RING).chain(others) {
+        let room = BATCH - due.len();
+        due.extend(opened.view().rows().due(expiry_queue(ring), now, room)?);
+        if due.len() >= BATCH {
+            break;
+        }
+    }
+    Ok(due)
 }
 
 /// How late rows are that ended at `now`. Closing rows fall due at once, by a deadline in the first millisecond of all: their

@@ -2,6 +2,7 @@
 
 use conclave_barrier::Keyring;
 
+use crate::acts::Act;
 use crate::core::Core;
 use crate::error::Error;
 use crate::seal::rows;
@@ -19,9 +20,16 @@ impl Core {
         if self.seal.session()?.generation() < generation || !self.all_follow(generation).await {
             return Ok(());
         }
-        let proposal = Proposal::new(vec![rows::expect_handover(revision)], vec![rows::drop_handover()]);
+        self.may_act()?;
+        let (opened, _) = self.seal.session()?.view(view)?;
+        let act = Act::end("sys/rotate/root/handover", "generation", generation);
+        let noted = self.note(&opened, replica.as_ref(), vec![act])?;
+        drop(opened);
+        let mut proposal = Proposal::new(vec![rows::expect_handover(revision)], vec![rows::drop_handover()]);
+        proposal.ops.extend(noted.op());
         match commit(replica.as_ref(), proposal).await {
             Ok(_) => {
+                self.record_noted(noted).await;
                 tracing::info!("every member has the new root key; it is on offer no longer");
                 Ok(())
             }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use crate::core::Core;
 use crate::effects;
 use crate::error::Error;
-use crate::leases::{self, FIRST_QUEUE};
+use crate::leases;
+use crate::store::layout::ring_of_key;
 
-/// Most targets looked at in one round.
+/// Most targets looked at in one round; the next round goes on behind them.
 const MAX_QUEUES: usize = 4096;
 
 impl Core {
@@ -47,10 +48,15 @@ impl Core {
             // They stay due: nothing is tried, so nothing counts as failed.
             return Ok(Vec::new());
         }
-        let queues = view.rows().queues(Some(FIRST_QUEUE - 1), MAX_QUEUES)?;
+        let list = |after, limit| view.rows().queues(Some(after), limit);
+        let queues = self.outside.tending.turn(MAX_QUEUES, list)?;
         let mut due = Vec::new();
         for queue in queues {
-            if !view.rows().due(queue, now, 1)?.is_empty() {
+            // All of a queue is of one mount. What is due in a sealed namespace waits until it is open.
+            let head = view.rows().due(queue, now, 1)?;
+            if let Some((_, key)) = head.first()
+                && self.ring_is_open(ring_of_key(key)?)
+            {
                 due.push(queue);
             }
         }

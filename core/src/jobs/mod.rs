@@ -7,13 +7,13 @@ mod handover;
 mod leases;
 mod outside;
 mod rewrap;
+mod spent;
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::acts::Act;
 use crate::backup::forget_stagings;
 use crate::core::Core;
 
@@ -22,6 +22,9 @@ pub use rewrap::Rewrapped;
 
 /// Pause between rounds when nothing was due.
 const IDLE: Duration = Duration::from_millis(500);
+/// Most of a pause after a round of expiry. It is as long as the round was: what is due together ends in twice the time it could,
+/// and requests have the other half.
+const BREATH: Duration = Duration::from_millis(100);
 /// Pause between rounds while rows are sealed anew: requests come first.
 const REWRAP_PAUSE: Duration = Duration::from_millis(10);
 /// Pause before a rewrap that met rows which do not open looks again.
@@ -32,6 +35,8 @@ const SLOW: Duration = Duration::from_secs(5);
 const RECONCILE: Duration = Duration::from_secs(3600);
 /// Pause between two looks at the queue of requests that are watched.
 const LOOK: Duration = Duration::from_millis(250);
+/// How long a node that is told to end takes to store what it knows.
+const LAST: Duration = Duration::from_secs(1);
 /// Between two reports of how many values were sealed, and two counts of what lives for a time.
 const REPORT: Duration = Duration::from_secs(60);
 
@@ -53,6 +58,27 @@ impl Core {
 }
 
 impl Core {
+    /// The process is told to end: the ends of its audit chains, and what it learned of usual access, are stored now and not
+    /// within the minute. Without a leader, or where that takes long, they are not.
+    pub async fn prepare_to_end(&self) {
+        let is_led = self
+            .seal
+            .replica()
+            .is_ok_and(|replica| replica.status().borrow().leader.is_some());
+        if self.seal.is_sealed() || !is_led {
+            return;
+        }
+        let last = async {
+            // Notes whose records are written would be written once more by whoever finds them.
+            self.tend_acts().await.ok();
+            self.commit_last_heads().await;
+            self.watch_last().await
+        };
+        if !matches!(tokio::time::timeout(LAST, last).await, Ok(Ok(()))) {
+            tracing::info!("what was learned of usual access in the last minute is not stored");
+        }
+    }
+
     /// Opens and closes audit devices as the rows say, before a request needs them: members' calls are recorded too.
     fn follow_devices(&self) {
         let (Ok(session), Ok(replica)) = (self.seal.session(), self.seal.replica()) else {
@@ -70,37 +96,42 @@ impl Core {
 }
 
 async fn run(core: Weak<Core>) {
-    let mut rewrap_from = Instant::now();
+    let (mut rewrap_from, mut record_from) = (Instant::now(), Instant::now());
     loop {
         let Some(core) = core.upgrade() else { return };
         core.follow_devices();
         core.follow_verdict().await;
+        if Instant::now() >= record_from && !core.seal.is_sealed() {
+            record_from = Instant::now() + IDLE;
+            if let Err(error) = core.tend_acts().await {
+                tracing::debug!(%error, "what was done and is not on record stays noted");
+            }
+        }
         let pause = one_round(&core, &mut rewrap_from).await;
         drop(core);
-        if let Some(pause) = pause {
-            tokio::time::sleep(pause).await;
-        }
+        tokio::time::sleep(pause).await;
     }
 }
 
 /// One round of everything; how long to wait before the next.
-async fn one_round(core: &Arc<Core>, rewrap_from: &mut Instant) -> Option<Duration> {
+async fn one_round(core: &Arc<Core>, rewrap_from: &mut Instant) -> Duration {
     let Ok(replica) = core.seal.replica() else {
-        return Some(IDLE);
+        return IDLE;
     };
     if !replica.status().borrow().is_leader {
-        return Some(IDLE);
+        return IDLE;
     }
     core.tend_members(replica.as_ref()).await;
     if let Err(error) = forget_stagings(replica.as_ref()).await {
         tracing::debug!(%error, "what abandoned restores have left stays for now");
     }
-    let busy = match core.expire_once().await {
-        Ok(Round::Full) => true,
-        Ok(Round::Drained) => false,
+    let began = Instant::now();
+    let breath = match core.expire_once().await {
+        Ok(Round::Full) => Some(began.elapsed().min(BREATH)),
+        Ok(Round::Drained) => None,
         Err(error) => {
             tracing::debug!(%error, "expiry round put off");
-            false
+            None
         }
     };
     if let Err(error) = core.tend_leases() {
@@ -115,10 +146,10 @@ async fn one_round(core: &Arc<Core>, rewrap_from: &mut Instant) -> Option<Durati
             Err(error) => tracing::debug!(%error, "sealing old rows anew is put off"),
         }
     }
-    match (busy, rewraps) {
-        (true, _) => None,
-        (false, true) => Some(REWRAP_PAUSE),
-        (false, false) => Some(IDLE),
+    match (breath, rewraps) {
+        (Some(breath), _) => breath,
+        (None, true) => REWRAP_PAUSE,
+        (None, false) => IDLE,
     }
 }
 
@@ -158,10 +189,8 @@ async fn run_slowly(core: Weak<Core>) {
         if !leads {
             continue;
         }
-        match core.rotate_if_due().await {
-            Ok(true) => core.record_acts(&[Act::change("sys/rotate")]).await,
-            Ok(false) => {}
-            Err(error) => tracing::warn!(%error, "the data key is due and was not rotated"),
+        if let Err(error) = core.rotate_if_due().await {
+            tracing::warn!(%error, "the data key is due and was not rotated");
         }
         if let Err(error) = core.drop_handover_once().await {
             tracing::debug!(%error, "the new root key stays on offer");
@@ -216,17 +245,15 @@ async fn run_reconciliations(core: Weak<Core>) {
     loop {
         tokio::time::sleep(SLOW).await;
         let Some(core) = core.upgrade() else { return };
-        if Instant::now() < next || core.seal.is_sealed() {
-            continue;
-        }
-        next = Instant::now() + RECONCILE;
         let leads = core
             .seal
             .replica()
             .is_ok_and(|replica| replica.status().borrow().is_leader);
-        if !leads {
+        // Who comes to lead late does at once what it has not done for so long: leaders that change often put it off no longer.
+        if Instant::now() < next || core.seal.is_sealed() || !leads {
             continue;
         }
+        next = Instant::now() + RECONCILE;
         if let Err(error) = core.reconcile_all().await {
             tracing::warn!(%error, "the targets' accounts are not compared with the leases");
         }

@@ -81,7 +81,8 @@ impl Core {
                 .with_passwords(&policies);
             let effect = engine.due_outside(&mut txn, &seen, path, &mut env)?;
             work.draft.include(space, txn.into_changes())?;
-            let begun = effect.map(|effect| leases::begin_due(self, mount, *effect, now));
+            let act = Act::change(full_path);
+            let begun = effect.map(|effect| leases::begin_due(self, mount, *effect, now, act));
             (work.finish()?, begun.transpose()?)
         };
         match commit(replica.as_ref(), proposal).await {
@@ -93,9 +94,6 @@ impl Core {
         match begun {
             Some(begun) => {
                 let done = leases::perform(self.clone(), session.clone(), begun).await;
-                let mut act = Act::change(full_path);
-                act.data.insert("complete".to_owned(), done.is_ok().into());
-                self.record_acts(&[act]).await;
                 let lag = replica.now().saturating_sub(deadline);
                 self.metrics.rotated(done.is_ok(), lag);
                 self.outside.tried(key, done.is_ok());

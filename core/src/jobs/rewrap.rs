@@ -9,15 +9,19 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use conclave_barrier::{Barrier, CLUSTER_RING, Keyring};
-use conclave_raft::{Op, View};
+use conclave_barrier::{Barrier, CLUSTER_RING, Envelope, RingKeys};
+use conclave_raft::{Expect, Op, Replica, Row, View};
 
+use crate::acts::Act;
 use crate::catalog::{CONFIG, EPOCH};
 use crate::core::Core;
 use crate::entropy::OsEntropy;
 use crate::error::Error;
+use crate::offload::off_thread;
+use crate::seal::ring_rows::{self, RingRow};
 use crate::seal::rows::{self, Rewrap};
 use crate::session::Session;
+use crate::store::layout::{after_prefix, ring_prefix};
 use crate::store::{CommitError, Opened, Proposal, commit};
 
 /// Most rows of one round that are looked at.
@@ -51,18 +55,40 @@ struct Stretch {
 }
 
 impl Core {
-    /// One round. Reads prove leadership: an old leader that wakes up cannot act on what it remembers.
+    /// One round: of the cluster's ring, or if nothing is to be done there, of another whose keys are here. Reads prove
+    /// leadership: an old leader that wakes up cannot act on what it remembers.
     pub async fn rewrap_once(self: &Arc<Self>) -> Result<Rewrapped, Error> {
         let (session, replica) = (self.seal.session()?, self.seal.replica()?);
-        let view = replica.read().await?;
-        let (keyring_row, known) = (rows::keyring_revision(&view)?, rows::rewrap(&view)?);
-        let (opened, _) = session.view(view)?;
-        let keyring = opened.barrier().keyring();
-        let min_term = keyring.min_term(CLUSTER_RING)?;
-        let oldest = keyring
-            .terms(CLUSTER_RING)?
-            .first()
-            .map_or(min_term, |info| info.term);
+        let (opened, _) = session.view(replica.read().await?)?;
+        let others = opened.barrier().rings().map(RingKeys::number);
+        let mut round = Rewrapped::Nothing;
+        for ring in std::iter::once(CLUSTER_RING).chain(others) {
+            match self
+                .rewrap_ring(&session, replica.as_ref(), &opened, ring)
+                .await?
+            {
+                Rewrapped::More => return Ok(Rewrapped::More),
+                Rewrapped::Stuck => round = Rewrapped::Stuck,
+                Rewrapped::Nothing => {}
+            }
+        }
+        Ok(round)
+    }
+
+    async fn rewrap_ring(
+        self: &Arc<Self>,
+        session: &Session,
+        replica: &dyn Replica,
+        opened: &Opened,
+        ring: u16,
+    ) -> Result<Rewrapped, Error> {
+        let known = rows::rewrap(opened.view(), ring)?;
+        let keyring = match opened.barrier().ring_keys(ring) {
+            Some(keys) => keys.keyring(),
+            None => opened.barrier().keyring(),
+        };
+        let min_term = keyring.min_term(ring)?;
+        let oldest = keyring.terms(ring)?.first().map_or(min_term, |info| info.term);
         let (rewrap, revision) = match known {
             Some((rewrap, revision)) => (rewrap, Some(revision)),
             None => (
@@ -74,14 +100,19 @@ impl Core {
             ),
         };
         // A restore can bring back both rows of one history only, yet a key must not go on the word of one of them.
-        if oldest >= rewrap.term || opened.view().applied().min_term < rewrap.term || rewrap.term > min_term {
+        // In another ring its own row keeps commands out that were sealed before.
+        let lets_old_in = ring == CLUSTER_RING && opened.view().applied().min_term < rewrap.term;
+        if oldest >= rewrap.term || lets_old_in || rewrap.term > min_term {
             if revision.is_none() {
                 return Ok(Rewrapped::Nothing);
             }
-            let proposal = Proposal::new(vec![rows::expect_rewrap(revision)], vec![rows::drop_rewrap()]);
-            return took_place(commit(replica.as_ref(), proposal).await, Rewrapped::Nothing);
+            let proposal = Proposal::new(
+                vec![rows::expect_rewrap(ring, revision)],
+                vec![rows::drop_rewrap(ring)],
+            );
+            return took_place(commit(replica, proposal).await, Rewrapped::Nothing);
         }
-        let stretch = look(opened.clone(), &rewrap).await?;
+        let stretch = self.look(opened.clone(), ring, &rewrap).await?;
         if stretch.damaged > 0 {
             tracing::error!(
                 rows = stretch.damaged,
@@ -90,17 +121,15 @@ impl Core {
         }
         let (met, damaged) = (rewrap.met || stretch.met, rewrap.damaged || stretch.damaged > 0);
         let mut proposal = Proposal::new(
-            vec![rows::expect_keyring(keyring_row), rows::expect_rewrap(revision)],
+            vec![keys_as_seen(opened, ring)?, rows::expect_rewrap(ring, revision)],
             Vec::new(),
         );
         if stretch.cursor.is_none() && !met {
-            proposal.ops = drop_old_keys(&session, &opened, rewrap.term)?;
-            tracing::info!(
-                below = rewrap.term,
-                rewrapped = rewrap.rewrapped,
-                "old data keys are deleted"
-            );
-            return took_place(commit(replica.as_ref(), proposal).await, Rewrapped::More);
+            let Some(ops) = drop_old_keys(session, opened, ring, rewrap.term)? else {
+                return Ok(Rewrapped::More);
+            };
+            proposal.ops = ops;
+            return self.end_rewrap(replica, opened, proposal, &rewrap).await;
         }
         let sealed = stretch.ops.len();
         let next = Rewrap {
@@ -118,10 +147,44 @@ impl Core {
             _ => Rewrapped::More,
         };
         proposal.ops = stretch.ops;
-        proposal.ops.push(rows::put_rewrap(&next));
-        let round = took_place(commit(replica.as_ref(), proposal).await, after)?;
+        proposal.ops.push(rows::put_rewrap(ring, &next));
+        let round = took_place(commit(replica, proposal).await, after)?;
         self.metrics.rewrapped(sealed);
         Ok(round)
+    }
+
+    /// Commits the end of old data keys, and puts it on record.
+    async fn end_rewrap(
+        self: &Arc<Self>,
+        replica: &dyn Replica,
+        opened: &Opened,
+        mut proposal: Proposal,
+        rewrap: &Rewrap,
+    ) -> Result<Rewrapped, Error> {
+        self.may_act()?;
+        let act = Act::end("sys/rotate/old-keys", "term", rewrap.term);
+        let noted = self.note(opened, replica, vec![act])?;
+        proposal.ops.extend(noted.op());
+        let outcome = commit(replica, proposal).await;
+        if outcome.is_ok() {
+            tracing::info!(
+                below = rewrap.term,
+                rewrapped = rewrap.rewrapped,
+                "old data keys are deleted"
+            );
+            self.record_noted(noted).await;
+        }
+        took_place(outcome, Rewrapped::More)
+    }
+
+    /// Looks at the next stretch of rows, off the threads that answer requests.
+    async fn look(&self, opened: Opened, ring: u16, rewrap: &Rewrap) -> Result<Stretch, Error> {
+        let (from, term) = (rewrap.cursor.clone(), rewrap.term);
+        let doing = "looking for rows of old data keys";
+        off_thread(self.offload.as_ref(), doing, move || {
+            stretch(opened.view(), opened.barrier(), ring, &from, term)
+        })
+        .await
     }
 }
 
@@ -135,57 +198,115 @@ fn took_place<T>(outcome: Result<T, CommitError>, round: Rewrapped) -> Result<Re
     }
 }
 
-/// Looks at the next stretch of rows, off the threads that answer requests.
-async fn look(opened: Opened, rewrap: &Rewrap) -> Result<Stretch, Error> {
-    let (from, term) = (rewrap.cursor.clone(), rewrap.term);
-    let looked = tokio::task::spawn_blocking(move || stretch(opened.view(), opened.barrier(), &from, term));
-    looked
-        .await
-        .map_err(|_| Error::internal("looking for rows of old data keys broke off"))?
-}
-
-fn stretch(view: &View, barrier: &Barrier, from: &[u8], term: u32) -> Result<Stretch, Error> {
-    let active = barrier.active_term(CLUSTER_RING)?;
+fn stretch(view: &View, barrier: &Barrier, ring: u16, from: &[u8], term: u32) -> Result<Stretch, Error> {
+    let active = match ring {
+        CLUSTER_RING => barrier.active_term(ring)?,
+        // Apply takes no terms of other rings for a measure.
+        _ => 0,
+    };
     let mut found = Stretch::default();
     let (mut seen, mut bytes) = (0usize, 0usize);
-    view.rows().scan(from, None, &mut |key, row| {
-        if seen >= MAX_ROWS || found.ops.len() >= MAX_REWRAPS || bytes >= MAX_BYTES {
-            found.cursor = Some(Bytes::copy_from_slice(key));
-            return Ok(false);
+    for (from, to) in ranges(ring, from) {
+        if found.cursor.is_some() {
+            break;
         }
-        seen += 1;
-        bytes += row.value.len();
-        // 0 is a row without a sealed value.
-        if row.term == 0 || row.term >= term {
-            return Ok(true);
-        }
-        found.met = true;
-        let table = key.get(1).copied().unwrap_or_default();
-        let sealed = barrier
-            .open_value(table, key, &row.value)
-            .and_then(|value| barrier.seal_value(CLUSTER_RING, table, key, value.expose(), &mut OsEntropy));
-        match sealed {
-            Ok(value) => found.ops.push(Op::Rewrap {
-                key: Bytes::copy_from_slice(key),
-                revision: row.revision,
-                term: active,
-                value: value.into(),
-            }),
-            Err(_) => found.damaged += 1,
-        }
-        Ok(true)
-    })?;
+        view.rows().scan(&from, to.as_deref(), &mut |key, row| {
+            if seen >= MAX_ROWS || found.ops.len() >= MAX_REWRAPS || bytes >= MAX_BYTES {
+                found.cursor = Some(Bytes::copy_from_slice(key));
+                return Ok(false);
+            }
+            seen += 1;
+            bytes += row.value.len();
+            match term_of(ring, &row) {
+                Ok(Some(sealed)) if sealed < term => {}
+                Ok(_) => return Ok(true),
+                Err(_) => {
+                    (found.met, found.damaged) = (true, found.damaged + 1);
+                    return Ok(true);
+                }
+            }
+            found.met = true;
+            let table = key.get(1).copied().unwrap_or_default();
+            let sealed = barrier
+                .open_value(table, key, &row.value)
+                .and_then(|value| barrier.seal_value(ring, table, key, value.expose(), &mut OsEntropy));
+            match sealed {
+                Ok(value) => found.ops.push(Op::Rewrap {
+                    key: Bytes::copy_from_slice(key),
+                    revision: row.revision,
+                    term: active,
+                    value: value.into(),
+                }),
+                Err(_) => found.damaged += 1,
+            }
+            Ok(true)
+        })?;
+    }
     Ok(found)
 }
 
-/// The operations that delete the keys below `term` and end the rewrap.
-fn drop_old_keys(session: &Session, opened: &Opened, term: u32) -> Result<Vec<Op>, Error> {
-    let blob = rows::keyring(opened.view())?;
-    let mut keyring = Keyring::open(&session.root(), session.barrier_id(), &blob)?;
-    keyring.drop_terms_below(CLUSTER_RING, term)?;
-    let sealed = keyring.seal(&session.root(), session.barrier_id(), &mut OsEntropy)?;
+/// Where rows of a ring are looked for, from a key on. Those of the cluster's are everywhere; another's lie together, table by
+/// table.
+fn ranges(ring: u16, from: &[u8]) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+    if ring == CLUSTER_RING {
+        return vec![(from.to_vec(), None)];
+    }
+    let of_table = |table| {
+        let prefix = ring_prefix(table, ring);
+        let (start, end) = (from.max(prefix.as_slice()).to_vec(), after_prefix(&prefix));
+        (start < end).then_some((start, Some(end)))
+    };
+    (0..=u8::MAX).filter_map(of_table).collect()
+}
+
+/// The term of the key that sealed a row's value; `None` for a row without a sealed value. Only the cluster's terms stand in the
+/// clear header.
+fn term_of(ring: u16, row: &Row) -> Result<Option<u32>, Error> {
+    if ring == CLUSTER_RING {
+        return Ok(Some(row.term).filter(|term| *term > 0));
+    }
+    // Markers hold nothing, counters a number.
+    match row.value.len() < Envelope::OVERHEAD {
+        true => Ok(None),
+        false => Ok(Some(Envelope::term_of(&row.value)?)),
+    }
+}
+
+/// Expects the keyring of a ring to be the one of the view.
+fn keys_as_seen(opened: &Opened, ring: u16) -> Result<Expect, Error> {
+    match ring {
+        CLUSTER_RING => Ok(rows::expect_keyring(rows::keyring_revision(opened.view())?)),
+        other => ring_rows::expect_as_seen(opened.view(), other),
+    }
+}
+
+/// The operations that delete the keys below `term` and end the rewrap; `None` if the root key was replaced meanwhile.
+fn drop_old_keys(session: &Session, opened: &Opened, ring: u16, term: u32) -> Result<Option<Vec<Op>>, Error> {
     let epoch = Op::Touch {
         key: opened.key(CONFIG, EPOCH)?,
     };
-    Ok(vec![rows::put_keyring(sealed), rows::drop_rewrap(), epoch])
+    if let Some(keys) = opened.barrier().ring_keys(ring) {
+        let (root, row, _) = session.ring_root(opened.view(), ring)?;
+        let mut keyring = keys.keyring().clone();
+        keyring.drop_terms_below(ring, term)?;
+        let row = RingRow {
+            keyring: keyring.seal(&root, session.barrier_id(), &mut OsEntropy)?.into(),
+            ..row
+        };
+        return Ok(Some(vec![
+            ring_rows::put(ring, &row)?,
+            rows::drop_rewrap(ring),
+            epoch,
+        ]));
+    }
+    let Some((root, mut keyring)) = session.keyring(opened.view())? else {
+        return Ok(None);
+    };
+    keyring.drop_terms_below(CLUSTER_RING, term)?;
+    let sealed = keyring.seal(&root, session.barrier_id(), &mut OsEntropy)?;
+    Ok(Some(vec![
+        rows::put_keyring(sealed),
+        rows::drop_rewrap(ring),
+        epoch,
+    ]))
 }

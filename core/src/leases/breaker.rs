@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::leases::FIRST_QUEUE;
+
 /// First pause after a target did not answer; doubled with each further time.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// Longest pause.
@@ -17,6 +19,8 @@ const SHARE: usize = 64;
 #[derive(Default)]
 pub struct Tending {
     queues: Mutex<HashMap<u64, Queue>>,
+    /// The target that was looked at last, if there were more behind it.
+    looked: Mutex<Option<u64>>,
 }
 
 #[derive(Default)]
@@ -28,6 +32,22 @@ struct Queue {
 }
 
 impl Tending {
+    /// The next targets to look at, at most `limit`: where there are more of them than one round takes, the next goes on
+    /// behind. `list` tells up to so many that come after one.
+    ///
+    /// # Errors
+    /// What `list` says.
+    pub fn turn<E>(
+        &self,
+        limit: usize,
+        list: impl FnOnce(u64, usize) -> Result<Vec<u64>, E>,
+    ) -> Result<Vec<u64>, E> {
+        let mut looked = self.looked.lock();
+        let queues = list(looked.unwrap_or(FIRST_QUEUE - 1), limit)?;
+        *looked = queues.last().copied().filter(|_| queues.len() >= limit);
+        Ok(queues)
+    }
+
     /// Takes a target to work on: how many of its leases may be tried. `None` if somebody is at it, or it is left alone.
     pub fn take(&self, queue: u64, now: Duration) -> Option<usize> {
         let mut queues = self.queues.lock();
@@ -75,6 +95,22 @@ impl Tending {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_target_has_its_turn_however_many_they_are() {
+        let tending = Tending::default();
+        let all: Vec<u64> = (0..10).map(|number| FIRST_QUEUE + number).collect();
+        let turn = || {
+            let list = |after: u64, limit: usize| {
+                let behind = all.iter().copied().filter(|queue| *queue > after);
+                Ok::<_, ()>(behind.take(limit).collect())
+            };
+            tending.turn(4, list).unwrap()
+        };
+        let first: Vec<u64> = (0..3).flat_map(|_| turn()).collect();
+        let second: Vec<u64> = (0..3).flat_map(|_| turn()).collect();
+        assert_eq!((&first, &second), (&all, &all));
+    }
 
     #[test]
     fn a_silent_target_is_asked_more_and_more_seldom_and_one_at_a_time() {

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use conclave_engine_api::{Bounds, Env, Failure, Plan, Reply, Txn};
-use conclave_raft::Replica;
+use conclave_engine_api::{Bounds, Done, Env, Failure, Plan, Reply, Txn};
+use conclave_raft::{Replica, mutant};
 
+use crate::acts::Act;
 use crate::catalog::{decode_record, encode_record};
 use crate::core::Core;
 use crate::entropy::OsEntropy;
@@ -39,8 +40,12 @@ pub struct Begun {
     pub memo: Map<String, Value>,
     /// What the session at the target is called.
     pub session: String,
+    /// Whether sessions of that name that are there already end first.
+    pub alone: bool,
     /// On the boot clock: nothing begins after it.
     pub until: Duration,
+    /// What is on record of it once it is settled, if nobody asked for it.
+    pub act: Option<Act>,
     /// The lease it is for, by its id.
     pub issued: Option<(String, IntentRecord)>,
 }
@@ -51,6 +56,7 @@ pub async fn perform(core: Arc<Core>, session: Arc<Session>, begun: Begun) -> Re
         failpoint::reach("after-intent").await;
         let bounds = Bounds {
             session: begun.session.clone(),
+            alone: begun.alone,
             until: begun.until,
         };
         let ran = core.run_plan(&begun.plan, &bounds).await;
@@ -222,6 +228,11 @@ async fn settle(
     ran: Result<&[String], Failure>,
 ) -> Result<Answer, Error> {
     failpoint::reach("before-settle").await;
+    // The mutant takes what may be done for undone.
+    let ran = ran.map_err(|failure| match mutant::is("forgotten-outcome") {
+        true => Failure::new(Done::Nothing, failure.text),
+        false => failure,
+    });
     let replica = core.seal.replica()?;
     for _ in 0..TRIES {
         let (opened, derived) = session.view(replica.view()?)?;
@@ -233,7 +244,7 @@ async fn settle(
             .ok_or_else(|| Error::internal("an engine is gone"))?;
         let settings = &core.settings;
         let seen = mount.to_mount(settings.default_lease_ttl, settings.max_lease_ttl);
-        let (proposal, answer) = {
+        let (proposal, noted, answer) = {
             let readers = Readers::new(&opened);
             let mut work = Work::new(&readers, catalog);
             let space = mount.space();
@@ -244,10 +255,17 @@ async fn settle(
             let ran = ran.as_deref();
             let settled = engine.settle(&mut txn, &seen, &begun.memo, ran, &mut env)?;
             work.draft.include(space, txn.into_changes())?;
-            (work.finish()?, settled)
+            let act = begun.act.iter().cloned();
+            let acts = act.map(|act| act.complete(settled.is_ok())).collect();
+            let noted = core.note(&opened, replica.as_ref(), acts)?;
+            noted.add_to(&mut work.draft);
+            (work.finish()?, noted, settled)
         };
         match commit(replica.as_ref(), proposal).await {
-            Ok(_) => return Ok(answer?.into()),
+            Ok(_) => {
+                core.record_noted(noted).await;
+                return Ok(answer?.into());
+            }
             Err(CommitError::Retry) => {}
             Err(CommitError::Refused) => return Err(Error::internal("a result was refused")),
             Err(CommitError::Failed(error)) => return Err(error),

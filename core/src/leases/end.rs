@@ -6,12 +6,12 @@ use conclave_raft::Walk;
 
 use crate::catalog::{decode_record, encode_record};
 use crate::error::Error;
-use crate::leases::counted;
 use crate::leases::{Ending, IntentRecord, LeaseRecord, OWNED, edit, intended, leased, queue_of, random_of};
+use crate::leases::{counted, owned};
 use crate::namespaces::located;
 use crate::store::layout::{after_prefix, open_key};
 use crate::store::{Opened, Space, Table};
-use crate::work::Work;
+use crate::work::{Left, Work};
 
 /// Most leases one batch begins to end.
 const BATCH: usize = 256;
@@ -67,18 +67,25 @@ pub fn remove(work: &mut Work<'_>, space: Space, id: &str, record: &LeaseRecord)
     }
 }
 
-/// Begins the end of up to a batch of what a token owns. Whether none is left.
-pub fn end_of_owner(work: &mut Work<'_>, owner: &str, now: Millis) -> Result<bool, Error> {
+/// Begins the end of up to a batch of what a token owns. What is in a sealed namespace is left.
+pub fn end_of_owner(work: &mut Work<'_>, owner: &str, now: Millis) -> Result<Left, Error> {
     let page = Page {
         limit: Some(BATCH),
         ..Page::default()
     };
     let owned = work.opened().space(OWNED);
     let names = owned.names(&format!("{owner}/"), &page)?;
+    let mut left = match names.len() < BATCH {
+        true => Left::Nothing,
+        false => Left::More,
+    };
     for name in &names {
         let name = format!("{owner}/{name}");
         let Some(row) = owned.row(&name)? else { continue };
-        let id: String = decode_record(&row.value)?;
+        let Some(id) = owned::open(work.opened(), &row.value)? else {
+            left = left.max(Left::Sealed);
+            continue;
+        };
         // One in the making cannot become a lease any more: its owner is gone, and it is swept.
         mark(work, &id, now, false)?;
         edit(work, OWNED, 0, |txn| {
@@ -86,7 +93,7 @@ pub fn end_of_owner(work: &mut Work<'_>, owner: &str, now: Millis) -> Result<boo
             Ok(txn.delete(&name)?)
         })?;
     }
-    Ok(names.len() < BATCH)
+    Ok(left)
 }
 
 /// Has all leases beneath a path of a namespace end: a row that stays until all of them are marked. Its name.

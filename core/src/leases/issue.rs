@@ -3,6 +3,7 @@
 
 use conclave_engine_api::{Effect, Entropy, Env, LeaseSpec, Millis};
 
+use crate::acts::Act;
 use crate::catalog::{MountRecord, encode_record};
 use crate::core::Core;
 use crate::entropy::OsEntropy;
@@ -36,9 +37,17 @@ pub struct Asked<'a> {
     pub now: Millis,
 }
 
-/// An effect that no request asked for: an engine's row fell due.
-pub fn begin_due(core: &Core, mount: &MountRecord, effect: Effect, now: Millis) -> Result<Begun, Error> {
-    begun(core, None, mount, effect, now).map(|(begun, _)| begun)
+/// An effect that no request asked for: an engine's row fell due, and `act` is to be on record of it.
+pub fn begin_due(
+    core: &Core,
+    mount: &MountRecord,
+    effect: Effect,
+    now: Millis,
+    act: Act,
+) -> Result<Begun, Error> {
+    let (mut begun, _) = begun(core, None, mount, effect, now)?;
+    begun.act = Some(act);
+    Ok(begun)
 }
 
 /// Adds the intent of an effect to `work`, which is to be committed before the effect is performed.
@@ -71,7 +80,7 @@ pub fn begin(work: &mut Work<'_>, asked: &Asked<'_>, effect: Effect) -> Result<B
         Ok(txn.put_due(&id, value, Some(run_until.saturating_add(SWEEP_AFTER)))?)
     })?;
     if let Some(owner) = &intent.lease.owner {
-        let value = encode_record(&id)?;
+        let value = super::owned::seal(work.opened(), &id)?;
         let row = format!("{owner}/{}", super::random_of(&id));
         edit(work, OWNED, queue, |txn| Ok(txn.put(&row, value)?))?;
     }
@@ -95,6 +104,7 @@ fn begun(
         lease,
         reply,
         memo,
+        session,
     } = effect;
     let begun = Begun {
         caller,
@@ -102,8 +112,10 @@ fn begun(
         plan,
         reply,
         memo,
-        session: session_name(replica.node_id(), term, &mut env),
+        alone: session.is_some(),
+        session: session.unwrap_or_else(|| session_name(replica.node_id(), term, &mut env)),
         until: core.outside.targets.boot_time() + RUN,
+        act: None,
         issued: None,
     };
     Ok((begun, lease))
@@ -122,8 +134,13 @@ fn lease_of(asked: &Asked<'_>, target: &str, spec: LeaseSpec) -> Result<LeaseRec
     let token = &asked.caller.record;
     // What a batch token is given ends with it at the latest: there is no row that could be closed.
     let latest = match token.kind {
-        TokenKind::Batch => token.expires,
         TokenKind::Service => 0,
+        TokenKind::Batch => token.expires,
+        TokenKind::Inline => {
+            return Err(Error::invalid(
+                "requests with inline authentication cannot generate leases",
+            ));
+        }
     };
     if latest > 0 {
         expires = expires.min(latest);
@@ -133,7 +150,7 @@ fn lease_of(asked: &Asked<'_>, target: &str, spec: LeaseSpec) -> Result<LeaseRec
     }
     let owner = match token.kind {
         TokenKind::Service => Some(asked.caller.name.clone()),
-        TokenKind::Batch => token.parent.clone(),
+        TokenKind::Batch | TokenKind::Inline => token.parent.clone(),
     };
     Ok(LeaseRecord {
         namespace: asked.mount.namespace,

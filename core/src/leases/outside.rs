@@ -11,7 +11,6 @@ use conclave_raft::Key;
 
 use crate::error::Error;
 use crate::leases::numbers::Numbers;
-use crate::leases::suspects::Suspects;
 use crate::leases::{Targets, Tending};
 
 /// A row that failed and was not tried again for so long is gone, or another node's.
@@ -25,8 +24,6 @@ pub struct Outside {
     pub tending: Tending,
     /// What is counted.
     pub numbers: Numbers,
-    /// Accounts that were seen without a lease.
-    pub suspects: Suspects,
     /// Rows of engines that are being acted on.
     acting: Mutex<HashSet<Key>>,
     /// Those of them that failed when last tried, and when that was, on the boot clock.
@@ -40,7 +37,6 @@ impl Outside {
             targets,
             tending: Tending::default(),
             numbers: Numbers::new(registry)?,
-            suspects: Suspects::default(),
             acting: Mutex::default(),
             overdue: Mutex::default(),
         })
@@ -51,12 +47,12 @@ impl Outside {
         self.acting.lock().insert(key.clone())
     }
 
-    /// What is due at a row was tried.
-    pub fn tried(&self, key: &Key, done: bool) {
+    /// What is due at a row was tried. Whether that was not so the time before.
+    pub fn tried(&self, key: &Key, done: bool) -> bool {
         let mut overdue = self.overdue.lock();
         match done {
-            true => drop(overdue.remove(key)),
-            false => drop(overdue.insert(key.clone(), self.targets.boot_time())),
+            true => overdue.remove(key).is_some(),
+            false => overdue.insert(key.clone(), self.targets.boot_time()).is_none(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Accounts that a target has and nobody has a lease of. A target is asked first and the rows are read after: an account of
 //! ours had its intent committed before it was made, so what has no row by then has lost it. Such an account is given a lease
-//! that has ended, and goes the way of all of them: tried until it is gone, visible meanwhile.
+//! that has ended, and goes the way of all of them: tried until it is gone, visible meanwhile. To one that the job finds, and
+//! nobody asked about, an hour is left, in which somebody may look at it.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -12,8 +13,9 @@ use crate::catalog::{Category, MountRecord, decode_record, encode_record};
 use crate::core::Core;
 use crate::entropy::OsEntropy;
 use crate::error::Error;
-use crate::leases::{IntentRecord, LeaseRecord, RUN, edit, leased, queue_of, session_name};
+use crate::leases::{IntentRecord, LeaseRecord, RUN, edit, leased, mark, queue_of, session_name};
 use crate::namespaces::id;
+use crate::offload::off_thread;
 use crate::session::Session;
 use crate::store::layout::{ROOT_NAMESPACE, after_prefix};
 use crate::store::{CommitError, Opened, Space, Table, commit};
@@ -21,6 +23,8 @@ use crate::work::{Readers, Work};
 
 /// Accounts given a lease by one command.
 const BATCH: usize = 256;
+/// How long what the job finds is let be. It is the life of a lease, so a new leader keeps it.
+const GRACE: Millis = 3_600_000;
 /// Tries to commit one batch.
 const TRIES: u32 = 8;
 /// Beneath its mount: where leases of accounts lie that were found without one.
@@ -35,7 +39,7 @@ pub struct Reconcile {
     pub dry_run: bool,
     /// Drop also what only looks like ours: somebody who knows has said so.
     pub unmarked: bool,
-    /// Only what was without a lease for a while: nobody looks on.
+    /// Not at once: nobody looks on.
     pub patient: bool,
 }
 
@@ -50,7 +54,7 @@ pub struct Found {
     pub certain: bool,
     /// Those without a lease.
     pub orphans: Vec<String>,
-    /// How many of them are being dropped now.
+    /// How many of them are being dropped, now or when their time has come.
     pub dropped: usize,
     /// Why it could not be looked at; empty if it could.
     pub error: String,
@@ -131,19 +135,14 @@ impl Looked<'_> {
             .into_iter()
             .filter(|name| !known.contains(name) && !census.known.contains(name))
             .collect();
-        let now = self.replica.now();
-        let place = (self.mount.id, found.target.as_str());
-        let ripe = match self.how.patient {
-            true => self.core.outside.suspects.ripe(place, &found.orphans, now),
-            false => found.orphans.clone(),
-        };
         if self.how.dry_run || !(census.certain || self.how.unmarked) {
             return Ok(found);
         }
-        for batch in ripe.chunks(BATCH) {
-            found.dropped += self.adopt(&found.target, batch, now).await?;
+        for batch in found.orphans.chunks(BATCH) {
+            let adopted = self.adopt(&found.target, batch, self.replica.now()).await?;
+            found.dropped += adopted.dropped;
+            numbers.orphans(&self.mount.kind, adopted.fresh);
         }
-        numbers.orphans(&self.mount.kind, found.dropped);
         Ok(found)
     }
 
@@ -153,51 +152,57 @@ impl Looked<'_> {
         let mut env = Env::new(0, &mut entropy);
         let bounds = Bounds {
             session: session_name(self.replica.node_id(), term, &mut env),
+            alone: false,
             until: self.core.outside.targets.boot_time() + RUN,
         };
         let listed = self.core.run_plan(&census.plan, &bounds).await;
         listed.map_err(|failure| failure.text)
     }
 
-    /// The accounts in one target that a lease, or one in the making, is of. Reads all of a namespace, off the threads that
-    /// answer requests.
+    /// The accounts in one target that a lease, or one in the making, is of; those that wait to be dropped are among them
+    /// unless somebody asks. Reads all of a namespace, off the threads that answer requests.
     async fn with_lease(&self, target: &str) -> Result<HashSet<String>, Error> {
         let (opened, _) = self.session.view(self.replica.read().await?)?;
         let (engine, mount, target) = (self.engine.clone(), self.mount.clone(), target.to_owned());
-        let reading = tokio::task::spawn_blocking(move || {
+        let waiting = (!self.how.patient).then(|| self.path(&target));
+        let reading = off_thread(self.core.offload.as_ref(), "reading the leases", move || {
             let mut known = HashSet::new();
             each_record(&opened, mount.namespace, &mut |lease| {
-                if lease.mount == mount.id && lease.target == target {
+                let waits = waiting.as_ref() == Some(&lease.path) && lease.ending.is_none();
+                if lease.mount == mount.id && lease.target == target && !waits {
                     known.extend(engine.account(&lease.leased("")).map(str::to_owned));
                 }
             })?;
             Ok(known)
         });
-        reading
-            .await
-            .map_err(|_| Error::internal("reading the leases broke off"))?
+        reading.await
     }
 
-    /// Gives accounts a lease that has ended. How many had none yet.
-    async fn adopt(&self, target: &str, accounts: &[String], now: Millis) -> Result<usize, Error> {
+    /// Gives accounts a lease that has ended, or ends soon.
+    async fn adopt(&self, target: &str, accounts: &[String], now: Millis) -> Result<Adopted, Error> {
         for _ in 0..TRIES {
             let (opened, derived) = self.session.view(self.replica.view()?)?;
             let queue = queue_of(opened.barrier(), self.mount.id, target);
-            let mut adopted = 0;
+            let mut adopted = Adopted::default();
             let proposal = {
                 let readers = Readers::new(&opened);
                 let mut work = Work::new(&readers, &derived.catalog);
                 for account in accounts {
                     let id = self.lease_of(&opened, target, account);
                     if opened.space(leased(&id)).row(&id)?.is_some() {
+                        // The job found it before. Who asks does not wait for its time.
+                        let ends = !self.how.patient && mark(&mut work, &id, now, false)?;
+                        adopted.dropped += usize::from(ends);
                         continue;
                     }
-                    let value = encode_record(&self.ended(target, account, now))?;
+                    let lease = self.given(target, account, now);
+                    let value = encode_record(&lease)?;
                     edit(&mut work, leased(&id), queue, |txn| {
                         txn.get(&id)?;
-                        Ok(txn.put_due(&id, value, Some(now))?)
+                        Ok(txn.put_due(&id, value, Some(lease.expires))?)
                     })?;
-                    adopted += 1;
+                    adopted.dropped += 1;
+                    adopted.fresh += 1;
                 }
                 work.finish()?
             };
@@ -227,7 +232,8 @@ impl Looked<'_> {
         id::mark(&format!("{}/{name}", self.path(target)), self.mount.namespace)
     }
 
-    fn ended(&self, target: &str, account: &str, now: Millis) -> LeaseRecord {
+    fn given(&self, target: &str, account: &str, now: Millis) -> LeaseRecord {
+        let grace = if self.how.patient { GRACE } else { 0 };
         let mut record = LeaseRecord {
             namespace: self.mount.namespace,
             mount: self.mount.id,
@@ -237,7 +243,7 @@ impl Looked<'_> {
             owner: None,
             target: target.to_owned(),
             issued: now,
-            expires: now,
+            expires: now.saturating_add(grace),
             renewed: 0,
             latest: 0,
             renewable: false,
@@ -245,9 +251,20 @@ impl Looked<'_> {
             counted: None,
             ending: None,
         };
-        record.begin_end(now, false);
+        if grace == 0 {
+            record.begin_end(now, false);
+        }
         record
     }
+}
+
+/// What came of giving leases.
+#[derive(Clone, Copy, Default)]
+struct Adopted {
+    /// Accounts that go.
+    dropped: usize,
+    /// Those of them that were not known before.
+    fresh: usize,
 }
 
 /// Shows every lease of a namespace, and every one in the making.
@@ -283,8 +300,7 @@ fn each_record(opened: &Opened, namespace: u32, see: &mut dyn FnMut(&LeaseRecord
 }
 
 impl Core {
-    /// Looks at the targets of all mounts: what was without a lease the last time, and some time ago, is dropped. How many
-    /// accounts that are.
+    /// Looks at the targets of all mounts: what has no lease is dropped when its time has come. How many accounts that are.
     ///
     /// # Errors
     /// The store's own. What one mount's engine or target says is logged, and the others are looked at.
@@ -308,7 +324,10 @@ impl Core {
             }
         }
         if dropped > 0 {
-            tracing::warn!(accounts = dropped, "accounts without a lease are being dropped");
+            tracing::warn!(
+                accounts = dropped,
+                "accounts without a lease were found: they are dropped in an hour"
+            );
         }
         Ok(dropped)
     }

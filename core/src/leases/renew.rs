@@ -40,6 +40,7 @@ pub async fn renew(core: &Core, id: &str, increment: Millis) -> Result<Answer, E
             let term = replica.status().borrow().term;
             let bounds = CallBounds {
                 session: session_name(replica.node_id(), term, &mut env),
+                alone: false,
                 until,
             };
             let done = core.run_plan(plan, &bounds).await;

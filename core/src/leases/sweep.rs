@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt};
+use parking_lot::Mutex;
 
 use conclave_engine_api::{Bounds, Done, Env, Failure, Millis, Plan, Txn};
 use conclave_raft::{Key, Op, Replica, mutant};
@@ -16,6 +17,7 @@ use crate::core::Core;
 use crate::entropy::OsEntropy;
 use crate::error::Error;
 use crate::failpoint;
+use crate::leases::lead::Lead;
 use crate::leases::{
     IntentRecord, LeaseRecord, edit, end, intended, leased, mount_of, queue_of, session_name,
 };
@@ -58,8 +60,9 @@ pub struct Swept {
 /// One round at one target: up to `share` of what is due.
 pub async fn sweep(core: &Arc<Core>, queue: u64, share: usize) -> Result<Swept, Error> {
     let (session, replica) = (core.seal.session()?, core.seal.replica()?);
+    let asked = core.outside.targets.boot_time();
     let view = replica.read().await?;
-    let term = replica.status().borrow().term;
+    let lead = Lead::proved(replica.status().borrow().term, asked);
     let now = replica.now();
     let due = view.rows().due(queue, now, share)?;
     drop(view);
@@ -74,9 +77,16 @@ pub async fn sweep(core: &Arc<Core>, queue: u64, share: usize) -> Result<Swept, 
         return Ok(swept);
     };
     failpoint::reach("after-revoking").await;
+    let round = Arc::new(Round {
+        core: core.clone(),
+        session,
+        replica: replica.clone(),
+        lead,
+        silent: Mutex::default(),
+    });
     let work = begun.into_iter().map(|due| {
-        let (core, session, replica) = (core.clone(), session.clone(), replica.clone());
-        async move { one(&core, &session, replica.as_ref(), due, term).await }
+        let round = round.clone();
+        async move { round.one(due).await }
     });
     let results: Vec<Result<bool, Failed>> = stream::iter(work).buffer_unordered(AT_ONCE).collect().await;
     for result in results {
@@ -109,12 +119,20 @@ async fn begin(
         let mut work = Work::new(&readers, &derived.catalog);
         work.draft.decided_at(now);
         for (deadline, key) in due {
-            if let Some(one) = begin_one(core, &mut work, &derived.catalog, (queue, *deadline, key), now)? {
-                begun.push(one);
+            match begin_one(core, &mut work, &derived.catalog, (queue, *deadline, key), now) {
+                Ok(one) => begun.extend(one),
+                // It holds up no other: nothing of it was planned yet.
+                Err(error) if core.outside.tried(key, false) => {
+                    tracing::error!(%error, "a lease that is due cannot be ended: it stays, and is tried again");
+                }
+                Err(_) => {}
             }
         }
         work.finish()?
     };
+    if proposal.ops.is_empty() {
+        return Ok(None);
+    }
     match commit(replica, proposal).await {
         Ok(_) => Ok(Some(begun)),
         Err(CommitError::Retry | CommitError::Refused) => Ok(None),
@@ -209,131 +227,133 @@ enum Failed {
     Ours(Error),
 }
 
-/// Whether its row is gone.
-async fn one(
-    core: &Core,
-    session: &Session,
-    replica: &dyn Replica,
-    due: Due,
-    term: u64,
-) -> Result<bool, Failed> {
-    let done = match &due.plan {
-        Ok(plan) => run(core, replica, plan, term).await?,
-        Err(text) => Err(Failure::new(Done::Refused, text.clone())),
-    };
-    failpoint::reach("after-drop").await;
-    core.outside
-        .numbers
-        .revocation(&due.intent.lease.kind, done.is_ok());
-    let now = replica.now();
-    let failed = done.err();
-    // Tries go on for ever: the first that failed is on record, and the one that did not.
-    let tries = due
-        .intent
-        .lease
-        .ending
-        .as_ref()
-        .map_or(0, |ending| ending.attempts);
-    if failed.is_none() || tries <= 1 {
-        core.record_acts(&[record_of(&due, failed.is_none())]).await;
-    }
-    for _ in 0..TRIES {
-        match finish(session, replica, &due, failed.as_ref(), now).await {
-            Ok(gone) => {
-                return match failed {
-                    None => Ok(gone),
-                    Some(failure) if failure.done == Done::Refused => Err(Failed::Refused),
-                    Some(_) => Err(Failed::Silent),
-                };
-            }
-            Err(CommitError::Retry | CommitError::Refused) => {}
-            Err(CommitError::Failed(error)) => return Err(Failed::Ours(error)),
+/// One round at one target.
+struct Round {
+    core: Arc<Core>,
+    session: Arc<Session>,
+    replica: Arc<dyn Replica>,
+    lead: Lead,
+    /// What was said when the target did not answer: it is not asked again for the rest of the round, which fails alike.
+    silent: Mutex<Option<Failure>>,
+}
+
+impl Round {
+    /// Whether its row is gone.
+    async fn one(&self, due: Due) -> Result<bool, Failed> {
+        let mut failed = match &due.plan {
+            Ok(plan) => self.run(plan).await?.err(),
+            Err(text) => Some(Failure::new(Done::Refused, text.clone())),
+        };
+        let may_record = self.core.may_act();
+        if let (None, Err(error)) = (&failed, &may_record) {
+            // The account is gone. Its row stays until that can be on record, and it is dropped again then.
+            failed = Some(Failure::new(Done::Refused, error.to_string()));
         }
+        failpoint::reach("after-drop").await;
+        let done = failed.is_none();
+        self.core.outside.numbers.revocation(&due.intent.lease.kind, done);
+        let now = self.replica.now();
+        // Tries go on for ever: the first that failed is on record, and the one that did not.
+        let ending = due.intent.lease.ending.as_ref();
+        let first = ending.map_or(0, |ending| ending.attempts) <= 1;
+        let told = done || (first && may_record.is_ok());
+        let acts: Vec<Act> = told.then(|| record_of(&due, done)).into_iter().collect();
+        for _ in 0..TRIES {
+            match self.finish(&due, failed.as_ref(), &acts, now).await {
+                Ok(gone) => {
+                    return match failed {
+                        None => Ok(gone),
+                        Some(failure) if failure.done == Done::Refused => Err(Failed::Refused),
+                        Some(_) => Err(Failed::Silent),
+                    };
+                }
+                Err(CommitError::Retry | CommitError::Refused) => {}
+                Err(CommitError::Failed(error)) => return Err(Failed::Ours(error)),
+            }
+        }
+        Err(Failed::Ours(Error::Contention))
     }
-    Err(Failed::Ours(Error::Contention))
+
+    /// Asks the target, if this node still leads: what an old leader remembers is nothing to act on.
+    async fn run(&self, plan: &Plan) -> Result<Result<Vec<String>, Failure>, Failed> {
+        let going = self.lead.goes_on(&self.core, self.replica.as_ref()).await;
+        going.map_err(Failed::Ours)?;
+        if let Some(failure) = self.silent.lock().clone() {
+            return Ok(Err(failure));
+        }
+        let mut entropy = OsEntropy;
+        let mut env = Env::new(0, &mut entropy);
+        let bounds = Bounds {
+            session: session_name(self.replica.node_id(), self.lead.term(), &mut env),
+            alone: false,
+            until: self.core.outside.targets.boot_time() + CALL,
+        };
+        let done = self.core.run_plan(plan, &bounds).await;
+        if let Err(failure) = &done
+            && failure.done != Done::Refused
+        {
+            *self.silent.lock() = Some(failure.clone());
+        }
+        Ok(done)
+    }
+
+    /// Commits what came of one attempt, with what is to be on record of it: the row goes, or says when to try again. Whether
+    /// it is gone.
+    async fn finish(
+        &self,
+        due: &Due,
+        failed: Option<&Failure>,
+        acts: &[Act],
+        now: Millis,
+    ) -> Result<bool, CommitError> {
+        let replica = self.replica.as_ref();
+        let (opened, derived) = self.session.view(replica.view().map_err(Error::from)?)?;
+        let Some(row) = opened.space(due.space).row(&due.id)? else {
+            return Ok(true);
+        };
+        let mut intent = due.intent.clone();
+        // What happened to the row meanwhile (it is forced now) holds.
+        intent.lease = if due.is_intent {
+            decode_record::<IntentRecord>(&row.value)?.lease
+        } else {
+            decode_record(&row.value)?
+        };
+        let forced = intent.lease.ending.as_ref().is_some_and(|ending| ending.force);
+        let (proposal, noted, gone) = {
+            let readers = Readers::new(&opened);
+            let mut work = Work::new(&readers, &derived.catalog);
+            let gone = match failed {
+                None if due.is_intent => swept_intent(&mut work, &due.id, intent, now)?,
+                // The mutant: what cannot be dropped is given up.
+                Some(_) if !forced && !mutant::is("given-up-lease") => {
+                    again(&mut work, due, intent, failed, now)?;
+                    false
+                }
+                outcome => {
+                    if let Some(failure) = outcome {
+                        tracing::warn!(error = %failure, "a lease was forced to end: its account may still be there");
+                    }
+                    end::remove(&mut work, due.space, &due.id, &intent.lease)?;
+                    true
+                }
+            };
+            let noted = self.core.note(&opened, replica, acts.to_vec())?;
+            noted.add_to(&mut work.draft);
+            (work.finish()?, noted, gone)
+        };
+        commit(replica, proposal).await?;
+        if gone {
+            failpoint::reach("after-ended").await;
+        }
+        self.core.record_noted(noted).await;
+        Ok(gone)
+    }
 }
 
 /// What is on record of one attempt.
 fn record_of(due: &Due, done: bool) -> Act {
     let lease = &due.intent.lease;
-    let mut act = Act::end(
-        format!("{}{}", lease.mount_path, lease.path),
-        "lease_id",
-        due.id.as_str(),
-    );
-    act.data.insert("complete".to_owned(), done.into());
-    act
-}
-
-/// Asks the target, if this node still leads: what an old leader remembers is nothing to act on.
-async fn run(
-    core: &Core,
-    replica: &dyn Replica,
-    plan: &Plan,
-    term: u64,
-) -> Result<Result<Vec<String>, Failure>, Failed> {
-    let leads = {
-        let status = replica.status();
-        let status = status.borrow();
-        status.is_leader && status.term == term
-    };
-    if !leads || core.seal.is_sealed() {
-        return Err(Failed::Ours(Error::NoLeader("leadership has moved".to_owned())));
-    }
-    let mut entropy = OsEntropy;
-    let mut env = Env::new(0, &mut entropy);
-    let bounds = Bounds {
-        session: session_name(replica.node_id(), term, &mut env),
-        until: core.outside.targets.boot_time() + CALL,
-    };
-    Ok(core.run_plan(plan, &bounds).await)
-}
-
-/// Commits what came of one attempt: the row goes, or says when to try again. Whether it is gone.
-async fn finish(
-    session: &Session,
-    replica: &dyn Replica,
-    due: &Due,
-    failed: Option<&Failure>,
-    now: Millis,
-) -> Result<bool, CommitError> {
-    let (opened, derived) = session.view(replica.view().map_err(Error::from)?)?;
-    let Some(row) = opened.space(due.space).row(&due.id)? else {
-        return Ok(true);
-    };
-    let mut intent = due.intent.clone();
-    // What happened to the row meanwhile (it is forced now) holds.
-    intent.lease = if due.is_intent {
-        decode_record::<IntentRecord>(&row.value)?.lease
-    } else {
-        decode_record(&row.value)?
-    };
-    let forced = intent.lease.ending.as_ref().is_some_and(|ending| ending.force);
-    let (proposal, gone) = {
-        let readers = Readers::new(&opened);
-        let mut work = Work::new(&readers, &derived.catalog);
-        let gone = match failed {
-            None if due.is_intent => swept_intent(&mut work, &due.id, intent, now)?,
-            // The mutant: what cannot be dropped is given up.
-            Some(_) if !forced && !mutant::is("given-up-lease") => {
-                again(&mut work, due, intent, failed, now)?;
-                false
-            }
-            outcome => {
-                if let Some(failure) = outcome {
-                    tracing::warn!(error = %failure, "a lease was forced to end: its account may still be there");
-                }
-                end::remove(&mut work, due.space, &due.id, &intent.lease)?;
-                true
-            }
-        };
-        (work.finish()?, gone)
-    };
-    commit(replica, proposal).await?;
-    if gone {
-        failpoint::reach("after-ended").await;
-    }
-    Ok(gone)
+    Act::end(lease.path.as_str(), "lease_id", due.id.as_str()).complete(done)
 }
 
 /// What is left of an intent is dropped: once more later, or it is done with.

@@ -10,13 +10,11 @@ use crate::catalog::{Catalog, Category, decode_record};
 use crate::error::Error;
 use crate::leases::sweep::MAX_PAUSE;
 use crate::leases::{Ending, FIRST_QUEUE, IntentRecord, LeaseRecord};
-use crate::store::layout::{ROOT_NAMESPACE, after_prefix, open_key};
+use crate::store::layout::{ROOT_NAMESPACE, after_prefix, open_key, ring_of_key, table_prefix};
 use crate::store::{Opened, Space, Table};
 
-/// Bytes of format, table and ring, before the namespace: all rows of a table begin so.
-const COMMON_BYTES: usize = 4;
-/// Most targets looked at.
-const MAX_QUEUES: usize = 4096;
+/// Targets that are listed at once.
+const PAGE: usize = 4096;
 /// Most rows of one target that are looked at: a count beyond says "many".
 const MAX_DUE: usize = 20_000;
 /// What is counted of mounts that are gone or were moved.
@@ -41,10 +39,8 @@ pub struct Tally {
 /// Counts on a view.
 pub fn tally(opened: &Opened, catalog: &Catalog, now: Millis) -> Result<Tally, Error> {
     let mut tally = Tally::default();
-    let mut all = Space::root(Table::Lease).prefix();
-    all.truncate(COMMON_BYTES);
-    let mut rest = count(opened, &all)?;
-    for node in catalog.tree().beneath(ROOT_NAMESPACE) {
+    let mut rest = count(opened, &table_prefix(Table::Lease))?;
+    for node in catalog.tree().open_beneath(ROOT_NAMESPACE) {
         for mount in node.own.mounts(Category::Secret).values() {
             let found = beneath(opened, node.record.number, &mount.path)?;
             if found > 0 {
@@ -103,8 +99,20 @@ pub struct Waiting {
 pub fn waiting(opened: &Opened, now: Millis) -> Result<Vec<Waiting>, Error> {
     let rows = opened.view().rows();
     let mut found = Vec::new();
-    for queue in rows.queues(Some(FIRST_QUEUE - 1), MAX_QUEUES)? {
+    let mut queues = rows.queues(Some(FIRST_QUEUE - 1), PAGE)?;
+    while let Some(last) = queues.last().copied().filter(|_| queues.len() % PAGE == 0) {
+        let more = rows.queues(Some(last), PAGE)?;
+        if more.is_empty() {
+            break;
+        }
+        queues.extend(more);
+    }
+    for queue in queues {
         for (deadline, key) in rows.due(queue, now.saturating_add(MAX_PAUSE), MAX_DUE)? {
+            if !opened.barrier().has_ring(ring_of_key(&key)?) {
+                // All of a queue is of one mount.
+                break;
+            }
             let (space, id) = open_key(opened.barrier(), &key)?;
             let Some(row) = opened.space(space).row(&id)? else {
                 continue;

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use conclave_raft::mutant;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry};
 
 use crate::request::Verb;
@@ -99,9 +100,13 @@ impl Requests {
 
     /// A secret was handed out.
     pub fn secret_read(&self, kind: &Kind) {
-        kind.reads
-            .get_or_init(|| self.reads.with_label_values(&[kind.name]))
-            .inc();
+        let reads = kind
+            .reads
+            .get_or_init(|| self.reads.with_label_values(&[kind.name]));
+        if mutant::is("falling-counter") && mutant::sometimes() {
+            reads.reset();
+        }
+        reads.inc();
     }
 }
 

@@ -7,9 +7,10 @@ use conclave_raft::{Op, Walk};
 use crate::catalog::encode_record;
 use crate::error::Error;
 use crate::leases;
-use crate::namespaces::{NamespaceRecord, row_of};
-use crate::store::layout::after_prefix;
-use crate::store::{EXPIRY_QUEUE, Space, Table};
+use crate::namespaces::{NamespaceRecord, stored};
+use crate::seal::ring_rows;
+use crate::store::layout::{RING, after_prefix, owner_of, ring_of, ring_prefix};
+use crate::store::{Opened, Space, Table, expiry_queue};
 use crate::work::Work;
 
 /// What the names of closing rows of namespaces begin with; a token's is hexadecimal.
@@ -18,6 +19,8 @@ pub(crate) const CLOSING_PREFIX: &str = "namespace-";
 const BATCH: usize = 512;
 /// When a closing row falls due: at once.
 const AT_ONCE: u64 = 1;
+/// Between two looks at whether the keys of the namespace are here in which one lies that is ending.
+const SEALED_PAUSE: Millis = 60_000;
 /// Between two looks at whether an ending namespace's leases are gone.
 const LEASES_PAUSE: Millis = 1_000;
 /// Bytes of a key before the mount's number: what all rows of a table and namespace begin with.
@@ -29,13 +32,11 @@ const TABLES: std::ops::RangeInclusive<u8> = 0x11..=0x7f;
 
 /// Marks a namespace as ending, and leaves a closing row for what is in it.
 pub(crate) fn close(work: &mut Work<'_>, record: &NamespaceRecord) -> Result<(), Error> {
-    let row = row_of(record.number);
     let closing = NamespaceRecord {
         closing: true,
         ..record.clone()
     };
-    work.cluster.get(&row)?;
-    work.cluster.put(&row, encode_record(&closing)?)?;
+    stored::put(work, &closing)?;
     let name = format!("{CLOSING_PREFIX}{}", record.number);
     work.closing.put_due(&name, encode_record(&())?, Some(AT_ONCE))?;
     Ok(())
@@ -51,8 +52,20 @@ pub(crate) fn close_step(work: &mut Work<'_>, name: &str, now: Millis) -> Result
     if work.closing.get(name)?.is_none() {
         return Ok(true);
     }
+    let Some(node) = work.catalog.tree().node(number) else {
+        // It lies in a namespace whose keys are not here: it goes on when they are.
+        let later = Some(now.saturating_add(SEALED_PAUSE));
+        work.closing.put_due(name, encode_record(&())?, later)?;
+        return Ok(true);
+    };
+    let (record, is_sealed) = (node.record.clone(), node.is_sealed());
+    if record.wiped {
+        return wipe_step(work, &record, name);
+    }
     if has_rows(work, Table::Lease, number)? || has_rows(work, Table::Intent, number)? {
-        leases::close_prefix(work, number, "", false)?;
+        if !is_sealed {
+            leases::close_prefix(work, number, "", false)?;
+        }
         let later = Some(now.saturating_add(LEASES_PAUSE));
         work.closing.put_due(name, encode_record(&())?, later)?;
         return Ok(true);
@@ -80,7 +93,7 @@ pub(crate) fn close_step(work: &mut Work<'_>, name: &str, now: Millis) -> Result
         };
         if row.deadline > 0 {
             work.draft.op(Op::DueDelete {
-                queue: EXPIRY_QUEUE,
+                queue: expiry_queue(ring_of(number)),
                 deadline: row.deadline,
                 key: key.clone(),
             });
@@ -90,9 +103,17 @@ pub(crate) fn close_step(work: &mut Work<'_>, name: &str, now: Millis) -> Result
     if !keys.is_empty() {
         return Ok(false);
     }
-    work.cluster.delete(&row_of(number))?;
-    work.closing.delete(name)?;
+    forget(work, &record, name)?;
     Ok(true)
+}
+
+/// Removes the namespace itself, with the keys that were its own.
+fn forget(work: &mut Work<'_>, record: &NamespaceRecord, name: &str) -> Result<(), Error> {
+    if record.is_sealable() {
+        work.draft.op(ring_rows::drop_ring(record.ring()));
+    }
+    stored::delete(work, record)?;
+    Ok(work.closing.delete(name)?)
 }
 
 fn has_rows(work: &Work<'_>, table: Table, number: u32) -> Result<bool, Error> {
@@ -102,6 +123,106 @@ fn has_rows(work: &Work<'_>, table: Table, number: u32) -> Result<bool, Error> {
     work.opened().view().rows().walk(&from, &to, &mut |_| {
         found = true;
         Ok(Walk::End)
+    })?;
+    Ok(found)
+}
+
+/// Whether a ring holds leases, or leases in the making: what they stand for outside can only be taken away with its keys.
+pub(crate) fn has_leases(opened: &Opened, ring: u16) -> Result<bool, Error> {
+    for table in [Table::Lease, Table::Intent] {
+        if any_key(opened, &ring_prefix(table as u8, ring))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether a sealed ring holds rows of another namespace than its owner.
+pub(crate) fn has_children(opened: &Opened, ring: u16) -> Result<bool, Error> {
+    let from = Space::within(Table::Config, owner_of(ring).saturating_add(1)).prefix();
+    let to = after_prefix(&ring_prefix(Table::Config as u8, ring));
+    let nested = ring_rows::numbers(opened.view())?.into_iter().map(|other| {
+        let row = ring_rows::ring(opened.view(), other)?;
+        Ok(row.is_some_and(|(row, _)| row.parent == ring))
+    });
+    let nested: Vec<bool> = nested.collect::<Result<_, Error>>()?;
+    Ok(nested.contains(&true) || any_between(opened, &from, &to)?)
+}
+
+fn any_key(opened: &Opened, prefix: &[u8]) -> Result<bool, Error> {
+    any_between(opened, prefix, &after_prefix(prefix))
+}
+
+fn any_between(opened: &Opened, from: &[u8], to: &[u8]) -> Result<bool, Error> {
+    let mut found = false;
+    opened.view().rows().walk(from, to, &mut |_| {
+        found = true;
+        Ok(Walk::End)
+    })?;
+    Ok(found)
+}
+
+/// Removes a batch of what the rings of a sealed namespace have sealed, without opening any of it; then the rings and the
+/// namespace. Whether there is nothing more to do.
+fn wipe_step(work: &mut Work<'_>, record: &NamespaceRecord, name: &str) -> Result<bool, Error> {
+    let opened = work.opened();
+    let rings = crate::seal::with_nested(opened.view(), record.ring())?;
+    for ring in rings.iter().copied().filter(|ring| *ring != RING) {
+        let mut keys = dangling(opened, ring)?;
+        for table in TABLES {
+            let from = ring_prefix(table, ring);
+            opened
+                .view()
+                .rows()
+                .walk(&from, &after_prefix(&from), &mut |key| {
+                    if keys.len() < BATCH {
+                        keys.push((None, conclave_raft::Key::copy_from_slice(key)));
+                    }
+                    Ok(if keys.len() < BATCH { Walk::Next } else { Walk::End })
+                })?;
+        }
+        if keys.is_empty() {
+            continue;
+        }
+        for (due, key) in keys {
+            let due = match (due, opened.view().rows().get(&key)?) {
+                (Some(due), _) => Some(due),
+                (None, Some(row)) if row.deadline > 0 => Some((expiry_queue(ring), row.deadline)),
+                (None, _) => None,
+            };
+            if let Some((queue, deadline)) = due {
+                work.draft.op(Op::DueDelete {
+                    queue,
+                    deadline,
+                    key: key.clone(),
+                });
+            }
+            work.draft.op(Op::Delete { key });
+        }
+        return Ok(false);
+    }
+    for ring in rings.into_iter().filter(|ring| *ring != record.ring()) {
+        work.draft.op(ring_rows::drop_ring(ring));
+    }
+    forget(work, record, name)?;
+    Ok(true)
+}
+
+/// A row and where it waits in the due index, if that is known.
+type Waiting = (Option<(u64, Millis)>, conclave_raft::Key);
+
+/// A batch of the leases of a sealed ring: their queues are known by the due index alone.
+fn dangling(opened: &Opened, ring: u16) -> Result<Vec<Waiting>, Error> {
+    let mut found = Vec::new();
+    if !has_leases(opened, ring)? {
+        return Ok(found);
+    }
+    let prefixes = [Table::Lease, Table::Intent].map(|table| ring_prefix(table as u8, ring));
+    opened.view().rows().scan_due(&mut |entry| {
+        if prefixes.iter().any(|prefix| entry.key.starts_with(prefix)) {
+            found.push((Some((entry.queue, entry.deadline)), entry.key));
+        }
+        Ok(found.len() < BATCH)
     })?;
     Ok(found)
 }

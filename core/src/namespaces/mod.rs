@@ -1,16 +1,17 @@
 //! Namespaces: rooms within the cluster, each with mounts, policies and tokens of its own, nested to any depth. Which there
 //! are, which one a request means, and how one ends. It must not know what is kept in them.
 
-mod close;
+pub(crate) mod close;
 pub mod id;
 pub mod located;
 mod name;
 mod place;
 mod record;
+pub(crate) mod stored;
 mod tree;
 
-pub(crate) use close::{CLOSING_PREFIX, close, close_step};
-pub use name::{check_name, path_of_header};
+pub(crate) use close::{CLOSING_PREFIX, close_step};
+pub use name::{check_name, check_segment, path_of_header};
 pub use place::Place;
 pub use record::NamespaceRecord;
 pub use tree::{Node, Tree};

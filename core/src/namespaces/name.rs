@@ -38,8 +38,18 @@ pub fn check_name(name: &str) -> Result<(), Error> {
     if name.len() > MAX_NAME_BYTES {
         return wrong(format!("namespace name is longer than {MAX_NAME_BYTES} bytes"));
     }
-    if matches!(name, "." | "..") || name.contains('\\') || name.chars().any(char::is_control) {
-        return wrong("namespace name contains characters that no path may contain".to_owned());
+    check_segment(name)
+}
+
+/// Checks one name of a header: what no namespace may be called could mean another one to somebody else.
+///
+/// # Errors
+/// [`Error::Invalid`] says what is wrong with it.
+pub fn check_segment(name: &str) -> Result<(), Error> {
+    if matches!(name, "" | "." | "..") || name.contains('\\') || name.chars().any(char::is_control) {
+        return Err(Error::invalid(
+            "namespace name contains characters that no path may contain",
+        ));
     }
     Ok(())
 }

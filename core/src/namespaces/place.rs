@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use crate::canon::CanonPath;
 use crate::catalog::Catalog;
 use crate::error::Error;
-use crate::namespaces::{Node, path_of_header};
+use crate::namespaces::{Node, check_segment, path_of_header};
 
 /// What a locked namespace still answers.
 const UNLOCK: &str = "sys/namespaces/api-lock/unlock";
@@ -25,8 +25,10 @@ impl<'a> Place<'a> {
     /// the root namespace.
     ///
     /// # Errors
-    /// [`Error::NoNamespace`] if there is none as the header says; [`Error::NoRoute`] if nothing is left of the path;
-    /// [`Error::Locked`] if the namespace or one above it is.
+    /// [`Error::Invalid`] if the header is no path of names; [`Error::NoNamespace`] if there is none as it says;
+    /// [`Error::NoRoute`] if nothing is left of the path;
+    /// [`Error::Locked`] if the namespace or one above it is; [`Error::NamespaceSealed`] likewise, whether or not there is one
+    /// of the name beneath: nobody can tell without the keys.
     pub fn find(root: &'a Catalog, header: Option<&str>, path: &'a CanonPath) -> Result<Self, Error> {
         let header = path_of_header(header);
         let top = root.node()?;
@@ -38,11 +40,16 @@ impl<'a> Place<'a> {
         }
         let mut node = top;
         for name in header.into_iter().flat_map(|header| header.split('/')) {
+            check_segment(name)?;
+            if node.is_sealed() {
+                break;
+            }
             let missing = || Error::NoNamespace;
             node = beneath(root, node, name).ok_or_else(missing)?;
         }
         let mut rest = path.as_str();
-        while let Some((name, left)) = rest.split_once('/')
+        while !node.is_sealed()
+            && let Some((name, left)) = rest.split_once('/')
             && let Some(child) = beneath(root, node, name)
         {
             (node, rest) = (child, left);
@@ -61,7 +68,12 @@ impl<'a> Place<'a> {
             path: Cow::Owned(path),
         };
         place.check_lock()?;
-        Ok(place)
+        match node.is_sealed() {
+            true => Err(Error::NamespaceSealed {
+                ring: node.record.ring(),
+            }),
+            false => Ok(place),
+        }
     }
 
     fn check_lock(&self) -> Result<(), Error> {
@@ -123,9 +135,13 @@ mod tests {
         ] {
             assert_eq!(found(&root, header, path).unwrap(), wanted, "{header:?} {path}");
         }
-        for header in ["nope", "a/nope", "root/a", "../a", "A", "a//b", "a/../b"] {
+        for header in ["nope", "a/nope", "root/a", "A"] {
             let error = found(&root, Some(header), "kv/x").unwrap_err();
             assert_eq!(error.to_string(), "namespace not found", "{header}");
+        }
+        for header in ["../a", "../root", "a//b", "a/../b", "./a", "a\\b", "a\u{0}"] {
+            let error = found(&root, Some(header), "kv/x").unwrap_err();
+            assert!(matches!(error, Error::Invalid(_)), "{header}: {error}");
         }
         assert!(matches!(found(&root, None, "a/"), Err(Error::NoRoute(_))));
         assert_eq!(found(&root, None, "a").unwrap().1, "a");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::namespaces::id;
-use crate::store::layout::ROOT_NAMESPACE;
+use crate::store::layout::{RING, ROOT_NAMESPACE, ring_of};
 
 /// A namespace as stored, among the root's configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +21,12 @@ pub struct NamespaceRecord {
     /// Whether it has ended and what is in it is being removed.
     #[serde(default)]
     pub closing: bool,
+    /// The ring of keys of the namespace it lies in; 0 for the cluster's.
+    #[serde(default, skip_serializing_if = "is_clusters")]
+    pub parent_ring: u16,
+    /// Whether it ends without its keys: all that they sealed is removed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub wiped: bool,
     /// Digest of the key that opens its API again, hexadecimal, while it is locked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lock: Option<String>,
@@ -42,6 +48,16 @@ impl NamespaceRecord {
         self.number == ROOT_NAMESPACE
     }
 
+    /// The ring of keys that seals what is in it.
+    pub fn ring(&self) -> u16 {
+        ring_of(self.number)
+    }
+
+    /// Whether it has a seal of its own.
+    pub fn is_sealable(&self) -> bool {
+        self.ring() != self.parent_ring
+    }
+
     /// Its own name, without a slash.
     pub fn name(&self) -> &str {
         let path = self.path.trim_end_matches('/');
@@ -58,6 +74,11 @@ impl NamespaceRecord {
     pub fn way_to<'n>(&self, other: &'n Self) -> Option<&'n str> {
         other.path.strip_prefix(self.path.as_str())
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over like this")]
+fn is_clusters(ring: &u16) -> bool {
+    *ring == RING
 }
 
 #[cfg(test)]

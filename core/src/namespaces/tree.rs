@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::catalog::{Category, MountRecord, Own};
+use crate::identity::mfa::Mfa;
 use crate::namespaces::NamespaceRecord;
 use crate::policy::Policy;
 
@@ -16,6 +17,18 @@ pub struct Node {
     pub(crate) own: Arc<Own>,
     /// Namespaces right beneath it, by name. Those that are ending are among them.
     pub children: BTreeMap<String, u32>,
+}
+
+impl Node {
+    /// Second factors that it asks for itself.
+    pub fn mfa(&self) -> &Mfa {
+        self.own.mfa()
+    }
+
+    /// Whether its keys are not here: then nothing of it is known but that it is there.
+    pub fn is_sealed(&self) -> bool {
+        self.own.is_sealed()
+    }
 }
 
 /// All namespaces of a view.
@@ -101,6 +114,13 @@ impl Tree {
             found.push(node);
             pending.extend(node.children.values().rev());
         }
+        found
+    }
+
+    /// The same without those whose keys are not here.
+    pub fn open_beneath(&self, number: u32) -> Vec<&Node> {
+        let mut found = self.beneath(number);
+        found.retain(|node| !node.is_sealed());
         found
     }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use conclave_raft::{Change, Op, Replica};
+use conclave_raft::{Change, Op, Replica, mutant};
 
 use crate::acts::Act;
 use crate::catalog::{CONFIG, EPOCH};
@@ -59,7 +59,10 @@ impl Core {
         let marked = {
             let _turn = self.seal.turning.lock();
             self.seal.marked.store(true, Ordering::Release);
-            self.drop_keys(replica.as_ref());
+            // The mutant keeps them.
+            if !mutant::is("kept-keys") {
+                self.drop_keys(replica.as_ref());
+            }
             self.launcher.set_seal_mark(true)
         };
         self.hand_leadership_over(replica.as_ref()).await;
@@ -140,8 +143,12 @@ impl Core {
     }
 
     fn drop_keys(&self, replica: &dyn Replica) {
+        if mutant::is("leaked-keys") {
+            std::mem::forget(self.seal.session.load_full());
+        }
         self.seal.session.store(None);
         self.forget_shares();
+        self.seal.rings.forget();
         *self.seal.recipient.lock() = None;
         self.ceremonies.forget();
         self.audit.forget_keys();

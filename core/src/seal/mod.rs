@@ -10,6 +10,9 @@ mod offer;
 mod peer_unseal;
 mod peers;
 mod pgp;
+mod ring_offer;
+pub(crate) mod ring_rows;
+mod rings;
 pub mod rows;
 mod tend;
 
@@ -34,6 +37,8 @@ pub use init::{Initialized, Threshold};
 pub use peer_unseal::PeerUnseal;
 pub use peers::Peers;
 pub(crate) use pgp::{Handed, PgpKey, hand_out, read_all};
+use rings::Rings;
+pub(crate) use rings::with_nested;
 
 /// The seal of one node.
 #[derive(Default)]
@@ -48,6 +53,8 @@ pub struct Seal {
     boot: OnceLock<[u8; 16]>,
     /// Whether an operator sealed this node: then shares alone open it.
     marked: AtomicBool,
+    /// Seals of namespaces.
+    pub(crate) rings: Rings,
     /// How often the keys were dropped.
     seals: watch::Sender<u64>,
     /// Opening and sealing, one at a time.

@@ -37,22 +37,22 @@ const FORMAT: u8 = 1;
 pub(super) type Starts = BTreeMap<u64, u64>;
 
 /// Everything that both ends of an offer must agree on.
-struct Binding {
-    barrier: BarrierId,
-    from: u64,
-    to: u64,
-    from_nonce: [u8; 16],
-    to_nonce: [u8; 16],
+pub(super) struct Binding {
+    pub barrier: BarrierId,
+    pub from: u64,
+    pub to: u64,
+    pub from_nonce: [u8; 16],
+    pub to_nonce: [u8; 16],
     /// Which start of the receiver it is for.
-    incarnation: u64,
+    pub incarnation: u64,
     /// Generation of the keyring that the key opens.
-    generation: u64,
+    pub generation: u64,
     /// The seal epoch in which it was offered.
-    epoch: u64,
+    pub epoch: u64,
 }
 
 impl Binding {
-    fn context(&self) -> Vec<u8> {
+    pub fn context(&self) -> Vec<u8> {
         let numbers = [self.from, self.to, self.incarnation, self.generation, self.epoch];
         let numbers = numbers.map(u64::to_be_bytes);
         [
@@ -67,15 +67,15 @@ impl Binding {
 }
 
 /// An offer on the wire: `format u8 | nonce of the sender 16 | generation u64 | epoch u64 | sealed root key`.
-struct Offer<'o> {
-    from_nonce: [u8; 16],
-    generation: u64,
-    epoch: u64,
-    sealed: &'o [u8],
+pub(super) struct Offer<'o> {
+    pub from_nonce: [u8; 16],
+    pub generation: u64,
+    pub epoch: u64,
+    pub sealed: &'o [u8],
 }
 
 impl<'o> Offer<'o> {
-    fn encode(&self) -> Bytes {
+    pub fn encode(&self) -> Bytes {
         let mut out = BytesMut::new();
         out.put_u8(FORMAT);
         out.put_slice(&self.from_nonce);
@@ -85,7 +85,7 @@ impl<'o> Offer<'o> {
         out.freeze()
     }
 
-    fn decode(bytes: &'o [u8]) -> Option<Self> {
+    pub fn decode(bytes: &'o [u8]) -> Option<Self> {
         let (&format, rest) = bytes.split_first()?;
         let (from_nonce, rest) = rest.split_first_chunk::<16>()?;
         let (generation, rest) = rest.split_first_chunk::<8>()?;
@@ -178,16 +178,7 @@ impl Core {
         let view = replica.read().await?;
         let (opened, derived) = session.view(view)?;
         let says = &met.says;
-        let registered = registered_node(opened.view(), says.node)?;
-        let registered =
-            registered.filter(|node| node.record.key_hash == met.key_hash && self.is_member(says.node));
-        let registered = registered.ok_or_else(|| Error::invalid("who asks is no member"))?;
-        if registered.incarnation != says.incarnation {
-            return Err(Error::invalid(format!(
-                "this start of the member ({}) is not the registered one ({})",
-                says.incarnation, registered.incarnation
-            )));
-        }
+        self.check_start(opened.view(), met)?;
         let binding = Binding {
             barrier: session.barrier_id(),
             from: replica.node_id(),
@@ -214,6 +205,22 @@ impl Core {
             sealed: &sealed,
         };
         Ok(offer.encode())
+    }
+
+    /// Refuses who is no member by the register, or not in the start that is registered.
+    pub(super) fn check_start(&self, view: &View, met: &Received) -> Result<(), Error> {
+        let says = &met.says;
+        let registered = registered_node(view, says.node)?;
+        let registered =
+            registered.filter(|node| node.record.key_hash == met.key_hash && self.is_member(says.node));
+        let registered = registered.ok_or_else(|| Error::invalid("who asks is no member"))?;
+        if registered.incarnation == says.incarnation {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "this start of the member ({}) is not the registered one ({})",
+            says.incarnation, registered.incarnation
+        )))
     }
 
     fn is_member(&self, node: u64) -> bool {
@@ -290,7 +297,7 @@ impl Core {
     }
 
     /// Leaves a record of an offer on this node's audit devices. Without one that takes it, no key moves.
-    async fn record_offer(&self, derived: &Derived, path: &str) -> Result<(), Error> {
+    pub(super) async fn record_offer(&self, derived: &Derived, path: &str) -> Result<(), Error> {
         let devices = self.audit.follow(derived)?;
         let request_id = Env::new(0, &mut OsEntropy).uuid();
         let head = Head::step(&request_id, self.seal.now(), path, None);

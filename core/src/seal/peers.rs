@@ -32,6 +32,14 @@ const GREET: u16 = 6;
 pub(super) const OFFER: u16 = 7;
 /// A sealed member asks to be opened; answered with an offer.
 pub(super) const ASK: u16 = 8;
+/// A share of a namespace's seal, handed on.
+pub(super) const RING_SHARE: u16 = 16;
+/// The shares given for a namespace are to be forgotten.
+pub(super) const RING_RESET: u16 = 17;
+/// A member asks for the keys of a namespace; answered with an offer.
+pub(super) const RING_ASK: u16 = 18;
+
+const SHARE_PURPOSE: &[u8] = b"conclave share from a member 2\0";
 
 /// How long handing a share on may hold up the operator who gave it.
 const HAND_ON: Duration = Duration::from_secs(2);
@@ -67,6 +75,9 @@ impl PeerHandler for Peers {
                 OFFER => core.take_offer(from, &call.payload).await.map(|()| Bytes::new()),
                 ASK => core.answer_ask(from, &call.payload).await,
                 RESET => core.receive_reset(&call.payload),
+                RING_SHARE => core.receive_ring_share(from, &call.payload).await,
+                RING_RESET => core.receive_ring_reset(&call.payload),
+                RING_ASK => core.answer_ring_ask(from, &call.payload).await,
                 CHANGE => core.receive_change(&call.payload).await,
                 WAITING => core.tell_waiting(),
                 HOLD => core.receive_hold(&call.payload),
@@ -96,16 +107,21 @@ fn refused(node: u64, detail: &str) -> conclave_raft::Error {
 impl Core {
     /// A member counted a share; so does this node, sealed or not, that progress be the cluster's.
     async fn receive_share(self: &Arc<Self>, from: u64, payload: &[u8]) -> Result<Bytes, Error> {
-        let to = self.seal.replica()?.node_id();
-        let recipient = self.seal.recipient.lock().clone();
-        let recipient = recipient.ok_or_else(|| Error::invalid("this start of the node gave out no key"))?;
-        let opened = recipient.open(&share_context(from, to), payload)?;
+        let opened = self.open_from(from, SHARE_PURPOSE, payload)?;
         let (name, share) = opened
             .expose()
             .split_first_chunk::<{ ShareProgress::NONCE_LEN }>()
             .ok_or_else(|| Error::invalid("a share from a member is too short"))?;
         self.take_share(from, SecretBytes::copy_of(share), *name).await?;
         Ok(Bytes::new())
+    }
+
+    /// Opens what member `from` has sealed to this start of the node for a purpose.
+    pub(super) fn open_from(&self, from: u64, purpose: &[u8], sealed: &[u8]) -> Result<SecretBytes, Error> {
+        let to = self.seal.replica()?.node_id();
+        let recipient = self.seal.recipient.lock().clone();
+        let recipient = recipient.ok_or_else(|| Error::invalid("this start of the node gave out no key"))?;
+        Ok(recipient.open(&share_context(purpose, from, to), sealed)?)
     }
 
     /// Counts a share that a member handed on, and leaves a record of it: nobody asked this node for it. A share that
@@ -143,15 +159,19 @@ impl Core {
     pub(super) async fn hand_shares_on(&self, held: &Held) {
         let message = |share: &SecretBytes| SecretBytes::new([&held.nonce, share.expose()].concat());
         let messages: Vec<SecretBytes> = held.shares.iter().map(message).collect();
-        let messages = messages.as_slice();
+        self.hand_on(SHARE, SHARE_PURPOSE, &messages).await;
+    }
+
+    /// Sends messages to every member that answers soon, each sealed to its present start.
+    pub(super) async fn hand_on(&self, kind: u16, purpose: &[u8], messages: &[SecretBytes]) {
         let sent = join_all(self.others().into_iter().map(async |node| {
-            let mut last = self.send_shares(node, messages).await;
+            let mut last = self.send_sealed(node, kind, purpose, messages).await;
             for _ in 1..HAND_ON_TRIES {
                 if last.is_ok() {
                     break;
                 }
                 tokio::time::sleep(HAND_ON_PAUSE).await;
-                last = self.send_shares(node, messages).await;
+                last = self.send_sealed(node, kind, purpose, messages).await;
             }
             last
         }));
@@ -165,14 +185,20 @@ impl Core {
         }
     }
 
-    async fn send_shares(&self, node: u64, messages: &[SecretBytes]) -> Result<(), Error> {
+    async fn send_sealed(
+        &self,
+        node: u64,
+        kind: u16,
+        purpose: &[u8],
+        messages: &[SecretBytes],
+    ) -> Result<(), Error> {
         let replica = self.seal.replica()?;
         let met = self.greet(node).await?;
-        let context = share_context(replica.node_id(), node);
+        let context = share_context(purpose, replica.node_id(), node);
         for message in messages {
             let sealed = seal_to(&met.says.public, &context, message.expose(), &mut OsEntropy)?;
             let call = PeerCall {
-                kind: SHARE,
+                kind,
                 payload: sealed.into(),
             };
             replica.call_peer(node, call).await?;
@@ -250,12 +276,7 @@ impl Core {
     }
 }
 
-/// Binds a share to its sender and receiver.
-fn share_context(from: u64, to: u64) -> Vec<u8> {
-    [
-        b"conclave share from a member 2\0".as_slice(),
-        &from.to_be_bytes(),
-        &to.to_be_bytes(),
-    ]
-    .concat()
+/// Binds a share to its purpose, sender and receiver.
+fn share_context(purpose: &[u8], from: u64, to: u64) -> Vec<u8> {
+    [purpose, &from.to_be_bytes(), &to.to_be_bytes()].concat()
 }

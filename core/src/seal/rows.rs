@@ -1,7 +1,7 @@
 //! The rows that are read before any key is there: whose barrier this is, how the root key is sealed, the sealed keyring.
 //! All are ciphertext or identifiers of the barrier itself.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
@@ -9,9 +9,10 @@ use conclave_barrier::{BarrierId, SealConfig};
 use conclave_raft::{Condition, Expect, Op, Row, View};
 
 use crate::error::Error;
+use crate::seal::ring_rows::{self, RingRow};
 use crate::store::Table;
 use crate::store::clear::{node_ids, put_clear, put_node_ids};
-use crate::store::layout::clear_key;
+use crate::store::layout::{RING, clear_key};
 
 const BARRIER_ID: &str = "barrier-id";
 const SEAL: &str = "seal";
@@ -40,12 +41,17 @@ pub struct Essentials {
     barrier_id: Option<Bytes>,
     seal: Option<Bytes>,
     keyring: Option<Bytes>,
+    rings: BTreeMap<u16, Bytes>,
 }
 
 impl Essentials {
     /// Looks at one row.
     pub fn see(&mut self, key: &[u8], row: Row) {
         if key.get(1) != Some(&(Table::Seal as u8)) {
+            return;
+        }
+        if let Some(ring) = ring_rows::number_of(key) {
+            self.rings.insert(ring, Bytes::copy_from_slice(&row.value));
             return;
         }
         for (name, slot) in [
@@ -59,6 +65,14 @@ impl Essentials {
                 return;
             }
         }
+    }
+
+    /// The rings beside the cluster's.
+    pub fn rings(&self) -> Result<BTreeMap<u16, RingRow>, Error> {
+        let damaged = |_| Error::invalid("a seal of a namespace in the snapshot does not parse");
+        let rows = self.rings.iter();
+        rows.map(|(ring, bytes)| Ok((*ring, RingRow::decode(bytes).map_err(damaged)?)))
+            .collect()
     }
 
     /// What was found; an error if anything is missing or does not decode.
@@ -172,9 +186,21 @@ pub struct Rewrap {
     pub cursor: Bytes,
 }
 
-/// The rewrap under way and the revision of its row.
-pub fn rewrap(view: &View) -> Result<Option<(Rewrap, u64)>, Error> {
-    let Some(row) = view.rows().get(&clear_key(REWRAP))? else {
+/// The row of the rewrap of a ring.
+fn rewrap_name(ring: u16) -> String {
+    match ring {
+        RING => REWRAP.to_owned(),
+        other => format!("{REWRAP}-{other}"),
+    }
+}
+
+fn rewrap_key(ring: u16) -> Bytes {
+    clear_key(&rewrap_name(ring))
+}
+
+/// The rewrap of a ring that is under way and the revision of its row.
+pub fn rewrap(view: &View, ring: u16) -> Result<Option<(Rewrap, u64)>, Error> {
+    let Some(row) = view.rows().get(&rewrap_key(ring))? else {
         return Ok(None);
     };
     let damaged = || Error::internal("the row of the rewrap is damaged");
@@ -198,26 +224,26 @@ pub fn rewrap(view: &View) -> Result<Option<(Rewrap, u64)>, Error> {
 }
 
 /// The operation that keeps how far a rewrap is: `format u8 | term u32 | flags u8 | rewrapped u64 | cursor`, big-endian.
-pub fn put_rewrap(rewrap: &Rewrap) -> Op {
+pub fn put_rewrap(ring: u16, rewrap: &Rewrap) -> Op {
     let mut value = vec![REWRAP_FORMAT];
     value.extend_from_slice(&rewrap.term.to_be_bytes());
     value.push((if rewrap.met { MET } else { 0 }) | (if rewrap.damaged { DAMAGED } else { 0 }));
     value.extend_from_slice(&rewrap.rewrapped.to_be_bytes());
     value.extend_from_slice(&rewrap.cursor);
-    put_clear(REWRAP, value)
+    put_clear(&rewrap_name(ring), value)
 }
 
 /// The operation that ends a rewrap.
-pub fn drop_rewrap() -> Op {
+pub fn drop_rewrap(ring: u16) -> Op {
     Op::Delete {
-        key: clear_key(REWRAP),
+        key: rewrap_key(ring),
     }
 }
 
 /// Expects the rewrap's row to be the one that was read, or absent.
-pub fn expect_rewrap(revision: Option<u64>) -> Expect {
+pub fn expect_rewrap(ring: u16, revision: Option<u64>) -> Expect {
     Expect {
-        key: clear_key(REWRAP),
+        key: rewrap_key(ring),
         condition: revision.map_or(Condition::Absent, Condition::Revision),
     }
 }

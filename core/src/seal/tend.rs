@@ -13,7 +13,7 @@ use crate::seal::PeerUnseal;
 
 /// Between two looks. A seal of the cluster is followed this soon by a node that serves nobody; requests see it at once.
 const TICK: Duration = Duration::from_millis(250);
-/// Between two times a sealed node asks to be opened.
+/// Between two times a sealed node asks to be opened, or an open one for keys of namespaces.
 const ASK_PAUSE: Duration = Duration::from_secs(1);
 /// Between two tries of a sealed leader to find an unsealed voter.
 const HAND_OVER_PAUSE: Duration = Duration::from_secs(1);
@@ -57,6 +57,11 @@ async fn run(core: Weak<Core>) {
 async fn look(core: &Arc<Core>, replica: &dyn Replica, times: &mut Times) {
     let (given, _) = core.share_progress();
     if !core.seal.is_sealed() {
+        if times.asked.elapsed() > ASK_PAUSE {
+            // Members may be silent, and a seal is followed meanwhile.
+            tokio::spawn(core.clone().ask_for_rings());
+            times.asked = Instant::now();
+        }
         if given == 0 {
             times.needed = Instant::now();
         } else if times.needed.elapsed() > NEEDED {

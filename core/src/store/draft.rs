@@ -4,15 +4,24 @@
 use std::collections::BTreeMap;
 
 use conclave_engine_api::{Changes, Millis, Seen, Write};
-use conclave_raft::{Command, Condition, Expect, Key, Op, Origin};
+use conclave_raft::{Command, Condition, Expect, Key, Op, Origin, mutant};
 
 use crate::entropy::OsEntropy;
 use crate::error::Error;
+use crate::seal::ring_rows;
 use crate::store::Opened;
 use crate::store::layout::{RING, Space};
 
 /// The queue of the due index that the leader's expiry job works through.
 pub const EXPIRY_QUEUE: u64 = 1;
+/// Where the ring stands in the number of the same queue for the rows of another ring.
+const QUEUE_RING_SHIFT: u32 = 32;
+
+/// The queue of the expiry job for rows of a ring. Each has its own, so that what is due in a sealed namespace holds up nobody
+/// and is found when it is open again.
+pub fn expiry_queue(ring: u16) -> u64 {
+    EXPIRY_QUEUE | u64::from(ring) << QUEUE_RING_SHIFT
+}
 
 /// Why a draft was not committed.
 #[derive(Debug)]
@@ -62,26 +71,42 @@ impl<'v> Draft<'v> {
 
     /// Takes in a transaction over `space`. Its reads bind only if something is written.
     pub fn include(&mut self, space: Space, changes: Changes) -> Result<(), Error> {
-        self.include_in(EXPIRY_QUEUE, space, changes)
+        self.include_in(expiry_queue(space.ring()), space, changes)
+    }
+
+    /// Takes in a transaction over rows of a ring that is being made: `opened` has its keys beside those of this draft.
+    pub fn include_of(&mut self, opened: &Opened, space: Space, changes: Changes) -> Result<(), Error> {
+        self.include_sealing(opened, expiry_queue(space.ring()), space, changes)
     }
 
     /// The same for rows that fall due in another queue than the expiry job's.
     pub fn include_in(&mut self, queue: u64, space: Space, changes: Changes) -> Result<(), Error> {
+        self.include_sealing(self.opened, queue, space, changes)
+    }
+
+    fn include_sealing(
+        &mut self,
+        opened: &Opened,
+        queue: u64,
+        space: Space,
+        changes: Changes,
+    ) -> Result<(), Error> {
         if !changes.guards.is_empty() {
             return Err(Error::Unsupported(
                 "listing in order to write, in this table".to_owned(),
             ));
         }
-        for (path, seen) in &changes.reads {
+        for (path, seen) in changes.reads.iter().filter(|_| !mutant::is("unguarded-write")) {
             let condition = match seen {
                 Seen::Absent => Condition::Absent,
                 Seen::Revision { revision, .. } => Condition::Revision(*revision),
             };
-            self.expect(space, path, condition)?;
+            self.expect.insert(opened.key(space, path)?, condition);
         }
         for (path, write) in changes.writes {
             let seen = changes.reads.get(&path).copied();
-            self.write(queue, space, &path, write, seen)?;
+            let key = opened.key(space, &path)?;
+            self.write(opened, queue, (space, key), write, seen)?;
         }
         Ok(())
     }
@@ -100,7 +125,12 @@ impl<'v> Draft<'v> {
 
     /// Moves the revision of a marker row.
     pub fn touch(&mut self, space: Space, path: &str) -> Result<(), Error> {
-        let key = self.opened.key(space, path)?;
+        self.touch_of(self.opened, space, path)
+    }
+
+    /// The same in a ring that is being made.
+    pub fn touch_of(&mut self, opened: &Opened, space: Space, path: &str) -> Result<(), Error> {
+        let key = opened.key(space, path)?;
         self.ops.push(Op::Touch { key });
         Ok(())
     }
@@ -126,13 +156,12 @@ impl<'v> Draft<'v> {
 
     fn write(
         &mut self,
+        opened: &Opened,
         queue: u64,
-        space: Space,
-        path: &str,
+        (space, key): (Space, Key),
         write: Write,
         seen: Option<Seen>,
     ) -> Result<(), Error> {
-        let key = self.opened.key(space, path)?;
         let due_before = match seen {
             Some(Seen::Revision { deadline, .. }) => deadline,
             _ => None,
@@ -162,12 +191,23 @@ impl<'v> Draft<'v> {
                 deadline,
                 new_generation,
             } => {
-                let barrier = self.opened.barrier();
-                let sealed = barrier.seal_value(RING, space.table as u8, &key, &value, &mut OsEntropy)?;
+                let barrier = opened.barrier();
+                let ring = space.ring();
+                let sealed = barrier.seal_value(ring, space.table as u8, &key, &value, &mut OsEntropy)?;
+                let term = match ring {
+                    RING => barrier.active_term(RING)?,
+                    // Terms of other rings are no measure for apply: the ring's own row is. It moves when the ring's keys
+                    // do, or when it is sealed, and what rests on it from before is then decided anew.
+                    other => {
+                        let fence = ring_rows::expect_as_seen(opened.view(), other)?;
+                        self.expect.insert(fence.key, fence.condition);
+                        0
+                    }
+                };
                 self.ops.push(Op::Put {
                     key,
                     kind: 0,
-                    term: barrier.active_term(RING)?,
+                    term,
                     deadline: deadline.unwrap_or(0),
                     new_generation,
                     value: sealed.into(),

@@ -9,10 +9,10 @@ mod reader;
 
 use std::sync::Arc;
 
-use conclave_barrier::Barrier;
+use conclave_barrier::{Barrier, Envelope, RingKeys, SecretBytes};
 use conclave_raft::{Outcome, Replica, View};
 
-pub use draft::{CommitError, Draft, EXPIRY_QUEUE, Proposal};
+pub use draft::{CommitError, Draft, EXPIRY_QUEUE, Proposal, expiry_queue};
 pub use layout::{Space, Table};
 pub use names::NameCache;
 pub use reader::SpaceReader;
@@ -46,6 +46,26 @@ impl Opened {
     /// The rows of one space, as a transaction reads them.
     pub fn space(&self, space: Space) -> SpaceReader<'_> {
         SpaceReader::new(self, space)
+    }
+
+    /// The same view with the keys of a ring that is being made beside the others.
+    #[must_use]
+    pub fn with_ring(&self, ring: RingKeys) -> Self {
+        let others = self.barrier.rings().cloned();
+        Self {
+            view: self.view.clone(),
+            barrier: self.barrier.beside(others.chain([ring])),
+            names: Arc::default(),
+        }
+    }
+
+    /// Opens the value of a row of `space`. One that says another ring than that of its place is none: who holds the
+    /// cluster's keys alone must not be able to write what a namespace with keys of its own takes for its own.
+    pub fn open_value(&self, space: Space, key: &[u8], value: &[u8]) -> Result<SecretBytes, Error> {
+        if Envelope::parse(value)?.ring() != space.ring() {
+            return Err(Error::internal("a stored value is of another ring than its row"));
+        }
+        Ok(self.barrier.open_value(space.table as u8, key, value)?)
     }
 
     /// The sealed key of a path.

@@ -1,5 +1,6 @@
 //! Sealed keys of paths, remembered: sealing a name costs two passes of AES over it and its parents. Bounded; entries
-//! never go stale, because the name key never changes.
+//! never go stale, because a ring's name key never changes; when a ring is opened or closed, a new cache takes the place of
+//! this one.
 
 use std::collections::HashMap;
 
@@ -40,7 +41,7 @@ impl NameCache {
             Some((directory, name)) => (self.key(barrier, space, directory)?.to_vec(), name),
             None => (space.prefix(), path),
         };
-        layout::push_path(barrier, &mut key, name)?;
+        layout::push_path(barrier, space.ring(), &mut key, name)?;
         let key = Bytes::from(key);
         if path.len() <= MAX_PATH_BYTES {
             self.known.write().insert(space, path, key.clone());

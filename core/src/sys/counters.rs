@@ -1,4 +1,4 @@
-//! `sys/internal/counters`: how many tokens and entities there are, in all namespaces.
+//! `sys/internal/counters`: how many tokens and entities there are, in all namespaces whose keys are here.
 
 use serde_json::json;
 
@@ -12,7 +12,7 @@ use crate::tokens;
 /// `GET sys/internal/counters/tokens`.
 pub fn tokens(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     let mut total = 0;
-    for node in call.work.catalog.tree().beneath(ROOT_NAMESPACE) {
+    for node in call.work.catalog.tree().open_beneath(ROOT_NAMESPACE) {
         total += tokens::names(call.work.opened(), node.record.number)?.len();
     }
     Ok(counters("service_tokens", total))
@@ -22,7 +22,7 @@ pub fn tokens(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
 pub fn entities(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     let catalog = &call.work.catalog;
     let mut total = 0;
-    for node in catalog.tree().beneath(ROOT_NAMESPACE) {
+    for node in catalog.tree().open_beneath(ROOT_NAMESPACE) {
         if node.record.closing {
             continue;
         }

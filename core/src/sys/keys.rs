@@ -7,32 +7,42 @@ use serde_json::{Value, json};
 use conclave_barrier::CLUSTER_RING;
 
 use crate::catalog::encode_record;
-use crate::ceremony::{AutoRotation, made_at};
+use crate::ceremony::AutoRotation;
 use crate::clocktext::rfc3339;
 use crate::error::Error;
 use crate::routes::{Act, Answer, Call};
 use crate::seal::rows;
+use crate::store::layout::ring_of;
 use crate::sys::open::object;
 
 /// `operator key-status`. While rows are left that older keys sealed, it also says which keys those are and how far the
 /// rewrap is.
 pub fn status(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     let opened = call.work.opened();
-    let keyring = opened.barrier().keyring();
-    let active = keyring.active_term(CLUSTER_RING)?;
+    let ring = ring_of(call.work.namespace());
+    // How many values the keys of a namespace of its own sealed is not counted.
+    let (ring, keyring, encryptions) = match opened.barrier().ring_keys(ring) {
+        Some(keys) => (keys.number(), keys.keyring(), 0),
+        None => {
+            let encryptions = rows::encryptions(opened.view())?;
+            (CLUSTER_RING, opened.barrier().keyring(), encryptions)
+        }
+    };
+    let active = keyring.active_term(ring)?;
+    let terms = keyring.terms(ring)?;
+    let made = terms.iter().find(|info| info.term == active);
     let mut status = object(json!({
         "term": active,
-        "install_time": rfc3339(made_at(keyring)?),
-        "encryptions": rows::encryptions(opened.view())?,
+        "install_time": rfc3339(made.map_or(0, |info| info.created_ms)),
+        "encryptions": encryptions,
     }));
-    let terms = keyring.terms(CLUSTER_RING)?;
     let old: Vec<u32> = terms
         .iter()
         .map(|info| info.term)
         .filter(|term| *term != active)
         .collect();
     if !old.is_empty() {
-        let rewrapped = rows::rewrap(opened.view())?.map_or(0, |(rewrap, _)| rewrap.rewrapped);
+        let rewrapped = rows::rewrap(opened.view(), ring)?.map_or(0, |(rewrap, _)| rewrap.rewrapped);
         status.insert("old_terms".to_owned(), json!(old));
         status.insert("rewrapped".to_owned(), json!(rewrapped));
     }
@@ -42,7 +52,12 @@ pub fn status(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
 /// `operator rotate`: one command adds a key; from its revision on, everything new is sealed with it.
 pub fn rotate(act: Act) -> BoxFuture<'static, Result<Answer, Error>> {
     async move {
-        act.core.rotate_data_key().await?;
+        let ring = ring_of(act.namespace);
+        if ring != CLUSTER_RING {
+            act.core.rotate_ring(ring).await?;
+            return Ok(Answer::empty());
+        }
+        act.core.rotate_data_key(&[]).await?;
         Ok(Answer::empty())
     }
     .boxed()

@@ -15,7 +15,7 @@ pub fn list(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     let work = &call.work;
     let mut total = 0;
     let mut namespaces = Vec::new();
-    for node in work.catalog.tree().beneath(work.namespace()) {
+    for node in work.catalog.tree().open_beneath(work.namespace()) {
         let catalog = work.catalog.of(node.record.number)?;
         let (opened, settings) = (work.opened(), &call.core.settings);
         let locked = lockout::locked(opened, &catalog, settings, only.as_deref(), call.env.now())?;

@@ -1,11 +1,12 @@
 //! `sys/`: the cluster's own surface. One file a subject; this one holds the table and what answers without a token.
 
 mod admit;
-mod anomaly;
+pub(crate) mod anomaly;
 mod anonymous;
 mod audit;
 mod audited_headers;
 mod autopilot;
+mod browsers;
 mod capabilities;
 mod counters;
 mod effects;
@@ -21,6 +22,7 @@ mod leases;
 mod locked;
 mod logs;
 pub(crate) mod mounts;
+mod namespace_seal;
 mod namespaces;
 #[cfg(feature = "next-format")]
 mod next_format;
@@ -112,6 +114,21 @@ pub const ROUTES: &[Route] = &[
     rows("internal/counters/entities", &[Read], counters::entities),
     rows("internal/counters/requests", &[Read], counters::requests),
     sudo(rows("internal/inspect/router/:tag", &[Read], inspect::router)),
+    sudo(rows("internal/inspect/request", &[Read], inspect::request)),
+    sudo(rows("config/cors", &[Read], browsers::cors)),
+    sudo(rows("config/cors", &[Update, Delete], browsers::change_cors)),
+    sudo(rows("config/ui/headers", &[List], browsers::page_headers)),
+    sudo(rows("config/ui/headers/:header", &[Read], browsers::page_header)),
+    sudo(rows(
+        "config/ui/headers/:header",
+        &[Update],
+        browsers::set_page_header,
+    )),
+    sudo(rows(
+        "config/ui/headers/:header",
+        &[Delete],
+        browsers::remove_page_header,
+    )),
     rows("config/state/sanitized", &[Read], host::configuration),
     rows("config/reload/:subsystem", &[Update], host::reload),
     rows("plugins/catalog", &[Read], plugins::all),
@@ -141,6 +158,18 @@ pub const ROUTES: &[Route] = &[
     rows("namespaces/api-lock/lock/*path", &[Update], namespaces::lock),
     rows("namespaces/api-lock/unlock", &[Update], namespaces::unlock),
     rows("namespaces/api-lock/unlock/*path", &[Update], namespaces::unlock),
+    act("namespaces/:name/seal", &[Update], namespace_seal::seal),
+    act("namespaces/:name/unseal", &[Update], namespace_seal::unseal),
+    act(
+        "namespaces/:name/seal-status",
+        &[Read],
+        namespace_seal::seal_status,
+    ),
+    sudo(rows(
+        "namespaces/:name/delete-sealed",
+        &[Delete],
+        namespace_seal::delete_sealed,
+    )),
     rows("namespaces/*name", &[Read], namespaces::read),
     rows("namespaces/*name", &[Update], namespaces::write),
     rows("namespaces/*name", &[Patch], namespaces::patch),
@@ -227,6 +256,16 @@ pub const ROUTES: &[Route] = &[
     act("rotate/root/verify", &[Update], rotate_root::verify),
     act("rotate/root/verify", &[Delete], rotate_root::restart_verification),
     sudo(rows("rotate/root/backup", &[Read, Delete], rotate_root::backup)),
+    sudo(rows(
+        "rotate/recovery/backup",
+        &[Read, Delete],
+        rotate_root::recovery_backup,
+    )),
+    sudo(rows(
+        "rekey/recovery-key-backup",
+        &[Read, Delete],
+        rotate_root::recovery_backup,
+    )),
     rows(
         "rotate/recovery/*step",
         &[Read, Update, Delete],
@@ -310,6 +349,9 @@ pub const ROUTES: &[Route] = &[
     sudo(rows("anomaly/limits", &[List], anomaly::limits)),
     sudo(rows("anomaly/limits/:name", &[Read], anomaly::limit)),
     sudo(rows("anomaly/limits/:name", &[Delete], anomaly::lift)),
+    sudo(rows("anomaly/holds", &[List], anomaly::holds)),
+    sudo(rows("anomaly/holds/:entity_id", &[Read], anomaly::hold)),
+    sudo(rows("anomaly/holds/:entity_id", &[Delete], anomaly::release)),
     sudo(rows("anomaly/webhooks", &[List], anomaly::webhooks)),
     sudo(rows("anomaly/webhooks/:name", &[Read], anomaly::webhook)),
     sudo(rows("anomaly/webhooks/:name", &[Update], anomaly::change_webhook)),
@@ -319,6 +361,8 @@ pub const ROUTES: &[Route] = &[
     sudo(rows("anomaly/ack/:id", &[Update], anomaly::acknowledge)),
     sudo(rows("anomaly/access/*path", &[Read], anomaly::access)),
     sudo(rows("anomaly/unused/*path", &[Read], anomaly::unused)),
+    sudo(rows("anomaly/identities/:entity", &[Read], anomaly::identity)),
+    sudo(rows("anomaly/orphaned", &[Read], anomaly::orphaned)),
     sudo(act("anomaly/baseline", &[Read], anomaly::status)),
     sudo(act("anomaly/baseline/:entity", &[Read], anomaly::baseline)),
     sudo(act("anomaly/dormant", &[Read], anomaly::dormant)),

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::leases;
 use crate::routes::{Answer, Call};
 use crate::store::layout::ROOT_NAMESPACE;
-use crate::sys::tune;
+use crate::sys::{plugins, tune};
 use crate::tokens;
 use crate::work::Work;
 
@@ -107,7 +107,7 @@ pub fn describe(call: &Call<'_, '_>, mount: &MountRecord) -> Map<String, Value> 
         "accessor": mount.accessor,
         "config": config,
         "description": mount.description,
-        "external_entropy_access": false,
+        "external_entropy_access": mount.told.external_entropy_access,
         "local": mount.local,
         "options": options,
         "plugin_version": "",
@@ -248,7 +248,13 @@ pub fn enable_auth(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
             false => Error::invalid(format!("plugin not found in the catalog: {kind}")),
         });
     }
-    make(call, named, kind, BTreeMap::new())
+    let options = call.fields().string_map("options")?.unwrap_or_default();
+    if options.contains_key("version") {
+        return Err(Error::invalid(format!(
+            "auth method {kind:?} does not allow setting a version"
+        )));
+    }
+    make(call, named, kind, options)
 }
 
 /// `auth disable`. What is not there is as disabled as was asked for. Tokens of its logins are good for nothing at once, and
@@ -293,6 +299,11 @@ pub fn enable(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
         other => other.to_owned(),
     };
     check_kind(call, &named.path, &kind)?;
+    if kind != "kv" && options.contains_key("version") {
+        return Err(Error::invalid(format!(
+            "secrets engine {kind:?} does not allow setting a version"
+        )));
+    }
     make(call, named, kind, options)
 }
 
@@ -310,7 +321,14 @@ fn make(
         fields.bool("local")?.unwrap_or(false),
         fields.bool("seal_wrap")?.unwrap_or(false),
     );
+    let entropy = fields.bool("external_entropy_access")?.unwrap_or(false);
     let config = fields.object("config")?.cloned().unwrap_or_default();
+    if let Some(version) = Fields::new(&config)
+        .string("plugin_version")?
+        .filter(|asked| !asked.is_empty())
+    {
+        plugins::check_version(call.core, &kind, &version, true)?;
+    }
     let (default_lease_ttl, max_lease_ttl) = first_ttls(call, &Fields::new(&config))?;
     check_path_free(call, category, &path)?;
     let prefix = match category {
@@ -332,7 +350,10 @@ fn make(
         listing_visibility: String::new(),
         local,
         seal_wrap,
-        told: Told::default(),
+        told: Told {
+            external_entropy_access: entropy,
+            ..Told::default()
+        },
         logins: Logins::default(),
     };
     tune::apply(&mut mount, &Fields::new(&config))?;

@@ -10,10 +10,13 @@ use conclave_engine_api::{Operation, Txn};
 use crate::catalog::{Category, PolicyRecord, decode_record, encode_record};
 use crate::error::Error;
 use crate::leases;
-use crate::namespaces::{NEXT_NUMBER, NamespaceRecord, Node, check_name, close, row_of};
+use crate::namespaces::close::close;
+use crate::namespaces::{NEXT_NUMBER, NamespaceRecord, Node, check_name, stored};
 use crate::policy::DEFAULT;
 use crate::routes::{Answer, Call};
-use crate::store::{Space, Table};
+use crate::store::layout::{RING, nth_of, owner_of, ring_of};
+use crate::store::{Opened, Space, Table};
+use crate::sys::namespace_seal::{self, Wanted};
 use crate::sys::{mounts, object};
 
 /// Most namespaces of a cluster.
@@ -60,23 +63,32 @@ pub fn read(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     Ok(Answer::data(describe(&record)))
 }
 
-/// `namespace create`; one that is there gets the metadata given now.
+/// `namespace create`; one that is there gets the metadata given now. With a seal of its own it is sealed at first, and the
+/// answer has the shares that open it.
 pub fn write(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     let name = name_of(call)?.to_owned();
     check_name(&name)?;
-    refuse_seal(call)?;
+    let wanted = Wanted::of(&call.fields())?;
     let custom_metadata = call.fields().string_map("custom_metadata")?.unwrap_or_default();
     check_metadata(&custom_metadata)?;
-    let record = match child(call)? {
+    let (record, seal) = match child(call)? {
         Some(known) if known.closing => return Err(is_ending(&known)),
-        Some(known) => NamespaceRecord {
-            custom_metadata,
-            ..known
-        },
-        None => make(call, &name, custom_metadata)?,
+        Some(_) if wanted.is_some() => return Err(seal_stays()),
+        Some(known) => {
+            let record = NamespaceRecord {
+                custom_metadata,
+                ..known
+            };
+            (record, None)
+        }
+        None => make(call, &name, custom_metadata, wanted)?,
     };
-    store(call, &record)?;
-    Ok(Answer::data(describe(&record)))
+    stored::put(call.work, &record)?;
+    let mut answer = Answer::data(describe(&record));
+    if let Some(seal) = seal {
+        seal.tell(&mut answer);
+    }
+    Ok(answer)
 }
 
 /// `namespace patch`: entries of the metadata are replaced one by one, and removed by null.
@@ -85,7 +97,9 @@ pub fn patch(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     if known.closing {
         return Err(is_ending(&known));
     }
-    refuse_seal(call)?;
+    if Wanted::of(&call.fields())?.is_some() {
+        return Err(seal_stays());
+    }
     let mut record = known;
     if let Some(changes) = call.fields().object("custom_metadata")? {
         for (key, value) in changes {
@@ -97,7 +111,7 @@ pub fn patch(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
         }
     }
     check_metadata(&record.custom_metadata)?;
-    store(call, &record)?;
+    stored::put(call.work, &record)?;
     Ok(Answer::data(describe(&record)))
 }
 
@@ -110,6 +124,9 @@ pub fn delete(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
         return Ok(answer);
     };
     let node = call.work.catalog.tree().node(record.number);
+    if !record.closing && node.is_some_and(Node::is_sealed) {
+        return Err(Error::NamespaceSealed { ring: record.ring() });
+    }
     if node.is_some_and(|node| !node.children.is_empty()) {
         return Err(Error::invalid(
             "unable to delete namespace containing child namespaces",
@@ -135,7 +152,7 @@ pub fn lock(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     }
     let key = call.env.base62(UNLOCK_KEY_CHARS);
     record.lock = Some(digest(&key));
-    store(call, &record)?;
+    stored::put(call.work, &record)?;
     Ok(Answer::data(object(json!({"unlock_key": key}))))
 }
 
@@ -160,7 +177,7 @@ pub fn unlock(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
         return Err(Error::invalid("incorrect unlock key"));
     }
     record.lock = None;
-    store(call, &record)?;
+    stored::put(call.work, &record)?;
     Ok(answer)
 }
 
@@ -171,8 +188,11 @@ fn name_of<'c>(call: &'c Call<'_, '_>) -> Result<&'c str, Error> {
     {
         return Err(Error::UnsupportedOperation);
     }
-    if let Some((name, "seal" | "unseal" | "seal-status" | "delete-sealed")) = name.rsplit_once('/') {
-        return Err(about_seal(call, name));
+    if matches!(
+        name.split_once('/'),
+        Some((_, "seal" | "unseal" | "seal-status" | "delete-sealed"))
+    ) {
+        return Err(Error::UnsupportedOperation);
     }
     match name.contains('/') {
         true => Err(Error::invalid("namespace name cannot contain /")),
@@ -208,7 +228,8 @@ fn make(
     call: &mut Call<'_, '_>,
     name: &str,
     custom_metadata: BTreeMap<String, String>,
-) -> Result<NamespaceRecord, Error> {
+    wanted: Option<Wanted>,
+) -> Result<(NamespaceRecord, Option<namespace_seal::Made>), Error> {
     let catalog = call.work.catalog;
     if catalog.tree().len() > MAX_NAMESPACES {
         return Err(Error::Overloaded(format!(
@@ -228,24 +249,34 @@ fn make(
             "new namespace conflicts with existing mount: {known}"
         )));
     }
+    let parent_ring = ring_of(call.work.namespace());
+    let seal = match wanted {
+        Some(wanted) => Some(namespace_seal::make(call, &wanted, parent_ring)?),
+        None => None,
+    };
     let record = NamespaceRecord {
-        number: next_number(call)?,
+        number: match &seal {
+            Some(seal) => owner_of(seal.ring),
+            None => next_number(call, parent_ring)?,
+        },
         uuid: call.env.uuid(),
         path,
         custom_metadata,
+        parent_ring,
         ..NamespaceRecord::default()
     };
-    furnish(call, &record)?;
-    Ok(record)
+    let opened = match &seal {
+        Some(seal) => call.work.opened().with_ring(seal.keys.clone()),
+        None => call.work.opened().clone(),
+    };
+    furnish(call, &opened, &record)?;
+    Ok((record, seal))
 }
 
 /// Puts what every namespace is born with into a new one.
-fn furnish(call: &mut Call<'_, '_>, record: &NamespaceRecord) -> Result<(), Error> {
+fn furnish(call: &mut Call<'_, '_>, opened: &Opened, record: &NamespaceRecord) -> Result<(), Error> {
     let first = mounts::next_ids(call.work, mounts::BORN)?;
-    let reader = call
-        .work
-        .opened()
-        .space(Space::within(Table::Config, record.number));
+    let reader = opened.space(Space::within(Table::Config, record.number));
     let mut config = Txn::new(&reader);
     for mount in mounts::born_with(&mut call.env, first, record.number) {
         config.put(&mount.row(), encode_record(&mount)?)?;
@@ -257,27 +288,24 @@ fn furnish(call: &mut Call<'_, '_>, record: &NamespaceRecord) -> Result<(), Erro
         ..PolicyRecord::default()
     };
     config.put("policy/default", encode_record(&policy)?)?;
-    call.work.include_config(record.number, config.into_changes())
+    call.work
+        .include_config_of(opened, record.number, config.into_changes())
 }
 
-fn next_number(call: &mut Call<'_, '_>) -> Result<u32, Error> {
-    let row = call.work.cluster.get(NEXT_NUMBER)?;
-    let number = match row {
+/// The next number of a namespace that a ring seals.
+fn next_number(call: &mut Call<'_, '_>, ring: u16) -> Result<u32, Error> {
+    let counter = match ring {
+        RING => NEXT_NUMBER.to_owned(),
+        other => format!("{NEXT_NUMBER}-of/{other}"),
+    };
+    let nth = match call.work.cluster.get(&counter)? {
         Some(row) => decode_record(&row.value)?,
         None => 1_u32,
     };
-    let next = number
-        .checked_add(1)
-        .ok_or_else(|| Error::internal("numbers of namespaces are used up"))?;
-    call.work.cluster.put(NEXT_NUMBER, encode_record(&next)?)?;
+    let used_up = || Error::Overloaded("numbers of namespaces are used up".to_owned());
+    let number = nth_of(ring, nth).ok_or_else(used_up)?;
+    call.work.cluster.put(&counter, encode_record(&(nth + 1))?)?;
     Ok(number)
-}
-
-fn store(call: &mut Call<'_, '_>, record: &NamespaceRecord) -> Result<(), Error> {
-    let row = row_of(record.number);
-    call.work.cluster.get(&row)?;
-    call.work.cluster.put(&row, encode_record(record)?)?;
-    Ok(())
 }
 
 fn describe(record: &NamespaceRecord) -> Map<String, Value> {
@@ -291,20 +319,8 @@ fn describe(record: &NamespaceRecord) -> Map<String, Value> {
     }))
 }
 
-/// What is said to whoever asks for the seal of a namespace: none has one of its own.
-fn about_seal(call: &Call<'_, '_>, name: &str) -> Error {
-    let tree = call.work.catalog.tree();
-    Error::invalid(match tree.child(call.work.namespace(), name) {
-        Some(_) => "namespace is not sealable",
-        None => "namespace doesn't exist",
-    })
-}
-
-fn refuse_seal(call: &Call<'_, '_>) -> Result<(), Error> {
-    match call.fields().value("seal") {
-        None | Some(Value::Null) => Ok(()),
-        Some(_) => Err(Error::Unsupported("seals of namespaces".to_owned())),
-    }
+fn seal_stays() -> Error {
+    Error::invalid("cannot modify existing namespace seal config")
 }
 
 fn is_ending(record: &NamespaceRecord) -> Error {

@@ -31,6 +31,8 @@ pub const ROUTES: &[(&str, &[Operation])] = &[
     ("storage/raft/join", &[Operation::Update]),
     ("storage/raft/bootstrap/admit", &[Operation::Update]),
     ("storage/raft/bootstrap/challenge", &[Operation::Update]),
+    // Whoever knows the name of a login that waits has shown the first factor.
+    ("mfa/validate", &[Operation::Update]),
     // Whoever holds the token that wraps an answer may ask about it: that token is the permission.
     ("wrapping/lookup", &[Operation::Read, Operation::Update]),
 ];
@@ -64,7 +66,7 @@ pub async fn without_token(
         ("seal", Verb::Write) if core.is_initialized().unwrap_or(false) && core.seal.is_sealed() => {
             Ok(Body::Empty)
         }
-        ("internal/ui/mounts", Verb::Read) if request.token.is_none() => {
+        ("internal/ui/mounts", Verb::Read) if request.token.is_none() && request.inline.is_none() => {
             let told = ui::mounts_for_anybody(core, request.namespace.as_deref(), path).await;
             told.map(Body::Envelope)
         }
@@ -218,7 +220,7 @@ fn cluster_name(core: &Core) -> Result<String, Error> {
     rows::cluster_name(core.seal.replica()?.view()?.as_ref())
 }
 
-fn cluster_id(core: &Core) -> Result<String, Error> {
+pub(super) fn cluster_id(core: &Core) -> Result<String, Error> {
     Ok(core
         .launcher
         .membership()?

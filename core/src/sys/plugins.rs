@@ -94,6 +94,31 @@ pub fn unbuilt(_: &mut Call<'_, '_>) -> Result<Answer, Error> {
     ))
 }
 
+/// Whether the one version of an engine or auth method that there is may be called `asked`: by its number and as built in.
+///
+/// # Errors
+/// [`Error::Invalid`] in the original's words.
+pub(super) fn check_version(core: &Core, kind: &str, asked: &str, enabling: bool) -> Result<(), Error> {
+    let (number, build) = asked.split_once('+').unwrap_or((asked, ""));
+    let number = number.strip_prefix('v').unwrap_or(number);
+    let mut parts: Vec<&str> = number.split('.').collect();
+    let is_number = |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    if parts.len() > 3 || !parts.iter().all(is_number) {
+        return Err(Error::invalid(format!(
+            "version {asked:?} is not a valid semantic version: malformed version: {asked}"
+        )));
+    }
+    parts.resize(3, "0");
+    let number = parts.join(".");
+    if build.starts_with("builtin") && number == core.settings.vault_version {
+        return Ok(());
+    }
+    Err(Error::invalid(match (kind, enabling) {
+        ("kv", true) => "cannot select non-builtin version of secrets plugin kv".to_owned(),
+        _ => format!("plugin not found in the catalog: {kind}, version=v{number}"),
+    }))
+}
+
 fn version(call: &Call<'_, '_>) -> String {
     format!("v{}+builtin.conclave", call.core.settings.vault_version)
 }

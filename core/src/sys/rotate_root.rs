@@ -17,17 +17,25 @@ use crate::routes::{Act, Answer, Call};
 use crate::seal::{Threshold, read_all};
 use crate::sys::object;
 
-/// `sys/rotate/root`: a new root key without shares. A seal of shares keeps no key with which to seal it.
+/// `sys/rotate/root`: a new root key without its holders. Shares are of the root key itself, with no key between: another root key
+/// has other shares, and whoever asks for it alone would lock its holders out.
 pub fn without_shares(_: &mut Call<'_, '_>) -> Result<Answer, Error> {
-    Err(Error::Unsupported(
-        "a root key sealed by shares is rotated by their holders: use sys/rotate/root/init and update"
-            .to_owned(),
+    Err(Error::invalid(
+        "the shares are of the root key itself, so a new one comes with new shares: use sys/rotate/root/init and update",
     ))
 }
 
 /// Recovery keys belong to seals that open without shares.
 pub fn recovery(_: &mut Call<'_, '_>) -> Result<Answer, Error> {
     Err(Error::invalid("recovery not supported"))
+}
+
+/// The copy of recovery keys, of which there never is one.
+pub fn recovery_backup(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
+    match call.operation {
+        Operation::Delete => Ok(Answer::empty()),
+        _ => Err(Error::invalid("no backed-up keys found")),
+    }
 }
 
 /// The copy of the shares that the last rotation kept, encrypted to the keys of those who hold them.

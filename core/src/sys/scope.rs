@@ -3,7 +3,7 @@
 
 use crate::catalog::MountRecord;
 use crate::error::Error;
-use crate::store::layout::ROOT_NAMESPACE;
+use crate::store::layout::{ROOT_NAMESPACE, owner_of, ring_of};
 
 /// What every namespace has of its own: a path, or with a slash at its end everything beneath.
 const EVERYWHERE: &[&str] = &[
@@ -53,8 +53,10 @@ const OF_NODES: &[&str] = &[
     "storage/",
     "unseal",
 ];
-/// What only a namespace with keys of its own would have.
+/// What only a namespace with keys of its own has.
 const OF_SEALS: &[&str] = &["generate-root-token/", "key-status", "rotate", "rotate/"];
+/// What of that is built.
+const OF_RINGS: &[&str] = &["key-status", "rotate", "rotate/keyring"];
 /// What is the cluster's.
 const OF_CLUSTER: &[&str] = &[
     "audit",
@@ -81,6 +83,14 @@ pub fn check(mount: &MountRecord, path: &str) -> Result<(), Error> {
     }
     let path = path.trim_end_matches('/');
     let within = |listed: &[&str]| listed.iter().any(|known| covers(known, path));
+    if mount.namespace == owner_of(ring_of(mount.namespace)) && within(OF_SEALS) {
+        return match within(OF_RINGS) {
+            true => Ok(()),
+            false => Err(Error::Unsupported(format!(
+                "sys/{path} in a namespace with a seal of its own"
+            ))),
+        };
+    }
     Err(Error::invalid(match () {
         () if within(EVERYWHERE) => return Ok(()),
         () if within(OF_NODES) => "operation unavailable in namespaces",

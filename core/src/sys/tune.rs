@@ -9,6 +9,7 @@ use crate::catalog::{Category, MountRecord, encode_record};
 use crate::error::Error;
 use crate::routes::{Answer, Call};
 use crate::sys::mounts::{Named, told};
+use crate::sys::plugins;
 
 /// `GET sys/mounts/:path/tune`.
 pub fn read(call: &Call<'_, '_>, named: &Named) -> Result<Answer, Error> {
@@ -23,6 +24,9 @@ pub fn read(call: &Call<'_, '_>, named: &Named) -> Result<Answer, Error> {
         "force_no_cache": mount.told.force_no_cache,
         "max_lease_ttl": shown.max_lease_ttl / 1000,
     }));
+    if mount.told.external_entropy_access {
+        data.insert("external_entropy_access".to_owned(), json!(true));
+    }
     data.extend(told(mount));
     if let Some(known) = &mount.logins.lockout {
         data.extend(describe_lockout(known));
@@ -51,6 +55,9 @@ pub fn write(call: &mut Call<'_, '_>, named: &Named) -> Result<Answer, Error> {
         mount.default_lease_ttl = default.unwrap_or(mount.default_lease_ttl);
         mount.max_lease_ttl = max.unwrap_or(mount.max_lease_ttl);
         check_ttls(&mount)?;
+    }
+    if let Some(version) = fields.string("plugin_version")? {
+        plugins::check_version(call.core, &mount.kind, &version, false)?;
     }
     apply(&mut mount, &fields)?;
     if let Some(description) = fields.string("description")? {

@@ -5,11 +5,8 @@ use crate::error::Error;
 /// Beneath `sys/`: a path, or with a slash at its end everything beneath.
 const SYS: &[&str] = &[
     "audit-hash/",
-    "config/cors",
-    "config/ui/",
     "control-group/",
     "external-keys/",
-    "internal/inspect/request",
     "managed-keys/",
     "mfa/",
     "plugins/",
@@ -21,15 +18,14 @@ const SYS: &[&str] = &[
     "pprof/",
     "raw",
     "raw/",
-    "rekey/recovery-key-backup",
     "replication/",
     "storage/raft/snapshot-auto/",
     "sync/",
     "workflows/",
 ];
 
-/// The same beneath `identity/`: tokens for others than this cluster, and second factors.
-const IDENTITY: &[&str] = &["mfa/", "oidc/"];
+/// The same beneath `identity/`: tokens for others than this cluster.
+const IDENTITY: &[&str] = &["oidc/"];
 
 /// What is known and not built, as paths of requests; one that ends in a slash stands for everything beneath.
 pub fn known() -> Vec<String> {

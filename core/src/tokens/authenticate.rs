@@ -20,7 +20,7 @@ use crate::identity::{Standing, Subject};
 use crate::namespaces::{NamespaceRecord, id, located};
 use crate::policy::{Acl, Values};
 use crate::store::{Draft, Opened, Table};
-use crate::tokens::{TokenKind, TokenRecord, batch, name_of_hmac};
+use crate::tokens::{LoginOrigin, TokenKind, TokenRecord, batch, name_of_hmac};
 
 /// Most callers remembered.
 const CAPACITY: usize = 16_384;
@@ -65,6 +65,11 @@ pub struct Callers {
 }
 
 impl Callers {
+    /// Forgets all callers: some were of a namespace that is sealed.
+    pub fn forget(&self) {
+        self.known.write().clear();
+    }
+
     /// The caller that shows `token`, if it is valid at `now`. `root` is the catalog of the root namespace; a token is
     /// looked for in the one that it names.
     pub fn authenticate(
@@ -195,11 +200,30 @@ impl Caller {
         }
     }
 
+    /// The id of the entity it is of, which may have been merged into another since the token was made; empty for nobody's.
+    pub fn entity(&self) -> &str {
+        let standing = self.standing.as_ref();
+        standing.map_or(self.record.entity.as_str(), Standing::entity)
+    }
+
     /// What engines know the caller by; empty for tokens that are stored nowhere, on which nothing can hang.
     pub fn scope(&self) -> &str {
         match self.record.kind {
             TokenKind::Service => &self.name,
-            TokenKind::Batch => "",
+            TokenKind::Batch | TokenKind::Inline => "",
+        }
+    }
+
+    /// Whose an idempotency key is: the token's. Who logs in anew with each request is the same under the same name.
+    pub fn keyholder(&self) -> Cow<'_, str> {
+        match (&self.record.kind, &self.record.login) {
+            (TokenKind::Inline, Some(login)) => {
+                let LoginOrigin {
+                    mount, era, alias, ..
+                } = login;
+                Cow::Owned(format!("login/{}/{mount}/{era}/{alias}", self.record.namespace))
+            }
+            _ => Cow::Borrowed(&self.name),
         }
     }
 

@@ -62,6 +62,9 @@ fn make(call: &mut Call<'_, '_>, orphan: bool, named: Named<'_>) -> Result<Answe
     let life = life_of(call, &policies, period, explicit_max_ttl)?;
     let parent = (!orphan && !no_parent).then(|| call.caller.name.clone());
     let (entity, identity) = stands_for(call, role, parent.is_some())?;
+    // Whoever stands behind both has shown it.
+    let inherits =
+        !entity.is_empty() && [call.caller.entity(), &call.caller.record.entity].contains(&entity.as_str());
     let renewable = fields.bool("renewable")?.unwrap_or(true) && role.is_none_or(|role| role.renewable);
     let new = NewToken {
         id,
@@ -87,6 +90,7 @@ fn make(call: &mut Call<'_, '_>, orphan: bool, named: Named<'_>) -> Result<Answe
             .map(|role| role.settings.bound_cidrs.clone())
             .unwrap_or_default(),
         role: named.map(|(name, _)| name.to_owned()).unwrap_or_default(),
+        factor: if inherits { call.caller.record.factor } else { 0 },
         login: None,
         kind,
     };
@@ -108,8 +112,10 @@ fn check_wishes(
     period: Millis,
     id: Option<&str>,
 ) -> Result<(), Error> {
-    if call.caller.record.kind == TokenKind::Batch {
-        return Err(Error::invalid("batch tokens cannot create more tokens"));
+    match call.caller.record.kind {
+        TokenKind::Service => {}
+        TokenKind::Batch => return Err(Error::invalid("batch tokens cannot create more tokens")),
+        TokenKind::Inline => return Err(Error::invalid("parent token lookup failed: no parent found")),
     }
     if is_foreign(call) && !privileged {
         return Err(Error::invalid(

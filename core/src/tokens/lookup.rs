@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::identity::policies_of;
 use crate::namespaces::id;
 use crate::store::layout::ROOT_NAMESPACE;
-use crate::tokens::{TokenRecord, accessor_name, batch, name_of};
+use crate::tokens::{TokenKind, TokenRecord, accessor_name, batch, name_of};
 use crate::work::Work;
 
 /// A stored token and where it is.
@@ -46,7 +46,10 @@ pub fn by_id(work: &mut Work<'_>, shown: &str, now: Millis) -> Result<Option<Fou
     if batch::is_batch(shown) {
         let record = batch::open(work.opened().barrier(), shown)?;
         let record = record.filter(|record| {
-            record.namespace == id::of_shown(shown) && !record.is_expired(now) && record.stands(work.catalog)
+            record.kind == TokenKind::Batch
+                && record.namespace == id::of_shown(shown)
+                && !record.is_expired(now)
+                && record.stands(work.catalog)
         });
         let Some(record) = record else { return Ok(None) };
         if let Some(parent) = &record.parent

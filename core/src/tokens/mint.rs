@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use conclave_engine_api::{Env, Millis};
 
 use crate::catalog::encode_record;
@@ -27,7 +29,7 @@ pub fn random_token(env: &mut Env<'_>) -> zeroize::Zeroizing<String> {
 }
 
 /// What is wanted of a new token; lives are already bounded by whoever asks.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct NewToken {
     /// Chosen id; `None` for a random one.
     pub id: Option<String>,
@@ -57,6 +59,8 @@ pub struct NewToken {
     pub role: String,
     /// The id of the entity it is of; empty for nobody's.
     pub entity: String,
+    /// When a second factor was shown for it; 0 for never.
+    pub factor: Millis,
     /// The login that makes it.
     pub login: Option<LoginOrigin>,
     /// How it lives.
@@ -112,10 +116,11 @@ pub fn mint(work: &mut Work<'_>, env: &mut Env<'_>, new: NewToken) -> Result<Min
         bound_cidrs: new.bound_cidrs,
         role: new.role,
         entity: new.entity,
+        factor: new.factor,
         login: new.login,
         namespace,
     };
-    if record.kind == TokenKind::Batch {
+    if record.kind != TokenKind::Service {
         let id = batch::seal(&barrier, &record)?;
         return Ok(Minted { id, record });
     }
@@ -137,7 +142,7 @@ pub fn mint(work: &mut Work<'_>, env: &mut Env<'_>, new: NewToken) -> Result<Min
             .put(&format!("{owner}/{name}"), encode_record(&())?)?;
     }
     if uses > 0 {
-        crate::tokens::add_uses(&mut work.draft, &name, uses)?;
+        crate::tokens::add_uses(&mut work.draft, &name, uses, 0)?;
     }
     Ok(Minted { id, record })
 }

@@ -12,14 +12,17 @@ mod renew;
 mod revoke;
 mod roles;
 pub mod routes;
+mod uses;
 
 pub use authenticate::{Caller, Callers, Shown, compile};
+pub use batch::open as open_batch;
 pub use life::{Bounds, Life, Wish, life};
 pub use lookup::{Found, by_accessor, by_id, by_name, describe};
 pub use mint::{Minted, NewToken, RANDOM_TOKEN_BYTES, mint, random_token};
 pub use record::{LoginOrigin, TokenKind, TokenRecord};
 pub use revoke::{close, close_children, revoke, revoke_orphan};
 pub use routes::auth_object;
+pub use uses::{Payment, add_uses, end_spent, pay, spent_token, uses};
 
 use conclave_barrier::Barrier;
 
@@ -27,7 +30,7 @@ use conclave_engine_api::Page;
 
 use crate::error::Error;
 use crate::namespaces::{id, located};
-use crate::store::{Draft, Opened, Table};
+use crate::store::{Opened, Table};
 
 /// What a token is called in keys: its namespace, if it is of another than the root, and the HMAC of its id in hexadecimal.
 pub fn name_of(barrier: &Barrier, shown: &str) -> String {
@@ -52,18 +55,6 @@ pub fn names(opened: &Opened, namespace: u32) -> Result<Vec<String>, Error> {
     let tokens = opened.space(crate::store::Space::within(Table::Token, namespace));
     let names = tokens.names("", &Page::default())?.into_iter();
     Ok(names.map(|name| located::locate(namespace, &name)).collect())
-}
-
-/// How often a token may still be used; `None` if that is not counted.
-pub fn uses(opened: &Opened, name: &str) -> Result<Option<i64>, Error> {
-    let (space, name) = located::place(Table::TokenUses, name);
-    opened.space(space).counter(name)
-}
-
-/// Adds to how often a token may be used; the command is refused if that would be less than never.
-pub fn add_uses(draft: &mut Draft<'_>, name: &str, uses: i64) -> Result<(), Error> {
-    let (space, name) = located::place(Table::TokenUses, name);
-    draft.add(space, name, uses, 0, i64::MAX)
 }
 
 /// Whether a path is what a token asks of itself.

@@ -20,6 +20,9 @@ pub enum TokenKind {
     Service,
     /// Sealed into what its holder shows: not stored, not renewable, not revocable.
     Batch,
+    /// The same, shown to nobody: of the one request that brought its login along. Nothing can hang on it, and nothing it is
+    /// asked about itself is told.
+    Inline,
 }
 
 impl TokenKind {
@@ -28,6 +31,7 @@ impl TokenKind {
         match self {
             Self::Service => "service",
             Self::Batch => "batch",
+            Self::Inline => "inline",
         }
     }
 }
@@ -91,6 +95,9 @@ pub struct TokenRecord {
     /// The namespace it is of.
     #[serde(default, skip_serializing_if = "is_root")]
     pub namespace: u32,
+    /// When a second factor was shown for it, or for the token it comes of; 0 for never.
+    #[serde(default, skip_serializing_if = "is_never")]
+    pub factor: Millis,
     /// The login it was made by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub login: Option<LoginOrigin>,
@@ -98,6 +105,10 @@ pub struct TokenRecord {
 
 fn is_root(namespace: &u32) -> bool {
     *namespace == ROOT_NAMESPACE
+}
+
+fn is_never(at: &Millis) -> bool {
+    *at == 0
 }
 
 impl TokenRecord {

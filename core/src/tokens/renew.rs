@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::identity::policies_of;
 use crate::routes::{Answer, Call};
 use crate::tokens::lookup::Found;
-use crate::tokens::{Bounds, LoginOrigin, TokenKind, TokenRecord, Wish, auth_object, life};
+use crate::tokens::{Bounds, LoginOrigin, TokenKind, TokenRecord, Wish, auth_object, life, uses};
 
 /// Extends a token's life. `id` is shown only to who has shown it.
 pub fn extend(call: &mut Call<'_, '_>, found: &Found, id: &str) -> Result<Answer, Error> {
@@ -17,6 +17,11 @@ pub fn extend(call: &mut Call<'_, '_>, found: &Found, id: &str) -> Result<Answer
     let mut record = found.record.clone();
     if record.kind == TokenKind::Batch {
         return Err(Error::invalid("batch tokens cannot be renewed"));
+    }
+    // The use that is spent on asking is the last: it would be told of a life that it does not have.
+    let is_last = || Ok::<_, Error>(uses(call.work.opened(), &found.name)?.is_none_or(|uses| uses < 2));
+    if record.num_uses > 0 && found.name == call.caller.name && is_last()? {
+        return Err(Error::invalid("token not found"));
     }
     if !record.renewable || record.expires == 0 {
         return Err(Error::invalid(if record.is_born_root() {

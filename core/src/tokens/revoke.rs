@@ -8,9 +8,10 @@ use crate::catalog::encode_record;
 use crate::error::Error;
 use crate::namespaces::located;
 use crate::store::Table;
+use crate::store::layout::ring_of;
 use crate::tokens::accessor_name;
 use crate::tokens::lookup::{self, Found};
-use crate::work::Work;
+use crate::work::{Left, Work};
 
 /// Most rows one closing batch removes.
 const BATCH: usize = 256;
@@ -69,22 +70,31 @@ fn forget(work: &mut Work<'_>, found: &Found) -> Result<(), Error> {
     Ok(())
 }
 
-/// Closes up to a batch of a closed token's children. Whether none is left.
-pub fn close_children(work: &mut Work<'_>, name: &str) -> Result<bool, Error> {
+/// Closes up to a batch of a closed token's children, and tells the accessor of each. Those in a sealed namespace are left.
+pub fn close_children(work: &mut Work<'_>, name: &str, closed: &mut dyn FnMut(&str)) -> Result<Left, Error> {
     let page = Page {
         after: String::new(),
         limit: Some(BATCH),
     };
     let dir = format!("{name}/");
     let children = located::names(work.opened(), Table::TokenChild, &dir, &page)?;
+    let mut left = match children.len() < BATCH {
+        true => Left::Nothing,
+        false => Left::More,
+    };
     for child in &children {
+        if !work.opened().barrier().has_ring(ring_of(located::split(child).0)) {
+            left = left.max(Left::Sealed);
+            continue;
+        }
         work.children.delete(&format!("{name}/{child}"))?;
         // An expired child is closed like a live one. The mutant closes none.
         let found = lookup::by_name(work, child, 0)?;
         if let Some(found) = found.filter(|_| !mutant::is("dropped-revocation")) {
             forget(work, &found)?;
+            closed(found.record.accessor.as_str());
             work.closing.put_due(child, encode_record(&())?, Some(AT_ONCE))?;
         }
     }
-    Ok(children.len() < BATCH)
+    Ok(left)
 }

@@ -127,7 +127,7 @@ fn lookup(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
 
 fn lookup_self(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     let id = call.token.to_owned();
-    let found = found_by_id(call, &id)?;
+    let found = tokens::by_id(call.work, &id, call.env.now())?.ok_or(Error::BadToken)?;
     Ok(Answer::data(tokens::describe(
         call.work,
         &found,
@@ -155,7 +155,8 @@ fn renew(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
 
 fn renew_self(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     let id = call.token.to_owned();
-    let found = found_by_id(call, &id)?;
+    let found = tokens::by_id(call.work, &id, call.env.now())?;
+    let found = found.ok_or_else(|| Error::invalid("token not found"))?;
     extend(call, &found, &id)
 }
 
@@ -164,10 +165,17 @@ fn renew_accessor(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     extend(call, &found, "")
 }
 
+/// Stands for no time: a token that is to be removed is found also when it is over, for what it made may not be.
+const AT_ANY_TIME: Millis = 0;
+
 /// A token that is gone is as revoked as was asked for.
 fn revoke(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     let id = shown(call)?;
-    if let Some(found) = tokens::by_id(call.work, &id, call.env.now())? {
+    let found = tokens::by_id(call.work, &id, AT_ANY_TIME)?;
+    // A batch token that is over is gone: there is no row of it.
+    let now = call.env.now();
+    let found = found.filter(|found| found.record.kind != TokenKind::Batch || !found.record.is_expired(now));
+    if let Some(found) = found {
         end(call, &found)?;
     }
     Ok(Answer::empty())
@@ -193,6 +201,10 @@ fn tidy(_call: &mut Call<'_, '_>) -> Result<Answer, Error> {
 }
 
 fn revoke_self(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
+    if call.caller.record.kind == TokenKind::Inline {
+        // It ends with this request anyway.
+        return Ok(Answer::empty());
+    }
     let id = call.token.to_owned();
     let found = found_by_id(call, &id)?;
     end(call, &found)?;
@@ -202,7 +214,7 @@ fn revoke_self(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
 fn revoke_accessor(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     let accessor = accessor_in(call)?;
     let mut answer = Answer::empty();
-    match tokens::by_accessor(call.work, &accessor, call.env.now())? {
+    match tokens::by_accessor(call.work, &accessor, AT_ANY_TIME)? {
         Some(found) => tokens::revoke(call.work, &found)?,
         None => {
             let warning = "No token found with this accessor".to_owned();

@@ -405,3 +405,44 @@ async fn a_snapshot_from_the_future_is_refused() {
     write(&node, "own", "x").await;
     restore(&node, FORCE, &file).await.unwrap();
 }
+
+/// A namespace with a seal of its own is in the snapshot, and sealed by every restore: keys that were opened before open nothing
+/// after it.
+#[tokio::test]
+async fn a_namespace_with_a_seal_comes_back_sealed() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::unsealed().await;
+    let ask = async |namespace: &str, verb: Verb, path: &str, body: Value| {
+        support::ask(&node, namespace, &node.root, (verb, path), body).await
+    };
+    let seal = json!({"seal": "seal \"shamir\" {\n shares = 1\n threshold = 1\n}"});
+    let made = ask("", Verb::Write, "sys/namespaces/t", seal).await.unwrap();
+    let share = json!({"key": made["data"]["key_shares"][0]});
+    let unseal = async || {
+        ask("", Verb::Write, "sys/namespaces/t/unseal", share.clone())
+            .await
+            .unwrap()
+    };
+    unseal().await;
+    ask("t", Verb::Write, "sys/mounts/kv", json!({"type": "kv"}))
+        .await
+        .unwrap();
+    ask("t", Verb::Write, "kv/a", json!({"k": "one"})).await.unwrap();
+    let file = save(&node, &dir, "a.snap").await;
+    ask("t", Verb::Write, "kv/a", json!({"k": "two"})).await.unwrap();
+
+    restore(&node, SAVE, &file).await.unwrap();
+    let read = async || ask("t", Verb::Read, "kv/a", Value::Null).await;
+    assert!(matches!(read().await, Err(Error::NamespaceSealed { .. })));
+    unseal().await;
+    assert_eq!(read().await.unwrap()["data"]["k"], "one");
+
+    // Sealed, then restored to a state in which it was open.
+    ask("", Verb::Write, "sys/namespaces/t/seal", Value::Null)
+        .await
+        .unwrap();
+    restore(&node, SAVE, &file).await.unwrap();
+    assert!(matches!(read().await, Err(Error::NamespaceSealed { .. })));
+    unseal().await;
+    assert_eq!(read().await.unwrap()["data"]["k"], "one");
+}

@@ -1,12 +1,14 @@
 //! One node on rows in memory, with a clock that moves when told to: what core's tests stand on.
 #![allow(dead_code, reason = "each file of tests uses what it needs")]
 
+pub mod held;
 pub mod hooked;
 pub mod played;
 pub mod shared;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::{Map, Value};
@@ -17,7 +19,7 @@ use conclave_core::{Body, Core, Error, Launcher, Membership, Request, Response, 
 use conclave_raft::local::{LocalReplica, ManualClock};
 use conclave_raft::net::{NodeKey, NodeSignature};
 use conclave_raft::state::{MemoryStore, Store};
-use conclave_raft::{NodeRecord, PeerHandler, Replica};
+use conclave_raft::{Command, NodeRecord, Op, PeerHandler, Replica};
 
 /// 2026-01-01T00:00:00Z.
 pub const START: u64 = 1_767_225_600_000;
@@ -118,6 +120,8 @@ pub struct Node {
     pub shares: Vec<String>,
     pub targets: Arc<dyn Targets>,
     pub couriers: Arc<dyn Couriers>,
+    /// Where its numbers are.
+    pub registry: prometheus::Registry,
 }
 
 impl Node {
@@ -169,9 +173,11 @@ impl Node {
     fn blank_at(settings: Settings, targets: Arc<dyn Targets>, couriers: Arc<dyn Couriers>) -> Self {
         let clock = Arc::new(ManualClock::new(START));
         let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
-        let core = Self::core(&settings, &store, &clock, (&targets, &couriers), false);
+        let outside = (&targets, &couriers);
+        let (core, registry) = Self::core(&settings, &store, &clock, outside, false);
         Self {
             core,
+            registry,
             clock,
             store,
             settings,
@@ -188,7 +194,7 @@ impl Node {
         clock: &Arc<ManualClock>,
         (targets, couriers): (&Arc<dyn Targets>, &Arc<dyn Couriers>),
         resumes: bool,
-    ) -> Arc<Core> {
+    ) -> (Arc<Core>, prometheus::Registry) {
         let launcher = LocalLauncher {
             store: store.clone(),
             clock: clock.clone(),
@@ -197,21 +203,25 @@ impl Node {
             couriers: couriers.clone(),
         };
         let registry = prometheus::Registry::new();
-        Core::new(
+        let core = Core::new(
             settings.clone(),
             conclave_engines::engines(),
             Arc::new(launcher),
             &registry,
-        )
-        .unwrap()
+        );
+        (core.unwrap(), registry)
     }
 
     /// The same disk under a new process: sealed.
     pub async fn restarted(self) -> Self {
         let outside = (&self.targets, &self.couriers);
-        let core = Self::core(&self.settings, &self.store, &self.clock, outside, true);
+        let (core, registry) = Self::core(&self.settings, &self.store, &self.clock, outside, true);
         core.resume().await.unwrap();
-        Self { core, ..self }
+        Self {
+            core,
+            registry,
+            ..self
+        }
     }
 
     pub async fn unseal(&self) {
@@ -253,6 +263,45 @@ impl Node {
         made["auth"]["client_token"].as_str().unwrap().to_owned()
     }
 
+    /// Makes a row that waits in a queue one that nobody can read: a disk did what no check found, or another build wrote it.
+    /// Who read it before goes on knowing it.
+    pub async fn spoil(&self, queue: u64) {
+        let replica = self.beside();
+        let view = replica.view().unwrap();
+        let (_, key) = view.rows().due(queue, u64::MAX, 2).unwrap().pop().unwrap();
+        let row = view.rows().get(&key).unwrap().unwrap();
+        let command = Command {
+            origin: replica.next_origin(),
+            oldest_term: 0,
+            now_used: replica.now(),
+            expect: Vec::new(),
+            ops: vec![Op::Rewrap {
+                key,
+                revision: row.revision,
+                term: row.term,
+                value: Bytes::from_static(b"nobody can read this"),
+            }],
+        };
+        replica.propose(command).await.unwrap();
+    }
+
+    /// How many rows wait in a queue.
+    pub fn waiting(&self, queue: u64) -> usize {
+        let view = self.beside().view().unwrap();
+        view.rows().due(queue, u64::MAX, 1000).unwrap().len()
+    }
+
+    /// The queue of a target's leases.
+    pub fn target_queue(&self) -> u64 {
+        let view = self.beside().view().unwrap();
+        view.rows().queues(Some((1 << 63) - 1), 1).unwrap()[0]
+    }
+
+    /// Another way to its rows.
+    fn beside(&self) -> LocalReplica {
+        LocalReplica::open(self.store.clone(), self.clock.clone()).unwrap()
+    }
+
     /// Runs the leader's expiry until nothing is due.
     pub async fn expire(&self) {
         for _ in 0..10_000 {
@@ -262,6 +311,22 @@ impl Node {
         }
         panic!("expiry never drains");
     }
+}
+
+/// A request in a namespace named by header; what was answered, with wrapping info beside it.
+pub async fn ask(
+    node: &Node,
+    namespace: &str,
+    token: &str,
+    (verb, path): (Verb, &str),
+    data: Value,
+) -> Result<Value, Error> {
+    let mut request = Request::new(verb, path);
+    request.namespace = Some(namespace.to_owned());
+    request.token = Some(token.to_owned().into()).filter(|_| !token.is_empty());
+    request.data = data.as_object().cloned().unwrap_or_default();
+    let response = node.core.handle(request).await?;
+    Ok(value_of(&response))
 }
 
 pub fn value_of(response: &Response) -> Value {

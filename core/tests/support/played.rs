@@ -20,7 +20,7 @@ pub const PATH: &str = "database/creds/app";
 pub const SECOND: u64 = 1_000;
 
 /// How the target behaves.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Mood {
     Well,
     /// Nobody is there.
@@ -110,8 +110,12 @@ pub struct Scene {
 
 impl Scene {
     pub async fn new() -> Self {
+        Self::with(Settings::default()).await
+    }
+
+    pub async fn with(settings: Settings) -> Self {
         let target = Played::new();
-        let node = Node::unsealed_at(Settings::default(), target.clone()).await;
+        let node = Node::unsealed_at(settings, target.clone()).await;
         let scene = Self { node, target };
         scene
             .must("sys/mounts/database", json!({"type": "database"}))

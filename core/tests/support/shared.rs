@@ -14,13 +14,15 @@ use super::Node;
 
 /// A node on `replica`, with everything else as `like` has it. It belongs to no cluster before it founds or resumes one.
 pub fn node_on(like: &Node, replica: &Arc<dyn Replica>) -> Node {
+    let registry = prometheus::Registry::new();
     let core = Core::new(
         like.settings.clone(),
         conclave_engines::engines(),
         Arc::new(Shared(replica.clone())),
-        &prometheus::Registry::new(),
+        &registry,
     );
     Node {
+        registry,
         core: core.unwrap(),
         clock: like.clock.clone(),
         store: like.store.clone(),

@@ -27,6 +27,9 @@ pub struct Effect {
     pub reply: Reply,
     /// What the engine needs to `settle`, handed back as it is.
     pub memo: Map<String, Value>,
+    /// What its session at the target is called; `None`: a name of its own. An engine that tells a target the same thing until
+    /// it is known to have heard gives all attempts one name: each ends those before it, so that none of them is heard late.
+    pub session: Option<String>,
 }
 
 /// Shows what kind of thing is done, never how.
@@ -183,6 +186,8 @@ pub struct Census {
 pub struct Bounds {
     /// What the target calls the session.
     pub session: String,
+    /// Whether other sessions of this name are ended before anything is asked, where the target has sessions.
+    pub alone: bool,
     /// On the clock of `Targets::boot_time`: no call begins after it, and none that began goes on after it.
     pub until: Duration,
 }

@@ -175,6 +175,12 @@ pub trait Engine: Send + Sync + 'static {
         Ok(None)
     }
 
+    /// Whether the method still knows whom it let in under this alias. `None`: it keeps no list, or another directory does.
+    fn knows(&self, txn: &mut Txn<'_>, alias: &str) -> Result<Option<bool>, Error> {
+        let _ = (txn, alias);
+        Ok(None)
+    }
+
     /// A token that a login of this method made is to be renewed: whether its owner is still known, and what life it would
     /// be given now. An error refuses the renewal; the token lives on as it is.
     fn renew(

@@ -9,6 +9,8 @@ mod record;
 mod secret;
 mod wiped;
 
+pub use secret::transit::wrap_key;
+
 use std::sync::Arc;
 
 use conclave_engine_api::Engine;

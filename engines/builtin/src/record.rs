@@ -1,7 +1,7 @@
 //! How engines write their rows: one byte that numbers the format, then compact JSON. An unknown number, an unknown field
 //! or broken JSON is an error, never a guess. Must not know what the rows mean.
 
-use conclave_engine_api::Error;
+use conclave_engine_api::{Error, Txn};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
@@ -16,6 +16,16 @@ pub(crate) fn encode(format: u8, value: &impl Serialize) -> Result<Zeroizing<Vec
     bytes.push(format);
     serde_json::to_writer(&mut *bytes, value).map_err(|_| Error::internal("a record cannot be encoded"))?;
     Ok(bytes)
+}
+
+/// The record in a row, if there is one.
+pub(crate) fn load<T: DeserializeOwned>(
+    format: u8,
+    txn: &mut Txn<'_>,
+    path: &str,
+) -> Result<Option<T>, Error> {
+    let row = txn.get(path)?;
+    row.map(|row| decode(format, &row.value)).transpose()
 }
 
 /// Decodes what `encode` wrote under the same `format`. The error does not repeat the bytes.

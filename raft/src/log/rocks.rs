@@ -178,6 +178,8 @@ impl LogBackend for RocksLog {
         let mut bounds = ReadOptions::default();
         bounds.set_iterate_lower_bound(key(from));
         bounds.set_iterate_upper_bound(key(to));
+        // Entries are read once, at a start: kept, they would be a third of a node's heap for as long as it runs.
+        bounds.fill_cache(false);
         let mut out = Vec::new();
         for found in self.db.iterator_opt(IteratorMode::Start, bounds) {
             let (key, value) = found.map_err(storage)?;

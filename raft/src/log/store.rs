@@ -148,6 +148,15 @@ impl LogStore {
         Ok(())
     }
 
+    /// The entry where `expected` should be, or `expected` if there is none: for the bug that takes what a leader sends
+    /// behind any entry.
+    pub(crate) fn stands_at(&self, expected: Option<LogId>) -> Option<LogId> {
+        let index = expected?.index;
+        let found = self.chunk(index, index + 1).ok();
+        let entry = found.and_then(|found| found.first().map(|entry| entry.log_id));
+        entry.or(expected)
+    }
+
     /// Up to which entry the log was removed because a snapshot covers it.
     pub fn purged(&self) -> Option<LogId> {
         self.shared.state.read().purged

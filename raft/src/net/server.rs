@@ -29,6 +29,7 @@ use crate::door::proof::{Question, Word};
 use crate::door::sessions::Sessions;
 use crate::log::LogStore;
 use crate::log::types::{TypeConfig, Vote, position};
+use crate::mutant;
 use crate::net::lanes::{CLUSTER, FROM, SET_BACK, START, TO};
 use crate::net::peers::Start;
 use crate::net::{
@@ -216,16 +217,19 @@ impl Node for Service {
         request: Request<Streaming<wire::AppendRequest>>,
     ) -> Result<Response<Self::AppendStream>, Status> {
         let caller = self.caller(&request)?;
-        let peers = Arc::clone(&self.host.peers);
+        let host = Arc::clone(&self.host);
         // The first request that cannot be read ends the stream; the sender repeats what was not answered. So does one
         // of a sender that counts no more.
         let requests = stream::unfold(
-            (request.into_inner(), peers),
-            move |(mut requests, peers)| async move {
+            (request.into_inner(), host),
+            move |(mut requests, host)| async move {
                 let read = requests.message().await.ok()??;
-                let read = convert::append_in(read).ok()?;
+                let mut read = convert::append_in(read).ok()?;
                 own(&read.vote, caller.node).ok()?;
-                caller.counts(&peers).then_some((read, (requests, peers)))
+                if mutant::is("unchecked-previous") && !read.entries.is_empty() {
+                    read.prev_log_id = host.log.stands_at(read.prev_log_id);
+                }
+                caller.counts(&host.peers).then_some((read, (requests, host)))
             },
         );
         let host = Arc::clone(&self.host);

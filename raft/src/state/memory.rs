@@ -143,6 +143,11 @@ impl Snapshot for Content {
         Ok(())
     }
 
+    fn count(&self, from: &[u8], to: &[u8]) -> Result<u64, Error> {
+        let keys = self.rows.from(from).take_while(|(key, _)| key.as_ref() < to);
+        Ok(u64::try_from(keys.count()).unwrap_or(u64::MAX))
+    }
+
     fn scan(&self, from: &[u8], to: Option<&[u8]>, visit: &mut RowVisitor<'_>) -> Result<(), Error> {
         for (key, row) in self.rows.from(from) {
             if to.is_some_and(|to| key.as_ref() >= to) || !visit(key, row.clone())? {

@@ -116,6 +116,8 @@ pub trait Snapshot: Send + Sync {
     fn get(&self, key: &[u8]) -> Result<Option<Row>, Error>;
     /// Calls `visit` for keys of rows at or after `from` and before `to`, in order; it says where to go on.
     fn walk(&self, from: &[u8], to: &[u8], visit: &mut KeyVisitor<'_>) -> Result<(), Error>;
+    /// How many rows there are at or after `from` and before `to`. Looks at the key of each.
+    fn count(&self, from: &[u8], to: &[u8]) -> Result<u64, Error>;
     /// Up to `limit` entries of a queue's due index with `deadline <= until`, oldest first.
     fn due(&self, queue: u64, until: Millis, limit: usize) -> Result<Vec<(Millis, Key)>, Error>;
     /// Up to `limit` queue ids greater than `after` that have an entry.

@@ -94,6 +94,9 @@ fn walked(snapshot: &dyn Snapshot, from: &[u8], to: &[u8], skip: Option<(&str, &
         })
     };
     snapshot.walk(from, to, &mut visit).unwrap();
+    if skip.is_none() {
+        assert_eq!(snapshot.count(from, to).unwrap(), found.len() as u64);
+    }
     found
 }
 

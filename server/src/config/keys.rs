@@ -408,13 +408,13 @@ pub fn fate(table: &[(&str, Fate)], key: &str) -> Option<Fate> {
         .map(|(_, fate)| *fate)
 }
 
-/// The known key that looks most like a wrong one.
+/// The known key that looks most like a wrong one: at least half of the word is right.
 pub fn nearest<'t>(table: &[(&'t str, Fate)], key: &str) -> Option<&'t str> {
     table
         .iter()
         .map(|(known, _)| (distance(known, key), *known))
         .min()
-        .filter(|(far, _)| *far <= 3)
+        .filter(|(far, _)| *far <= 3 && far * 2 <= key.chars().count())
         .map(|(_, known)| known)
 }
 
@@ -446,6 +446,8 @@ mod tests {
         assert_eq!(nearest(TOP, "api_adr"), Some("api_addr"));
         assert_eq!(nearest(LISTENER, "tls_cert_fil"), Some("tls_cert_file"));
         assert_eq!(nearest(TOP, "something_else_entirely"), None);
+        assert_eq!(nearest(TOP, "foo"), None, "three letters off, of three");
+        assert_eq!(nearest(TOP, "sael"), Some("seal"));
     }
 
     #[test]

@@ -96,15 +96,19 @@ fn read_files(body: &Body, source: &Source<'_>) -> Result<Files, Error> {
             Some("tls12") => Ok(other == "tls12"),
             Some("tls13") => Ok(other == "tls13"),
             Some("tls10" | "tls11") => {
-                Err(source.at(body.pos, format!("{key}: TLS below 1.2 is not spoken")))
+                Err(source.at_key(body, key, format!("{key}: TLS below 1.2 is not spoken")))
             }
-            Some(_) => Err(source.at(body.pos, format!("{key} must be tls12 or tls13"))),
+            Some(_) => Err(source.at_key(body, key, format!("{key} must be tls12 or tls13"))),
         }
     };
     files.only_tls13 = version("tls_min_version", "tls13")?;
     files.only_tls12 = version("tls_max_version", "tls12")?;
     if files.only_tls12 && files.only_tls13 {
-        return Err(source.at(body.pos, "tls_min_version is above tls_max_version"));
+        return Err(source.at_key(
+            body,
+            "tls_max_version",
+            "tls_min_version is above tls_max_version",
+        ));
     }
     Ok(files)
 }
@@ -143,7 +147,7 @@ fn read_http(body: &Body, source: &mut Source<'_>) -> Result<http::Settings, Err
 
 fn networks(body: &Body, source: &Source<'_>, key: &str) -> Result<Networks, Error> {
     Networks::parse(&source.texts(body, key)?)
-        .map_err(|message| source.at(body.pos, format!("{key}: {message}")))
+        .map_err(|message| source.at_key(body, key, format!("{key}: {message}")))
 }
 
 fn read_proxy(body: &Body, source: &Source<'_>) -> Result<Trust, Error> {
@@ -154,8 +158,9 @@ fn read_proxy(body: &Body, source: &Source<'_>) -> Result<Trust, Error> {
         Some("allow_authorized" | "deny_unauthorized")
     );
     if needs_list && listed.is_empty() {
-        return Err(source.at(
-            body.pos,
+        return Err(source.at_key(
+            body,
+            "proxy_protocol_behavior",
             "proxy_protocol_behavior needs proxy_protocol_authorized_addrs",
         ));
     }
@@ -164,8 +169,9 @@ fn read_proxy(body: &Body, source: &Source<'_>) -> Result<Trust, Error> {
         Some("use_always") => Ok(Trust::Everyone),
         Some("allow_authorized") => Ok(Trust::Listed(listed)),
         Some("deny_unauthorized") => Ok(Trust::Only(listed)),
-        Some(_) => Err(source.at(
-            body.pos,
+        Some(_) => Err(source.at_key(
+            body,
+            "proxy_protocol_behavior",
             "proxy_protocol_behavior must be use_always, allow_authorized or deny_unauthorized",
         )),
     }
@@ -176,9 +182,10 @@ fn read_forwarding(body: &Body, source: &Source<'_>) -> Result<Forwarding, Error
         authorized: networks(body, source, "x_forwarded_for_authorized_addrs")?,
         ..Forwarding::default()
     };
-    if let Some(skips) = source.number(body, "x_forwarded_for_hop_skips")? {
+    let key = "x_forwarded_for_hop_skips";
+    if let Some(skips) = source.number(body, key)? {
         forwarding.hop_skips = usize::try_from(skips)
-            .map_err(|_| source.at(body.pos, "x_forwarded_for_hop_skips must not be negative"))?;
+            .map_err(|_| source.at_key(body, key, format!("{key} must not be negative")))?;
     }
     for (key, slot) in [
         (

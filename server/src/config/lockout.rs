@@ -47,7 +47,7 @@ fn settings(
     // The helper for bounds takes 0 for "as usual"; here whoever writes it wants no lockout, and must say so.
     if source.number(body, "lockout_threshold")? == Some(0) {
         let message = "lockout_threshold must not be 0: disable_lockout = true locks nobody out";
-        return Err(source.at(section.pos, message));
+        return Err(source.at_key(body, "lockout_threshold", message));
     }
     Ok(LockoutSettings {
         threshold: source.bound(body, "lockout_threshold")?.unwrap_or(base.threshold),

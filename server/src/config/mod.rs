@@ -23,6 +23,7 @@ use conclave_core::auth::LockoutSettings;
 use conclave_hcl::Body;
 
 use crate::error::Error;
+use crate::operations::logs;
 use crate::tls::Files;
 
 use listener::TcpListener;
@@ -137,6 +138,11 @@ fn read(paths: &[String]) -> Result<(Config, Vec<String>), Error> {
 fn files_of(paths: &[String]) -> Result<Vec<PathBuf>, Error> {
     let mut files = Vec::new();
     for path in paths.iter().map(Path::new) {
+        if path.as_os_str().is_empty() {
+            return Err(Error::Settings(
+                "the name of a configuration file is empty".to_owned(),
+            ));
+        }
         if !path.is_dir() {
             files.push(path.to_owned());
             continue;
@@ -199,7 +205,7 @@ impl Config {
             let setting = PeerUnseal::parse(&text).ok_or_else(|| {
                 let message =
                     format!("peer_unseal: {text:?} is not known: use \"off\", \"ceremony\" or \"always\"");
-                source.at(body.pos, message)
+                source.at_key(body, "peer_unseal", message)
             })?;
             self.peer_unseal = Some(setting);
         }
@@ -208,15 +214,15 @@ impl Config {
     }
 
     fn merge_access(&mut self, body: &Body, source: &mut Source<'_>) -> Result<(), Error> {
-        for family in source.texts(body, "enable_unauthenticated_access")? {
+        let key = "enable_unauthenticated_access";
+        for family in source.texts(body, key)? {
             match family.as_str() {
                 "rekey" => self.unauthenticated_rekey = true,
                 "generate-root" => self.unauthenticated_generate_root = true,
                 _ => {
-                    let message = format!(
-                        "enable_unauthenticated_access: {family:?} is not known: use \"rekey\" and \"generate-root\""
-                    );
-                    return Err(source.at(body.pos, message));
+                    let message =
+                        format!("{key}: {family:?} is not known: use \"rekey\" and \"generate-root\"");
+                    return Err(source.at_key(body, key, message));
                 }
             }
         }
@@ -310,6 +316,8 @@ impl Config {
                 "audit devices need audit_directories: the directories in which their files may lie",
             );
         }
+        logs::level(self.log_level())?;
+        logs::format(self.log_format())?;
         if self.default_lease_ttl > self.max_lease_ttl && self.max_lease_ttl.is_some() {
             return wrong("default_lease_ttl is above max_lease_ttl");
         }

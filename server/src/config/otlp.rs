@@ -35,7 +35,7 @@ pub(super) fn read(body: &Body, source: &Source<'_>) -> Result<Option<Otlp>, Err
     };
     let wrong = || {
         let message = "otlp_endpoint must be http://HOST[:PORT][/PATH] or https://HOST[:PORT][/PATH]";
-        source.at(body.pos, message)
+        source.at_key(body, "otlp_endpoint", message)
     };
     let uri: http::Uri = address.parse().map_err(|_| wrong())?;
     let tls = match uri.scheme_str() {
@@ -48,13 +48,15 @@ pub(super) fn read(body: &Body, source: &Source<'_>) -> Result<Option<Otlp>, Err
         .filter(|_| address.len() <= MAX_ADDRESS && !address.contains('@'));
     let host = host.ok_or_else(wrong)?.trim_matches(['[', ']']);
     let ca_cert = match source.text(body, "otlp_ca_file")? {
-        Some(file) => std::fs::read_to_string(&file)
-            .map_err(|error| source.at(body.pos, format!("otlp_ca_file {file:?}: {error}")))?,
+        Some(file) => std::fs::read_to_string(&file).map_err(|error| {
+            source.at_key(body, "otlp_ca_file", format!("otlp_ca_file {file:?}: {error}"))
+        })?,
         None => String::new(),
     };
     let one_in = source.number(body, "otlp_one_in")?.unwrap_or(1);
     let one_in = u64::try_from(one_in).ok().filter(|one_in| *one_in > 0);
-    let one_in = one_in.ok_or_else(|| source.at(body.pos, "otlp_one_in must be at least 1"))?;
+    let one_in =
+        one_in.ok_or_else(|| source.at_key(body, "otlp_one_in", "otlp_one_in must be at least 1"))?;
     Ok(Some(Otlp {
         host: host.to_owned(),
         port: uri.port_u16().unwrap_or(PORT),

@@ -39,6 +39,12 @@ impl Source<'_> {
         }
     }
 
+    /// An error about what a key is set to: at its value, or at the body if it is not set.
+    pub(super) fn at_key(&self, body: &Body, key: &str, message: impl Into<String>) -> Error {
+        let set = body.value(key).ok().flatten();
+        self.at(set.map_or(body.pos, |value| value.pos), message)
+    }
+
     /// For errors of the parser's accessors.
     pub(super) fn wrong(&self, error: conclave_hcl::Error) -> Error {
         located(&self.file, &error)
@@ -102,9 +108,13 @@ impl Source<'_> {
             return Ok(None);
         };
         let parsed = duration::parse(&text);
-        parsed
-            .map(Some)
-            .ok_or_else(|| self.at(body.pos, format!("{key} must be a duration such as 90s or 1h30m")))
+        parsed.map(Some).ok_or_else(|| {
+            self.at_key(
+                body,
+                key,
+                format!("{key} must be a duration such as 90s or 1h30m"),
+            )
+        })
     }
 
     /// A number of bytes, alone or with `KiB`, `MiB`, `GiB` or `TiB`.
@@ -114,7 +124,7 @@ impl Source<'_> {
         };
         bytes(&text)
             .map(Some)
-            .ok_or_else(|| self.at(body.pos, format!("{key} must be a size such as 512MiB or 2GiB")))
+            .ok_or_else(|| self.at_key(body, key, format!("{key} must be a size such as 512MiB or 2GiB")))
     }
 
     /// A list of strings, or one string with commas.
@@ -147,8 +157,9 @@ impl Source<'_> {
         match self.number(body, key)? {
             None | Some(0) => Ok(None),
             Some(number) => u64::try_from(number).map(Some).map_err(|_| {
-                self.at(
-                    body.pos,
+                self.at_key(
+                    body,
+                    key,
                     format!("{key} must not be negative: requests are always bounded"),
                 )
             }),
@@ -162,7 +173,7 @@ impl Source<'_> {
         };
         socket(&text)
             .map(Some)
-            .map_err(|message| self.at(body.pos, format!("{key}: {message}")))
+            .map_err(|message| self.at_key(body, key, format!("{key}: {message}")))
     }
 }
 

@@ -81,8 +81,8 @@ fn mistakes_are_named_with_their_place() {
         ),
         ("storage \"raft\" { }", "storage \"raft\" needs a path"),
         (
-            "peer_unseal = \"sometimes\"",
-            "use \"off\", \"ceremony\" or \"always\"",
+            "zone = \"a\"\npeer_unseal = \"sometimes\"",
+            ":2:15: peer_unseal: \"sometimes\" is not known: use \"off\", \"ceremony\" or \"always\"",
         ),
         (
             "storage \"raft\" { path = \"x\" retry_join { auto_join = \"y\" } }",
@@ -93,8 +93,8 @@ fn mistakes_are_named_with_their_place() {
             "storage is set twice",
         ),
         (
-            "default_lease_ttl = \"soon\"",
-            "default_lease_ttl must be a duration",
+            "zone = \"a\"\n\n  default_lease_ttl = \"soon\"",
+            ":3:23: default_lease_ttl must be a duration",
         ),
         ("seal \"awskms\" {}", "seal \"awskms\" is not supported"),
         (
@@ -102,8 +102,8 @@ fn mistakes_are_named_with_their_place() {
             "did you mean statsd_address?",
         ),
         (
-            "enable_unauthenticated_access = [\"everything\"]",
-            "\"everything\" is not known",
+            "zone = \"a\"\nenable_unauthenticated_access = [\"everything\"]",
+            ":2:33: enable_unauthenticated_access: \"everything\" is not known",
         ),
     ] {
         let error = read_text(text).unwrap_err().to_string();
@@ -159,6 +159,14 @@ fn mistakes_in_audit_devices_and_what_is_missing_are_named() {
             "listener \"tcp\" {}\nstorage \"raft\" { path = \"x\" }",
             "cluster_addr is required",
         ),
+        (
+            "listener \"tcp\" {}\nstorage \"inmem\" {}\nlog_level = \"loud\"",
+            "unknown log level \"loud\"",
+        ),
+        (
+            "listener \"tcp\" {}\nstorage \"inmem\" {}\nlog_format = \"xml\"",
+            "unknown log format \"xml\"",
+        ),
         ("a = [", ":1:"),
     ] {
         let error = read_text(text).unwrap_err().to_string();
@@ -183,7 +191,10 @@ fn listeners_are_checked() {
             "tls_require_and_verify_client_cert = true",
             "needs a tls_client_ca_file",
         ),
-        ("proxy_protocol_behavior = \"sometimes\"", "must be use_always"),
+        (
+            "\nproxy_protocol_behavior = \"sometimes\"",
+            ":4:27: proxy_protocol_behavior must be use_always",
+        ),
         (
             "proxy_protocol_behavior = \"deny_unauthorized\"",
             "needs proxy_protocol_authorized_addrs",
@@ -192,9 +203,18 @@ fn listeners_are_checked() {
             "x_forwarded_for_authorized_addrs = \"10.0.0.0/99\"",
             "neither an IP address nor a CIDR block",
         ),
-        ("x_forwarded_for_hop_skips = -1", "must not be negative"),
-        ("max_request_size = -1", "requests are always bounded"),
-        ("address = \"127.0.0.1\"", "must be an address and a port"),
+        (
+            "x_forwarded_for_hop_skips = -1",
+            ":3:29: x_forwarded_for_hop_skips must not be negative",
+        ),
+        (
+            "max_request_size = -1",
+            ":3:20: max_request_size must not be negative: requests are always bounded",
+        ),
+        (
+            "address = \"127.0.0.1\"",
+            ":3:11: address: \"127.0.0.1\" must be an address and a port",
+        ),
         ("tls_disable = \"perhaps\"", "must be true or false"),
         ("custom_response_headers { default = {} }", "is not supported"),
     ] {

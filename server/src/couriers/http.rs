@@ -1,4 +1,5 @@
-//! Records by POST, lines of JSON a request, over one connection. Answers of 200 to 299 mean that the target has them.
+//! Messages by POST over one connection. Answers of 200 to 299 mean that the target has them. A record's way is one message of
+//! lines of JSON for each batch; whoever has other messages posts those.
 
 use std::io;
 
@@ -17,7 +18,10 @@ use super::Wire;
 /// Longest answer that is read to its end, in bytes; after a longer one the connection is given up.
 const MAX_ANSWER: usize = 64 << 10;
 
-/// A connection to a web server.
+/// What records are sent as.
+pub const LINES: HeaderValue = HeaderValue::from_static("application/x-ndjson");
+
+/// A connection to a web server, and where its messages go.
 pub struct Posted {
     sender: SendRequest<Full<Bytes>>,
     driving: tokio::task::AbortHandle,
@@ -32,20 +36,17 @@ impl Drop for Posted {
 }
 
 impl Posted {
-    /// Posts to `path` over `wire`.
+    /// Posts to `path` over `wire` what is of this type, unless one of the headers says otherwise.
     pub async fn new(
         wire: Box<dyn Wire>,
-        authority: &str,
-        path: &str,
+        (authority, path): (&str, &str),
+        content_type: HeaderValue,
         more: &[(String, String)],
     ) -> io::Result<Self> {
         let mut headers = HeaderMap::new();
         let value = |text: &str| HeaderValue::from_str(text).map_err(io::Error::other);
         headers.insert(header::HOST, value(authority)?);
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/x-ndjson"),
-        );
+        headers.insert(header::CONTENT_TYPE, content_type);
         for (name, text) in more {
             let name = HeaderName::from_bytes(name.as_bytes()).map_err(io::Error::other)?;
             let mut text = value(text)?;
@@ -65,11 +66,16 @@ impl Posted {
         })
     }
 
-    async fn post(&mut self, lines: &[&[u8]]) -> io::Result<()> {
-        let mut body = lines.join(b"\n".as_slice());
-        body.push(b'\n');
+    /// Whether the peer has ended it.
+    #[cfg(any(test, feature = "otlp"))]
+    pub fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    /// Sends one message; the target has it when this returns. After an error nothing more can be posted here.
+    pub async fn post(&mut self, body: Bytes) -> io::Result<()> {
         let mut request = http::Request::post(&self.path)
-            .body(Full::new(Bytes::from(body)))
+            .body(Full::new(body))
             .map_err(io::Error::other)?;
         *request.headers_mut() = self.headers.clone();
         self.sender.ready().await.map_err(io::Error::other)?;
@@ -89,6 +95,8 @@ impl Posted {
 
 impl Courier for Posted {
     fn send<'a>(&'a mut self, lines: &'a [&'a [u8]]) -> BoxFuture<'a, io::Result<()>> {
-        self.post(lines).boxed()
+        let mut body = lines.join(b"\n".as_slice());
+        body.push(b'\n');
+        self.post(Bytes::from(body)).boxed()
     }
 }

@@ -1,10 +1,10 @@
 //! Takes audit records to where operators want them: sockets, syslog servers, web servers. Which records, in what order and
-//! what happens when this fails is core's business.
+//! what happens when this fails is core's business. What else goes to a web server takes the same way.
 
-mod http;
+pub(crate) mod http;
 mod line;
 mod syslog;
-pub(crate) mod tls;
+mod tls;
 
 use std::io;
 use std::path::Path;
@@ -59,17 +59,13 @@ impl NetCouriers {
                 }
             },
             Address::Host { host, port, tls } => {
-                let tcp = TcpStream::connect((host.as_str(), *port)).await?;
-                tcp.set_nodelay(true)?;
-                let wire: Box<dyn Wire> = match tls {
-                    true => Box::new(tls::connect(tcp, host, &target.ca_cert).await?),
-                    false => Box::new(tcp),
-                };
+                let wire = wire_to((host, *port), tls.then_some(&target.ca_cert)).await?;
                 match &target.protocol {
                     Protocol::Http { headers, path } => {
                         let authority = authority(host, *port);
+                        let place = (authority.as_str(), path.as_str());
                         Ok(Box::new(
-                            http::Posted::new(wire, &authority, path, headers).await?,
+                            http::Posted::new(wire, place, http::LINES, headers).await?,
                         ))
                     }
                     Protocol::Lines | Protocol::Syslog { .. } => {
@@ -87,6 +83,19 @@ impl Couriers for NetCouriers {
     }
 }
 
+/// A connection to a host; by TLS if there are authorities that its certificate is checked against.
+pub(crate) async fn wire_to(
+    (host, port): (&str, u16),
+    authorities: Option<&String>,
+) -> io::Result<Box<dyn Wire>> {
+    let tcp = TcpStream::connect((host, port)).await?;
+    tcp.set_nodelay(true)?;
+    Ok(match authorities {
+        Some(pem) => Box::new(tls::connect(tcp, host, pem).await?),
+        None => Box::new(tcp),
+    })
+}
+
 /// A socket that takes datagrams, as `/dev/log` does; `None` where there is one that takes connections.
 fn datagrams(path: &Path) -> Option<io::Result<UnixDatagram>> {
     let socket = UnixDatagram::unbound();
@@ -98,7 +107,8 @@ fn datagrams(path: &Path) -> Option<io::Result<UnixDatagram>> {
     }
 }
 
-fn authority(host: &str, port: u16) -> String {
+/// A host and its port, as a URL says them.
+pub(crate) fn authority(host: &str, port: u16) -> String {
     if host.contains(':') {
         format!("[{host}]:{port}")
     } else {

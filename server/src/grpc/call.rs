@@ -104,6 +104,7 @@ impl Head {
         request.wrap_ttl = text(&self.metadata, "x-conclave-wrap-ttl")?
             .map(|text| wrap_ttl(&text))
             .transpose()?;
+        request.mfa = second_factors(&self.metadata)?;
         request.remote = self.extensions.get::<Source>().map(|source| source.0);
         request.headers = Some(Box::new(http::Headers(self.metadata.into_headers())));
         Ok(request)
@@ -227,6 +228,19 @@ fn text(metadata: &MetadataMap, name: &str) -> Result<Option<String>, Status> {
         ))),
         text => Ok(text.map(str::to_owned)),
     }
+}
+
+/// Every `x-conclave-mfa`; what is in them core reads.
+fn second_factors(metadata: &MetadataMap) -> Result<Vec<Zeroizing<String>>, Status> {
+    let shown = metadata.get_all("x-conclave-mfa").iter().map(|value| {
+        let text = value
+            .to_str()
+            .ok()
+            .filter(|text| text.len() <= MAX_METADATA_BYTES);
+        let text = text.ok_or_else(|| status::invalid("x-conclave-mfa is too long or no text"))?;
+        Ok(Zeroizing::new(text.to_owned()))
+    });
+    shown.collect()
 }
 
 /// The value of metadata that may be there once, if it is not empty.

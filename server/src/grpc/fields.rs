@@ -101,7 +101,11 @@ impl Fields {
 
     /// A token as core hands it out.
     pub fn auth(mut self) -> v1::Auth {
+        let mut waits = self.object("mfa_requirement");
+        let demands = waits.object("mfa_constraints").each();
         v1::Auth {
+            mfa_request_id: waits.text("mfa_request_id"),
+            mfa_demands: demands.map(|(name, told)| told.demand(name)).collect(),
             client_token: self.text("client_token"),
             accessor: self.text("accessor"),
             policies: self.texts("policies"),
@@ -110,6 +114,21 @@ impl Fields {
             renewable: self.flag("renewable"),
             orphan: self.flag("orphan"),
             num_uses: self.number("num_uses"),
+        }
+    }
+
+    /// A second factor that a login is to show.
+    fn demand(mut self, name: String) -> v1::MfaDemand {
+        let methods = self.objects("any").into_iter();
+        let any = methods.map(|mut method| v1::MfaMethod {
+            id: method.text("id"),
+            name: method.text("name"),
+            r#type: method.text("type"),
+            uses_passcode: method.flag("uses_passcode"),
+        });
+        v1::MfaDemand {
+            name,
+            any: any.collect(),
         }
     }
 

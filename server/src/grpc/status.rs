@@ -21,7 +21,8 @@ const NOTHING: &str = "not found";
 /// What core's error becomes.
 pub fn of(error: Error) -> Status {
     let (code, reason) = match &error {
-        Error::Sealed => (Code::Unavailable, Reason::Sealed),
+        // The keys of a namespace may be on another node, like those of the cluster.
+        Error::Sealed | Error::NamespaceSealed { .. } => (Code::Unavailable, Reason::Sealed),
         Error::NotInitialized => (Code::Unavailable, Reason::NotInitialized),
         Error::NoLeader(_) => (Code::Unavailable, Reason::NoLeader),
         Error::Overloaded(_) => (Code::Unavailable, Reason::Overloaded),
@@ -36,7 +37,9 @@ pub fn of(error: Error) -> Status {
         Error::Denied {
             unauthenticated: false,
         } => (Code::PermissionDenied, Reason::Denied),
-        Error::Preflight(_) | Error::BadToken => (Code::PermissionDenied, Reason::Denied),
+        Error::Preflight(_) | Error::BadToken | Error::SecondFactor(_) => {
+            (Code::PermissionDenied, Reason::Denied)
+        }
         Error::Invalid(text) if CAS_TEXTS.contains(&text.as_str()) => {
             (Code::FailedPrecondition, Reason::CasMismatch)
         }

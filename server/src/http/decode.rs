@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use conclave_core::{Request, Verb};
 
 use super::status::Refusal;
-use super::{JsonLimits, form, json};
+use super::{JsonLimits, form, inline, json};
 use crate::config::duration;
 
 /// Longest token, as Vault's `max_token_header_size`.
@@ -51,7 +51,9 @@ pub fn head(parts: &Parts, path: &str, source: IpAddr) -> Result<Head, Refusal> 
     let mut request = Request::new(verb, path);
     request.token = token(headers)?;
     request.namespace = text(headers, "x-vault-namespace")?.map(str::to_owned);
+    request.inline = inline::login(headers, request.namespace.as_deref())?;
     request.idempotency_key = text(headers, "idempotency-key")?.map(str::to_owned);
+    request.mfa = second_factors(headers)?;
     request.wrap_ttl = text(headers, "x-vault-wrap-ttl")?.map(wrap_ttl).transpose()?;
     if text(headers, "x-vault-wrap-format")?.is_some_and(|format| format.eq_ignore_ascii_case("jwt")) {
         return Err(Refusal::Malformed(
@@ -173,6 +175,16 @@ fn text<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, Refus
         Some(text) if text.len() > MAX_HEADER_BYTES => Err(Refusal::Malformed(format!("{name} is too long"))),
         text => Ok(text),
     }
+}
+
+/// Every `X-Vault-MFA`; what is in them core reads.
+fn second_factors(headers: &HeaderMap) -> Result<Vec<Zeroizing<String>>, Refusal> {
+    let shown = headers.get_all("x-vault-mfa").iter().map(|value| {
+        let text = value.to_str().ok().filter(|text| text.len() <= MAX_HEADER_BYTES);
+        let text = text.ok_or_else(|| Refusal::Malformed("x-vault-mfa is too long or no text".to_owned()))?;
+        Ok(Zeroizing::new(text.to_owned()))
+    });
+    shown.collect()
 }
 
 fn wrap_ttl(text: &str) -> Result<u64, Refusal> {

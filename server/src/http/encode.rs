@@ -16,6 +16,8 @@ const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000; includeSubDomains");
 const VERSION_NAME: HeaderName = HeaderName::from_static("x-conclave-version");
 const VERSION: HeaderValue = HeaderValue::from_static(env!("CARGO_PKG_VERSION"));
+/// Tells a failed login in the headers of a request from a failure of the request.
+const LOGIN_FAILED: HeaderName = HeaderName::from_static("x-vault-inline-auth-failed");
 const SECOND: HeaderValue = HeaderValue::from_static("1");
 
 /// Headers of every answer.
@@ -79,6 +81,11 @@ pub fn failure(failure: Failure) -> Response<Body> {
     }
     out.extend_from_slice(b"]}\n");
     let mut response = json(failure.status, out);
+    if failure.of_login {
+        response
+            .headers_mut()
+            .insert(LOGIN_FAILED, HeaderValue::from_static("true"));
+    }
     if failure.retry {
         response.headers_mut().insert(RETRY_AFTER, SECOND);
     }

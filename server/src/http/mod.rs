@@ -3,6 +3,7 @@
 
 mod accept;
 mod body;
+mod browsers;
 mod connection;
 mod decode;
 mod encode;
@@ -10,6 +11,7 @@ mod form;
 mod forwarded;
 mod framing;
 mod health;
+mod inline;
 mod json;
 mod proxy;
 mod receive;

@@ -19,6 +19,7 @@ use conclave_core as core;
 use conclave_core::Verb;
 
 use super::body::{Body, Removed};
+use super::browsers::{self, Visit};
 use super::status::{Failure, Refusal};
 use super::watch::{InFlight, Watch};
 use super::{Settings, Timeouts, decode, encode, receive};
@@ -113,8 +114,11 @@ impl Service {
         let span = traced.as_ref().map_or_else(Span::none, |traced| {
             traced.span(transport, method_name(&parts.method))
         });
+        let visit = Visit::of(&parts, self.surroundings.handler.as_ref());
         let result = if watch.ambiguous() {
             Err(Refusal::Ambiguous("the length of the request is stated twice"))
+        } else if let Some(answered) = visit.answer(&parts) {
+            answered
         } else {
             let routed = self.route(&mut parts, &mut body, origin, settings);
             routed.instrument(span.clone()).await
@@ -124,6 +128,7 @@ impl Service {
         }
         let mut response = result.unwrap_or_else(|refusal| encode::failure(Failure::from(refusal)));
         encode::common(response.headers_mut(), origin.tls);
+        visit.mark(response.headers_mut());
         span.record("status", u64::from(response.status().as_u16()));
         if let Some(text) = traced.and_then(|traced| traced.header()) {
             response.headers_mut().insert(TRACERESPONSE, text);
@@ -171,7 +176,7 @@ impl Service {
         match path.strip_prefix("/v1/") {
             Some(METRICS) if parts.method == Method::GET => self.metrics(parts, source, settings).await,
             Some(path) => self.api(parts, path, body, source, settings).await,
-            None if path == "/" || path == "/ui" || path.starts_with("/ui/") => Err(Refusal::NoUi),
+            None if browsers::is_page(path) => Err(Refusal::NoUi),
             None => Err(Refusal::NoPage),
         }
     }
@@ -188,6 +193,12 @@ impl Service {
         head.request.headers = Some(Box::new(Headers(std::mem::take(&mut parts.headers))));
         let body = body.as_mut().ok_or(Refusal::Broken)?;
         if head.request.verb == Verb::Write && UPLOADS.contains(&path) {
+            if head.request.inline.is_some() {
+                // Who may send a file is asked before it is taken in, and who logs in only once.
+                return Err(Refusal::Malformed(
+                    "a file is sent with a token, not with a login in the headers".to_owned(),
+                ));
+            }
             // The body is the file; what else is wanted stands in the query.
             head.request.data = std::mem::take(&mut head.query);
             return self.upload(head.request, body, settings).await;

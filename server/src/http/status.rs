@@ -22,6 +22,8 @@ pub enum Refusal {
     Encoded,
     /// Not a method of this API, or not of this path.
     Method,
+    /// A page of an origin that may not ask.
+    Origin,
     /// No such page.
     NoPage,
     /// There is no web UI.
@@ -50,6 +52,8 @@ pub struct Failure {
     pub close: bool,
     /// Warnings of a 404, which then has the whole envelope.
     pub warnings: Vec<String>,
+    /// Whether it is the login's that came with the request.
+    pub of_login: bool,
 }
 
 impl Failure {
@@ -60,6 +64,7 @@ impl Failure {
             retry: false,
             close: false,
             warnings: Vec::new(),
+            of_login: false,
         }
     }
 
@@ -101,6 +106,7 @@ impl From<Refusal> for Failure {
                 "compressed request bodies are not read",
             ),
             Refusal::Method => Self::bare(StatusCode::METHOD_NOT_ALLOWED),
+            Refusal::Origin => Self::new(StatusCode::FORBIDDEN, "origin not allowed"),
             Refusal::NoPage => Self::bare(StatusCode::NOT_FOUND),
             Refusal::NoUi => Self::new(StatusCode::NOT_FOUND, "this server has no web UI"),
             Refusal::Busy => Self::new(
@@ -136,7 +142,9 @@ impl From<Error> for Failure {
             Error::Denied {
                 unauthenticated: false,
             } => Self::new(StatusCode::FORBIDDEN, listed(&text)),
-            Error::Preflight(_) | Error::BadToken => Self::new(StatusCode::FORBIDDEN, text),
+            Error::Preflight(_) | Error::BadToken | Error::SecondFactor(_) => {
+                Self::new(StatusCode::FORBIDDEN, text)
+            }
             Error::NotFound { warnings } => Self {
                 warnings,
                 ..Self::bare(StatusCode::NOT_FOUND)
@@ -152,11 +160,17 @@ impl From<Error> for Failure {
             Error::NoNamespace => Self::new(StatusCode::NOT_FOUND, text),
             Error::OtherNamespace => Self::new(StatusCode::INTERNAL_SERVER_ERROR, listed(&text)),
             Error::Locked(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, text),
-            Error::Sealed | Error::NotInitialized => Self::new(StatusCode::SERVICE_UNAVAILABLE, text),
+            Error::Sealed | Error::NotInitialized | Error::NamespaceSealed { .. } => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, text)
+            }
             Error::Overloaded(_) | Error::NoLeader(_) | Error::Contention => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, text).retry()
             }
             Error::OutcomeUnknown => Self::new(StatusCode::GATEWAY_TIMEOUT, text),
+            Error::InlineLogin(error) => Self {
+                of_login: true,
+                ..Self::from(*error)
+            },
             Error::Target(_) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, listed(&text)),
             _ => Self::new(StatusCode::INTERNAL_SERVER_ERROR, text),
         }
@@ -221,5 +235,17 @@ mod tests {
                 "{name}"
             );
         }
+    }
+    #[test]
+    fn a_failure_of_a_login_that_came_along_says_whose_it_is() {
+        let failure = Failure::from(Error::InlineLogin(Box::new(Error::denied())));
+        assert!(failure.of_login);
+        assert_eq!(
+            Failure {
+                of_login: false,
+                ..failure
+            },
+            Failure::from(Error::denied())
+        );
     }
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 
-use conclave_core::{Core, Launcher as _, Request, Response};
+use conclave_core::{Browsers, Core, Launcher as _, Request, Response};
 use conclave_raft::meter::TRACES;
 use conclave_raft::node::Timings;
 use tracing::Instrument;
@@ -99,6 +99,7 @@ impl Node {
 
     /// Hands leadership over and stops taking part.
     pub async fn stop(self) {
+        self.core.prepare_to_end().await;
         self.jobs.abort();
         if let Some(space) = &self.space {
             space.abort();
@@ -123,6 +124,10 @@ impl Handler for CoreHandler {
 
     fn admits<'h>(&'h self, request: &'h Request) -> BoxFuture<'h, Result<(), conclave_core::Error>> {
         Box::pin(self.0.admits(request))
+    }
+
+    fn browsers(&self) -> Option<Arc<Browsers>> {
+        self.0.browsers()
     }
 
     fn observe(&self) {

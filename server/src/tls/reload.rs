@@ -229,7 +229,51 @@ fn provider(suites: &[String]) -> Result<CryptoProvider, Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use super::super::authority::{create_ca, create_cert};
     use super::*;
+
+    #[test]
+    fn changed_files_are_taken_up_and_unusable_ones_change_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        create_ca(dir.path()).unwrap();
+        let [one, two] = ["one", "two"].map(|name| create_cert(dir.path(), dir.path(), name, &[]).unwrap());
+        let files = Files {
+            certificate: dir.path().join("listener.pem"),
+            key: dir.path().join("listener-key.pem"),
+            ..Files::default()
+        };
+        let (certificate, key) = (files.certificate.clone(), files.key.clone());
+        // Clocks of file systems may be coarse: each change is told apart by a time of its own.
+        let put = |from: &Path, to: &Path, at: u64| {
+            std::fs::copy(from, to).unwrap();
+            let file = std::fs::File::options().write(true).open(to).unwrap();
+            file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(at))
+                .unwrap();
+        };
+        put(&one.certificate, &certificate, 1);
+        put(&one.key, &key, 1);
+        let tls = ServerTls::load(files).unwrap();
+        let first = tls.current();
+        assert!(!tls.reload_if_changed().unwrap(), "nothing changed");
+
+        // The certificate is replaced, its key is not yet.
+        put(&two.certificate, &certificate, 2);
+        assert!(tls.reload_if_changed().is_err());
+        assert!(Arc::ptr_eq(&first, &tls.current()), "the good one stays");
+        put(&two.key, &key, 2);
+        assert!(tls.reload_if_changed().unwrap());
+        let second = tls.current();
+        assert!(!Arc::ptr_eq(&first, &second));
+        assert!(!tls.reload_if_changed().unwrap(), "it was taken up");
+
+        std::fs::remove_file(&key).unwrap();
+        assert!(tls.reload_if_changed().is_err());
+        assert!(Arc::ptr_eq(&second, &tls.current()));
+        put(&two.key, &key, 3);
+        assert!(tls.reload_if_changed().unwrap(), "it is back");
+    }
 
     #[test]
     fn a_certificate_that_ends_is_told_of_once_a_day() {

@@ -16,6 +16,9 @@ const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 /// `GET http://x/v1/slow` in HPACK, without its tables.
 const SLOW: &[u8] = b"\x82\x86\x04\x08/v1/slow\x01\x01x";
+/// `POST http://x/v1/echo` in the same way, with a token, so that its body is read.
+const ECHO: &[u8] = b"\x83\x86\x04\x08/v1/echo\x01\x01x\x00\x0dx-vault-token\x01t";
+
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     let mut bytes = vec![length[1], length[2], length[3], kind, flags];
@@ -60,6 +63,15 @@ async fn endless_headers_end_the_connection() {
     for _ in 0..2_000 {
         frames.extend(frame(CONTINUATION, 0, 1, &more));
     }
+    ends(&server, frames).await;
+}
+
+/// Empty frames cost the sender no credit, and a body of them never ends.
+#[tokio::test]
+async fn a_flood_of_empty_frames_ends_the_connection() {
+    let server = start(Settings::default(), false).await;
+    let mut frames = frame(HEADERS, END_HEADERS, 1, ECHO);
+    frames.extend(frame(DATA, 0, 1, b"").repeat(100_000));
     ends(&server, frames).await;
 }
 

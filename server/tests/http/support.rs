@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use conclave_core::{Body, Envelope, Error, Health, Request, Response};
+use conclave_core::{Body, Browsers, Envelope, Error, Health, Request, Response};
 use conclave_server::Handler;
 use conclave_server::http::{Service, Settings, Surroundings, listen};
 use conclave_server::operations::HttpMetrics;
@@ -30,6 +30,7 @@ pub struct Script {
     /// Told when a `slow` request was done to its end.
     pub done: Notify,
     pub health: Health,
+    pub browsers: Option<Arc<Browsers>>,
 }
 
 impl Handler for Script {
@@ -109,6 +110,10 @@ impl Handler for Script {
         })
     }
 
+    fn browsers(&self) -> Option<Arc<Browsers>> {
+        self.browsers.clone()
+    }
+
     fn observe(&self) {}
 }
 
@@ -164,12 +169,27 @@ pub fn leader() -> Health {
 }
 
 pub async fn start_with(settings: Settings, tls: bool, health: Health) -> Server {
+    start_scripted(settings, tls, health, None).await
+}
+
+/// A node that has something to tell browsers.
+pub async fn start_telling(browsers: Arc<Browsers>) -> Server {
+    start_scripted(Settings::default(), false, leader(), Some(browsers)).await
+}
+
+async fn start_scripted(
+    settings: Settings,
+    tls: bool,
+    health: Health,
+    browsers: Option<Arc<Browsers>>,
+) -> Server {
     let dir = tempfile::tempdir().unwrap();
     let script = Arc::new(Script {
         release: Notify::new(),
         entered: Notify::new(),
         done: Notify::new(),
         health,
+        browsers,
     });
     let tls = tls.then(|| {
         create_ca(dir.path()).unwrap();

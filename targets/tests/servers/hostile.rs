@@ -60,6 +60,7 @@ async fn fails(driver: Driver, what: Vec<u8>, times: usize) {
         Driver::RabbitMq => {
             format!(r#"{{"uri":"http://127.0.0.1:{port}","username":"u","password":"hunter2"}}"#)
         }
+        Driver::Postgresql => format!("postgresql://u:hunter2@127.0.0.1:{port}/db?sslmode=disable"),
         _ => format!("u:hunter2@tcp(127.0.0.1:{port})/"),
     };
     let scene = Scene::new(driver, &url);
@@ -123,6 +124,52 @@ async fn nonsense_from_a_mysql_server() {
     fails(Driver::Mysql, packet(0, &greeting), 100_000).await;
 }
 
+/// A message of PostgreSQL.
+fn message(tag: u8, body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
+    [&[tag][..], &length, body].concat()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nonsense_from_a_postgresql_server() {
+    let asks = |how: u32, rest: &[u8]| message(b'R', &[&how.to_be_bytes(), rest].concat());
+    let (let_in, ready) = (asks(0, b""), message(b'Z', b"I"));
+    let after_login = |what: &[u8]| [&let_in[..], &ready, what].concat();
+    for what in [
+        Vec::new(),
+        b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(),
+        message(b'R', b""),
+        b"R\0\0\0\0".to_vec(),
+        b"R\xff\xff\xff\xff".to_vec(),
+        asks(77, b""),
+        // For the password as it is, for a digest, and by what no server asks for.
+        asks(5, b"x"),
+        asks(10, b"NO-SUCH-MECHANISM\0\0"),
+        asks(10, b"SCRAM-SHA-256"),
+        [asks(10, b"SCRAM-SHA-256\0\0"), asks(11, b"r=,s=,i=0")].concat(),
+        [asks(10, b"SCRAM-SHA-256\0\0"), asks(11, b"r=x,s=AAAA,i=4096")].concat(),
+        [asks(10, b"SCRAM-SHA-256\0\0"), asks(12, b"v=AAAA")].concat(),
+        message(b'E', b""),
+        message(b'E', b"SFATAL\0C28P01\0Mno\0\0"),
+        message(b'E', b"SFATAL\0C28P01\0M\xff\xfe\0\0"),
+        message(b'E', b"SFATAL"),
+        message(b'K', b"\0"),
+        message(b'S', b"\xff\0\xff\0"),
+        let_in.clone(),
+        after_login(b"garbage"),
+        after_login(&message(b'T', &[0xff; 20])),
+        after_login(&message(b'D', &[0, 1, 0xff, 0xff, 0xff, 0xfe])),
+        after_login(&message(b'E', b"C\0\0")),
+        after_login(&message(b'C', b"")),
+        after_login(&message(b'G', b"")),
+        after_login(&message(b'Z', b"")),
+        vec![0xff; 1 << 16],
+    ] {
+        fails(Driver::Postgresql, what, 1).await;
+    }
+    fails(Driver::Postgresql, message(b'N', b"\0"), 1_000_000).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nonsense_from_a_redis_server() {
     for what in [
@@ -167,6 +214,14 @@ async fn nobody_is_there() {
     let port = listener.local_addr().unwrap().port();
     drop(listener);
     for (driver, url) in [
+        (
+            Driver::Postgresql,
+            format!("postgresql://u:p@127.0.0.1:{port}/db"),
+        ),
+        (
+            Driver::Postgresql,
+            "postgresql://u:p@name.invalid/db?sslmode=disable".to_owned(),
+        ),
         (Driver::Redis, format!("redis://u:p@127.0.0.1:{port}")),
         (Driver::Mysql, format!("u:p@tcp(127.0.0.1:{port})/")),
         (Driver::Mysql, "u:p@tcp(name.invalid)/?tls=false".to_owned()),

@@ -29,7 +29,7 @@ mod redis_server;
 
 use std::time::Duration;
 
-use conclave_engine_api::{Action, Bounds, Driver, Failure, Hidden, Plan, Target, TargetTls};
+use conclave_engine_api::{Action, Bounds, Done, Driver, Failure, Hidden, Plan, Target, TargetTls};
 use conclave_targets::Targets;
 
 /// Longer than anything takes that is meant to be done.
@@ -57,8 +57,23 @@ impl Scene {
     }
 
     async fn act(&self, action: Action, session: &str, within: Duration) -> Result<Vec<String>, Failure> {
+        self.act_as(action, (session, false), within).await
+    }
+
+    /// As the only session of its name: those that are there already end first.
+    async fn act_alone(&self, action: Action, session: &str) -> Result<Vec<String>, Failure> {
+        self.act_as(action, (session, true), LONG).await
+    }
+
+    async fn act_as(
+        &self,
+        action: Action,
+        (session, alone): (&str, bool),
+        within: Duration,
+    ) -> Result<Vec<String>, Failure> {
         let bounds = Bounds {
             session: session.to_owned(),
+            alone,
             until: Targets::boot_time() + within,
         };
         let plan = Plan {
@@ -107,6 +122,21 @@ impl Scene {
         listed.sort();
         listed
     }
+}
+
+/// A statement that would take a minute does not outlive its bounds. A loaded machine may not even have sent it by then.
+async fn ends_in_time(scene: &Scene, slow: &str) {
+    for millis in [500, 2_000, 8_000] {
+        let within = Duration::from_millis(millis);
+        let failure = scene
+            .act(run(&[slow]), "conclave/1/1/slow", within)
+            .await
+            .unwrap_err();
+        if failure.done != Done::Nothing {
+            return;
+        }
+    }
+    panic!("it was never sent");
 }
 
 fn run(statements: &[&str]) -> Action {

@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::launch;
+use super::launch::{self, Daemon, answered};
 use crate::harness::{eventually, ports};
 
 /// Who makes accounts.
@@ -16,13 +16,15 @@ pub const ROOT: &str = "vaultroot";
 pub const PASSWORD: &str = "first root password";
 /// The account it may not run as root under.
 const USER: &str = "mysql";
+/// Names the folder of temporary tables. A server that starts removes all of them, those of others too.
+const TEMPORARY: &str = "TMPDIR";
 /// For a first start from a slow, cold disk.
 const START: Duration = Duration::from_secs(90);
 
 /// A server.
 pub struct MariaDb {
     pub port: u16,
-    process: Option<Child>,
+    process: Option<Daemon>,
     files: TempDir,
     options: Vec<String>,
 }
@@ -40,7 +42,8 @@ impl MariaDb {
             launch::command(USER, Path::new("mariadb-install-db"))
                 .arg("--no-defaults")
                 .arg(format!("--datadir={}", files.path().join("data").display()))
-                .args(["--auth-root-authentication-method=normal", "--skip-test-db"]),
+                .args(["--auth-root-authentication-method=normal", "--skip-test-db"])
+                .env(TEMPORARY, files.path()),
         );
         let init = format!(
             "CREATE USER IF NOT EXISTS '{ROOT}'@'%' IDENTIFIED BY '{PASSWORD}';\n\
@@ -69,9 +72,9 @@ impl MariaDb {
 
     /// Starts it again.
     pub async fn run(&mut self) {
-        let log = fs::File::create(self.files.path().join("log")).expect("a log");
         let at = |name: &str| self.files.path().join(name).display().to_string();
-        let process = launch::command(USER, Path::new("mariadbd"))
+        let mut server = launch::command(USER, Path::new("mariadbd"));
+        server
             .arg("--no-defaults")
             .arg(format!("--datadir={}", at("data")))
             .arg(format!("--socket={}", at("data/socket")))
@@ -83,10 +86,8 @@ impl MariaDb {
                 "--innodb-buffer-pool-size=8M",
             ])
             .args(&self.options)
-            .stdout(log.try_clone().expect("a log"))
-            .stderr(log)
-            .spawn();
-        self.process = Some(process.expect("MariaDB starts"));
+            .env(TEMPORARY, self.files.path());
+        self.process = Some(Daemon::start(&mut server, &self.files.path().join("log")));
         eventually("MariaDB answers", START, async || {
             let said = self.query_as(ROOT, PASSWORD, "SELECT 1");
             // It answers, whoever may log in by now.
@@ -100,23 +101,12 @@ impl MariaDb {
 
     /// Stops it as a power failure would.
     pub fn stop(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            // Its sessions end with it.
-            let _ = process.kill();
-            let _ = process.wait();
-        }
+        self.process = None;
     }
 
     /// What a query answers; the error if it does not.
     pub fn query_as(&self, user: &str, password: &str, query: &str) -> Result<String, String> {
-        let asked = self
-            .client(user, password, query)
-            .output()
-            .expect("its client runs");
-        match asked.status.success() {
-            true => Ok(String::from_utf8_lossy(&asked.stdout).trim().to_owned()),
-            false => Err(String::from_utf8_lossy(&asked.stderr).into_owned()),
-        }
+        answered(&mut self.client(user, password, query))
     }
 
     /// Its own client, about to ask.

@@ -3,12 +3,12 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::launch;
+use super::launch::{self, Daemon, answered};
 use super::pki::Authority;
 use crate::harness::{eventually, ports};
 
@@ -24,7 +24,7 @@ const START: Duration = Duration::from_secs(60);
 /// A server.
 pub struct Postgres {
     pub port: u16,
-    process: Option<Child>,
+    process: Option<Daemon>,
     files: TempDir,
     options: Vec<String>,
 }
@@ -100,8 +100,8 @@ impl Postgres {
 
     /// Starts it again.
     pub async fn run(&mut self) {
-        let log = fs::File::create(self.files.path().join("log")).expect("a log");
-        let process = launch::command(USER, &bin("postgres"))
+        let mut server = launch::command(USER, &bin("postgres"));
+        server
             .arg("-D")
             .arg(self.files.path().join("data"))
             .args(["-p", &self.port.to_string(), "-c", "fsync=off"])
@@ -111,11 +111,8 @@ impl Postgres {
                 "-c",
                 "unix_socket_directories=",
             ])
-            .args(&self.options)
-            .stdout(log.try_clone().expect("a log"))
-            .stderr(log)
-            .spawn();
-        self.process = Some(process.expect("PostgreSQL starts"));
+            .args(&self.options);
+        self.process = Some(Daemon::start(&mut server, &self.files.path().join("log")));
         eventually("PostgreSQL answers", START, async || {
             let said = self.query_as(ROOT, PASSWORD, "SELECT 1");
             // It answers, whoever may log in by now.
@@ -129,11 +126,7 @@ impl Postgres {
 
     /// Stops it as a power failure would.
     pub fn stop(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            // Its sessions end with it.
-            let _ = process.kill();
-            let _ = process.wait();
-        }
+        self.process = None;
     }
 
     /// What a query answers; the error if it does not.
@@ -141,7 +134,8 @@ impl Postgres {
         answered(self.client(user, query).env("PGPASSWORD", password))
     }
 
-    fn client(&self, user: &str, query: &str) -> Command {
+    /// Its own client, about to ask.
+    pub fn client(&self, user: &str, query: &str) -> Command {
         let mut client = Command::new("psql");
         client
             .args(["-X", "-A", "-t", "-h", "127.0.0.1", "-U", user, "-d", "postgres"])
@@ -171,14 +165,6 @@ impl Drop for Postgres {
     fn drop(&mut self) {
         self.stop();
         launch::remove(USER, &self.files.path().join("data"));
-    }
-}
-
-fn answered(client: &mut Command) -> Result<String, String> {
-    let asked = client.output().expect("psql runs");
-    match asked.status.success() {
-        true => Ok(String::from_utf8_lossy(&asked.stdout).trim().to_owned()),
-        false => Err(String::from_utf8_lossy(&asked.stderr).into_owned()),
     }
 }
 

@@ -7,11 +7,12 @@ pub mod amqp;
 use std::fmt::Write as _;
 use std::fs;
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
 
+use super::launch::{self, Daemon};
 use crate::harness::{eventually, ports};
 
 /// Who makes users.
@@ -30,35 +31,11 @@ pub struct RabbitMq {
     pub tls_port: u16,
     /// Of AMQP.
     pub amqp: u16,
-    epmd: Daemon,
     process: Option<Daemon>,
+    /// Ends after the broker, which talks to it.
+    epmd: Daemon,
     files: TempDir,
     settings: Vec<(&'static str, String)>,
-}
-
-/// A process that ends with what it is for.
-struct Daemon(Child);
-
-impl Daemon {
-    fn start(mut command: Command) -> Self {
-        Self(command.spawn().expect("RabbitMQ starts (deploy/packages.txt)"))
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// A program that ends with this test.
-fn command(program: &str) -> Command {
-    let mut command = Command::new("setpriv");
-    command
-        .args(["--pdeathsig", "KILL", "--", program])
-        .stdin(Stdio::null());
-    command
 }
 
 impl RabbitMq {
@@ -114,15 +91,14 @@ impl RabbitMq {
                 "+S 1:1 -kernel inet_dist_use_interface {127,0,0,1}".to_owned(),
             ),
         ];
-        let mut epmd = command("epmd");
-        epmd.args(["-address", "127.0.0.1", "-port", &epmd_port.to_string()])
-            // It tells of whoever only looks whether it is there.
-            .stderr(Stdio::null());
+        let mut epmd = launch::own("epmd");
+        epmd.args(["-address", "127.0.0.1", "-port", &epmd_port.to_string()]);
         let mut server = Self {
             port,
             tls_port,
             amqp,
-            epmd: Daemon::start(epmd),
+            // It tells of whoever only looks whether it is there.
+            epmd: Daemon::start(&mut epmd, &files.path().join("epmd")),
             process: None,
             files,
             settings,
@@ -138,13 +114,9 @@ impl RabbitMq {
 
     /// Starts it again.
     pub async fn run(&mut self) {
-        let log = fs::File::create(self.files.path().join("console")).expect("a log");
-        let mut broker = command(SERVER);
-        broker
-            .envs(self.settings.iter().map(|(name, value)| (*name, value)))
-            .stdout(log.try_clone().expect("a log"))
-            .stderr(log);
-        self.process = Some(Daemon::start(broker));
+        let mut broker = launch::own(SERVER);
+        broker.envs(self.settings.iter().map(|(name, value)| (*name, value)));
+        self.process = Some(Daemon::start(&mut broker, &self.files.path().join("console")));
         eventually("RabbitMQ answers", START, async || {
             match self.ask(ROOT, PASSWORD, "GET", "whoami", "") {
                 // Somebody changed the password.
@@ -212,13 +184,5 @@ impl RabbitMq {
         let names = listed.as_array().expect("a list").iter();
         let names = names.map(|user| user["name"].as_str().expect("a name").to_owned());
         names.filter(|name| name != ROOT).collect()
-    }
-}
-
-impl Drop for RabbitMq {
-    fn drop(&mut self) {
-        // The broker before the daemon it talks to.
-        self.stop();
-        let _ = self.epmd.0.kill();
     }
 }

@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use conclave_engine_api::{Done, Driver};
+use conclave_engine_api::{Action, Done, Driver, Failure};
+use tokio::task::JoinHandle;
 
 use crate::harness::{SOON, eventually};
 use crate::pki::Authority;
 use crate::redis_server::{PASSWORD, ROOT, Redis};
-use crate::{LONG, Scene, hidden, run};
+use crate::{LONG, Scene, ends_in_time, hidden, run};
 
+/// A connection by which an account is made.
+const OLD: &str = "conclave/1/1/old";
 const CREATE: &str = r#"["ACL","SETUSER","V_A","ON",">pw","~*","+@read","+ping"]"#;
 
 fn scene(server: &Redis) -> Scene {
@@ -115,10 +118,7 @@ async fn refusals_say_what_was_done(server: &Redis, scene: &Scene) {
 }
 
 async fn commands_end_in_time(server: &Redis, scene: &Scene) {
-    let short = Duration::from_millis(500);
-    let waits = run(&[r#"["BLPOP","none","60"]"#, CREATE]);
-    let failure = scene.act(waits, "conclave/1/1/slow", short).await.unwrap_err();
-    assert_eq!(failure.done, Done::Unknown, "{failure}");
+    ends_in_time(scene, r#"["BLPOP","none","60"]"#).await;
     assert!(server.accounts().is_empty());
     let failure = scene
         .act(run(&[CREATE]), "conclave/1/1/over", Duration::ZERO)
@@ -128,20 +128,40 @@ async fn commands_end_in_time(server: &Redis, scene: &Scene) {
 }
 
 async fn a_connection_in_the_making_is_ended(server: &Redis, scene: &Scene) {
+    let old = stands_in_the_making(server, scene).await;
+    scene.drop_account("V_A", &[], OLD).await.unwrap();
+    assert_eq!(old.await.unwrap().unwrap_err().done, Done::Unknown);
+    // Who is to be alone ends it too, and does not take itself for another the next time.
+    let old = stands_in_the_making(server, scene).await;
+    for _ in 0..3 {
+        scene.act_alone(Action::Check, OLD).await.unwrap();
+    }
+    assert_eq!(old.await.unwrap().unwrap_err().done, Done::Unknown);
+    assert!(server.accounts().is_empty());
+    // Who may end nobody goes on.
+    let weak = ["ACL", "SETUSER", "weak", "ON", ">w", "+ping", "+client|setname"];
+    server.query_as(ROOT, PASSWORD, &weak).unwrap();
+    let url = format!("redis://weak:w@127.0.0.1:{}", server.port);
+    let weak = Scene::new(Driver::Redis, &url);
+    weak.act_alone(Action::Check, OLD).await.unwrap();
+    scene.drop_account("weak", &[], "").await.unwrap();
+}
+
+/// A connection that bears its name and makes an account in a minute.
+async fn stands_in_the_making(server: &Redis, scene: &Scene) -> JoinHandle<Result<Vec<String>, Failure>> {
     let making = run(&[r#"["BLPOP","none","60"]"#, CREATE]);
     let old = Scene::new(Driver::Redis, &scene.target.url);
-    let old = tokio::spawn(async move { old.act(making, "conclave/1/1/old", LONG).await });
+    let old = tokio::spawn(async move { old.act(making, OLD, LONG).await });
     eventually("it has its name", SOON, async || {
         let list = server.query_as(ROOT, PASSWORD, &["CLIENT", "LIST"])?;
-        match list.contains("name=conclave/1/1/old") {
+        let waits = |line: &str| line.contains(&format!("name={OLD} ")) && line.contains("cmd=blpop");
+        match list.lines().any(waits) {
             true => Ok(()),
             false => Err(list),
         }
     })
     .await;
-    scene.drop_account("V_A", &[], "conclave/1/1/old").await.unwrap();
-    assert_eq!(old.await.unwrap().unwrap_err().done, Done::Unknown);
-    assert!(server.accounts().is_empty());
+    old
 }
 
 async fn passwords_change(server: &Redis, scene: &Scene) {

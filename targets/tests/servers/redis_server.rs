@@ -1,11 +1,12 @@
 //! A real Redis on a free port of loopback, whose accounts are in a file of its own; gone when it is dropped.
 
 use std::fs;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
 
+use super::launch::{self, Daemon};
 use crate::harness::{eventually, ports};
 
 /// Who makes accounts.
@@ -18,7 +19,7 @@ const START: Duration = Duration::from_secs(60);
 /// A server.
 pub struct Redis {
     pub port: u16,
-    process: Option<Child>,
+    process: Option<Daemon>,
     files: TempDir,
     options: Vec<String>,
 }
@@ -57,20 +58,15 @@ impl Redis {
             true => ["--port", "0", "--tls-port", &port],
             false => ["--bind", "127.0.0.1", "--port", &port],
         };
-        let log = fs::File::create(self.files.path().join("log")).expect("a log");
-        let process = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "--", "redis-server"])
+        let mut server = launch::own("redis-server");
+        server
             .args(port)
             .args(["--save", "", "--aclfile"])
             .arg(self.files.path().join("users.acl"))
             .arg("--dir")
             .arg(self.files.path())
-            .args(&self.options)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a log"))
-            .stderr(log)
-            .spawn();
-        self.process = Some(process.expect("Redis starts (deploy/packages.txt)"));
+            .args(&self.options);
+        self.process = Some(Daemon::start(&mut server, &self.files.path().join("log")));
         eventually("Redis answers", START, async || {
             match self.query_as(ROOT, PASSWORD, &["PING"]) {
                 Err(text) if text.contains("WRONGPASS") => Ok(()),
@@ -82,10 +78,7 @@ impl Redis {
 
     /// Stops it as a power failure would.
     pub fn stop(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            let _ = process.kill();
-            let _ = process.wait();
-        }
+        self.process = None;
     }
 
     /// What a command answers; the error if it does not.
@@ -132,11 +125,5 @@ impl Redis {
 
     fn is_tls(&self) -> bool {
         self.options.iter().any(|option| option.contains("tls"))
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        self.stop();
     }
 }

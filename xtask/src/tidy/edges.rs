@@ -59,6 +59,12 @@ const TABLE: &[Edges] = &[
         never: RUNTIMES,
     },
     Edges {
+        name: "base2histogram",
+        ship: &[],
+        test: &[],
+        never: RUNTIMES,
+    },
+    Edges {
         name: "conclave-raft",
         ship: &["conclave-proto"],
         test: &[],
@@ -146,11 +152,18 @@ const TABLE: &[Edges] = &[
             "conclave-core",
             "conclave-engines",
             "conclave-engine-api",
+            "conclave-chaos-chance",
         ],
         never: &[],
     },
     Edges {
         name: "conclave-chaos-shim",
+        ship: &[],
+        test: &[],
+        never: RUNTIMES,
+    },
+    Edges {
+        name: "conclave-chaos-chance",
         ship: &[],
         test: &[],
         never: RUNTIMES,

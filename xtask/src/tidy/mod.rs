@@ -8,6 +8,7 @@ mod file_size;
 mod ignored_tests;
 mod lints;
 mod module_docs;
+mod mutants;
 mod named_tests;
 mod rustflags;
 mod sleeps;
@@ -39,6 +40,7 @@ const RULES: &[(&str, Rule)] = &[
     ("words", words::check),
     ("documents", documents::check),
     ("named-tests", named_tests::check),
+    ("mutants", mutants::check),
 ];
 
 /// A place that breaks a rule.

@@ -159,6 +159,7 @@ pub const EFFECTS: &[&str] = &[
     "target not reached",
     "answer of a target lost",
     "password read",
+    "password changed",
 ];
 
 /// A bug put back in, to prove that some invariant notices.

@@ -18,6 +18,8 @@ pub struct Sum {
     pub compared: u64,
     pub simulated: Duration,
     pub took: Duration,
+    /// Of all traces together, in any order: two runs of the same seeds tell the same, on any machine.
+    hash: u64,
     pub faults: BTreeMap<&'static str, u64>,
     /// The run that took longest to heal, in milliseconds.
     slowest: (u128, u64),
@@ -34,6 +36,7 @@ impl Sum {
         self.acknowledged += report.acknowledged;
         self.compared += report.compared;
         self.simulated += report.simulated;
+        self.hash = self.hash.wrapping_add(report.hash);
         let healed_in = report.healed_in.as_millis();
         self.slowest = self.slowest.max((healed_in, report.seed));
         for (fault, times) in &report.faults {
@@ -78,6 +81,7 @@ impl Sum {
             self.simulated.as_secs(),
             self.took.as_secs()
         );
+        println!("traces: {:016x}", self.hash);
         println!("slowest to heal: {} ms, seed {}", self.slowest.0, self.slowest.1);
         for wanted in wanted() {
             println!("{:>8} {wanted}", self.faults.get(wanted).copied().unwrap_or(0));

@@ -3,10 +3,12 @@
 use std::fmt;
 use std::io::{Read, Seek, SeekFrom};
 
-use super::scanner::{Finding, Scanner};
+use super::scanner::{Finding, Scanner, is_empty};
 
 /// Bytes looked at together; what stands across the edge of two pieces is looked at twice.
 const PIECE: u64 = 4 << 20;
+/// Memory that was never touched is empty page by page, in bytes.
+const PAGE: usize = 4096;
 /// Longest form of a fragment, in bytes.
 const OVERLAP: u64 = 128;
 /// What is shown before and after a hit, in bytes.
@@ -58,7 +60,7 @@ pub fn scan(pid: u32, scanner: &Scanner) -> (u64, Vec<Hit>) {
                 .seek(SeekFrom::Start(at))
                 .and_then(|_| memory.read_exact(&mut piece))
                 .is_ok()
-                && piece.iter().any(|byte| *byte != 0)
+                && !piece.chunks(PAGE).all(is_empty)
             {
                 let hits = scanner.occurrences(&piece).into_iter();
                 found.extend(hits.map(|finding| Hit {

@@ -7,6 +7,15 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 
 /// Letters of a mark that count: fewer would occur by chance.
 const FRAGMENT: usize = 12;
+/// Bytes that are looked up.
+const GRAM: usize = 8;
+/// From one look to the next: any twelve bytes hold a whole gram at one of these places, and only one.
+const STRIDE: usize = FRAGMENT - GRAM + 1;
+/// Bits by which most grams are told from those of marks.
+const FILTER_BITS: u32 = 22;
+/// Zeros that are passed over together.
+const EMPTY: usize = 4096;
+static ZEROS: [u8; EMPTY] = [0; EMPTY];
 
 /// A form of a mark that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,10 +28,12 @@ pub struct Finding {
     pub at: usize,
 }
 
-/// Looks for fragments of marks.
+/// Looks for fragments of marks. Memory of a node is hundreds of megabytes: a look at every fifth place finds all.
 pub struct Scanner {
-    /// Fragments by their first bytes, of which every form has as many: one pass over the bytes does.
-    fragments: HashMap<[u8; FRAGMENT], Vec<Fragment>>,
+    fragments: Vec<Fragment>,
+    /// Each eight bytes that a fragment has at one of its first places: which fragment, and where in it.
+    grams: HashMap<u64, Vec<(usize, usize)>>,
+    /// Whether such bytes may be among them, by a few bits of theirs.
     filter: Vec<bool>,
 }
 
@@ -35,25 +46,35 @@ struct Fragment {
 impl Scanner {
     /// Looks for any twelve letters of these marks, texts or keys, in any form.
     pub fn new<M: AsRef<[u8]>>(marks: &[M]) -> Self {
-        let mut fragments: HashMap<[u8; FRAGMENT], Vec<Fragment>> = HashMap::new();
+        let mut scanner = Self {
+            fragments: Vec::new(),
+            grams: HashMap::new(),
+            filter: vec![false; 1 << FILTER_BITS],
+        };
         for (mark, letters) in marks.iter().enumerate() {
             for form in forms(letters.as_ref()) {
                 for units in form.letters.windows(form.width) {
-                    let bytes = units.concat();
-                    let first = bytes[..FRAGMENT].try_into().expect("a letter is a byte or more");
-                    fragments.entry(first).or_default().push(Fragment {
-                        bytes,
+                    scanner.add(Fragment {
+                        bytes: units.concat(),
                         mark,
                         form: form.name,
                     });
                 }
             }
         }
-        let mut filter = vec![false; 1 << 16];
-        for first in fragments.keys() {
-            filter[start(first)] = true;
+        scanner
+    }
+
+    fn add(&mut self, fragment: Fragment) {
+        assert!(fragment.bytes.len() >= FRAGMENT, "a letter is a byte or more");
+        for place in 0..STRIDE {
+            let gram = gram(&fragment.bytes, place);
+            assert_ne!(gram, 0, "what is empty is passed over");
+            self.filter[filter_place(gram)] = true;
+            let of_gram = self.grams.entry(gram).or_default();
+            of_gram.push((self.fragments.len(), place));
         }
-        Self { fragments, filter }
+        self.fragments.push(fragment);
     }
 
     /// The first occurrence of each mark and form.
@@ -66,25 +87,60 @@ impl Scanner {
 
     /// Every occurrence, named once however many fragments of it are there.
     pub fn occurrences(&self, bytes: &[u8]) -> Vec<Finding> {
-        let mut found: Vec<Finding> = Vec::new();
+        let mut found = self.fragments_in(bytes);
+        found.sort_by_key(|finding| finding.at);
         let mut last = HashMap::new();
-        for (at, window) in bytes.windows(FRAGMENT).enumerate() {
-            if !self.filter[start(window)] {
+        found.retain(|Finding { mark, form, at }| {
+            let before = last.insert((*mark, *form), *at);
+            before.is_none_or(|before| at - before > FRAGMENT)
+        });
+        found
+    }
+
+    fn fragments_in(&self, bytes: &[u8]) -> Vec<Finding> {
+        let mut found = Vec::new();
+        let mut at = 0;
+        while at + GRAM <= bytes.len() {
+            let gram = gram(bytes, at);
+            if gram == 0 && is_empty(&bytes[at..]) {
+                at += EMPTY - EMPTY % STRIDE - 2 * STRIDE;
                 continue;
             }
-            for fragment in self.fragments.get(window).into_iter().flatten() {
-                let Fragment { mark, form, .. } = *fragment;
-                if !bytes[at..].starts_with(&fragment.bytes) {
-                    continue;
-                }
-                let before = last.insert((mark, form), at);
-                if before.is_none_or(|before| at - before > FRAGMENT) {
-                    found.push(Finding { mark, form, at });
+            if self.filter[filter_place(gram)] {
+                for (fragment, place) in self.grams.get(&gram).into_iter().flatten() {
+                    let Fragment {
+                        bytes: wanted,
+                        mark,
+                        form,
+                    } = &self.fragments[*fragment];
+                    if at >= *place && bytes[at - place..].starts_with(wanted) {
+                        found.push(Finding {
+                            mark: *mark,
+                            form,
+                            at: at - place,
+                        });
+                    }
                 }
             }
+            at += STRIDE;
         }
         found
     }
+}
+
+/// Whether nothing but zeros is there for a while.
+pub fn is_empty(bytes: &[u8]) -> bool {
+    bytes.get(..EMPTY).is_some_and(|bytes| bytes == ZEROS)
+}
+
+/// Eight bytes as a number.
+fn gram(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + GRAM].try_into().expect("eight bytes"))
+}
+
+/// Bits from all over the gram (Knuth's multiplicative hash).
+fn filter_place(gram: u64) -> usize {
+    usize::try_from(gram.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - FILTER_BITS)).expect("few bits")
 }
 
 /// The bytes of base64 text.
@@ -92,10 +148,6 @@ pub fn unbase64(text: &str) -> Vec<u8> {
     base64::engine::general_purpose::STANDARD
         .decode(text)
         .expect("base64")
-}
-
-fn start(window: &[u8]) -> usize {
-    usize::from(window[0]) << 8 | usize::from(window[1])
 }
 
 /// One way to write a mark.
@@ -193,4 +245,23 @@ fn planted_marks_are_found_in_every_form() {
         "eleven letters may be chance"
     );
     assert_eq!(scanner.scan(&[0; 4096]), []);
+}
+
+#[test]
+fn a_mark_is_found_wherever_it_lies() {
+    let mark = "canary7f3k9x2m5q8w1z";
+    let scanner = Scanner::new(&[mark]);
+    for at in (0..40).chain(EMPTY - 30..EMPTY + 30).chain([3 * EMPTY + 7]) {
+        let mut memory = vec![0; 4 * EMPTY];
+        memory[at..at + mark.len()].copy_from_slice(mark.as_bytes());
+        let found = scanner.occurrences(&memory);
+        assert_eq!(found.len(), 1, "at {at}: {found:?}");
+        assert_eq!((found[0].at, found[0].form), (at, "raw"));
+        // A fragment at the end of what is read, with nothing behind it.
+        let found = scanner.occurrences(&memory[..at + FRAGMENT]);
+        assert_eq!(found.len(), 1, "cut off at {at}");
+        assert_eq!(scanner.occurrences(&memory[..at + FRAGMENT - 1]), []);
+    }
+    let twice = format!("{mark}{}{mark}", "-".repeat(FRAGMENT));
+    assert_eq!(scanner.occurrences(twice.as_bytes()).len(), 2);
 }

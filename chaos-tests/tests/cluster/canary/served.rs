@@ -20,7 +20,7 @@ async fn cluster_canary_served() {
     let device = json!({"type": "file", "options": {"file_path": audit.join(AUDIT_FILE)}});
     cluster.api(0).must("POST", "sys/audit/file", device).await;
     let marks = plant(&mut cluster).await;
-    let mut all: Vec<Vec<u8>> = marks.all().into_iter().map(String::into_bytes).collect();
+    let mut all = marks.all();
     all.extend(put_by_sdk(&mut cluster).await);
     an_operators_snapshot_is_clean(&cluster, &Scanner::new(&all)).await;
     let state = std::fs::read(cluster.files().join("unpacked/state.bin")).expect("an unpacked snapshot");
@@ -47,13 +47,7 @@ async fn cluster_canary_served() {
     cluster.shares = base64;
     cluster.all_unsealed(&[0, 1, 2]).await;
     let leader = cluster.leader().await;
-    all.extend(
-        plant(&mut cluster)
-            .await
-            .all()
-            .into_iter()
-            .map(String::into_bytes),
-    );
+    all.extend(plant(&mut cluster).await.all());
     cluster.api(leader).must("PUT", "sys/seal", json!({})).await;
     is_clean(&cluster, leader, &Scanner::new(&all)).await;
     cluster.assert_alive();

@@ -1,5 +1,6 @@
 //! What happens to a cluster while clients are at work: the kinds of faults, and how each begins and ends.
 
+mod cables;
 mod disk;
 mod members;
 mod network;
@@ -8,7 +9,8 @@ mod process;
 use std::sync::atomic::Ordering;
 
 use super::clients::Clients;
-use crate::harness::{Cluster, End, Links};
+use super::network::Network;
+use crate::harness::{Cluster, End};
 
 macro_rules! faults {
     ($($(#[$doc:meta])* $fault:ident = $name:literal)*) => {
@@ -49,6 +51,14 @@ faults! {
     Resets = "resets"
     /// Clients' connections break, and for a while nothing of theirs reaches a node.
     ClientsCutOff = "clients-cut-off"
+    /// The leader's cable is pulled out: what it sends and what is sent to it vanishes, and no connection ends.
+    LeaderUnplugged = "leader-unplugged"
+    /// The same of a follower.
+    FollowerUnplugged = "follower-unplugged"
+    /// What the leader sends vanishes on its way to each of the others, and what they send arrives.
+    LeaderUnheard = "leader-unheard"
+    /// The leader's cable falls out and is put back, several times.
+    LooseCable = "loose-cable"
     /// kill -9 of who leads.
     KillLeader = "kill-leader"
     /// kill -9 of a follower.
@@ -90,7 +100,7 @@ faults! {
 impl Fault {
     /// The part that a run of a few minutes takes: each kind of machinery once.
     pub const SHORT: &[Self] = &[
-        Self::LeaderCutOff,
+        Self::LeaderUnplugged,
         Self::LeaderDeaf,
         Self::HalfOpen,
         Self::Resets,
@@ -115,9 +125,14 @@ impl Fault {
         self <= Self::ClientsCutOff
     }
 
+    /// Whether it needs nodes in namespaces with cables between them; else their connections are carried.
+    pub fn needs_cables(self) -> bool {
+        (Self::LeaderUnplugged..=Self::LooseCable).contains(&self)
+    }
+
     /// Whether another fault may happen while this one lasts.
     pub fn may_be_hindered(self) -> bool {
-        !self.is_of_network()
+        !self.is_of_network() && !self.needs_cables()
     }
 
     /// Whether it needs a disk that fails on demand.
@@ -129,7 +144,7 @@ impl Fault {
 /// Where faults happen.
 pub struct Scene<'s> {
     pub cluster: &'s mut Cluster,
-    pub links: &'s Links,
+    pub network: &'s Network,
     pub clients: &'s Clients,
     /// Answers awaited in each stage of a fault.
     pub enough: u64,
@@ -142,7 +157,10 @@ impl Scene<'_> {
         let followers = self.cluster.others(leader);
         let follower = followers[self.cluster.seed.below(followers.len())];
         if fault.is_of_network() {
-            return self.network(fault, leader, follower).await;
+            return self.connections(fault, leader, follower).await;
+        }
+        if fault.needs_cables() {
+            return self.cables(fault, leader, follower).await;
         }
         match fault {
             Fault::KillLeader => self.kill(&[leader]).await,
@@ -170,7 +188,7 @@ impl Scene<'_> {
 
     /// Everybody runs, is unsealed and agrees on a leader.
     pub async fn mend(&mut self) {
-        self.links.heal();
+        self.network.heal();
         for node in &mut self.cluster.nodes {
             if !node.runs() {
                 node.start().await;

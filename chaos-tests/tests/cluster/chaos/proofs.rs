@@ -1,8 +1,11 @@
-//! Proofs of the checker: histories that are known to be wrong, and agreement with a search that tries every order.
+//! Proofs of the checker: histories that are known to be wrong, agreement with a search that tries every order, and with
+//! stateright's tester.
 
 use proptest::prelude::*;
 
-use super::key::{Call, Input, Key, Output, apply, settle};
+use stateright::semantics::{ConsistencyTester, LinearizabilityTester, SequentialSpec};
+
+use super::key::{Call, Input, Key, Output, State, apply, settle};
 use super::linear::{Model, Op, Verdict, check, check_by_force};
 
 fn call(from: u64, to: u64, input: Input, output: Output) -> Call {
@@ -42,6 +45,43 @@ fn is_fine(history: &[Call]) -> bool {
         Verdict::Impossible { .. } => false,
         Verdict::Undecided => panic!("small histories are decided"),
     }
+}
+
+/// A key as stateright knows objects.
+#[derive(Clone, Default)]
+struct Object(State);
+
+impl SequentialSpec for Object {
+    type Op = Input;
+    type Ret = Output;
+
+    fn invoke(&mut self, input: &Input) -> Output {
+        let (output, next) = apply(self.0, *input);
+        self.0 = next;
+        output
+    }
+}
+
+/// What stateright says of a history, each call of which is of a thread of its own.
+fn others_say(history: &[Call]) -> bool {
+    let calls = history
+        .iter()
+        .enumerate()
+        .map(|(op, call)| (call.call, false, op));
+    let ends = history.iter().enumerate();
+    let ends = ends.filter_map(|(op, call)| call.end.map(|(end, _)| (end, true, op)));
+    let mut events: Vec<_> = calls.chain(ends).collect();
+    // At one instant calls come before answers, as they do for ours.
+    events.sort_unstable();
+    let mut tester = LinearizabilityTester::new(Object::default());
+    for (_, is_end, op) in events {
+        let heard = match history[op].end {
+            Some((_, output)) if is_end => tester.on_return(op, output),
+            _ => tester.on_invoke(op, history[op].input),
+        };
+        heard.expect("each call begins once and ends once");
+    }
+    tester.is_consistent()
 }
 
 #[test]
@@ -105,6 +145,7 @@ fn right_histories_pass() {
     for (what, history) in histories {
         assert!(is_fine(&history), "{what}: {:?}", check::<Key>(&history));
         assert!(check_by_force::<Key>(&history), "{what}");
+        assert!(others_say(&history), "{what}");
     }
 }
 
@@ -193,6 +234,7 @@ fn are_found(histories: &[(&str, Vec<Call>)]) {
     for (what, history) in histories {
         assert!(!is_fine(history), "{what} is not found");
         assert!(!check_by_force::<Key>(history), "{what}");
+        assert!(!others_say(history), "{what}");
     }
 }
 
@@ -314,5 +356,12 @@ proptest! {
         let mut history = happened(plans);
         swap_answers(&mut history, &swap);
         prop_assert_eq!(is_fine(&history), check_by_force::<Key>(&history));
+    }
+
+    #[test]
+    fn stateright_agrees(plans in plans(), swap in any::<(prop::sample::Index, prop::sample::Index)>()) {
+        let mut history = happened(plans);
+        swap_answers(&mut history, &swap);
+        prop_assert_eq!(is_fine(&history), others_say(&history));
     }
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use super::faults::Fault;
 use crate::harness::Seed;
 
+/// Minutes after which a run of `make test` takes up no more rounds once it has been through its faults: about three in all.
+const SHORT: f64 = 2.7;
 const MINUTES: &str = "CONCLAVE_CHAOS_MINUTES";
 const SEEDS: &str = "CONCLAVE_CHAOS_SEEDS";
 const FAULTS: &str = "CONCLAVE_CHAOS_FAULTS";
@@ -43,9 +45,10 @@ impl Settings {
     pub fn of_environment() -> Self {
         let minutes: Option<f64> = number(MINUTES);
         let seeds: u64 = number(SEEDS).unwrap_or(1).max(1);
-        let total = Duration::from_secs_f64(minutes.unwrap_or(0.0) * 60.0);
         let named = text(FAULTS);
         let short = minutes.is_none() && named.is_none();
+        let total = minutes.unwrap_or(if short { SHORT } else { 0.0 });
+        let total = Duration::from_secs_f64(total * 60.0);
         let faults = match named.as_deref() {
             None if short => Fault::SHORT.to_vec(),
             None | Some("all") => Fault::ALL.to_vec(),
@@ -67,6 +70,19 @@ impl Settings {
             record: text(RECORD).map(PathBuf::from),
             commit: text(COMMIT).unwrap_or_else(|| "unknown".to_owned()),
         }
+    }
+
+    /// Whether no seed comes after this one.
+    pub fn is_last(&self, seed: u64) -> bool {
+        seed == self.first.wrapping_add(self.seeds - 1)
+    }
+
+    /// Goes on without the faults that need namespaces, and says so.
+    pub fn leave_out_cables(&mut self) {
+        for fault in self.faults.extract_if(.., |fault| fault.needs_cables()) {
+            eprintln!("NOT RUN: {}: network namespaces need root", fault.name());
+        }
+        assert!(!self.faults.is_empty(), "A POOR RUN: no fault is left");
     }
 
     /// The command that makes the same choices again.

@@ -8,7 +8,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{Api, Node, SOON, Seed, conclave, eventually};
+use super::{Api, Node, Place, SOON, Seed, conclave, eventually};
 
 /// Shares of the root key.
 pub const SHARES: usize = 5;
@@ -47,6 +47,11 @@ impl Cluster {
 
     /// The same with this randomness.
     pub fn seeded(count: usize, seed: Seed) -> Self {
+        Self::placed((0..count).map(|_| Place::here()), seed)
+    }
+
+    /// Nodes at these places that were never started, with this randomness.
+    pub fn placed(places: impl Iterator<Item = Place>, seed: Seed) -> Self {
         // Below the target directory: the system's temporary files may lie in memory.
         let mut files = TempDir::with_prefix_in("chaos-", env!("CARGO_TARGET_TMPDIR")).expect("a folder");
         if std::env::var_os(KEEP).is_some() {
@@ -71,8 +76,8 @@ impl Cluster {
             seed,
             files,
         };
-        for (number, zone) in ZONES.iter().cycle().enumerate().take(count) {
-            cluster.add(&format!("node{}", number + 1), zone);
+        for ((number, place), zone) in places.enumerate().zip(ZONES.iter().cycle()) {
+            cluster.add_at(&format!("node{}", number + 1), zone, place);
         }
         cluster
     }
@@ -104,7 +109,11 @@ impl Cluster {
 
     /// One more node, not started; its index.
     pub fn add(&mut self, name: &str, zone: &str) -> usize {
-        let node = Node::prepare(self.files.path(), &self.tls(), name, zone);
+        self.add_at(name, zone, Place::here())
+    }
+
+    fn add_at(&mut self, name: &str, zone: &str, place: Place) -> usize {
+        let node = Node::prepare(self.files.path(), &self.tls(), name, zone, place);
         self.nodes.push(node);
         self.nodes.len() - 1
     }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 #[path = "../../../shim/src/control.rs"]
 mod control;
 
-pub use control::{IN_LOG, IN_STATE, LOSE_ALL, LOSE_SOME, SOURCE, Slot};
+pub use control::{CLOCK_SHIFT, IN_LOG, IN_STATE, LOSE_ALL, LOSE_SOME, SOURCE, Slot};
 
 /// A node's disk.
 pub struct Disk {
@@ -85,6 +85,8 @@ impl Disk {
             Slot::SyncDelay,
             Slot::SyncFailures,
             Slot::WriteFailures,
+            Slot::ShortWrites,
+            Slot::WriteDelay,
             Slot::Where,
             Slot::Undone,
             Slot::Met,

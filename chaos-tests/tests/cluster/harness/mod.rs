@@ -4,6 +4,7 @@
 
 mod api;
 mod binary;
+mod cables;
 mod cluster;
 mod disk;
 mod journal;
@@ -17,11 +18,12 @@ mod wait;
 
 pub use api::{Api, Lost, Outcome, Reply};
 pub use binary::conclave;
+pub use cables::{Cables, Lab, sent_again};
 pub use cluster::{Cluster, SHARES, THRESHOLD};
 pub use disk::{Disk, IN_LOG, IN_STATE, LOSE_ALL, LOSE_SOME, Slot, shim};
 pub use journal::Writers;
 pub use links::{End, Links, Manner};
-pub use node::{AUDIT, Node};
+pub use node::{AUDIT, Node, Place};
 pub use seed::Seed;
 pub use tools::Tool;
 pub use wait::{FAILOVER, SOON, eventually};

@@ -10,7 +10,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::disk::{SOURCE, shim};
+use super::disk::{CLOCK_SHIFT, SOURCE, shim};
 use super::{Api, Disk, SOON, conclave, eventually, ports};
 
 /// Lines of the log shown when a scenario fails.
@@ -23,6 +23,28 @@ const FAILPOINTS: &str = "CONCLAVE_FAILPOINTS";
 /// Level of the nodes' logs.
 const LOG: &str = "CONCLAVE_CHAOS_LOG";
 
+/// Where a node is on the network.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Of its API and its operations listener.
+    pub api: Ipv4Addr,
+    /// Of what other nodes call.
+    pub cluster: Ipv4Addr,
+    /// The network namespace in which it runs; else this one.
+    pub namespace: Option<PathBuf>,
+}
+
+impl Place {
+    /// Here, where all share one address.
+    pub fn here() -> Self {
+        Self {
+            api: Ipv4Addr::LOCALHOST,
+            cluster: Ipv4Addr::LOCALHOST,
+            namespace: None,
+        }
+    }
+}
+
 /// A node, running or not. Killed when it is dropped.
 pub struct Node {
     /// Its name for operators.
@@ -34,26 +56,20 @@ pub struct Node {
     /// URL of its operations listener.
     pub operations: String,
     folder: PathBuf,
+    namespace: Option<PathBuf>,
     probes: Api,
     process: Option<Child>,
     disk: Option<Disk>,
     source: Option<Ipv4Addr>,
-    clock: Option<String>,
+    clock: Option<i64>,
     binary: Option<PathBuf>,
 }
 
 /// A certificate of the listener, by the authority in `tls`.
-fn make_certificate(tls: &Path, name: &str) {
+fn make_certificate(tls: &Path, name: &str, address: Ipv4Addr) {
     let made = Command::new(conclave())
-        .args([
-            "operator",
-            "tls",
-            "create-cert",
-            "-name",
-            name,
-            "-san",
-            "127.0.0.1",
-        ])
+        .args(["operator", "tls", "create-cert", "-name", name])
+        .args(["-san", &address.to_string()])
         .arg("-ca-dir")
         .arg(tls)
         .arg("-out")
@@ -69,7 +85,7 @@ fn make_certificate(tls: &Path, name: &str) {
 
 impl Node {
     /// Writes certificate and configuration of a new node below `root`. `tls` holds the authority.
-    pub fn prepare(root: &Path, tls: &Path, name: &str, zone: &str) -> Self {
+    pub fn prepare(root: &Path, tls: &Path, name: &str, zone: &str, place: Place) -> Self {
         let folder = root.join(name);
         let mut private = fs::DirBuilder::new();
         private
@@ -77,9 +93,10 @@ impl Node {
             .mode(0o700)
             .create(folder.join("data"))
             .expect("a data directory");
-        make_certificate(tls, name);
+        make_certificate(tls, name, place.api);
         let ports = ports::free(3);
-        let [api, cluster, operations] = [0, 1, 2].map(|at| format!("127.0.0.1:{}", ports[at]));
+        let [api, cluster, operations] = [(place.api, 0), (place.cluster, 1), (place.api, 2)]
+            .map(|(address, at)| format!("{address}:{}", ports[at]));
         let config = format!(
             r#"
             cluster_name       = "chaos"
@@ -115,6 +132,7 @@ impl Node {
             url,
             operations,
             folder,
+            namespace: place.namespace,
             process: None,
             disk: None,
             source: None,
@@ -142,7 +160,7 @@ impl Node {
 
     /// Shifts its wall clock by this much (`+400d`, `-1h`), from its next start on.
     pub fn shift_clock(&mut self, by: &str) {
-        self.clock = Some(by.to_owned());
+        self.clock = Some(seconds(by));
     }
 
     /// Lets its wall clock be right, from its next start on.
@@ -209,8 +227,8 @@ impl Node {
             .expect("a log file");
         let mut config = OsString::from("-config=");
         config.push(self.folder.join("conclave.hcl"));
-        let process = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "--"])
+        let process = self
+            .entering()
             .arg(self.binary.clone().unwrap_or_else(conclave))
             .arg("server")
             .arg(config)
@@ -223,13 +241,27 @@ impl Node {
         self.process = Some(process);
     }
 
+    /// Becomes what is added to it, in the node's network, and dies with this test.
+    fn entering(&self) -> Command {
+        let mortal = ["setpriv", "--pdeathsig", "KILL", "--"];
+        let Some(namespace) = &self.namespace else {
+            let mut command = Command::new(mortal[0]);
+            command.args(&mortal[1..]);
+            return command;
+        };
+        let mut net = OsString::from("--net=");
+        net.push(namespace);
+        let mut command = Command::new("nsenter");
+        command.arg(net).args(mortal);
+        command
+    }
+
     /// What stands between it and the system, and what that is told.
     fn environment(&self) -> Vec<(&'static str, OsString)> {
-        let mut libraries = Vec::new();
         let mut environment: Vec<(&'static str, OsString)> = Vec::new();
         environment.push((FAILPOINTS, self.folder.clone().into()));
-        if self.disk.is_some() || self.source.is_some() {
-            libraries.push(shim());
+        if self.disk.is_some() || self.source.is_some() || self.clock.is_some() {
+            environment.push(("LD_PRELOAD", shim().into()));
         }
         if let Some(disk) = &self.disk {
             environment.extend(disk.environment());
@@ -237,15 +269,9 @@ impl Node {
         if let Some(source) = self.source {
             environment.push((SOURCE, source.to_string().into()));
         }
-        if let Some(by) = &self.clock {
-            libraries.push(faketime());
-            environment.push(("FAKETIME", by.into()));
-            // What measures spans goes on as it is, as on a machine that was off.
-            environment.push(("FAKETIME_DONT_FAKE_MONOTONIC", "1".into()));
-        }
-        if !libraries.is_empty() {
-            let preload: Vec<_> = libraries.iter().map(|path| path.as_os_str()).collect();
-            environment.push(("LD_PRELOAD", preload.join(OsStr::new(":"))));
+        if let Some(by) = self.clock {
+            let name = CLOCK_SHIFT.to_str().expect("letters");
+            environment.push((name, by.to_string().into()));
         }
         environment
     }
@@ -427,15 +453,13 @@ impl Drop for Node {
     }
 }
 
-/// The library that shifts clocks.
-fn faketime() -> PathBuf {
-    let library = Path::new("/usr/lib")
-        .join(format!("{}-linux-gnu", std::env::consts::ARCH))
-        .join("faketime/libfaketime.so.1");
-    assert!(
-        library.is_file(),
-        "{} is missing: install the package libfaketime",
-        library.display()
-    );
-    library
+/// Seconds of a shift as `+400d` or `-1h`.
+fn seconds(by: &str) -> i64 {
+    let (number, unit) = by.split_at(by.len() - 1);
+    let unit = match unit {
+        "d" => 86_400,
+        "h" => 3600,
+        other => panic!("a clock is shifted by days or hours, not by {other}"),
+    };
+    number.parse::<i64>().expect("a number with its sign") * unit
 }

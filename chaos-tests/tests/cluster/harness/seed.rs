@@ -1,6 +1,7 @@
 //! All randomness of a scenario, from one printed number. Not for secrets that matter.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::process::Command;
 
 /// Repeats a run: `CONCLAVE_CHAOS_SEED=... cargo nextest run ...`.
 const VARIABLE: &str = "CONCLAVE_CHAOS_SEED";
@@ -37,6 +38,11 @@ impl Seed {
     /// One that differs in each process.
     pub fn fresh() -> Self {
         Self(RandomState::new().build_hasher().finish())
+    }
+
+    /// Makes it the seed of a program's run.
+    pub fn give_to(&self, program: &mut Command) {
+        program.env(VARIABLE, self.0.to_string());
     }
 
     /// The next number.

@@ -4,6 +4,7 @@ use std::process::Stdio;
 
 use tokio::process::Command;
 
+use super::binary::beside;
 use super::{Cluster, conclave};
 
 /// What installs them.
@@ -26,6 +27,16 @@ impl Tool {
     pub fn conclave(cluster: &Cluster, nodes: &[usize]) -> Self {
         let urls: Vec<&str> = nodes.iter().map(|at| cluster.nodes[*at].url.as_str()).collect();
         Self::new(conclave(), cluster, &urls.join(","))
+    }
+
+    /// The program that shows the SDK, with the addresses of these nodes.
+    pub fn quickstart(cluster: &Cluster, nodes: &[usize]) -> Self {
+        let urls: Vec<&str> = nodes.iter().map(|at| cluster.nodes[*at].url.as_str()).collect();
+        let program = beside("examples/quickstart", "cargo build -p conclave-client --examples");
+        Self::new(program, cluster, "")
+            .variable("CONCLAVE_ADDR", &urls.join(","))
+            .variable("CONCLAVE_CACERT", &cluster.ca().display().to_string())
+            .variable("CONCLAVE_TOKEN", &cluster.root)
     }
 
     /// Python that runs `script`, with the first of its arguments bound to one node by the environment.

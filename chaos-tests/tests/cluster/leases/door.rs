@@ -15,6 +15,8 @@ enum State {
     Armed,
     /// It is.
     Holds,
+    /// It was let go, and has arrived, or nobody is there for it any more.
+    Passed,
 }
 
 /// A way to a port of this machine.
@@ -63,6 +65,11 @@ impl Door {
     pub fn open(&self) {
         self.state.send_replace(State::Open);
     }
+
+    /// Whether what it kept back is where it was to be, or cannot get there.
+    pub fn passed(&self) -> bool {
+        *self.state.borrow() == State::Passed
+    }
 }
 
 impl Drop for Door {
@@ -78,6 +85,7 @@ async fn carry(
     keeps: Option<(watch::Sender<State>, &'static [u8])>,
 ) {
     let mut bytes = vec![0; 64 * 1024];
+    let mut kept = false;
     while let Ok(count @ 1..) = from.read(&mut bytes).await {
         let part = &bytes[..count];
         if let Some((state, makes)) = &keeps
@@ -91,8 +99,13 @@ async fn carry(
             })
         {
             let _ = state.subscribe().wait_for(|state| *state == State::Open).await;
+            kept = true;
         }
-        if to.write_all(part).await.is_err() {
+        let written = to.write_all(part).await;
+        if let (true, Some((state, _))) = (std::mem::take(&mut kept), &keeps) {
+            state.send_replace(State::Passed);
+        }
+        if written.is_err() {
             return;
         }
     }

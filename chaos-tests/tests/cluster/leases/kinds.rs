@@ -6,14 +6,8 @@ use serde_json::{Value, json};
 use super::door::Door;
 use super::mariadb::{self, MariaDb};
 use super::redis::{self, Redis};
-use super::{ALL, Fault, QUIET, another_leads, cases, issued_by, leases_of, strike};
+use super::{Kind, QUIET, Target, another_leads, issued_by, leases_of, many, strike, strikes};
 use crate::harness::{Api, Cluster, SOON, eventually};
-
-/// Together with those of PostgreSQL, each step once more and each fault with each kind.
-const FEW: [[(&str, Fault); 2]; 2] = [
-    [("before-active", Fault::Pause), ("after-ended", Fault::Kill)],
-    [("after-revoking", Fault::Seal), ("after-create", Fault::Kill)],
-];
 
 /// A target of a kind.
 enum Peer {
@@ -25,6 +19,13 @@ impl Peer {
     async fn both() -> [Self; 2] {
         let (mariadb, redis) = tokio::join!(MariaDb::start(), Redis::start());
         [Self::MariaDb(mariadb), Self::Redis(redis)]
+    }
+
+    fn kind(&self) -> Kind {
+        match self {
+            Self::MariaDb(_) => Kind::MariaDb,
+            Self::Redis(_) => Kind::Redis,
+        }
     }
 
     fn mount(&self) -> &'static str {
@@ -94,20 +95,6 @@ impl Peer {
         self.log_in(account).is_err_and(denied)
     }
 
-    fn stop(&mut self) {
-        match self {
-            Self::MariaDb(server) => server.stop(),
-            Self::Redis(server) => server.stop(),
-        }
-    }
-
-    async fn run(&mut self) {
-        match self {
-            Self::MariaDb(server) => server.run().await,
-            Self::Redis(server) => server.run().await,
-        }
-    }
-
     /// Gives an account a password by hand; makes it if there is none.
     fn set(&self, user: &str, password: &str) {
         match self {
@@ -161,10 +148,19 @@ impl Peer {
     }
 }
 
-fn strikes(kind: usize) -> Vec<(&'static str, Fault)> {
-    match std::env::var_os(ALL) {
-        Some(_) => cases(),
-        None => FEW[kind].to_vec(),
+impl Target for Peer {
+    fn stop(&mut self) {
+        match self {
+            Self::MariaDb(server) => server.stop(),
+            Self::Redis(server) => server.stop(),
+        }
+    }
+
+    async fn run(&mut self) {
+        match self {
+            Self::MariaDb(server) => server.run().await,
+            Self::Redis(server) => server.run().await,
+        }
     }
 }
 
@@ -177,10 +173,10 @@ async fn cluster_lease_kinds() {
         peer.configure(&cluster.api(0), peer.port()).await;
         kept.push(issued_by(&cluster.api(1), &peer.at("creds/app")).await);
     }
-    for (kind, peer) in peers.iter().enumerate() {
-        for (point, fault) in strikes(kind) {
-            eprintln!("{} {fault:?} {point}", peer.mount());
-            strike(&mut cluster, &peer.at("creds/app"), point, fault).await;
+    for peer in &mut peers {
+        for case in strikes(peer.kind()) {
+            let creds = peer.at("creds/app");
+            strike(&mut cluster, peer, &creds, case).await;
         }
     }
     let api = cluster.api(0);
@@ -194,6 +190,7 @@ async fn cluster_lease_kinds() {
         assert!(peer.refuses(kept));
         static_roles(peer, &api).await;
     }
+    many::are_ended_by_one_command(&cluster, &peers[1].at("creds/app")).await;
     down_and_back(&mut peers, &api).await;
     for peer in &peers {
         root_changes(peer, &api).await;

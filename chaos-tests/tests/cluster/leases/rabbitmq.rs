@@ -5,14 +5,21 @@ use serde_json::{Value, json};
 
 use super::rabbitmq_server::amqp::Session;
 use super::rabbitmq_server::{PASSWORD, ROOT, RabbitMq};
-use super::{ALL, Fault, QUIET, cases, issued_by, leases_of, strike};
+use super::{Kind, QUIET, Target, issued_by, leases_of, strike, strikes};
 use crate::harness::{Api, Cluster, eventually};
 
 const CREDS: &str = "rabbitmq/creds/app";
 /// Somebody else's user.
 const THEIRS: &str = "theirs";
-/// With those of other targets, each step and each fault.
-const FEW: [(&str, Fault); 2] = [("after-create", Fault::Kill), ("after-revoking", Fault::Pause)];
+impl Target for RabbitMq {
+    fn stop(&mut self) {
+        self.stop();
+    }
+
+    async fn run(&mut self) {
+        self.run().await;
+    }
+}
 
 async fn configure(api: &Api, broker: &RabbitMq) {
     api.must("POST", "sys/mounts/rabbitmq", json!({"type": "rabbitmq"}))
@@ -70,17 +77,18 @@ async fn cluster_lease_rabbitmq() {
     let kept = issued_by(&cluster.api(1), CREDS).await;
     let mut session = log_in(&broker, &kept).expect("a live lease's user logs in");
     session.declare("app-1").expect("it may");
-    let strikes = match std::env::var_os(ALL) {
-        Some(_) => cases(),
-        None => FEW.to_vec(),
-    };
-    for (point, fault) in strikes {
-        eprintln!("rabbitmq {fault:?} {point}");
-        strike(&mut cluster, CREDS, point, fault).await;
+    let (down, up): (Vec<_>, Vec<_>) = strikes(Kind::RabbitMq).into_iter().partition(|case| case.down);
+    for case in up {
+        strike(&mut cluster, &mut broker, CREDS, case).await;
+    }
+    session.declare("app-2").expect("a live lease's session goes on");
+    // With the broker go its sessions.
+    for case in down {
+        strike(&mut cluster, &mut broker, CREDS, case).await;
     }
     let api = cluster.api(0);
     has(&broker, &api, None).await;
-    session.declare("app-2").expect("a live lease's session goes on");
+    session = log_in(&broker, &kept).expect("a live lease's user logs in again");
     orphans_go(&broker, &api, &kept.0).await;
     users_end(&broker, &api, &kept, &mut session).await;
     down_and_back(&mut broker, &api).await;

@@ -57,8 +57,9 @@ async fn cluster_lease_rotations() {
         .await;
     let cases = cases();
     for (number, (what, ..)) in cases.iter().enumerate() {
-        prepare(&api, &server, number, *what).await;
+        prepare(&api, &server, number, *what, &server.url()).await;
     }
+    let late = Late::begin(&cluster, &server, cases.len()).await;
     for (number, (what, point, fault, down)) in cases.iter().enumerate() {
         eprintln!("{fault:?} {what:?} {point}, down: {down}");
         let leader = cluster.leader().await;
@@ -95,12 +96,66 @@ async fn cluster_lease_rotations() {
             .await
             .expect("the next one too");
     }
+    late.arrive(&cluster, &server).await;
     cluster.assert_alive();
     cluster.digests_agree().await;
 }
 
+/// Rotations whose statements are on their way when nobody waits for them any more.
+struct Late {
+    doors: Vec<(What, usize, Door)>,
+}
+
+impl Late {
+    /// Begins one of each kind.
+    async fn begin(cluster: &Cluster, server: &Postgres, first: usize) -> Self {
+        let mut doors = Vec::new();
+        for (number, what) in (first..).zip([What::Root, What::Static]) {
+            let door = Door::before(server.port, b"ALTER").await;
+            let url = server
+                .url()
+                .replace(&format!(":{}/", server.port), &format!(":{}/", door.port));
+            prepare(&cluster.api(0), server, number, what, &url).await;
+            door.arm();
+            tokio::spawn(rotate(cluster.api(0), what, number));
+            eventually("it is on its way", SOON, async || match door.holds() {
+                true => Ok(()),
+                false => Err(()),
+            })
+            .await;
+            doors.push((what, number, door));
+        }
+        Self { doors }
+    }
+
+    /// They are settled before the statements arrive, and those change nothing any more.
+    async fn arrive(self, cluster: &Cluster, server: &Postgres) {
+        for (what, number, door) in &self.doors {
+            let api = cluster.api(number % 3);
+            eventually("it is settled", SETTLED, async || {
+                match rotate(api.clone(), *what, *number).await {
+                    Some(204) => Ok(()),
+                    status => Err(status),
+                }
+            })
+            .await;
+            door.open();
+            eventually("nobody is told by it any more", SOON, async || {
+                match door.passed() {
+                    true => Ok(()),
+                    false => Err(()),
+                }
+            })
+            .await;
+            works(&api, server, *number, *what)
+                .await
+                .expect("what is kept is what works");
+        }
+    }
+}
+
 /// A connection as an account of its own, and a role; for a static one also the account whose password changes.
-async fn prepare(api: &Api, server: &Postgres, number: usize, what: What) {
+async fn prepare(api: &Api, server: &Postgres, number: usize, what: What, url: &str) {
     let as_root = |statement: &str| {
         server
             .query_as(ROOT, PASSWORD, statement)
@@ -110,7 +165,7 @@ async fn prepare(api: &Api, server: &Postgres, number: usize, what: What) {
         "CREATE ROLE maker{number} SUPERUSER LOGIN PASSWORD 'first'"
     ));
     let connection = json!({
-        "plugin_name": "postgresql-database-plugin", "allowed_roles": "*", "connection_url": server.url(),
+        "plugin_name": "postgresql-database-plugin", "allowed_roles": "*", "connection_url": url,
         "username": format!("maker{number}"), "password": "first",
     });
     api.must("POST", &format!("database/config/pg{number}"), connection)

@@ -1,6 +1,7 @@
 //! What is given to Prometheus, Alertmanager and Grafana: their own tools take it, each alert has a test and a page that
 //! says what to do, and a cluster whose nodes are scraped pages.
 
+mod attacked;
 mod each;
 mod paging;
 mod peers;

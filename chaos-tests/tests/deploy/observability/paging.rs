@@ -61,6 +61,9 @@ async fn cluster_that_is_scraped_pages() {
         "ConclavePasswordSpray",
         "ConclaveDeniedSpike",
         "ConclaveTokenGuessing",
+        "ConclaveAnomalyAuthFailureBurst",
+        "ConclaveAnomalyBulkRead",
+        "ConclaveAnomalyCanaryRead",
     ] {
         pages.paged("security", alert).await;
     }
@@ -117,8 +120,26 @@ async fn work(cluster: &Cluster) {
         .await;
 }
 
-/// Passwords are tried at all nodes, a token asks for what it may not have, and tokens are guessed.
+/// Passwords are tried at all nodes, a stolen token reads at each of them, one of it what nobody should; a token asks for what
+/// it may not have, and tokens are guessed.
 async fn attack(cluster: &Cluster) {
+    let root = cluster.api(0);
+    // Who is new may do five times that.
+    root.must("POST", "sys/anomaly/rules/bulk_read", json!({"min": 4}))
+        .await;
+    root.must("POST", "sys/anomaly/canaries/secret/stolen0", json!({}))
+        .await;
+    let policy = json!({"policy": "path \"secret/*\" { capabilities = [\"read\"] }"});
+    root.must("POST", "sys/policies/acl/reader", policy).await;
+    let made = root.call("POST", "auth/token/create", Some(json!({"policies": ["reader"]})));
+    let made = made.await.expect("an answer");
+    let stolen = made.body["auth"]["client_token"].as_str().expect("a token");
+    for number in 0..24 {
+        let path = format!("secret/data/stolen{number}");
+        root.must("POST", &path, json!({"data": {"n": number}})).await;
+        let api = &cluster.nodes[number % cluster.nodes.len()].api;
+        assert!(api.with_token(stolen).get(&path).await.is_good());
+    }
     let made = cluster
         .api(0)
         .call(

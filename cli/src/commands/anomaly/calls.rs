@@ -68,6 +68,10 @@ pub fn listed(cx: &mut Cx, found: Option<Fields>, columns: &[(&str, &str)], noth
         return output::value(&mut cx.ui, &Json::Object(found));
     }
     let keys = found.get("keys").and_then(Json::as_array).unwrap_or_default();
+    if keys.is_empty() {
+        cx.ui.line(nothing);
+        return Exit::OK;
+    }
     let mut lines = vec![
         columns
             .iter()

@@ -1,4 +1,4 @@
-//! `anomaly baseline` and `anomaly dormant`: what the cluster learned of usual access.
+//! `anomaly baseline`, `dormant`, `access`, `unused`, `identity` and `orphaned`: what the cluster learned of who uses what.
 
 use conclave_client::Verb;
 use conclave_client::http::Json;
@@ -37,6 +37,49 @@ pub const UNUSED: Command = Command::new("anomaly unused", "[options] MOUNT", "L
     .help("Lists secrets of a mount that were used once and neither read nor written for so many days.\n\n$ conclave anomaly unused -days=180 secret")
     .output(Output::Format)
     .flags(&[UNUSED_DAYS]);
+
+pub const IDENTITY: Command = Command::new("anomaly identity", "[options] ENTITY_ID", "Shows what an entity used last", identity)
+    .help("Shows the last secret that an entity read and the last that it wrote, and how many reads and writes there were; about a minute behind.\n\n$ conclave anomaly identity ENTITY_ID")
+    .output(Output::Field);
+pub const ORPHANED: Command = Command::new("anomaly orphaned", "[options]", "Lists entities that nobody can log in as", orphaned)
+    .help("Lists entities of all namespaces that no auth method lets anybody in as: they have no alias, or the method knows its name no more.\n\n$ conclave anomaly orphaned")
+    .output(Output::Format);
+
+fn identity(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
+    exactly(args, 1)?;
+    let path = format!("identities/{}", args.arg(0));
+    let found = call(
+        cx,
+        args,
+        (Verb::Read, &path),
+        &Wishes::new(),
+        "Error reading what the entity used",
+    )?;
+    Ok(shown(cx, args, found, "use by the entity"))
+}
+
+fn orphaned(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
+    at_most(args, 0)?;
+    let found = call(
+        cx,
+        args,
+        (Verb::Read, "orphaned"),
+        &Wishes::new(),
+        "Error listing orphaned entities",
+    )?;
+    let columns = [
+        ("Entity", ""),
+        ("Name", "name"),
+        ("Namespace", "namespace"),
+        ("Reason", "reason"),
+    ];
+    Ok(listed(
+        cx,
+        found,
+        &columns,
+        "Somebody can log in as every entity.",
+    ))
+}
 
 fn access(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     exactly(args, 1)?;

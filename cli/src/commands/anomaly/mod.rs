@@ -3,6 +3,7 @@
 mod calls;
 mod canary;
 mod events;
+mod holds;
 mod learned;
 mod limits;
 mod mute;
@@ -40,9 +41,13 @@ pub const COMMANDS: &[Command] = &[
     mute::UNMUTE,
     limits::LIST,
     limits::LIFT,
+    holds::LIST,
+    holds::RELEASE,
     learned::BASELINE,
     learned::DORMANT,
     learned::ACCESS,
     learned::UNUSED,
+    learned::IDENTITY,
+    learned::ORPHANED,
     replay::COMMAND,
 ];

@@ -1,8 +1,7 @@
 //! `anomaly replay`: what the rules would have found in an audit log. Asks no server; reads the log of a file device, ours or
 //! Vault's. Tokens are hashed there and entities left out, so whoever has no name in the log is known by the token.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::BufRead;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -11,6 +10,7 @@ use conclave_client::http::{Fields, Json};
 
 use super::calls::Wishes;
 use super::calls::pairs;
+use crate::commands::audit::records::{longest, open, shown};
 use crate::commands::{Command, Output, at_least};
 use crate::exit::{Exit, Fail};
 use crate::flags::{Args, Flag};
@@ -25,15 +25,13 @@ const CANARY: Flag = Flag::list(
 pub const COMMAND: Command =
     Command::new("anomaly replay", "[options] FILE [RULE.PARAM=N...]", "Tries rules on an audit log", replay)
         .help(
-            "Reads the log of a file device and prints what the rules would have found, with the parameters that are named \
-             changed. Nothing is learned or stored.\n\n\
+            "Reads the log of a file device, or standard input for `-`, and prints what the rules would have found, with the \
+             parameters that are named changed. Nothing is learned or stored.\n\n\
              $ conclave anomaly replay /var/log/conclave/audit.log bulk_read.min=50",
         )
         .output(Output::Format)
         .flags(&[CANARY]);
 
-/// Longest line that is read, in bytes.
-const MAX_LINE: usize = 4 << 20;
 /// Most findings that are printed.
 const MAX_FOUND: usize = 10_000;
 
@@ -49,7 +47,7 @@ fn replay(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     let rules = rules(&pairs(cx, args, 1)?)?;
     let path = args.arg(0);
     let failed = |error: std::io::Error| Fail::usage(format!("Error reading {path}: {error}"));
-    let mut lines = BufReader::new(File::open(path).map_err(failed)?);
+    let mut lines = open(path)?;
     let mut replay = Replay {
         detector: Detector::new(Arc::new(rules)),
         // Whoever replays a log has it whole: nothing is to be hidden from them.
@@ -59,11 +57,10 @@ fn replay(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     let (mut read, mut found, mut line) = (Read::default(), Vec::new(), Vec::new());
     loop {
         line.clear();
-        if lines.read_until(b'\n', &mut line).map_err(failed)? == 0 {
+        if longest(&mut lines).read_until(b'\n', &mut line).map_err(failed)? == 0 {
             break;
         }
-        let fact = (line.len() <= MAX_LINE).then(|| replay.fact(&line)).flatten();
-        match fact {
+        match replay.fact(&line) {
             Some(fact) => {
                 read.records += 1;
                 replay.detector.observe(1, &fact, &mut found);
@@ -100,7 +97,11 @@ fn print(cx: &mut Cx, read: &Read, found: &[Finding]) -> Exit {
     let mut lines = vec!["Time | Severity | Rule | Subject | Explanation".to_owned()];
     lines.extend(found.iter().map(|finding| {
         let (severity, rule) = (finding.severity.name(), finding.kind.name());
-        let (at, name, why) = (time(finding.at), &finding.name, &finding.explanation);
+        let (at, name, why) = (
+            time(finding.at),
+            shown(&finding.name),
+            shown(&finding.explanation),
+        );
         format!("{at} | {severity} | {rule} | {name} | {why}")
     }));
     if found.is_empty() {

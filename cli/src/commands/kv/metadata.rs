@@ -27,6 +27,10 @@ const CUSTOM_METADATA: Flag = Flag::map(
     "custom-metadata",
     "A key=value that describes the secret. May be given several times.",
 );
+const ACCESS: Flag = Flag::bool(
+    "access",
+    "Also who read and who wrote the secret last; ours alone.",
+);
 const REMOVE_CUSTOM_METADATA: Flag = Flag::list(
     "remove-custom-metadata",
     "Custom metadata to remove. May be given several times.",
@@ -45,9 +49,9 @@ pub const GET: Command = Command::new(
     "Retrieves key metadata from the KV store",
     get,
 )
-.help("Reads what is known of a key, and of each version.\n\n$ conclave kv metadata get -mount=secret foo")
+.help("Reads what is known of a key, and of each version.\n\n$ conclave kv metadata get -mount=secret foo\n$ conclave kv metadata get -access -mount=secret foo")
 .output(Output::Format)
-.flags(&[MOUNT]);
+.flags(&[ACCESS, MOUNT]);
 
 pub const PUT: Command = Command::new(
     "kv metadata put",
@@ -109,7 +113,13 @@ fn find(cx: &mut Cx, args: &Args) -> Result<(Api, String), Fail> {
 
 fn get(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     let (api, path) = find(cx, args)?;
-    let secret = api.read(&path).context(&format!("Error reading {path}"))?;
+    let query: &[(String, String)] = match args.is(&ACCESS) {
+        true => &[("access".to_owned(), "true".to_owned())],
+        false => &[],
+    };
+    let secret = api
+        .read_with(&path, query)
+        .context(&format!("Error reading {path}"))?;
     let mut secret = secret.ok_or_else(|| Fail::remote(format!("No value found at {path}")))?;
     if secret.wrap_info.is_some() || !cx.ui.is_table() {
         return Ok(output::secret(&mut cx.ui, &secret));

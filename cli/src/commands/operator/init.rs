@@ -5,6 +5,7 @@ use conclave_client::http::{Fields, Json};
 use crate::commands::{Command, Output, at_most};
 use crate::exit::{Context as _, Exit, Fail};
 use crate::flags::{Args, Flag};
+use crate::goval::quote;
 use crate::output;
 use crate::output::text::wrap;
 use crate::session::{Api, Cx, TOOL};
@@ -133,7 +134,11 @@ pub fn pgp_keys(args: &Args, flag: &Flag) -> Result<Json, Fail> {
     let keys = files
         .into_iter()
         .map(pgp_key)
-        .collect::<Result<Vec<String>, Fail>>()?;
+        .collect::<Result<Vec<String>, Fail>>()
+        .map_err(|fail| {
+            let (given, flag, why) = (quote(args.list(flag).join(",").as_str()), flag.name, fail.message);
+            Fail::usage(format!("invalid value {given} for flag -{flag}: {why}"))
+        })?;
     Ok(if keys.is_empty() { Json::Null } else { keys.into() })
 }
 

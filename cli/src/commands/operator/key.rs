@@ -122,7 +122,29 @@ fn members(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
         ));
     }
     cx.ui.line(&table::with_header(&lines, "|"));
+    // Scripts get what the original prints.
+    if cx.ui.is_watched() {
+        for warning in warnings(&answer) {
+            cx.ui.warn(&format!("WARNING! {warning}"));
+        }
+    }
     Ok(Exit::OK)
+}
+
+/// What people should know beside who the members are.
+fn warnings(answer: &Fields) -> Vec<String> {
+    let nodes = answer.get("nodes").and_then(Json::as_array).unwrap_or_default();
+    let differs = |node: &&Json| node.get("diverged").and_then(Json::as_bool) == Some(true);
+    let differ = nodes.iter().filter(differs).map(|node| {
+        let name = node.get("hostname").map(plain).unwrap_or_default();
+        format!("The state of {name} differs from that of most members: it serves nothing.")
+    });
+    let recorded = match answer.get("audit_devices").and_then(Json::as_str) {
+        Some("none") => Some("No audit device is enabled: nothing records who asked for what."),
+        Some("degraded") => Some("An audit device of this server does not take its records."),
+        _ => None,
+    };
+    differ.chain(recorded.map(str::to_owned)).collect()
 }
 
 fn node_document(node: &Json) -> Fields {
@@ -150,12 +172,29 @@ fn node_document(node: &Json) -> Fields {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    #[test]
+    fn people_hear_what_no_member_says_of_itself() {
+        let of = |text: &str| warnings(Json::parse(text.as_bytes()).unwrap().as_object().unwrap());
+        let nobody = of(r#"{"nodes":[{"hostname":"a"}],"audit_devices":"none"}"#);
+        assert!(nobody[0].starts_with("No audit device is enabled"), "{nobody:?}");
+        let both =
+            of(r#"{"nodes":[{"hostname":"a"},{"hostname":"b","diverged":true}],"audit_devices":"degraded"}"#);
+        assert!(both[0].contains("The state of b differs"), "{both:?}");
+        assert!(both[1].contains("does not take its records"), "{both:?}");
+        for fine in [
+            r#"{"nodes":[{"hostname":"a"}],"audit_devices":"enabled"}"#,
+            r#"{"nodes":[{"hostname":"a","diverged":false}]}"#,
+            "{}",
+        ] {
+            assert_eq!(of(fine), Vec::<String>::new(), "{fine}");
+        }
+    }
+
     #[test]
     fn times_are_rfc_822() {
-        assert_eq!(
-            super::rfc822("2026-11-22T05:14:03.162415763Z"),
-            "22 Nov 26 05:14 UTC"
-        );
-        assert_eq!(super::rfc822("junk"), "junk");
+        assert_eq!(rfc822("2026-11-22T05:14:03.162415763Z"), "22 Nov 26 05:14 UTC");
+        assert_eq!(rfc822("junk"), "junk");
     }
 }

@@ -16,6 +16,7 @@ mod tls;
 mod validate_config;
 
 use super::Command;
+pub use init::pgp_keys;
 
 pub const GROUP: Command = Command::group(
     "operator",

@@ -1,18 +1,19 @@
-//! `sys/anomaly/access` and `sys/anomaly/unused`: who used a secret last, and which nobody uses.
+//! `sys/anomaly/access`, `sys/anomaly/unused` and `sys/anomaly/identities`: who used a secret last, which nobody uses, and what
+//! an entity used last; and the first beside a secret's metadata, for who asks.
 
 use serde_json::{Map, Value, json};
 
-use conclave_engine_api::Page;
+use conclave_engine_api::{Operation, Page, Reply, Request};
 
 use super::not_found;
-use crate::anomaly::access::{AccessRecord, Use, has_secrets, is_versioned, space_of};
+use crate::anomaly::access::{AccessRecord, Use, has_secrets, is_versioned, of_entity, space_of};
 use crate::canon::CanonPath;
 use crate::catalog::{MountRecord, decode_record};
 use crate::clocktext::rfc3339;
 use crate::error::Error;
 use crate::namespaces::Place;
 use crate::routes::{Answer, Call};
-use crate::store::SpaceReader;
+use crate::store::{Opened, SpaceReader};
 use crate::sys::object;
 
 /// Days without use unless somebody says otherwise.
@@ -34,19 +35,53 @@ pub fn access(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     let reader = call.work.opened().space(space_of(&mount));
     let record = reader.row(&row)?.ok_or_else(not_found)?;
     let record: AccessRecord = decode_record(&record.value)?;
-    Ok(Answer::data(object(json!({
-        "path": path,
-        "last_read": describe(record.read.as_ref()),
-        "last_write": describe(record.write.as_ref()),
-    }))))
+    let mut told = described(&record, "identity");
+    told.insert("path".to_owned(), path.into());
+    Ok(Answer::data(told))
 }
 
-fn describe(used: Option<&Use>) -> Value {
-    used.map_or(Value::Null, |used| {
-        json!({
-            "time": rfc3339(used.at), "identity": used.by, "network": used.from, "count": used.count,
-        })
-    })
+/// What was read and written last, and by whom, or of an entity of which path: `by` says how that is called.
+pub(super) fn described(record: &AccessRecord, by: &str) -> Map<String, Value> {
+    let used = |used: Option<&Use>| {
+        used.map_or(
+            Value::Null,
+            |used| json!({"time": rfc3339(used.at), by: used.by, "network": used.from, "count": used.count}),
+        )
+    };
+    object(json!({
+        "last_read": used(record.read.as_ref()), "last_write": used(record.write.as_ref()),
+    }))
+}
+
+/// `GET sys/anomaly/identities/:entity`: what an entity used last.
+pub fn identity(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
+    let entity = call.params.get("entity");
+    let record = of_entity(call.work.opened(), entity)?.ok_or_else(not_found)?;
+    let mut told = described(&record, "path");
+    told.insert("entity_id".to_owned(), entity.into());
+    Ok(Answer::data(told))
+}
+
+/// Adds to the metadata of a versioned secret who used it last, if the request says `access=true`.
+///
+/// # Errors
+/// The store's own; `Error::Invalid` for an `access` that is neither yes nor no.
+pub fn add_to_metadata(
+    opened: &Opened,
+    mount: &MountRecord,
+    request: &Request<'_>,
+    reply: &mut Reply,
+) -> Result<(), Error> {
+    let name = request.path.strip_prefix("metadata/");
+    let (Some(name), Some(data)) = (name.filter(|_| is_versioned(mount)), &mut reply.data) else {
+        return Ok(());
+    };
+    if request.operation == Operation::Read && request.fields().bool("access")? == Some(true) {
+        let row = opened.space(space_of(mount)).row(&format!("data/{name}"))?;
+        let record = row.map(|row| decode_record(&row.value)).transpose()?;
+        data.extend(described(&record.unwrap_or_default(), "identity"));
+    }
+    Ok(())
 }
 
 /// `GET sys/anomaly/unused/*path`: secrets of a mount that were used once and not read for so many days.
@@ -78,10 +113,7 @@ pub fn unused(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
             if let Some(record) = last_read_before(&reader, &path, before)? {
                 let shown = path.strip_prefix("data/").filter(|_| is_versioned(&mount));
                 let shown = shown.unwrap_or(&path).to_owned();
-                let info = json!({
-                    "last_read": describe(record.read.as_ref()), "last_write": describe(record.write.as_ref()),
-                });
-                infos.insert(shown.clone(), info);
+                infos.insert(shown.clone(), described(&record, "identity").into());
                 keys.push(shown);
             }
         }

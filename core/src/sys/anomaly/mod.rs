@@ -4,20 +4,24 @@
 mod access;
 mod canaries;
 mod events;
+mod holds;
 mod hooks;
 mod learned;
 mod limits;
 mod mutes;
 mod named;
+mod orphaned;
 mod rules;
 
-pub use access::{access, unused};
+pub use access::{access, add_to_metadata, identity, unused};
 pub use canaries::{canaries, canary, plant, remove};
 pub use events::{acknowledge, event, events};
+pub use holds::{hold, holds, release};
 pub use hooks::{change_webhook, remove_webhook, webhook, webhooks};
 pub use learned::{baseline, dormant, status};
 pub use limits::{lift, limit, limits};
 pub use mutes::{mute, muted, mutes, unmute};
+pub use orphaned::orphaned;
 pub use rules::{change_config, change_rule, config, reset_rule, rule, rules};
 
 use crate::error::Error;

@@ -200,11 +200,9 @@ fn response_of(name: &str) -> Result<Response, Error> {
         "revoke_token" => Ok(Response::RevokeToken),
         "lock_identity" => Ok(Response::LockIdentity),
         "rate_limit" => Ok(Response::RateLimit),
-        "require_mfa" => Err(Error::Unsupported(format!(
-            "the response {name:?}: there are no second factors here"
-        ))),
+        "require_mfa" => Ok(Response::RequireMfa),
         _ => Err(Error::invalid(
-            "response must be alert, rate_limit, revoke_token or lock_identity",
+            "response must be alert, rate_limit, require_mfa, revoke_token or lock_identity",
         )),
     }
 }

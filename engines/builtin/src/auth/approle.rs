@@ -109,6 +109,10 @@ impl Engine for Approle {
         }
     }
 
+    fn knows(&self, txn: &mut Txn<'_>, alias: &str) -> Result<Option<bool>, Error> {
+        Ok(Some(Role::by_id(txn, alias)?.is_some()))
+    }
+
     fn renew(
         &self,
         txn: &mut Txn<'_>,

@@ -118,6 +118,10 @@ impl Engine for Userpass {
         }
     }
 
+    fn knows(&self, txn: &mut Txn<'_>, alias: &str) -> Result<Option<bool>, Error> {
+        Ok(Some(User::load(txn, alias)?.is_some()))
+    }
+
     fn renew(
         &self,
         txn: &mut Txn<'_>,

@@ -110,8 +110,9 @@ impl Engine for Database {
         let name = text("name");
         match text("step") {
             "configure" => configure(txn, name, memo, result),
-            "rotate-root" | "look" => rotated(txn, name, text("step") == "look", result),
-            "rotate-role" => static_role::settle(txn, name, result, env),
+            "quiet" => connection::quieted(txn, name, text("told"), result, env),
+            "rotate-root" | "look" => rotated(txn, name, (text("told"), text("step") == "look"), result),
+            "rotate-role" => static_role::settle(txn, name, text("told"), result, env),
             _ => Err(Error::internal("an effect of a database that nobody asked for")),
         }
     }
@@ -189,21 +190,27 @@ fn configure(
 }
 
 /// The new root password holds if the database took it; if it refused, the old one does; else both are kept, and looked at
-/// again. `looked`: the question was whether the new one lets us in.
+/// again. `told`: which one was told. `looked`: the question was whether it lets us in.
 fn rotated(
     txn: &mut Txn<'_>,
     name: &str,
-    looked: bool,
+    (told, looked): (&str, bool),
     result: Result<&[String], &Failure>,
 ) -> Result<Result<Reply, Error>, Error> {
     let Some(mut connection) = Connection::load(txn, name)? else {
         return Ok(Err(Error::invalid("the connection was deleted meanwhile")));
     };
+    if connection::digest(&connection.pending) != told {
+        return Ok(result.map(|_| Reply::empty()).map_err(|failure| {
+            Error::Target(format!(
+                "unable to rotate root credentials: {failure}; that is settled by now"
+            ))
+        }));
+    }
     let answer = match result {
         Ok(_) => {
-            if connection.is_open() {
-                connection.password = std::mem::take(&mut connection.pending);
-            }
+            connection.password = std::mem::take(&mut connection.pending);
+            connection.quiet = false;
             Ok(Reply::empty())
         }
         Err(failure) => {
@@ -218,6 +225,7 @@ fn rotated(
                 ))));
             }
             connection.pending = Hidden::default();
+            connection.quiet = false;
             Err(Error::Target(format!(
                 "unable to rotate root credentials: {failure}"
             )))

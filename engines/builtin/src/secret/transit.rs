@@ -1,10 +1,13 @@
 //! The transit engine: named keys that encrypt, sign and hash for callers who never see them. Knows the paths; what each
 //! does stands in a file of its own.
 
+mod agree;
 mod backup;
 mod batch;
+mod certificates;
 mod config;
 mod crypt;
+mod csr;
 pub(super) mod der;
 pub(super) mod ec;
 pub(super) mod ed;
@@ -12,18 +15,23 @@ mod entry;
 mod export;
 pub(super) mod hash;
 mod hmac;
+mod import;
 mod keyring;
 mod keys;
 mod kind;
 mod policy;
+mod public;
 pub(super) mod rsa;
 mod sign;
 mod symmetric;
 mod text;
 mod tools;
+mod wrap;
 
 use conclave_engine_api::Operation::{self, Create, Delete, List, Read, Update};
 use conclave_engine_api::{Engine, Env, Error, Mount, Outcome, Request, Route, Txn};
+
+pub use wrap::wrap as wrap_key;
 
 use super::name::is_name;
 use kind::Kind;
@@ -82,8 +90,17 @@ impl Engine for Transit {
                 read_or_write(request)?;
                 config::cache(request)
             }
-            ["wrapping_key"] | ["byok-export" | "derive-key", ..] => {
-                Err(Error::Unsupported(format!("transit's {path}")))
+            ["wrapping_key"] => {
+                only(Read, request)?;
+                wrap::wrapping_key(txn, env)
+            }
+            ["byok-export", to, from, version @ ..] if is_name(to) && is_name(from) && version.len() <= 1 => {
+                only(Read, request)?;
+                wrap::export(txn, (to, from, version.first().unwrap_or(&"")), request, env)
+            }
+            ["derive-key", name] if is_name(name) => {
+                only(Update, request)?;
+                agree::derive_key(txn, name, request, env)
             }
             _ => use_key(txn, &segments, request, env),
         }
@@ -113,12 +130,25 @@ fn handle_key(
         (["trim"], Create | Update) => keys::trim(txn, name, request),
         (["soft-delete"], Delete) => keys::set_soft_deleted(txn, name, true),
         (["soft-delete-restore"], Create | Update) => keys::set_soft_deleted(txn, name, false),
-        (["import" | "import_version" | "csr" | "set-certificate"], Create | Update) => {
-            Err(Error::Unsupported(format!("transit's {}", action.concat())))
-        }
-        (["config" | "rotate" | "trim" | "soft-delete" | "soft-delete-restore"] | [], _) => {
-            Err(Error::UnsupportedOperation)
-        }
+        (["import"], Create | Update) => import::import(txn, name, request, env),
+        (["import_version"], Create | Update) => import::import_version(txn, name, request, env),
+        (["csr"], Create | Update) => csr::create(txn, name, request, env),
+        (["set-certificate"], Create | Update) => certificates::set(txn, name, request),
+        (
+            [
+                "config"
+                | "rotate"
+                | "trim"
+                | "soft-delete"
+                | "soft-delete-restore"
+                | "import"
+                | "import_version"
+                | "csr"
+                | "set-certificate",
+            ]
+            | [],
+            _,
+        ) => Err(Error::UnsupportedOperation),
         _ => Err(Error::UnsupportedPath),
     }
 }
@@ -190,6 +220,42 @@ const ROUTES: &[Route] = &[
         "keys/:name/soft-delete-restore",
         WRITE,
         "Allow a key to be used again.",
+    ),
+    route(
+        "keys/:name/import",
+        WRITE,
+        "Take in a wrapped key of somebody else, or the public half of one.",
+    ),
+    route(
+        "keys/:name/import_version",
+        WRITE,
+        "Take in a key as the next version, or the private half of a version.",
+    ),
+    route(
+        "keys/:name/csr",
+        WRITE,
+        "Make a request for a certificate, signed by the key.",
+    ),
+    route(
+        "keys/:name/set-certificate",
+        WRITE,
+        "Keep certificates with a version of a key.",
+    ),
+    route(
+        "derive-key/:name",
+        WRITE,
+        "Agree on a key with the holder of another one (ECDH).",
+    ),
+    route("wrapping_key", &[Read], "The public key to wrap keys with."),
+    route(
+        "byok-export/:destination/:name",
+        &[Read],
+        "Wrap all versions of a key with another one.",
+    ),
+    route(
+        "byok-export/:destination/:name/:version",
+        &[Read],
+        "Wrap one version of a key with another one.",
     ),
     route(
         "encrypt/:name",

@@ -9,6 +9,7 @@
 )]
 
 mod aws_rotation;
+mod database_rotation;
 #[path = "../../../../targets/tests/servers/harness/mod.rs"]
 mod harness;
 mod hostile;
@@ -21,3 +22,5 @@ mod scripts;
 mod sshd;
 mod transit;
 mod transit_backup;
+mod transit_halves;
+mod transit_public;

@@ -162,7 +162,7 @@ fn rsa_signs_by_both_schemes() {
     let mut harness = Harness::new(&*engine);
     post(&mut harness, "keys/k", json!({"type": "rsa-2048"})).unwrap();
     let input = base64(b"the input");
-    for hash in ["sha2-256", "sha2-384", "sha2-512"] {
+    for hash in HASHES {
         for (scheme, salt) in [
             ("pss", "auto"),
             ("pss", "hash"),
@@ -195,8 +195,12 @@ fn rsa_signs_by_both_schemes() {
     }
     for (options, told) in [
         (
-            json!({"hash_algorithm": "sha3-256"}),
-            "unsupported: signatures by RSA with sha3-256",
+            json!({"hash_algorithm": "sha3-256", "salt_length": "250"}),
+            "requested salt length 250 is invalid",
+        ),
+        (
+            json!({"hash_algorithm": "sha1", "prehashed": true}),
+            "crypto/rsa: input must be hashed with given hash",
         ),
         (
             json!({"salt_length": "500"}),
@@ -220,6 +224,29 @@ fn rsa_signs_by_both_schemes() {
         let error = post(&mut harness, "sign/k", asked).unwrap_err().to_string();
         assert!(error.starts_with(told), "{error}");
     }
+}
+
+/// What is signed is a hash already, and the signature does not say by which algorithm.
+#[test]
+fn rsa_signs_hashes_that_nobody_names() {
+    let engine = engine("transit");
+    let mut harness = Harness::new(&*engine);
+    post(&mut harness, "keys/k", json!({"type": "rsa-2048"})).unwrap();
+    let asked = |input: &[u8]| {
+        json!({
+            "input": base64(input), "hash_algorithm": "none", "prehashed": true, "signature_algorithm": "pkcs1v15",
+        })
+    };
+    for input in [&b"x"[..], &[7; 36], &[0; 245]] {
+        let signed = post(&mut harness, "sign/k", asked(input)).unwrap();
+        for (shown, fits) in [(input, true), (&b"y"[..], false)] {
+            let mut asked = asked(shown);
+            asked["signature"] = signed["signature"].clone();
+            assert_eq!(post(&mut harness, "verify/k", asked).unwrap()["valid"], fits);
+        }
+    }
+    let error = post(&mut harness, "sign/k", asked(&[0; 246])).unwrap_err();
+    assert_eq!(error.to_string(), "crypto/rsa: message too long for RSA key size");
 }
 
 #[test]

@@ -27,6 +27,15 @@ self_cell!(
     }
 );
 
+/// Whether what a range reads is kept in memory for the next.
+#[derive(PartialEq, Eq)]
+enum Read {
+    /// Requests read it.
+    Often,
+    /// It is all there is: it would drive out what requests read, and stay.
+    Once,
+}
+
 impl RocksSnapshot {
     pub fn take(instance: Arc<Instance>) -> Self {
         Self::new(instance, |instance| instance.db.snapshot())
@@ -48,9 +57,11 @@ impl RocksSnapshot {
         family: &'static str,
         from: &[u8],
         to: Option<&[u8]>,
+        read: Read,
     ) -> Result<DBRawIterator<'_>, Error> {
         let family: &ColumnFamily = self.borrow_owner().family(family)?;
         let mut options = ReadOptions::default();
+        options.fill_cache(read == Read::Often);
         if let Some(to) = to {
             options.set_iterate_upper_bound(to);
         }
@@ -68,7 +79,7 @@ impl Snapshot for RocksSnapshot {
     }
 
     fn walk(&self, from: &[u8], to: &[u8], visit: &mut KeyVisitor<'_>) -> Result<(), Error> {
-        let mut iterator = self.range(ROWS, from, Some(to))?;
+        let mut iterator = self.range(ROWS, from, Some(to), Read::Often)?;
         while let Some((key, _)) = current(&iterator)? {
             match visit(key)? {
                 Walk::Next => iterator.next(),
@@ -79,8 +90,18 @@ impl Snapshot for RocksSnapshot {
         Ok(())
     }
 
+    fn count(&self, from: &[u8], to: &[u8]) -> Result<u64, Error> {
+        let mut iterator = self.range(ROWS, from, Some(to), Read::Once)?;
+        let mut count = 0;
+        while current(&iterator)?.is_some() {
+            count += 1;
+            iterator.next();
+        }
+        Ok(count)
+    }
+
     fn scan(&self, from: &[u8], to: Option<&[u8]>, visit: &mut RowVisitor<'_>) -> Result<(), Error> {
-        let mut iterator = self.range(ROWS, from, to)?;
+        let mut iterator = self.range(ROWS, from, to, Read::Once)?;
         while let Some((key, value)) = current(&iterator)? {
             if !visit(key, decode_row(&Bytes::copy_from_slice(value))?)? {
                 break;
@@ -95,7 +116,7 @@ impl Snapshot for RocksSnapshot {
             .checked_add(1)
             .map(u128::to_be_bytes);
         let after = after.as_ref().map(<[u8; 16]>::as_slice);
-        let mut iterator = self.range(DUE, &due_prefix(queue, 0), after)?;
+        let mut iterator = self.range(DUE, &due_prefix(queue, 0), after, Read::Often)?;
         let mut found = Vec::new();
         while found.len() < limit {
             let Some((key, _)) = current(&iterator)? else {
@@ -111,7 +132,7 @@ impl Snapshot for RocksSnapshot {
     fn queues(&self, after: Option<u64>, limit: usize) -> Result<Vec<u64>, Error> {
         let mut found = Vec::new();
         let mut next = after.map_or(Some(0), |queue| queue.checked_add(1));
-        let mut iterator = self.range(DUE, &[], None)?;
+        let mut iterator = self.range(DUE, &[], None, Read::Often)?;
         while let Some(from) = next.filter(|_| found.len() < limit) {
             iterator.seek(due_prefix(from, 0));
             let Some((key, _)) = current(&iterator)? else {
@@ -125,7 +146,7 @@ impl Snapshot for RocksSnapshot {
     }
 
     fn scan_due(&self, visit: &mut dyn FnMut(DueEntry) -> Result<bool, Error>) -> Result<(), Error> {
-        let mut iterator = self.range(DUE, &[], None)?;
+        let mut iterator = self.range(DUE, &[], None, Read::Once)?;
         while let Some((key, _)) = current(&iterator)? {
             if !visit(decode_due(&Bytes::copy_from_slice(key))?)? {
                 break;
@@ -136,7 +157,7 @@ impl Snapshot for RocksSnapshot {
     }
 
     fn change_sets(&self, from: u64, limit: usize) -> Result<Vec<(u64, Bytes)>, Error> {
-        let mut iterator = self.range(CHANGES, &from.to_be_bytes(), None)?;
+        let mut iterator = self.range(CHANGES, &from.to_be_bytes(), None, Read::Once)?;
         let mut found = Vec::new();
         while found.len() < limit {
             let Some((key, value)) = current(&iterator)? else {

@@ -4,19 +4,14 @@ use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use http::HeaderValue;
 use tokio::time::timeout;
 
-use crate::couriers::{Wire, tls};
+use crate::couriers::http::Posted;
+use crate::couriers::{authority, wire_to};
 
 /// How long a message may take.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Longest answer that is read, in bytes.
-const MAX_ANSWER: usize = 64 << 10;
 /// Tries of a message: a connection that was idle may have been closed.
 const TRIES: u32 = 2;
 
@@ -38,18 +33,7 @@ pub struct Collector {
 /// A connection, when there is one.
 pub struct Way {
     collector: Collector,
-    open: Option<Open>,
-}
-
-struct Open {
-    sender: SendRequest<Full<Bytes>>,
-    driving: tokio::task::AbortHandle,
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.driving.abort();
-    }
+    open: Option<Posted>,
 }
 
 impl Way {
@@ -76,49 +60,25 @@ impl Way {
     }
 
     async fn once(&mut self, message: Bytes) -> io::Result<()> {
-        let mut open = match self.open.take().filter(|open| !open.sender.is_closed()) {
+        let mut open = match self.open.take().filter(|open| !open.is_closed()) {
             Some(open) => open,
             None => self.connect().await?,
         };
-        let request = http::Request::post(&self.collector.path)
-            .header(header::HOST, &self.collector.host)
-            .header(header::CONTENT_TYPE, "application/x-protobuf")
-            .body(Full::new(message))
-            .map_err(io::Error::other)?;
-        open.sender.ready().await.map_err(io::Error::other)?;
-        let response = open
-            .sender
-            .send_request(request)
-            .await
-            .map_err(io::Error::other)?;
-        let status = response.status();
-        let answer = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
-        if !status.is_success() {
-            return Err(io::Error::other(format!("the collector answered {status}")));
-        }
-        if answer.is_ok() {
-            self.open = Some(open);
-        }
+        open.post(message).await?;
+        self.open = Some(open);
         Ok(())
     }
 
-    async fn connect(&self) -> io::Result<Open> {
+    async fn connect(&self) -> io::Result<Posted> {
         let Collector {
             host,
             port,
-            tls: encrypted,
-            ..
+            tls,
+            path,
+            ca_cert,
         } = &self.collector;
-        let tcp = TcpStream::connect((host.as_str(), *port)).await?;
-        tcp.set_nodelay(true)?;
-        let wire: Box<dyn Wire> = match encrypted {
-            true => Box::new(tls::connect(tcp, host, &self.collector.ca_cert).await?),
-            false => Box::new(tcp),
-        };
-        let (sender, connection) = handshake(TokioIo::new(wire)).await.map_err(io::Error::other)?;
-        Ok(Open {
-            sender,
-            driving: tokio::spawn(connection).abort_handle(),
-        })
+        let wire = wire_to((host, *port), tls.then_some(ca_cert)).await?;
+        let kind = HeaderValue::from_static("application/x-protobuf");
+        Posted::new(wire, (&authority(host, *port), path), kind, &[]).await
     }
 }

@@ -118,3 +118,63 @@ async fn messages_reach_a_collector_again_after_it_was_away() {
     );
     assert!(heads[0].contains("application/x-protobuf"));
 }
+
+#[tokio::test]
+async fn a_collector_behind_tls_is_told_if_its_certificate_is_good() {
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let dir = tempfile::tempdir().unwrap();
+    let (ours, others) = (dir.path().join("ours"), dir.path().join("others"));
+    for authority in [&ours, &others] {
+        std::fs::create_dir(authority).unwrap();
+        crate::tls::create_ca(authority).unwrap();
+    }
+    let issued = crate::tls::create_cert(&ours, dir.path(), "collector", &["127.0.0.1".to_owned()]).unwrap();
+    let pem = |path: &std::path::Path| std::fs::read_to_string(path.join("ca.pem")).unwrap();
+    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![CertificateDer::from_pem_file(&issued.certificate).unwrap()],
+            PrivateKeyDer::from_pem_file(&issued.key).unwrap(),
+        )
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let collector = |ca_cert: String| Collector {
+        host: "127.0.0.1".to_owned(),
+        port: listener.local_addr().unwrap().port(),
+        tls: true,
+        path: "/v1/traces".to_owned(),
+        ca_cert,
+    };
+    let (mut stranger, mut way) = (
+        post::Way::new(collector(pem(&others))),
+        post::Way::new(collector(pem(&ours))),
+    );
+    let taking = tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            // Who does not trust the certificate hangs up.
+            let Ok(mut stream) = acceptor.accept(stream).await else {
+                continue;
+            };
+            let mut seen = Vec::new();
+            while !seen.ends_with(b"MESSAGE") && stream.read_buf(&mut seen).await.unwrap_or(0) > 0 {}
+            if seen.ends_with(b"MESSAGE") {
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+                stream.write_all(answer).await.unwrap();
+                return String::from_utf8(seen).unwrap();
+            }
+        }
+    });
+    let message = bytes::Bytes::from_static(b"MESSAGE");
+    let refused = stranger.post(message.clone()).await.unwrap_err().to_string();
+    assert!(refused.contains("certificate"), "{refused}");
+    way.post(message).await.unwrap();
+    assert!(taking.await.unwrap().starts_with("POST /v1/traces "));
+}

@@ -10,10 +10,13 @@ pub mod leases;
 pub mod linearizable;
 pub mod log_matching;
 pub mod outcomes;
+pub mod policies;
+pub mod rotations;
 pub mod sealed_serves_nothing;
 pub mod secrets;
 pub mod state_digest;
 pub mod tokens;
+pub mod wrapping;
 
 use conclave_raft::state::ChangeSet;
 

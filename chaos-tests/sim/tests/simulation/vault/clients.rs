@@ -8,6 +8,8 @@ use conclave_core::Verb;
 use serde_json::{Map, Value, json};
 
 use crate::dice::Dice;
+use crate::invariants::policies::{self, CLOSED, OPEN};
+use crate::invariants::rotations;
 use crate::plan::Fault;
 use crate::vault::user::{ROLES, STATIC, Told, User, text};
 use crate::world::World;
@@ -16,9 +18,6 @@ use crate::world::World;
 const LIVES: (u64, u64) = (2, 40);
 /// Before what failed is tried again.
 const AGAIN: Duration = Duration::from_millis(100);
-/// Secrets begin with this while the policy may allow to read them, and with the other while it must not.
-const OPEN: &str = "open";
-const CLOSED: &str = "closed";
 
 pub struct Client {
     user: User,
@@ -52,8 +51,8 @@ impl Client {
             60..74 => self.use_some_token().await,
             74..80 => self.revoke().await,
             80..87 => self.read_guarded().await,
-            87..90 => self.read_password().await,
-            90..94 => self.make_account().await,
+            87..91 => self.change_password().await,
+            91..94 => self.make_account().await,
             94..96 => self.renew_lease().await,
             96 => self.revoke_lease().await,
             _ => self.guard().await,
@@ -191,6 +190,17 @@ impl Client {
         }
     }
 
+    /// Has the password of the account that stays changed, every other time, and looks at it at once, whatever came of that.
+    async fn change_password(&mut self) {
+        if self.dice.percent(50) {
+            let path = format!("database/rotate-role/{}", STATIC.0);
+            if let Told::Done(_) = self.as_root(Verb::Write, &path, json!({})).await {
+                self.user.world.fired("password changed");
+            }
+        }
+        self.read_password().await;
+    }
+
     /// What is shown of an account whose password rotates opens it, unless a rotation is under way.
     async fn read_password(&self) {
         let world = &self.user.world;
@@ -204,9 +214,8 @@ impl Client {
             return;
         }
         world.fired("password read");
-        if !world.database.had(account, &text(&told, "password"), from) {
-            world.found("rotations: a password is shown that does not open its account".to_owned());
-        }
+        let opens = world.database.had(account, &text(&told, "password"), from);
+        world.check(|_| rotations::shown(opens));
     }
 
     /// One of the newest, and its id.
@@ -271,11 +280,7 @@ impl Client {
                 let value = found.get("data").and_then(Value::as_object);
                 let value = value.map_or_else(String::new, |data| text(data, "is"));
                 self.user.world.fired("guarded read");
-                if value != OPEN {
-                    self.user.world.found(format!(
-                        "policies: a reader saw {value:?}, which was written under a policy that denies it"
-                    ));
-                }
+                self.user.world.check(|_| policies::seen(&value));
             }
             Told::Denied => self.user.world.fired("guard held"),
             _ => {}

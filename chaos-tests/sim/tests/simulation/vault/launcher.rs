@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use conclave_core::leases::Targets;
 use conclave_core::{Core, Error, Launcher, Membership, Settings};
 use conclave_raft::net::{NodeKey, NodeSignature};
-use conclave_raft::node::RaftReplica;
+use conclave_raft::node::{Offload, RaftReplica};
 use conclave_raft::{Error as RaftError, NodeRecord, PeerHandler, Replica};
 use futures::future::{BoxFuture, FutureExt};
 use parking_lot::Mutex;
@@ -130,6 +130,10 @@ impl Launcher for SimLauncher {
             node: Arc::clone(&self.node),
             dice: Mutex::new(self.world.plan.dice().fork(number)),
         })
+    }
+
+    fn offload(&self) -> Arc<dyn Offload> {
+        Arc::clone(&self.node.disk) as _
     }
 
     fn scratch(&self) -> PathBuf {

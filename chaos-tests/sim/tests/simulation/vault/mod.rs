@@ -1,5 +1,5 @@
 //! A vault: the layers above replication on every node, with real keys, tokens, policies and secrets, and clients that use
-//! all of them through every node. Keys and ids come from the system, so that two runs of a seed differ in them.
+//! all of them through every node. Keys and ids come from the system, whose randomness is the seed's in a run.
 
 mod clients;
 mod driver;

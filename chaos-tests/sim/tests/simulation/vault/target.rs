@@ -65,6 +65,14 @@ impl Database {
         }
     }
 
+    /// Takes a statement on its way. Whoever wants to be alone ends first what a session of the same name has begun and not
+    /// done.
+    fn take(&self, new: Asked, alone: bool) {
+        let mut asked = self.asked.lock();
+        asked.retain(|earlier| !alone || earlier.session != new.session);
+        asked.push(new);
+    }
+
     fn carry_out(&self, action: &Action, now: Duration) -> Answered {
         let mut accounts = self.accounts.lock();
         match action {
@@ -139,13 +147,14 @@ impl Way {
         };
         let now = self.world.now();
         let answer = Arc::default();
-        self.world.database.asked.lock().push(Asked {
+        let asked = Asked {
             at: now + takes,
             until: now + left,
             session: bounds.session.clone(),
             action: action.clone(),
             answer: Arc::clone(&answer),
-        });
+        };
+        self.world.database.take(asked, bounds.alone);
         // A connection that breaks does so at any time: what was asked goes on.
         let waited = match answered {
             true => takes + LOOK * 10,

@@ -9,7 +9,7 @@ use crate::chaos::clients::{Called, History, KEPT, LOOSE, name};
 use crate::chaos::key::{Call, Input, Key, Output, settle};
 use crate::chaos::linear::{self, Op, Verdict};
 use crate::chaos::report::{self, Report};
-use crate::harness::{Api, Seed};
+use crate::harness::{Api, SOON, Seed, eventually};
 
 /// A write that was acknowledged: path, version, value.
 pub type Acknowledged = (String, u64, u64);
@@ -81,6 +81,41 @@ pub fn kept_versions_are_given_once(directory: &str, history: &History) -> Vec<A
     given
         .map(|((path, version), value)| (path, version, value))
         .collect()
+}
+
+/// What nodes tell of the versions of keys that are never deleted: the same on all, and every acknowledged version is there.
+pub async fn metadata_agrees(apis: &[Api], directory: &str, acknowledged: &[Acknowledged]) {
+    for key in 0..KEPT {
+        let path = format!("{directory}/{}", name(key));
+        // A write whose client waits no more may still take effect between two looks.
+        let told = eventually("all nodes tell the same of a key's versions", SOON, async || {
+            let mut told = Vec::new();
+            for api in apis {
+                told.push(api.get(&format!("secret/metadata/{path}")).await.body["data"].clone());
+            }
+            if told.iter().all(|data| *data == told[0]) {
+                Ok(told.swap_remove(0))
+            } else {
+                Err(told)
+            }
+        })
+        .await;
+        let mut newest = 0;
+        for (_, version, _) in acknowledged.iter().filter(|(of, ..)| *of == path) {
+            newest = newest.max(*version);
+            let one = &told["versions"][version.to_string()];
+            assert!(
+                one["destroyed"] == false && one["deletion_time"] == "",
+                "LOST: version {version} of {path} was acknowledged and its metadata says {one}"
+            );
+        }
+        let current = told["current_version"].as_u64().unwrap_or(0);
+        let kept = told["versions"].as_object().map_or(0, |all| all.len() as u64);
+        assert!(
+            current >= newest && kept == current,
+            "LOST: {path} has {kept} versions, the newest {current} where {newest} was acknowledged"
+        );
+    }
 }
 
 /// Each key's calls have an order in which every answer is right.

@@ -15,9 +15,10 @@ const NARROW: u64 = 300_000;
 const BREAKS: u64 = 4;
 
 impl Scene<'_> {
-    pub(super) async fn network(&mut self, fault: Fault, leader: usize, follower: usize) -> bool {
-        let hindered = || self.links.counts().hindered.load(Ordering::Relaxed);
-        let cut = || self.links.counts().cut.load(Ordering::Relaxed);
+    pub(super) async fn connections(&mut self, fault: Fault, leader: usize, follower: usize) -> bool {
+        let links = self.network.links();
+        let hindered = || links.counts().hindered.load(Ordering::Relaxed);
+        let cut = || links.counts().cut.load(Ordering::Relaxed);
         let before = hindered() + cut();
         self.hinder(fault, leader, follower);
         match fault {
@@ -30,7 +31,7 @@ impl Scene<'_> {
             }
             Fault::ClientsCutOff => {
                 for other in self.cluster.others(leader) {
-                    self.links.reset(End::Clients, End::Node(other));
+                    links.reset(End::Clients, End::Node(other));
                 }
             }
             _ => {}
@@ -45,13 +46,13 @@ impl Scene<'_> {
             }
         })
         .await;
-        self.links.heal();
+        links.heal();
         met
     }
 
     /// Begins a hindrance that lasts until the network is healed.
     pub fn hinder(&self, fault: Fault, leader: usize, follower: usize) {
-        let (links, it) = (self.links, End::Node(leader));
+        let (links, it) = (self.network.links(), End::Node(leader));
         let others: Vec<End> = self.nodes().filter(|node| *node != it).collect();
         match fault {
             Fault::SlowLinks => others

@@ -47,10 +47,7 @@ pub(super) struct Root {
 
 impl Root {
     pub fn load(txn: &mut Txn<'_>) -> Result<Option<Self>, Error> {
-        let stored = txn.get(ROW)?;
-        stored
-            .map(|stored| record::decode(FORMAT, &stored.value))
-            .transpose()
+        record::load(FORMAT, txn, ROW)
     }
 
     /// The configuration that everything else needs.

@@ -61,6 +61,7 @@ pub(super) fn issue(
                 }),
                 reply: Reply::data(Map::new()),
                 memo: Map::new(),
+                session: None,
             }
         }
         kind => {
@@ -85,6 +86,7 @@ pub(super) fn issue(
                 }),
                 reply: Reply::data(data),
                 memo: Map::new(),
+                session: None,
             }
         }
     };

@@ -19,10 +19,7 @@ pub(super) struct Lease {
 
 impl Lease {
     pub fn load(txn: &mut Txn<'_>) -> Result<Option<Self>, Error> {
-        let stored = txn.get(ROW)?;
-        stored
-            .map(|stored| record::decode(FORMAT, &stored.value))
-            .transpose()
+        record::load(FORMAT, txn, ROW)
     }
 }
 

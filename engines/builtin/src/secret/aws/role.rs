@@ -76,10 +76,7 @@ fn row(name: &str) -> String {
 
 impl Role {
     pub fn load(txn: &mut Txn<'_>, name: &str) -> Result<Option<Self>, Error> {
-        let stored = txn.get(&row(name))?;
-        stored
-            .map(|stored| record::decode(FORMAT, &stored.value))
-            .transpose()
+        record::load(FORMAT, txn, &row(name))
     }
 
     pub fn has(&self, kind: Kind) -> bool {

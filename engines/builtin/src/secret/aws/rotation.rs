@@ -126,6 +126,7 @@ fn effect(plan: Plan, step: &str) -> Box<Effect> {
         lease: None,
         reply: Reply::empty(),
         memo: Map::from_iter([("step".to_owned(), json!(step))]),
+        session: None,
     })
 }
 

@@ -2,10 +2,12 @@
 //! shown. While a rotation of it is under way both passwords are kept, so that after any crash one of them works.
 
 use conclave_engine_api::{
-    Action, Effect, Env, Error, Fields, Hidden, Millis, Outcome, Plan, Reply, Request, Target, TargetTls, Txn,
+    Action, Effect, Env, Error, Failure, Fields, Hidden, Millis, Outcome, Plan, Reply, Request, Target,
+    TargetTls, Txn,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 
 use super::dialect::{self, Purpose};
 use super::statements::{self, replaced};
@@ -16,6 +18,8 @@ const FORMAT: u8 = 1;
 /// Connections to a database at once unless told otherwise, as Vault's; and at most.
 const CONNECTIONS: u64 = 4;
 const MAX_CONNECTIONS: u64 = 64;
+/// Bytes of a digest of an account or a password: databases take names of sessions of 63 bytes.
+const DIGEST: usize = 8;
 /// How long a rotation may be open before it is looked at.
 const OPEN_FOR: Millis = 30_000;
 
@@ -31,6 +35,9 @@ pub(super) struct Connection {
     /// Set before the database is told, empty when it is known whether the database took it.
     #[serde(with = "crate::wiped")]
     pub pending: Hidden,
+    /// Whether nothing that tells the database of `pending` is on its way any more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub quiet: bool,
     pub allowed_roles: Vec<String>,
     pub verify_connection: bool,
     pub root_rotation_statements: Vec<String>,
@@ -62,10 +69,7 @@ pub(super) fn row(name: &str) -> String {
 
 impl Connection {
     pub fn load(txn: &mut Txn<'_>, name: &str) -> Result<Option<Self>, Error> {
-        let stored = txn.get(&row(name))?;
-        stored
-            .map(|stored| record::decode(FORMAT, &stored.value))
-            .transpose()
+        record::load(FORMAT, txn, &row(name))
     }
 
     /// The connection that a role names.
@@ -104,6 +108,11 @@ impl Connection {
     /// What its accounts are marked with, where the database keeps marks.
     pub fn mark(&self) -> String {
         format!("conclave/{}", self.tag)
+    }
+
+    /// What a session is called that changes the password of an account, the same for all attempts: each ends those before it.
+    pub fn session(&self, account: &str) -> String {
+        format!("conclave/rotation/{}/{}", self.tag, digest(account))
     }
 
     /// Where its database is.
@@ -187,6 +196,7 @@ pub(super) fn write(
         lease: None,
         reply: Reply::empty(),
         memo: memo("configure", name, [("connection", value)]),
+        session: None,
     })))
 }
 
@@ -323,16 +333,23 @@ pub(super) fn rotate(txn: &mut Txn<'_>, name: &str, env: &mut Env<'_>) -> Result
         },
     };
     connection.pending = fresh;
+    connection.quiet = false;
     connection.save(txn, name, Some(env.now().saturating_add(OPEN_FOR)))?;
     Ok(Outcome::Effect(Box::new(Effect {
         plan,
         lease: None,
         reply: Reply::empty(),
-        memo: memo("rotate-root", name, []),
+        memo: memo(
+            "rotate-root",
+            name,
+            [("told", json!(digest(&connection.pending)))],
+        ),
+        session: Some(connection.session(&connection.username)),
     })))
 }
 
-/// A rotation that nobody settled: which of the two passwords does the database take?
+/// A rotation that nobody settled. First the session ends that told the database of the new password, by whichever of the two
+/// lets us in: its statement may still be on its way. Only then it is asked which of them the database takes.
 pub(super) fn look(txn: &mut Txn<'_>, name: &str, env: &mut Env<'_>) -> Result<Option<Box<Effect>>, Error> {
     let Some(connection) = Connection::load(txn, name)? else {
         return Ok(None);
@@ -341,10 +358,17 @@ pub(super) fn look(txn: &mut Txn<'_>, name: &str, env: &mut Env<'_>) -> Result<O
         connection.save(txn, name, None)?;
         return Ok(None);
     }
-    let target = Target {
-        url: connection.url(&connection.pending),
-        fallback: None,
-        ..connection.target(name)?
+    let either = connection.target(name)?;
+    let (target, step) = match connection.quiet {
+        false => (either, "quiet"),
+        true => {
+            let fresh = Target {
+                url: connection.url(&connection.pending),
+                fallback: None,
+                ..either
+            };
+            (fresh, "look")
+        }
     };
     connection.save(txn, name, Some(env.now().saturating_add(OPEN_FOR)))?;
     Ok(Some(Box::new(Effect {
@@ -354,14 +378,40 @@ pub(super) fn look(txn: &mut Txn<'_>, name: &str, env: &mut Env<'_>) -> Result<O
         },
         lease: None,
         reply: Reply::empty(),
-        memo: memo("look", name, []),
+        memo: memo(step, name, [("told", json!(digest(&connection.pending)))]),
+        session: Some(connection.session(&connection.username)),
     })))
+}
+
+/// Nothing that tells the database of the new password is on its way any more: it is asked at once.
+pub(super) fn quieted(
+    txn: &mut Txn<'_>,
+    name: &str,
+    told: &str,
+    result: Result<&[String], &Failure>,
+    env: &Env<'_>,
+) -> Result<Result<Reply, Error>, Error> {
+    if let Err(failure) = result {
+        return Ok(Err(Error::Target(format!(
+            "it is not known yet which password holds: {failure}"
+        ))));
+    }
+    if let Some(mut connection) = Connection::load(txn, name)?.filter(|now| digest(&now.pending) == told) {
+        connection.quiet = true;
+        connection.save(txn, name, Some(env.now()))?;
+    }
+    Ok(Ok(Reply::empty()))
 }
 
 fn unsettled() -> Error {
     Error::invalid(
         "a rotation of this connection's password is not settled yet; it is looked at every half minute, try again then",
     )
+}
+
+/// Tells rotations apart by what they tell a database: what came of one says nothing of the next.
+pub(super) fn digest(text: &str) -> String {
+    hex::encode(Sha256::digest(text.as_bytes()).get(..DIGEST).unwrap_or_default())
 }
 
 /// An engine's note to itself.

@@ -71,6 +71,7 @@ pub(super) fn issue(
         }),
         reply: Reply::json(reply),
         memo: Map::new(),
+        session: None,
     })))
 }
 

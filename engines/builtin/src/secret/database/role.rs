@@ -33,10 +33,7 @@ fn row(name: &str) -> String {
 
 impl Role {
     pub fn load(txn: &mut Txn<'_>, name: &str) -> Result<Option<Self>, Error> {
-        let stored = txn.get(&row(name))?;
-        stored
-            .map(|stored| record::decode(FORMAT, &stored.value))
-            .transpose()
+        record::load(FORMAT, txn, &row(name))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Static roles: accounts that stay and whose password changes, by period or by schedule. The new password is kept before the
 //! database is told and takes the place of the old one when the database has taken it. Telling it twice does no harm, so what
-//! is not known to have happened is done again, with the same password.
+//! is not known to have happened is done again, with the same password, once the session that told it before has ended.
 
 use conclave_engine_api::{
     Action, Done, Effect, Env, Error, Failure, Hidden, Millis, Outcome, Page, Plan, Reply, Request, Txn,
@@ -9,7 +9,7 @@ use conclave_engine_api::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::connection::{Connection, memo};
+use super::connection::{Connection, digest, memo};
 use super::cron::Schedule;
 use super::dialect::{self, Purpose};
 use super::role::check_credential_type;
@@ -53,10 +53,7 @@ fn row(name: &str) -> String {
 
 impl StaticRole {
     fn load(txn: &mut Txn<'_>, name: &str) -> Result<Option<Self>, Error> {
-        let stored = txn.get(&row(name))?;
-        stored
-            .map(|stored| record::decode(FORMAT, &stored.value))
-            .transpose()
+        record::load(FORMAT, txn, &row(name))
     }
 
     fn save(&self, txn: &mut Txn<'_>, name: &str, deadline: Millis) -> Result<(), Error> {
@@ -102,7 +99,8 @@ impl StaticRole {
             plan,
             lease: None,
             reply: Reply::empty(),
-            memo: memo("rotate-role", name, []),
+            memo: memo("rotate-role", name, [("told", json!(digest(&self.pending)))]),
+            session: Some(connection.session(&self.username)),
         })
     }
 }
@@ -289,10 +287,11 @@ pub(super) fn due(txn: &mut Txn<'_>, name: &str, env: &mut Env<'_>) -> Result<Op
     Ok(begun.map(Box::new))
 }
 
-/// What came of a rotation.
+/// What came of a rotation by the password of this digest.
 pub(super) fn settle(
     txn: &mut Txn<'_>,
     name: &str,
+    told: &str,
     result: Result<&[String], &Failure>,
     env: &Env<'_>,
 ) -> Result<Result<Reply, Error>, Error> {
@@ -301,7 +300,11 @@ pub(super) fn settle(
         return Ok(Err(Error::invalid("the static role was deleted meanwhile")));
     };
     match result {
-        Ok(_) if !role.pending.is_empty() => {
+        // Another attempt has settled it, and perhaps one more was begun.
+        _ if digest(&role.pending) != told => Ok(result
+            .map(|_| Reply::empty())
+            .map_err(|failure| Error::Target(format!("unable to rotate the password: {failure}")))),
+        Ok(_) => {
             role.password = std::mem::take(&mut role.pending);
             role.repeated = false;
             role.rotated = now;
@@ -309,7 +312,6 @@ pub(super) fn settle(
             role.save(txn, name, role.next)?;
             Ok(Ok(Reply::empty()))
         }
-        Ok(_) => Ok(Ok(Reply::empty())),
         Err(failure) => {
             let error = Err(Error::Target(format!("unable to rotate the password: {failure}")));
             match failure.done {

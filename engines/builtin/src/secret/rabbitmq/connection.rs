@@ -41,10 +41,7 @@ pub(super) struct Connection {
 
 impl Connection {
     pub fn load(txn: &mut Txn<'_>) -> Result<Option<Self>, Error> {
-        let stored = txn.get(ROW)?;
-        stored
-            .map(|stored| record::decode(FORMAT, &stored.value))
-            .transpose()
+        record::load(FORMAT, txn, ROW)
     }
 
     /// The connection that everything else needs.
@@ -121,6 +118,7 @@ pub(super) fn write(txn: &mut Txn<'_>, request: &Request<'_>, env: &mut Env<'_>)
         lease: None,
         reply: Reply::empty(),
         memo: Map::from_iter([("connection".to_owned(), value)]),
+        session: None,
     })))
 }
 

@@ -61,6 +61,7 @@ pub(super) fn issue(
         }),
         reply: Reply::json(json!({"username": username, "password": password.as_str()})),
         memo: Map::new(),
+        session: None,
     })))
 }
 

@@ -14,10 +14,7 @@ const ROW: &str = "config/ca";
 
 /// The key that signs.
 pub(super) fn load(txn: &mut Txn<'_>) -> Result<Option<Key>, Error> {
-    let stored = txn.get(ROW)?;
-    stored
-        .map(|stored| record::decode(FORMAT, &stored.value))
-        .transpose()
+    record::load(FORMAT, txn, ROW)
 }
 
 /// The key that signs, which everything else needs.

@@ -135,7 +135,11 @@ fn read(document: &Value, name: &str) -> Result<(Policy, Vec<Version>), Error> {
             .and_then(|index| archived?.get(index));
         let found = of_policy.or(of_archive).and_then(Value::as_object);
         let found = found.ok_or_else(|| Error::invalid(format!("the backup lacks version {number}")))?;
-        versions.push(entry::read(read.kind, found)?);
+        let version = entry::read(read.kind, found)?;
+        if read.derived {
+            version.check_private("a key that derives has no public half alone, as the backup says")?;
+        }
+        versions.push(version);
     }
     let made = versions.last().map_or(0, |version| version.created);
     read.rotated = u64::try_from(made).unwrap_or(0).saturating_mul(1000);

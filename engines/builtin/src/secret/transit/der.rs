@@ -5,6 +5,8 @@ use zeroize::Zeroizing;
 
 use super::text;
 
+/// `[0]`, constructed.
+pub(in crate::secret) const CONTEXT_0: u8 = 0xa0;
 pub(in crate::secret) const SEQUENCE: u8 = 0x30;
 pub(in crate::secret) const INTEGER: u8 = 0x02;
 pub(in crate::secret) const BIT_STRING: u8 = 0x03;
@@ -20,7 +22,7 @@ pub(in crate::secret) fn element(tag: u8, parts: &[&[u8]]) -> Zeroizing<Vec<u8>>
     let length: usize = parts.iter().map(|part| part.len()).sum();
     let mut out = Zeroizing::new(Vec::with_capacity(length + 4));
     out.push(tag);
-    // Keys are far below 64 KiB.
+    // Keys and requests for certificates are below 64 KiB.
     match u8::try_from(length) {
         Ok(short @ 0..=0x7f) => out.push(short),
         Ok(byte) => out.extend_from_slice(&[0x81, byte]),
@@ -79,6 +81,13 @@ impl<'a> Reader<'a> {
         (found == tag && shortest).then_some(content)
     }
 
+    /// The next element as it stands, tag and length included, if `next` would read it.
+    pub(in crate::secret) fn whole(&mut self, tag: u8) -> Option<&'a [u8]> {
+        let from = self.0;
+        self.next(tag)?;
+        from.get(..from.len().checked_sub(self.0.len())?)
+    }
+
     /// The next element as a positive integer: its big-endian bytes without leading zeros.
     pub(in crate::secret) fn positive(&mut self) -> Option<&'a [u8]> {
         let content = self.next(INTEGER)?;
@@ -112,12 +121,19 @@ pub(in crate::secret) fn pem(label: &str, der: &[u8]) -> Zeroizing<String> {
 
 /// Label and bytes of the first PEM text.
 pub(in crate::secret) fn of_pem(pem: &str) -> Option<(&str, Zeroizing<Vec<u8>>)> {
+    let (label, bytes, _) = next_pem(pem)?;
+    Some((label, bytes))
+}
+
+/// The same, and what follows it.
+pub(in crate::secret) fn next_pem(pem: &str) -> Option<(&str, Zeroizing<Vec<u8>>, &str)> {
     let (_, rest) = pem.split_once("-----BEGIN ")?;
     let (label, rest) = rest.split_once("-----")?;
-    let (body, _) = rest.split_once("-----END ")?;
+    let (body, rest) = rest.split_once("-----END ")?;
+    let rest = rest.strip_prefix(label)?.strip_prefix("-----")?;
     let letters = body.chars().filter(|letter| !letter.is_ascii_whitespace());
     let body: Zeroizing<String> = Zeroizing::new(letters.collect());
-    Some((label, text::decode(&body).ok()?))
+    Some((label, text::decode(&body).ok()?, rest))
 }
 
 #[cfg(test)]
@@ -144,6 +160,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn texts_in_pem_are_read_one_after_the_other() {
+        let both = [pem("A", b"first").as_str(), pem("B", b"second").as_str()].concat();
+        let (label, bytes, rest) = next_pem(&both).unwrap();
+        assert_eq!((label, bytes.as_slice()), ("A", &b"first"[..]));
+        let (label, bytes, rest) = next_pem(rest).unwrap();
+        assert_eq!((label, bytes.as_slice(), rest), ("B", &b"second"[..], "\n"));
+        for broken in [
+            "",
+            "-----BEGIN A-----",
+            "-----BEGIN A-----\naGk=\n-----END B-----",
+        ] {
+            assert!(next_pem(broken).is_none(), "{broken}");
+        }
+    }
+
     proptest! {
         #[test]
         fn what_is_written_is_read_back(bytes in proptest::collection::vec(any::<u8>(), 1..700)) {
@@ -152,6 +184,7 @@ mod tests {
             let mut inner = Reader::new(reader.next(SEQUENCE).unwrap());
             prop_assert!(reader.is_empty());
             prop_assert_eq!(inner.next(OCTET_STRING).unwrap(), &bytes);
+            prop_assert_eq!(Reader::new(&written).whole(SEQUENCE).unwrap(), written.as_slice());
             let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
             prop_assert_eq!(inner.positive(), Some(&bytes[zeros..]).filter(|rest| !rest.is_empty()));
             prop_assert!(inner.is_empty());

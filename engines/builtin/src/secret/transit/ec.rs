@@ -1,17 +1,20 @@
 //! ECDSA over the NIST curves: keys, signatures in both forms, and the encodings of both. A private key is the scalar, a
 //! public key the uncompressed point (SEC 1), both of fixed length.
 
+use aws_lc_rs::agreement::{self, ECDH_P256, ECDH_P384, ECDH_P521, PrivateKey};
 use aws_lc_rs::digest::{Algorithm, Digest, SHA256, SHA384, SHA512};
 use aws_lc_rs::signature::{
-    self, EcdsaKeyPair, EcdsaSigningAlgorithm, EcdsaVerificationAlgorithm, KeyPair as _, UnparsedPublicKey,
+    self, EcdsaKeyPair, EcdsaSigningAlgorithm, EcdsaVerificationAlgorithm, KeyPair as _, ParsedPublicKey,
+    UnparsedPublicKey,
 };
 use conclave_engine_api::{Env, Error};
 use zeroize::Zeroizing;
 
-use super::der::{self, BIT_STRING, INTEGER, OCTET_STRING, OID, SEQUENCE};
+use super::der::{self, BIT_STRING, CONTEXT_0, INTEGER, OCTET_STRING, OID, SEQUENCE};
+use super::hash::Hash;
 
 /// `id-ecPublicKey` (RFC 5480).
-const EC_PUBLIC_KEY: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
+pub(in crate::secret) const EC_PUBLIC_KEY: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
 /// How often a scalar is drawn before the source of randomness is called broken. One draw fails for P-256 with a chance
 /// of 2^-32, for the other curves with a smaller one.
 const DRAWS: usize = 8;
@@ -110,11 +113,39 @@ impl Curve {
             &[
                 &der::element(INTEGER, &[&[1]]),
                 &der::element(OCTET_STRING, &[scalar]),
-                &der::element(0xa0, &[&der::element(OID, &[self.oid()])]),
+                &der::element(CONTEXT_0, &[&der::element(OID, &[self.oid()])]),
             ],
         );
         let pair = EcdsaKeyPair::from_private_key_der(self.signing(), &der).ok()?;
         Some(pair.public_key().as_ref().to_vec())
+    }
+
+    /// Whether bytes are an uncompressed point on the curve (SEC 1, section 2.3.4), other than the one at infinity.
+    pub(in crate::secret) fn is_point(self, bytes: &[u8]) -> bool {
+        let uncompressed = bytes.len() == 1 + 2 * self.len() && bytes.first() == Some(&4);
+        uncompressed && ParsedPublicKey::new(self.verifying(), bytes).is_ok()
+    }
+
+    /// What both of two keys can compute (SEC 1, section 3.3.1): the first coordinate of the common point. `None` if `point` is
+    /// none of the curve.
+    pub(in crate::secret) fn agree(self, scalar: &[u8], point: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        let algorithm = match self {
+            Self::P256 => &ECDH_P256,
+            Self::P384 => &ECDH_P384,
+            Self::P521 => &ECDH_P521,
+        };
+        let own = PrivateKey::from_private_key(algorithm, scalar).ok()?;
+        let theirs = agreement::UnparsedPublicKey::new(algorithm, point);
+        agreement::agree(&own, theirs, (), |secret| Ok(Zeroizing::new(secret.to_vec()))).ok()
+    }
+
+    /// The hash that certificates and requests for them are signed with, and the identifier of both (RFC 5758, section 3.2).
+    pub(in crate::secret) fn certificate_hash(self) -> (Hash, &'static [u8]) {
+        match self {
+            Self::P256 => (Hash::Sha256, &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02]),
+            Self::P384 => (Hash::Sha384, &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x03]),
+            Self::P521 => (Hash::Sha512, &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x04]),
+        }
     }
 
     /// Signs a hash of any length: `r` and `s`, each of the curve's length.
@@ -191,7 +222,7 @@ impl Curve {
 
     /// The private key as an `ECPrivateKey` (RFC 5915).
     pub(in crate::secret) fn sec1_der(self, scalar: &[u8], point: &[u8]) -> Zeroizing<Vec<u8>> {
-        let curve = der::element(0xa0, &[&der::element(OID, &[self.oid()])]);
+        let curve = der::element(CONTEXT_0, &[&der::element(OID, &[self.oid()])]);
         private(scalar, point, &curve)
     }
 

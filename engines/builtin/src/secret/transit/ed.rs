@@ -9,7 +9,7 @@ use super::der::{self, BIT_STRING, INTEGER, OCTET_STRING, OID, SEQUENCE};
 /// Bytes of a seed and of a public key.
 pub(in crate::secret) const SEED_LEN: usize = 32;
 /// `id-Ed25519` (RFC 8410).
-const ED25519_OID: &[u8] = &[0x2b, 0x65, 0x70];
+pub(in crate::secret) const ED25519_OID: &[u8] = &[0x2b, 0x65, 0x70];
 
 /// The key of a seed: seed and public key.
 pub(in crate::secret) fn key_of(seed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {

@@ -6,10 +6,11 @@ use num_bigint::BigUint;
 use serde_json::{Map, Number, Value, json};
 use zeroize::Zeroizing;
 
+use super::certificates::{self, Chain};
 use super::kind::{Kind, MAX_HMAC_BYTES, MIN_HMAC_BYTES};
 use super::policy::Version;
 use super::text::Secret;
-use super::{der, ed, rsa, text};
+use super::{der, ed, public, rsa, text};
 
 /// Longest decimal number in a backup: of a modulus of 4096 bits, with room.
 const MAX_DIGITS: usize = 1300;
@@ -36,6 +37,14 @@ pub(super) fn write(kind: Kind, version: &Version) -> Result<Value, Error> {
     put("time", json!(version.time));
     put("creation_time", json!(version.created));
     put("convergent_version", json!(version.convergent_version));
+    let chain: Vec<_> = certificates::kept(&version.certificates)
+        .iter()
+        .map(|der| text::encode(der))
+        .collect();
+    if !chain.is_empty() {
+        put("certificate_chain", json!(chain));
+    }
+    let is_private = version.has_private();
     match kind.curve() {
         Some(curve) => {
             let (x, y) = version
@@ -45,15 +54,22 @@ pub(super) fn write(kind: Kind, version: &Version) -> Result<Value, Error> {
                 .ok_or_else(|| Error::internal("a stored point is none"))?;
             put("ec_x", decimal(x)?);
             put("ec_y", decimal(y)?);
-            put("ec_d", decimal(key)?);
-            let public = der::pem("PUBLIC KEY", &curve.public_der(&version.public));
-            put("public_key", json!(public.as_str()));
+            if is_private {
+                put("ec_d", decimal(key)?);
+            }
+            put("public_key", json!(public::written(kind, &version.public)));
         }
-        None if kind.is_rsa() => put("rsa_key", write_rsa(key)?),
+        None if kind.is_rsa() && is_private => put("rsa_key", write_rsa(key)?),
+        None if kind.is_rsa() => {
+            let (n, e) = rsa::components(&version.public)?;
+            put("rsa_public_key", json!({"N": decimal(n)?, "E": decimal(e)?}));
+        }
         None => {
-            put("key", json!(text::encode(key)));
+            if is_private {
+                put("key", json!(text::encode(key)));
+            }
             if kind == Kind::Ed25519 {
-                put("public_key", json!(text::encode(&version.public)));
+                put("public_key", json!(public::written(kind, &version.public)));
             }
         }
     }
@@ -92,6 +108,9 @@ fn decimal(bytes: &[u8]) -> Result<Value, Error> {
 pub(super) fn read(kind: Kind, from: &Map<String, Value>) -> Result<Version, Error> {
     let (key, public) = match kind.curve() {
         Some(_) => read_ec(kind, from)?,
+        None if kind.is_rsa() && is_missing(from.get("rsa_key")) => {
+            read_rsa_public(kind, from.get("rsa_public_key"))?
+        }
         None if kind.is_rsa() => read_rsa(kind, from.get("rsa_key"))?,
         None => read_plain(kind, from)?,
     };
@@ -99,19 +118,11 @@ pub(super) fn read(kind: Kind, from: &Map<String, Value>) -> Result<Version, Err
         Kind::Hmac => key.clone(),
         _ => bytes(from, "hmac_key")?,
     };
-    let is_set = |value: &Value| match value {
-        Value::Null => false,
-        Value::String(text) => !text.is_empty(),
-        _ => true,
-    };
-    if ["certificate_chain", "external_key_ref"]
-        .iter()
-        .any(|name| from.get(*name).is_some_and(is_set))
-    {
-        return Err(Error::Unsupported(
-            "keys with certificates or in another system".to_owned(),
-        ));
+    let external = from.get("external_key_ref");
+    if !is_missing(external) {
+        return Err(Error::Unsupported("keys in another system".to_owned()));
     }
+    let certificates = read_chain(kind, from, &public)?;
     Ok(Version {
         key: Secret::new(key),
         hmac_key: Secret::new(hmac_key),
@@ -126,12 +137,40 @@ pub(super) fn read(kind: Kind, from: &Map<String, Value>) -> Result<Version, Err
             .get("convergent_version")
             .and_then(Value::as_i64)
             .unwrap_or(0),
+        certificates,
     })
+}
+
+/// The certificates of a version, which must be of its public key.
+fn read_chain(kind: Kind, from: &Map<String, Value>, public: &[u8]) -> Result<String, Error> {
+    let found = match from.get("certificate_chain") {
+        None | Some(Value::Null) => return Ok(String::new()),
+        Some(Value::Array(found)) if found.is_empty() => return Ok(String::new()),
+        Some(Value::Array(found)) => found,
+        Some(_) => {
+            return Err(Error::invalid(
+                "certificate_chain of a version in the backup is no list",
+            ));
+        }
+    };
+    let decoded = found
+        .iter()
+        .map(|text| text::decode(text.as_str().unwrap_or_default()));
+    let chain = Chain::new(decoded.collect::<Result<_, _>>()?)?;
+    chain.check_key(kind, public)?;
+    Ok(chain.pem())
 }
 
 type Material = (Zeroizing<Vec<u8>>, Vec<u8>);
 
 fn read_plain(kind: Kind, from: &Map<String, Value>) -> Result<Material, Error> {
+    if kind == Kind::Ed25519 && is_missing(from.get("key")) {
+        let public = bytes(from, "public_key")?.to_vec();
+        let fits = public.len() == ed::SEED_LEN;
+        return fits
+            .then(|| (Zeroizing::default(), public))
+            .ok_or_else(|| wrong(kind));
+    }
     let key = bytes(from, "key")?;
     let fits = match kind {
         Kind::Ed25519 => ed::key_of(key.get(..ed::SEED_LEN).unwrap_or_default())
@@ -153,14 +192,18 @@ fn read_ec(kind: Kind, from: &Map<String, Value>) -> Result<Material, Error> {
     let number = |name: &str| from.get(name).and_then(number);
     let read = || {
         let curve = kind.curve()?;
-        let scalar = Zeroizing::new(curve.padded(&number("ec_d")?.to_bytes_be())?);
-        let point = curve.point_of(&scalar)?;
         let given = [
             vec![4],
             curve.padded(&number("ec_x")?.to_bytes_be())?,
             curve.padded(&number("ec_y")?.to_bytes_be())?,
-        ];
-        (given.concat() == point).then_some((scalar, point))
+        ]
+        .concat();
+        if is_missing(from.get("ec_d")) {
+            return curve.is_point(&given).then(|| (Zeroizing::default(), given));
+        }
+        let scalar = Zeroizing::new(curve.padded(&number("ec_d")?.to_bytes_be())?);
+        let point = curve.point_of(&scalar)?;
+        (given == point).then_some((scalar, point))
     };
     read().ok_or_else(|| wrong(kind))
 }
@@ -192,6 +235,23 @@ fn read_rsa(kind: Kind, from: Option<&Value>) -> Result<Material, Error> {
         Some((key, public))
     };
     read().ok_or_else(|| wrong(kind))
+}
+
+/// A key whose private half stayed elsewhere.
+fn read_rsa_public(kind: Kind, from: Option<&Value>) -> Result<Material, Error> {
+    let read = || {
+        let from = from?.as_object()?;
+        let of = |name: &str| from.get(name).and_then(number);
+        let public = rsa::public_from(&of("N")?.to_bytes_be(), &of("E")?.to_bytes_be());
+        rsa::sound_public(&public, kind.rsa_bits()?)
+    };
+    let public = read().ok_or_else(|| wrong(kind))?;
+    Ok((Zeroizing::default(), public))
+}
+
+/// Whether a member is not there, or as good as that.
+fn is_missing(value: Option<&Value>) -> bool {
+    value.is_none_or(|value| value.is_null() || value == "")
 }
 
 fn number(value: &Value) -> Option<BigUint> {

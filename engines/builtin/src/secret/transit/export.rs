@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::kind::Kind;
 use super::policy::{Policy, Version};
-use super::{der, ed, rsa, text};
+use super::{der, ed, public, rsa, text};
 
 /// What is exported of each version.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -15,6 +15,7 @@ enum Part {
     Signing,
     Hmac,
     Public,
+    Certificates,
 }
 
 /// How it is written.
@@ -38,7 +39,7 @@ pub(super) fn export(
     let part = part_named(part)?;
     let format = format_named(&request.fields().string("format")?.unwrap_or_default())?;
     let policy = Policy::load(txn, name)?.ok_or_else(Error::not_found)?;
-    if !policy.exportable && part != Part::Public {
+    if !policy.exportable && !matches!(part, Part::Public | Part::Certificates) {
         return Err(Error::invalid("private key material is not exportable"));
     }
     policy.check_usable()?;
@@ -48,6 +49,11 @@ pub(super) fn export(
         }
         Part::Signing if !policy.kind.signs() => {
             return Err(Error::invalid("signing not supported for the key"));
+        }
+        Part::Certificates if !policy.kind.signs() => {
+            return Err(Error::invalid(
+                "certificate chain not supported for keys that do not support signing",
+            ));
         }
         _ => {}
     }
@@ -74,7 +80,7 @@ fn part_named(name: &str) -> Result<Part, Error> {
         "signing-key" => Ok(Part::Signing),
         "hmac-key" => Ok(Part::Hmac),
         "public-key" => Ok(Part::Public),
-        "certificate-chain" => Err(Error::Unsupported("certificates of keys".to_owned())),
+        "certificate-chain" => Ok(Part::Certificates),
         other => Err(Error::invalid(format!("invalid export type: {other}"))),
     }
 }
@@ -89,7 +95,8 @@ fn format_named(name: &str) -> Result<Format, Error> {
     }
 }
 
-fn version_in(policy: &Policy, text: &str) -> Result<u64, Error> {
+/// The version that a text names, if it may leave.
+pub(super) fn version_in(policy: &Policy, text: &str) -> Result<u64, Error> {
     let number = text.strip_prefix('v').unwrap_or(text);
     let number: i64 = number
         .parse()
@@ -123,7 +130,12 @@ fn written(
     match part {
         Part::Hmac => raw(version.hmac_key.expose()),
         Part::Encryption if kind.is_symmetric() => raw(key),
-        Part::Public => public(kind, &version.public, format),
+        Part::Public => public_key(kind, &version.public, format),
+        Part::Certificates if version.certificates.is_empty() => Err(Error::invalid(
+            "selected key version does not have a certificate chain imported",
+        )),
+        Part::Certificates => Ok(Zeroizing::new(version.certificates.clone())),
+        Part::Encryption | Part::Signing if !version.has_private() => Ok(Zeroizing::new(String::new())),
         Part::Encryption | Part::Signing => private(kind, version, format),
     }
 }
@@ -155,28 +167,18 @@ fn private(kind: Kind, version: &Version, format: Format) -> Result<Zeroizing<St
     }
 }
 
-fn public(kind: Kind, public: &[u8], format: Format) -> Result<Zeroizing<String>, Error> {
-    let raw = format == Format::Raw;
-    if let Some(curve) = kind.curve() {
-        return match raw {
-            true => Err(unknown_format("ec")),
-            false => Ok(encoded("PUBLIC KEY", &curve.public_der(public), format)),
-        };
-    }
-    if kind.is_rsa() {
-        return match format {
-            Format::Raw => Err(unknown_format("rsa")),
-            Format::Der => Ok(Zeroizing::new(text::encode(&rsa::public_der(public)))),
-            _ => Ok(der::pem("PUBLIC KEY", &rsa::public_der(public))),
-        };
-    }
-    match (kind, format) {
-        (Kind::Ed25519, Format::Usual | Format::Raw) => Ok(Zeroizing::new(text::encode(public))),
-        (Kind::Ed25519, _) => Ok(encoded("PUBLIC KEY", &ed::public_der(public), format)),
-        _ => Err(Error::invalid(format!(
+fn public_key(kind: Kind, public: &[u8], format: Format) -> Result<Zeroizing<String>, Error> {
+    let Some(info) = public::info(kind, public) else {
+        return Err(Error::invalid(format!(
             "unknown key type {} for export type public-key",
             kind.name()
-        ))),
+        )));
+    };
+    match format {
+        Format::Usual | Format::Raw if kind == Kind::Ed25519 => Ok(Zeroizing::new(text::encode(public))),
+        Format::Raw => Err(unknown_format(if kind.is_rsa() { "rsa" } else { "ec" })),
+        Format::Usual | Format::Pem if kind.is_rsa() => Ok(der::pem("PUBLIC KEY", &info)),
+        _ => Ok(encoded("PUBLIC KEY", &info, format)),
     }
 }
 

@@ -38,21 +38,6 @@ impl Hash {
         })
     }
 
-    /// The name by which requests know it.
-    pub(in crate::secret) fn name(self) -> &'static str {
-        match self {
-            Self::Sha1 => "sha1",
-            Self::Sha224 => "sha2-224",
-            Self::Sha256 => "sha2-256",
-            Self::Sha384 => "sha2-384",
-            Self::Sha512 => "sha2-512",
-            Self::Sha3_224 => "sha3-224",
-            Self::Sha3_256 => "sha3-256",
-            Self::Sha3_384 => "sha3-384",
-            Self::Sha3_512 => "sha3-512",
-        }
-    }
-
     /// Bytes of its result.
     pub(in crate::secret) fn output_len(self) -> usize {
         match self {
@@ -158,7 +143,6 @@ mod tests {
         ] {
             let hash = Hash::named(name).unwrap();
             assert_eq!(hex(&hash.digest(&[])), empty, "{name}");
-            assert_eq!(hash.name(), name);
         }
         for name in ["sha2-256", "sha2-384", "sha2-512", "sha3-384", "sha3-512"] {
             let hash = Hash::named(name).unwrap();

@@ -137,8 +137,11 @@ impl Keyring {
         let sealed = text::decode(encoded)
             .map_err(|_| Error::invalid("invalid ciphertext: could not decode base64"))?;
         if kind.is_rsa() {
-            let key = &self.version(txn, number)?.key;
-            return env.heavy(|| rsa::decrypt(key.expose(), &sealed))?;
+            let version = self.version(txn, number)?;
+            version.check_private(
+                "cannot decrypt ciphertext, key version does not have a private counterpart",
+            )?;
+            return env.heavy(|| rsa::decrypt(version.key.expose(), &sealed))?;
         }
         let keys = self.keys(txn, number, &bound.context)?;
         symmetric::open(kind, &keys.key, &bound.aad, &sealed)

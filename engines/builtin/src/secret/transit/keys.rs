@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::kind::{Kind, MAX_HMAC_BYTES, MIN_HMAC_BYTES};
 use super::policy::{Policy, Version};
-use super::{der, ed, rsa, sign, text};
+use super::{ed, public, sign, text};
 
 /// Shortest time after which a key is rotated by itself.
 const MIN_ROTATE_PERIOD: Millis = 3_600_000;
@@ -84,7 +84,8 @@ fn key_size(kind: Kind, fields: Fields<'_>) -> Result<usize, Error> {
         .ok_or_else(|| Error::invalid(format!("invalid key_size {size}")))
 }
 
-fn rotate_period(fields: Fields<'_>) -> Result<Option<Millis>, Error> {
+/// After how long a key is rotated by itself, if that is said.
+pub(super) fn rotate_period(fields: Fields<'_>) -> Result<Option<Millis>, Error> {
     let period = fields.duration("auto_rotate_period")?;
     if period.is_some_and(|period| period != 0 && period < MIN_ROTATE_PERIOD) {
         return Err(Error::invalid(
@@ -317,7 +318,7 @@ fn versions(txn: &mut Txn<'_>, policy: &Policy, context: &[u8]) -> Result<Map<St
         let version = policy.kept_version(txn, number)?;
         let about = if policy.kind.signs() {
             json!({
-                "certificate_chain": "",
+                "certificate_chain": version.certificates,
                 "creation_time": version.time,
                 "name": policy.kind.curve().map_or(policy.kind.name(), |curve| curve.name()),
                 "public_key": public_text(policy, &version, context)?,
@@ -332,15 +333,9 @@ fn versions(txn: &mut Txn<'_>, policy: &Policy, context: &[u8]) -> Result<Map<St
 
 /// A public key as it is shown. A derived key has one for every context, and none without.
 fn public_text(policy: &Policy, version: &Version, context: &[u8]) -> Result<String, Error> {
-    if let Some(curve) = policy.kind.curve() {
-        return Ok(der::pem("PUBLIC KEY", &curve.public_der(&version.public)).to_string());
-    }
-    if policy.kind.is_rsa() {
-        return Ok(der::pem("PUBLIC KEY", &rsa::public_der(&version.public)).to_string());
-    }
     Ok(match (policy.derived, context.is_empty()) {
         (true, true) => String::new(),
         (true, false) => text::encode(ed::public_of(&sign::derived_key(version, context)?)),
-        (false, _) => text::encode(&version.public),
+        (false, _) => public::written(policy.kind, &version.public),
     })
 }

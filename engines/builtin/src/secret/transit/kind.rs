@@ -125,6 +125,15 @@ impl Kind {
         }
     }
 
+    /// The type of keys on a curve.
+    pub(super) fn of_curve(curve: Curve) -> Self {
+        match curve {
+            Curve::P256 => Self::P256,
+            Curve::P384 => Self::P384,
+            Curve::P521 => Self::P521,
+        }
+    }
+
     /// Bytes of a symmetric key.
     pub(super) fn symmetric_bytes(self) -> usize {
         if self == Self::Aes128 { 16 } else { 32 }

@@ -15,7 +15,7 @@ const FORMAT: u8 = 1;
 /// Most versions of a key that are kept. Beyond it the key must be trimmed before it is rotated again.
 const MAX_VERSIONS: u64 = 10_000;
 /// Bytes of the key for keyed hashes that comes with every version.
-const HMAC_KEY_LEN: usize = 32;
+pub(super) const HMAC_KEY_LEN: usize = 32;
 /// The scheme by which convergent nonces are made.
 const CONVERGENT_VERSION: i64 = 3;
 
@@ -59,7 +59,7 @@ pub(super) struct Stamp {
 /// One version of a key.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Version {
-    /// The private or symmetric key in the form its type has.
+    /// The private or symmetric key in the form its type has; empty if only the public half is known.
     pub(super) key: Secret,
     pub(super) hmac_key: Secret,
     /// The public key in the form its type has; empty for others.
@@ -70,6 +70,30 @@ pub(super) struct Version {
     /// The same in seconds since the epoch.
     pub(super) created: i64,
     pub(super) convergent_version: i64,
+    /// Certificates as PEM, the one of this version's public key first, without a line break at the end; empty if none are known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) certificates: String,
+}
+
+impl Version {
+    /// Whether more of it is known than its public half.
+    pub(super) fn has_private(&self) -> bool {
+        !self.key.expose().is_empty()
+    }
+
+    /// Refuses a version of which only the public half is known; `why` is said then.
+    pub(super) fn check_private(&self, why: &str) -> Result<(), Error> {
+        self.has_private()
+            .then_some(())
+            .ok_or_else(|| Error::invalid(why))
+    }
+}
+
+/// What makes a version of a key, in the forms that its type has; `key` is empty if only the public half is known.
+pub(super) struct Material {
+    pub(super) key: Zeroizing<Vec<u8>>,
+    pub(super) hmac_key: Zeroizing<Vec<u8>>,
+    pub(super) public: Vec<u8>,
 }
 
 /// Why a version may not be used.
@@ -223,20 +247,39 @@ impl Policy {
         made: Option<&[u8]>,
         env: &mut Env<'_>,
     ) -> Result<(), Error> {
+        let material = self.fresh(made, env)?;
+        self.imported = false;
+        self.append(txn, material, env)
+    }
+
+    /// Adds a version of this material.
+    pub(super) fn append(
+        &mut self,
+        txn: &mut Txn<'_>,
+        material: Material,
+        env: &Env<'_>,
+    ) -> Result<(), Error> {
         if self.is_full() {
             return Err(Error::invalid(format!(
                 "the key has {MAX_VERSIONS} versions: trim it before it is rotated"
             )));
         }
-        let version = self.fresh(made, env)?;
+        let version = Version {
+            key: Secret::new(material.key),
+            hmac_key: Secret::new(material.hmac_key),
+            public: material.public,
+            time: format_time(env.now()),
+            created: i64::try_from(env.now() / 1000).unwrap_or(i64::MAX),
+            convergent_version: if self.convergent { CONVERGENT_VERSION } else { 0 },
+            certificates: String::new(),
+        };
         self.latest = self.latest.saturating_add(1);
         self.rotated = env.now();
-        self.imported = false;
         self.store_version(txn, self.latest, &version)?;
         self.store(txn)
     }
 
-    fn fresh(&self, made: Option<&[u8]>, env: &mut Env<'_>) -> Result<Version, Error> {
+    fn fresh(&self, made: Option<&[u8]>, env: &mut Env<'_>) -> Result<Material, Error> {
         let mut hmac_key = draw(env, HMAC_KEY_LEN);
         let (key, public) = match (self.kind, self.kind.curve()) {
             (_, Some(curve)) => {
@@ -259,18 +302,16 @@ impl Policy {
             }
             (kind, _) => (draw(env, kind.symmetric_bytes()), Vec::new()),
         };
-        Ok(Version {
-            key: Secret::new(key),
-            hmac_key: Secret::new(hmac_key),
+        Ok(Material {
+            key,
+            hmac_key,
             public,
-            time: format_time(env.now()),
-            created: i64::try_from(env.now() / 1000).unwrap_or(i64::MAX),
-            convergent_version: if self.convergent { CONVERGENT_VERSION } else { 0 },
         })
     }
 }
 
-fn draw(env: &mut Env<'_>, length: usize) -> Zeroizing<Vec<u8>> {
+/// Random bytes.
+pub(super) fn draw(env: &mut Env<'_>, length: usize) -> Zeroizing<Vec<u8>> {
     let mut bytes = Zeroizing::new(vec![0; length]);
     env.fill(&mut bytes);
     bytes

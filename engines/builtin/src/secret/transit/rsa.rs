@@ -1,6 +1,8 @@
 //! RSA (RFC 8017): keys, signatures by both schemes, encryption by OAEP. A private key is PKCS#8, a public key
-//! `RSAPublicKey`, both in DER. What touches a private key is done by aws-lc; what only verifies is done here, because a
-//! salt's length must be read out of the signature.
+//! `RSAPublicKey`, both in DER. What touches a private key is done by aws-lc, but for signatures over hashes that it does not sign;
+//! what only verifies is done here, because a salt's length must be read out of the signature.
+
+mod encoding;
 
 use aws_lc_rs::digest::{Digest, SHA256, SHA384, SHA512};
 use aws_lc_rs::encoding::AsDer;
@@ -13,6 +15,8 @@ use aws_lc_rs::signature::{
     RSA_PSS_SHA512, RsaEncoding, RsaKeyPair, RsaPssSaltLength, RsaSignatureEncoding,
 };
 use conclave_engine_api::Error;
+use crypto_bigint::modular::{BoxedMontyForm, BoxedMontyParams};
+use crypto_bigint::{BoxedUint, Odd};
 use num_bigint::BigUint;
 use zeroize::Zeroizing;
 
@@ -20,9 +24,11 @@ use super::der::{self, BIT_STRING, INTEGER, NULL, OCTET_STRING, OID, SEQUENCE};
 use super::hash::Hash;
 
 /// `rsaEncryption` (RFC 8017, appendix A.1).
-const RSA_ENCRYPTION: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
+pub(in crate::secret) const RSA_ENCRYPTION: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
 /// Salt lengths a signature by PSS can be made with: up to those of a key of 4096 bits.
 const SALTS: usize = 480;
+/// Longest public exponent in bytes: all in use have one or three, and a long one is a way to make others compute.
+const MAX_EXPONENT: usize = 4;
 
 /// How a signature is made.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -66,7 +72,60 @@ fn pair_of(key: &[u8]) -> Result<RsaKeyPair, Error> {
     RsaKeyPair::from_pkcs8(key).map_err(|_| Error::internal("a stored key is no RSA key"))
 }
 
-/// Signs a hash.
+/// Whether aws-lc makes signatures over this hash. Others are made by `encode` and `raise`.
+pub(in crate::secret) fn is_usual(hash: Hash) -> bool {
+    matches!(hash, Hash::Sha256 | Hash::Sha384 | Hash::Sha512)
+}
+
+/// What is to be raised to the private exponent, for signatures that aws-lc does not make: over unusual hashes, and by PKCS#1 v1.5
+/// over bytes whose hash algorithm is not named. `draw` gives random bytes.
+pub(in crate::secret) fn encode(
+    public: &[u8],
+    scheme: Scheme,
+    hash: Option<Hash>,
+    hashed: &[u8],
+    draw: impl FnOnce(usize) -> Zeroizing<Vec<u8>>,
+) -> Result<Vec<u8>, Error> {
+    let (modulus, _) = components(public)?;
+    if let Some(hash) = hash {
+        check_length(hash, hashed)?;
+    }
+    let encoded = match (scheme, hash) {
+        (Scheme::Pkcs1, hash) => encoding::pkcs1(hash, hashed, modulus.len()),
+        (Scheme::Pss(salt), Some(hash)) => {
+            let salt = draw(salt_bytes(salt, hash, longest_salt(modulus.len(), hash))?);
+            encoding::pss(hash, hashed, &salt, modulus.len())
+        }
+        (Scheme::Pss(_), None) => None,
+    };
+    encoded.ok_or_else(|| Error::invalid("crypto/rsa: message too long for RSA key size"))
+}
+
+/// RSASP1 (RFC 8017, section 5.2.1), in a time that does not depend on the private exponent. What comes of it is checked before
+/// anybody sees it: a wrong one can give a key away.
+pub(in crate::secret) fn raise(key: &[u8], encoded: &[u8]) -> Result<Vec<u8>, Error> {
+    let broken = || Error::internal("a stored key is no RSA key");
+    let numbers = || {
+        let mut inner = der::Reader::new(der::Reader::new(pkcs1_der(key)?).next(SEQUENCE)?);
+        inner.next(INTEGER)?;
+        Some([inner.positive()?, inner.positive()?, inner.positive()?])
+    };
+    let [modulus, exponent, private] = numbers().ok_or_else(broken)?;
+    let bits = u32::try_from(modulus.len() * 8).map_err(|_| broken())?;
+    let number = |bytes: &[u8]| BoxedUint::from_be_slice(bytes, bits).map_err(|_| broken());
+    let odd: Option<Odd<BoxedUint>> = Odd::new(number(modulus)?).into();
+    let params = BoxedMontyParams::new_vartime(odd.ok_or_else(broken)?);
+    let private = Zeroizing::new(number(private)?);
+    let signature = BoxedMontyForm::new(number(encoded)?, &params).pow(&private);
+    let signature = signature.retrieve().to_be_bytes().to_vec();
+    let (n, e) = (BigUint::from_bytes_be(modulus), BigUint::from_bytes_be(exponent));
+    if BigUint::from_bytes_be(&signature).modpow(&e, &n) != BigUint::from_bytes_be(encoded) {
+        return Err(Error::internal("the signature could not be made"));
+    }
+    Ok(signature)
+}
+
+/// Signs a hash that is usual.
 pub(in crate::secret) fn sign(
     key: &[u8],
     scheme: Scheme,
@@ -84,12 +143,7 @@ pub(in crate::secret) fn sign(
         (Hash::Sha256, Some(encoding)) => (&SHA256, encoding),
         (Hash::Sha384, Some(encoding)) => (&SHA384, encoding),
         (Hash::Sha512, Some(encoding)) => (&SHA512, encoding),
-        _ => {
-            return Err(Error::Unsupported(format!(
-                "signatures by RSA with {}; use sha2-256, sha2-384 or sha2-512",
-                hash.name()
-            )));
-        }
+        _ => return Err(Error::internal("aws-lc does not sign this hash")),
     };
     let failed = |_| Error::internal("the signature could not be made");
     let digest = Digest::import_less_safe(hashed, algorithm).map_err(failed)?;
@@ -99,19 +153,19 @@ pub(in crate::secret) fn sign(
     Ok(signature)
 }
 
-/// Whether `signature` is one of the hash.
+/// Whether `signature` is one of the hash. Without a hash algorithm, which only PKCS#1 v1.5 can do without, it is one of the bytes.
 pub(in crate::secret) fn verify(
     public: &[u8],
     scheme: Scheme,
-    hash: Hash,
+    hash: Option<Hash>,
     hashed: &[u8],
     signature: &[u8],
 ) -> Result<bool, Error> {
     let (modulus, exponent) = components(public)?;
-    if let Scheme::Pss(salt) = scheme {
+    if let (Scheme::Pss(salt), Some(hash)) = (scheme, hash) {
         salt_bytes(salt, hash, longest_salt(modulus.len(), hash))?;
     }
-    if hashed.len() != hash.output_len() || signature.len() != modulus.len() {
+    if hash.is_some_and(|hash| hashed.len() != hash.output_len()) || signature.len() != modulus.len() {
         return Ok(false);
     }
     let (n, s) = (BigUint::from_bytes_be(modulus), BigUint::from_bytes_be(signature));
@@ -122,8 +176,8 @@ pub(in crate::secret) fn verify(
     let mut encoded = vec![0; modulus.len().saturating_sub(message.len())];
     encoded.extend_from_slice(&message);
     Ok(match scheme {
-        Scheme::Pkcs1 => Some(encoded) == pkcs1_encoded(hash, hashed, modulus.len()),
-        Scheme::Pss(salt) => pss_matches(&encoded, salt, hash, hashed),
+        Scheme::Pkcs1 => Some(encoded) == encoding::pkcs1(hash, hashed, modulus.len()),
+        Scheme::Pss(salt) => hash.is_some_and(|hash| encoding::pss_matches(&encoded, salt, hash, hashed)),
     })
 }
 
@@ -171,6 +225,24 @@ pub(in crate::secret) fn public_der(public: &[u8]) -> Zeroizing<Vec<u8>> {
         SEQUENCE,
         &[&algorithm, &der::element(BIT_STRING, &[&[0], public])],
     )
+}
+
+/// An `RSAPublicKey` with a modulus of `bits` in the one form that it is kept in; `None` if it is no sound one.
+pub(in crate::secret) fn sound_public(public: &[u8], bits: usize) -> Option<Vec<u8>> {
+    let mut outer = der::Reader::new(public);
+    let mut inner = der::Reader::new(outer.next(SEQUENCE)?);
+    let (modulus, exponent) = (inner.positive()?, inner.positive()?);
+    let of_size = modulus.len() * 8 == bits && modulus.first().is_some_and(|first| *first >= 0x80);
+    let odd = |number: &[u8]| number.last().is_some_and(|last| last & 1 == 1);
+    let sound = odd(modulus) && odd(exponent) && exponent != [1] && exponent.len() <= MAX_EXPONENT;
+    let nothing_more = outer.is_empty() && inner.is_empty();
+    let known = PublicEncryptingKey::from_der(&public_der(public)).is_ok();
+    (of_size && sound && nothing_more && known).then(|| public.to_vec())
+}
+
+/// The `RSAPublicKey` of a modulus and an exponent, big-endian.
+pub(in crate::secret) fn public_from(modulus: &[u8], exponent: &[u8]) -> Vec<u8> {
+    der::element(SEQUENCE, &[&der::integer(modulus), &der::integer(exponent)]).to_vec()
 }
 
 /// The `RSAPrivateKey` (RFC 8017, appendix A.1.2) within a PKCS#8 key.
@@ -270,74 +342,50 @@ fn pss_encoding(hash: Hash, salt: usize) -> Option<&'static dyn RsaEncoding> {
     all.get(salt).map(|encoding| encoding as &dyn RsaEncoding)
 }
 
-/// EMSA-PKCS1-v1_5 (RFC 8017, section 9.2).
-fn pkcs1_encoded(hash: Hash, hashed: &[u8], length: usize) -> Option<Vec<u8>> {
-    let algorithm = der::element(
-        SEQUENCE,
-        &[&der::element(OID, &[oid(hash)]), &der::element(NULL, &[])],
-    );
-    let info = der::element(SEQUENCE, &[&algorithm, &der::element(OCTET_STRING, &[hashed])]);
-    let padding = length.checked_sub(info.len() + 3).filter(|bytes| *bytes >= 8)?;
-    let mut out = vec![0, 1];
-    out.resize(2 + padding, 0xff);
-    out.push(0);
-    out.extend_from_slice(&info);
-    Some(out)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Identifiers of hash algorithms (RFC 8017, appendix B.1, and NIST's registry for SHA-3).
-fn oid(hash: Hash) -> &'static [u8] {
-    match hash {
-        Hash::Sha1 => &[0x2b, 0x0e, 0x03, 0x02, 0x1a],
-        Hash::Sha224 => &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x04],
-        Hash::Sha256 => &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01],
-        Hash::Sha384 => &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x02],
-        Hash::Sha512 => &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x03],
-        Hash::Sha3_224 => &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x07],
-        Hash::Sha3_256 => &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x08],
-        Hash::Sha3_384 => &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x09],
-        Hash::Sha3_512 => &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x0a],
+    /// Both ways to one signature, and none for what was tampered with.
+    #[test]
+    fn what_is_raised_here_is_what_aws_lc_raises() {
+        let key = generate(2048).unwrap();
+        let public = public_of(&key).unwrap();
+        let hashed = Hash::Sha384.digest(&[b"message"]);
+        let none = |_: usize| Zeroizing::default();
+        let encoded = encode(&public, Scheme::Pkcs1, Some(Hash::Sha384), &hashed, none).unwrap();
+        assert_eq!(
+            raise(&key, &encoded).unwrap(),
+            sign(&key, Scheme::Pkcs1, Hash::Sha384, &hashed).unwrap()
+        );
+        let salted = |bytes: usize| Zeroizing::new(vec![7; bytes]);
+        let pss = Scheme::Pss(Salt::Hash);
+        let encoded = encode(&public, pss, Some(Hash::Sha384), &hashed, salted).unwrap();
+        let mut signature = raise(&key, &encoded).unwrap();
+        let is_good =
+            |signature: &[u8]| verify(&public, pss, Some(Hash::Sha384), &hashed, signature).unwrap();
+        assert!(is_good(&signature));
+        signature[9] ^= 1;
+        assert!(!is_good(&signature));
     }
-}
 
-/// EMSA-PSS-VERIFY (RFC 8017, section 9.1.2) with MGF1 over the same hash. The modulus has a multiple of eight bits, so
-/// the encoded message is as long as it and its first bit is zero.
-fn pss_matches(encoded: &[u8], salt: Salt, hash: Hash, hashed: &[u8]) -> bool {
-    let Some((0xbc, rest)) = encoded.split_last() else {
-        return false;
-    };
-    let Some(masked_len) = rest.len().checked_sub(hash.output_len()) else {
-        return false;
-    };
-    let (masked, check) = rest.split_at(masked_len);
-    if masked.first().is_none_or(|first| *first >= 0x80) {
-        return false;
+    #[test]
+    fn only_sound_public_keys_are_taken() {
+        let public = public_of(&generate(2048).unwrap()).unwrap();
+        let (n, e) = components(&public).unwrap();
+        assert_eq!(sound_public(&public, 2048).unwrap(), public);
+        assert_eq!(public_from(n, e), public);
+        assert!(sound_public(&public, 3072).is_none());
+        assert!(sound_public(&[public.as_slice(), &[0]].concat(), 2048).is_none());
+        let mut even = n.to_vec();
+        *even.last_mut().unwrap() ^= 1;
+        for (n, e) in [
+            (even.as_slice(), e),
+            (n, &[1][..]),
+            (n, &[4][..]),
+            (n, &[1, 0, 0, 0, 1][..]),
+        ] {
+            assert!(sound_public(&public_from(n, e), 2048).is_none(), "{e:?}");
+        }
     }
-    let mask = mgf1(hash, check, masked.len());
-    let mut block: Vec<u8> = masked.iter().zip(mask).map(|(byte, mask)| byte ^ mask).collect();
-    if let Some(first) = block.first_mut() {
-        *first &= 0x7f;
-    }
-    let zeros = block.iter().take_while(|byte| **byte == 0).count();
-    let Some((1, found)) = block.get(zeros..).and_then(<[u8]>::split_first) else {
-        return false;
-    };
-    let fits = match salt {
-        Salt::Auto => true,
-        Salt::Hash => found.len() == hash.output_len(),
-        Salt::Bytes(bytes) => found.len() == bytes,
-    };
-    fits && hash.digest(&[&[0; 8], hashed, found]) == check
-}
-
-/// MGF1 (RFC 8017, appendix B.2.1).
-fn mgf1(hash: Hash, seed: &[u8], length: usize) -> Vec<u8> {
-    let mut mask = Vec::with_capacity(length + hash.output_len());
-    let mut counter = 0u32;
-    while mask.len() < length {
-        mask.extend(hash.digest(&[seed, &counter.to_be_bytes()]));
-        counter += 1;
-    }
-    mask.truncate(length);
-    mask
 }

@@ -8,13 +8,14 @@ use super::batch::{Batch, Done, Item};
 use super::hash::Hash;
 use super::keyring::{Keyring, TOO_OLD, derive, prefixed, unprefixed};
 use super::kind::Kind;
-use super::policy::{Policy, Version};
+use super::policy::{Policy, Version, draw};
 use super::rsa::{self, Salt, Scheme};
 use super::{ed, hmac, text};
 
 /// How a signature is to be made or read.
 struct Options {
-    hash: Hash,
+    /// `None`: the input is a hash already, and nobody says by which algorithm.
+    hash: Option<Hash>,
     prehashed: bool,
     marshaling: Marshaling,
     scheme: Result<Scheme, Error>,
@@ -58,15 +59,17 @@ impl Options {
     fn message(&self, kind: Kind, input: &str) -> Result<Zeroizing<Vec<u8>>, Error> {
         let input = text::decode(input)
             .map_err(|error| Error::invalid(format!("unable to decode input as base64: {error}")))?;
-        if kind.hashes_input() && !self.prehashed {
-            return Ok(Zeroizing::new(self.hash.digest(&[&input])));
+        match self.hash {
+            Some(hash) if kind.hashes_input() && !self.prehashed => {
+                Ok(Zeroizing::new(hash.digest(&[&input])))
+            }
+            _ => Ok(input),
         }
-        Ok(input)
     }
 }
 
 /// The hash algorithm: in the path, else `hash_algorithm`, else the old `algorithm`, else SHA-256.
-fn hash_of(fields: Fields<'_>, in_path: &str, may_be_none: bool) -> Result<Hash, Error> {
+fn hash_of(fields: Fields<'_>, in_path: &str, may_be_none: bool) -> Result<Option<Hash>, Error> {
     let mut name = in_path.to_owned();
     for field in ["hash_algorithm", "algorithm"] {
         if name.is_empty() {
@@ -74,14 +77,15 @@ fn hash_of(fields: Fields<'_>, in_path: &str, may_be_none: bool) -> Result<Hash,
         }
     }
     match name.as_str() {
-        "" => Ok(Hash::Sha256),
-        "none" if may_be_none => Err(Error::Unsupported(
-            "signatures over input whose hash algorithm is not named (hash_algorithm=none)".to_owned(),
-        )),
+        "" => Ok(Some(Hash::Sha256)),
+        "none" if may_be_none => Ok(None),
         "none" => Err(Error::invalid(
             "hash_algorithm=none requires both prehashed=true and signature_algorithm=pkcs1v15",
         )),
-        name => Hash::named(name).ok_or_else(|| Error::invalid(format!("invalid hash algorithm {name:?}"))),
+        name => match Hash::named(name) {
+            Some(hash) => Ok(Some(hash)),
+            None => Err(Error::invalid(format!("invalid hash algorithm {name:?}"))),
+        },
     }
 }
 
@@ -133,7 +137,7 @@ pub(super) fn sign(
 fn sign_one(
     keyring: &mut Keyring,
     txn: &mut Txn<'_>,
-    env: &Env<'_>,
+    env: &mut Env<'_>,
     options: &Options,
     asked: i64,
     item: &Item<'_>,
@@ -145,6 +149,7 @@ fn sign_one(
     let number = keyring.version_to_make(asked, "signing")?;
     let (kind, derived) = (keyring.policy.kind, keyring.policy.derived);
     let version = keyring.version(txn, number)?;
+    version.check_private("requested version for signing does not contain a private part")?;
     let mut public = None;
     let signature = match (kind.curve(), kind) {
         (Some(curve), _) => {
@@ -163,8 +168,7 @@ fn sign_one(
         (None, Kind::Ed25519) => ed::sign(version.key.expose(), &message)?,
         (None, _) => {
             let scheme = options.scheme.clone()?;
-            let key = version.key.expose();
-            env.heavy(|| rsa::sign(key, scheme, options.hash, &message))??
+            rsa_signature(version, scheme, options.hash, &message, env)?
         }
     };
     let encoded = match options.marshaling {
@@ -180,6 +184,21 @@ fn sign_one(
         data.insert(name.to_owned(), json!(public));
     }
     Ok(data)
+}
+
+fn rsa_signature(
+    version: &Version,
+    scheme: Scheme,
+    hash: Option<Hash>,
+    message: &[u8],
+    env: &mut Env<'_>,
+) -> Result<Vec<u8>, Error> {
+    let key = version.key.expose();
+    if let Some(hash) = hash.filter(|hash| rsa::is_usual(*hash)) {
+        return env.heavy(|| rsa::sign(key, scheme, hash, message))?;
+    }
+    let encoded = rsa::encode(&version.public, scheme, hash, message, |bytes| draw(env, bytes))?;
+    env.heavy(|| rsa::raise(key, &encoded))?
 }
 
 /// `POST verify/<name>[/<hash algorithm>]`: by `signature`, or by `hmac`.
