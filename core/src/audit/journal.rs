@@ -1,26 +1,29 @@
 //! Records on their way into a file, in groups: requests that end together share one chain step each and one write, and
 //! those that wait for the disk one sync. A group is written whole or refused whole. Knows not what records say.
 
+mod syncing;
+
 use std::fs::File;
-use std::io::{self, Write};
-use std::ops::RangeInclusive;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::Mutex;
+#[cfg(test)]
+use futures::FutureExt;
+use parking_lot::{Condvar, Mutex};
 
 use conclave_engine_api::Millis;
 
 use crate::audit::chain::{self, Hash, Tip};
 use crate::audit::opening;
-use crate::audit::place::Place;
+use crate::audit::place::{Cut, Place};
+use crate::audit::round::Round;
 
 /// Bytes of waiting records that are written at once, without giving others the time to join them.
 const LARGE: usize = 1 << 20;
 /// Room for lines that is kept for the next ones, in bytes.
 const SPARE: usize = 1 << 20;
-
 /// A record, ready to be written.
 pub struct Line {
     /// A JSON object without its closing brace.
@@ -36,16 +39,29 @@ pub struct Journal {
     /// Name of its chain and the same as JSON.
     chain: Option<(String, String)>,
     waiting: Mutex<Waiting>,
+    /// Told when enough wait for the next sync.
+    enough: Condvar,
     out: Mutex<Out>,
     /// Records written and refused since the process began, for whoever must not wait for `out`.
     counts: [AtomicU64; 2],
-    /// Held by the one that syncs for all.
-    syncing: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    batch: Batch,
+    /// The sync that will cover what is queued now.
+    round: Arc<Round>,
+    /// How many wait for it.
+    asked: usize,
+    /// Whether the last one was for one alone.
+    alone: bool,
+    /// Whether there is a thread that syncs.
+    syncing: bool,
 }
 
 /// Records that are written together.
 #[derive(Default)]
-struct Waiting {
+struct Batch {
     group: Arc<Group>,
     lines: Vec<Line>,
     bytes: usize,
@@ -53,11 +69,14 @@ struct Waiting {
 }
 
 #[derive(Default)]
-struct Group(OnceLock<Result<u64, Arc<str>>>);
+struct Group(OnceLock<Result<(), Arc<str>>>);
 
-/// What to wait for: the group a request's records are in.
+/// What to wait for: the group a request's records are in, and the sync that will cover them.
 #[derive(Clone)]
-pub struct Ticket(Arc<Group>);
+pub struct Ticket {
+    group: Arc<Group>,
+    round: Arc<Round>,
+}
 
 #[derive(Default)]
 struct Out {
@@ -74,12 +93,10 @@ struct Out {
     preface: Option<opening::Preface>,
     /// Records refused since the last that was taken.
     refused: u64,
-    /// Groups written.
-    written: u64,
-    /// Groups that would survive a loss of power, but for those in `lost`.
-    synced: u64,
-    /// Groups whose sync failed last.
-    lost: Option<RangeInclusive<u64>>,
+    /// How often what was written could not be synced when another file took its place ...
+    unkept: u64,
+    /// ... by the time the last round began.
+    unkept_before: u64,
 }
 
 impl Line {
@@ -98,7 +115,7 @@ impl Line {
 impl Ticket {
     /// Whether its records were written or refused.
     pub fn is_done(&self) -> bool {
-        self.0.0.get().is_some()
+        self.group.0.get().is_some()
     }
 }
 
@@ -113,9 +130,9 @@ impl Journal {
                 (id, quoted)
             }),
             waiting: Mutex::default(),
+            enough: Condvar::new(),
             out: Mutex::default(),
             counts: Default::default(),
-            syncing: tokio::sync::Mutex::default(),
         }
     }
 
@@ -139,10 +156,14 @@ impl Journal {
     /// Puts records where the next write takes them.
     pub fn queue(&self, lines: Vec<Line>, now: Millis) -> Ticket {
         let mut waiting = self.waiting.lock();
-        waiting.bytes += lines.iter().map(|line| line.body.len()).sum::<usize>();
-        waiting.lines.extend(lines);
-        waiting.now = waiting.now.max(now);
-        Ticket(waiting.group.clone())
+        let batch = &mut waiting.batch;
+        batch.bytes += lines.iter().map(|line| line.body.len()).sum::<usize>();
+        batch.lines.extend(lines);
+        batch.now = batch.now.max(now);
+        Ticket {
+            group: batch.group.clone(),
+            round: waiting.round.clone(),
+        }
     }
 
     /// Records written and refused since the process began.
@@ -153,11 +174,11 @@ impl Journal {
 
     /// Whether so much waits that nobody else should be waited for.
     pub fn is_pressed(&self) -> bool {
-        self.waiting.lock().bytes >= LARGE
+        self.waiting.lock().batch.bytes >= LARGE
     }
 
-    /// Writes what waits, unless another did. How many groups were written by then.
-    pub fn write(&self, ticket: &Ticket) -> io::Result<u64> {
+    /// Writes what waits, unless another did.
+    pub fn write(&self, ticket: &Ticket) -> io::Result<()> {
         if !ticket.is_done() {
             let mut out = self.out.lock();
             let written = (!ticket.is_done()).then(|| self.write_waiting(&mut out));
@@ -165,46 +186,11 @@ impl Journal {
             // What was written is freed, and so wiped, when the next group may go on.
             drop(written);
         }
-        match ticket.0.0.get() {
-            Some(Ok(mark)) => Ok(*mark),
+        match ticket.group.0.get() {
+            Some(Ok(())) => Ok(()),
             Some(Err(error)) => Err(io::Error::other(error.as_ref())),
             None => Err(io::Error::other("a record was not written")),
         }
-    }
-
-    /// Writes, then waits until the records are as durable as the options ask. Whoever comes first syncs for all that were
-    /// written by then.
-    pub async fn settle(&self, ticket: &Ticket) -> io::Result<()> {
-        let mark = self.write(ticket)?;
-        if !self.sync {
-            return Ok(());
-        }
-        if let Some(settled) = self.settled(mark) {
-            return settled;
-        }
-        let _alone = self.syncing.lock().await;
-        if let Some(settled) = self.settled(mark) {
-            return settled;
-        }
-        let (file, from, upto) = {
-            let out = self.out.lock();
-            (out.file.clone(), out.synced + 1, out.written)
-        };
-        let synced = match file {
-            Some(file) => tokio::task::spawn_blocking(move || file.sync_data())
-                .await
-                .unwrap_or_else(|_| Err(io::Error::other("the sync broke off"))),
-            None => Err(unsynced()),
-        };
-        let mut out = self.out.lock();
-        // The system forgets what it failed to write: a later sync that succeeds says nothing of these.
-        out.synced = out.synced.max(upto);
-        if let Err(error) = synced {
-            out.lost = Some(from..=upto);
-            out.file = None;
-            return Err(error);
-        }
-        Ok(())
     }
 
     /// Opens the file again, for whoever moved it away. What was open stays if that fails.
@@ -214,25 +200,15 @@ impl Journal {
         self.take_over(&mut out, fresh)
     }
 
-    fn settled(&self, mark: u64) -> Option<io::Result<()>> {
-        let out = self.out.lock();
-        if mark > out.synced {
-            return None;
-        }
-        let lost = out.lost.as_ref().is_some_and(|lost| lost.contains(&mark));
-        Some(if lost { Err(unsynced()) } else { Ok(()) })
-    }
-
     /// Writes what waits; hands it back to be dropped by whoever gives up `out` first.
     fn write_waiting(&self, out: &mut Out) -> Vec<Line> {
-        let waiting = std::mem::take(&mut *self.waiting.lock());
-        let count = u64::try_from(waiting.lines.len()).unwrap_or(u64::MAX);
+        let batch = std::mem::take(&mut self.waiting.lock().batch);
+        let count = u64::try_from(batch.lines.len()).unwrap_or(u64::MAX);
         let [written, refused] = &self.counts;
-        let outcome = match self.append(out, &waiting) {
+        let outcome = match self.append(out, &batch) {
             Ok(()) => {
                 written.fetch_add(count, Ordering::Relaxed);
-                out.written += 1;
-                Ok(out.written)
+                Ok(())
             }
             Err(error) => {
                 refused.fetch_add(count, Ordering::Relaxed);
@@ -241,31 +217,26 @@ impl Journal {
             }
         };
         // Set once: only who holds `out` gets here, and takes the group away with its lines.
-        waiting.group.0.set(outcome).ok();
-        waiting.lines
+        batch.group.0.set(outcome).ok();
+        batch.lines
     }
 
     /// Writes a group in one piece, so that lines of several processes do not mix, or leaves the file as it was.
-    fn append(&self, out: &mut Out, waiting: &Waiting) -> io::Result<()> {
-        let (file, length) = self.writable(out, waiting.now)?;
+    fn append(&self, out: &mut Out, batch: &Batch) -> io::Result<()> {
+        let (file, length) = self.writable(out, batch.now)?;
         let mut buffer = std::mem::take(&mut out.spare);
         buffer.clear();
-        let tip = self.lay_out(out, waiting, &mut buffer);
+        let tip = self.lay_out(out, batch, &mut buffer);
         let bytes = u64::try_from(buffer.len()).unwrap_or(u64::MAX);
         self.place.admit(bytes)?;
-        let written = append(&file, &buffer);
+        let written = self.place.append(&file, length, &buffer);
         if buffer.capacity() <= SPARE {
             out.spare = buffer;
         }
-        if let Err((cut, error)) = written {
-            // Half a line would spoil the next one: take it back, or end it.
-            let now = file.metadata().map_or(0, |metadata| metadata.len());
-            let alone = now == length.saturating_add(cut);
-            let back = cut == 0 || (alone && file.set_len(length).is_ok());
-            out.torn |= !back;
+        if let Err(Cut { torn, error }) = written {
+            out.torn |= torn;
             return Err(error);
         }
-        self.place.written(length.saturating_add(bytes));
         out.tip = tip;
         out.torn = false;
         out.preface = None;
@@ -274,14 +245,14 @@ impl Journal {
     }
 
     /// Puts the bytes of a group into `buffer`; the end of the chain after it.
-    fn lay_out(&self, out: &Out, waiting: &Waiting, buffer: &mut Vec<u8>) -> Option<Tip> {
+    fn lay_out(&self, out: &Out, batch: &Batch, buffer: &mut Vec<u8>) -> Option<Tip> {
         let mut said = out.preface.as_ref().map_or_else(Vec::new, |preface| {
             let chain = self.chain.as_ref().zip(out.tip.as_ref());
             let chain = chain.map(|((id, _), tip)| (id.as_str(), tip));
-            preface.lines(waiting.now, chain, out.torn)
+            preface.lines(batch.now, chain, out.torn)
         });
         if out.refused > 0 {
-            said.push(opening::refused(waiting.now, out.refused));
+            said.push(opening::refused(batch.now, out.refused));
         }
         let said: Vec<Line> = said
             .into_iter()
@@ -291,7 +262,7 @@ impl Journal {
             buffer.push(b'\n');
         }
         let mut tip = out.tip;
-        for line in said.iter().chain(&waiting.lines) {
+        for line in said.iter().chain(&batch.lines) {
             buffer.extend_from_slice(&line.body);
             match (&self.chain, &mut tip, &line.digest) {
                 (Some((_, quoted)), Some(tip), Some(digest)) => {
@@ -304,13 +275,15 @@ impl Journal {
         tip
     }
 
-    /// The open file and its length. One that somebody removed is made anew: records in it would be lost unseen.
+    /// The open file and the length of what it holds. One that somebody removed is made anew: records in it would be lost
+    /// unseen.
     fn writable(&self, out: &mut Out, now: Millis) -> io::Result<(Arc<File>, u64)> {
         if let Some(file) = &out.file {
             let metadata = file.metadata()?;
             if metadata.nlink() > 0 {
-                if !self.place.is_full(metadata.len(), out.begun, now) {
-                    return Ok((file.clone(), metadata.len()));
+                let length = self.place.length(&metadata);
+                if !self.place.is_full(length, out.begun, now) {
+                    return Ok((file.clone(), length));
                 }
                 self.place.turn(now)?;
             }
@@ -323,7 +296,7 @@ impl Journal {
             self.take_over(out, fresh)?;
         }
         let file = out.file.clone().ok_or_else(unsynced)?;
-        let length = file.metadata()?.len();
+        let length = self.place.length(&file.metadata()?);
         Ok((file, length))
     }
 
@@ -331,8 +304,11 @@ impl Journal {
     fn take_over(&self, out: &mut Out, fresh: File) -> io::Result<()> {
         if let (Some(old), true) = (&out.file, self.sync) {
             // One that was removed with its disk is gone with its records, and that is said by who waits for them.
-            old.sync_data()?;
-            out.synced = out.written;
+            if let Err(error) = old.sync_data() {
+                out.unkept += 1;
+                out.file = None;
+                return Err(error);
+            }
         }
         let chain = self.chain.as_ref().map(|(id, _)| id.as_str());
         let found = match out.tip {
@@ -365,33 +341,18 @@ fn unsynced() -> io::Error {
     io::Error::other("the audit file could not be synced")
 }
 
-/// Writes all of it; on failure how much of it was written.
-fn append(mut file: &File, bytes: &[u8]) -> Result<(), (u64, io::Error)> {
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        let cut = u64::try_from(bytes.len() - rest.len()).unwrap_or(u64::MAX);
-        match file.write(rest) {
-            Ok(0) => return Err((cut, io::ErrorKind::WriteZero.into())),
-            Ok(written) => rest = rest.get(written..).unwrap_or_default(),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err((cut, error)),
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
-impl Journal {
-    /// Whether a group would survive a loss of power.
-    pub fn is_synced(&self, ticket: &Ticket) -> bool {
-        let mark = self.write(ticket).unwrap();
-        self.out.lock().synced >= mark
+impl Ticket {
+    /// Whether its records would survive a loss of power.
+    pub fn is_kept(&self) -> bool {
+        self.round
+            .ended()
+            .now_or_never()
+            .is_some_and(|ended| ended.is_ok())
     }
 
-    /// Leaves everything as a sync of the first group that failed does.
-    pub fn fail_sync(&self) {
-        let mut out = self.out.lock();
-        out.synced = 1;
-        out.lost = Some(1..=1);
+    /// Tells its sync from others.
+    pub fn round(&self) -> usize {
+        Arc::as_ptr(&self.round) as usize
     }
 }

@@ -14,6 +14,7 @@ mod options;
 mod place;
 mod quoted;
 mod record;
+mod round;
 mod schema;
 mod set;
 mod shipping;

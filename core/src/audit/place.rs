@@ -1,8 +1,8 @@
 //! Where a journal's lines go: a file that is opened, may be full, and makes room for the next one. The named file of an
 //! operator is here; the spool's segments are another.
 
-use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,8 +28,19 @@ pub trait Place: Send + Sync + 'static {
     /// Whether so many bytes more fit.
     fn admit(&self, bytes: u64) -> io::Result<()>;
 
-    /// What is open holds so many bytes now.
-    fn written(&self, length: u64);
+    /// Bytes of records in what is open.
+    fn length(&self, open: &Metadata) -> u64;
+
+    /// Adds bytes behind the first `length`, all of them or none.
+    fn append(&self, open: &File, length: u64, bytes: &[u8]) -> Result<(), Cut>;
+}
+
+/// Why nothing was added.
+pub struct Cut {
+    /// Half a line stays there: it could not be taken back.
+    pub torn: bool,
+    /// What happened.
+    pub error: io::Error,
 }
 
 /// A file under a name that an operator chose, inside the directories allowed: a path chosen over the API must not become a
@@ -144,7 +155,36 @@ impl Place for NamedFile {
         Ok(())
     }
 
-    fn written(&self, _: u64) {}
+    fn length(&self, open: &Metadata) -> u64 {
+        open.len()
+    }
+
+    fn append(&self, open: &File, length: u64, bytes: &[u8]) -> Result<(), Cut> {
+        let (cut, error) = match write(open, bytes) {
+            Ok(()) => return Ok(()),
+            Err(failed) => failed,
+        };
+        // Half a line would spoil the next one: it is taken back, unless another process has written behind it.
+        let now = open.metadata().map_or(0, |metadata| metadata.len());
+        let alone = now == length.saturating_add(cut);
+        let back = cut == 0 || (alone && open.set_len(length).is_ok());
+        Err(Cut { torn: !back, error })
+    }
+}
+
+/// Writes all of it; on failure how much of it was written.
+fn write(mut file: &File, bytes: &[u8]) -> Result<(), (u64, io::Error)> {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let cut = u64::try_from(bytes.len() - rest.len()).unwrap_or(u64::MAX);
+        match file.write(rest) {
+            Ok(0) => return Err((cut, io::ErrorKind::WriteZero.into())),
+            Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err((cut, error)),
+        }
+    }
+    Ok(())
 }
 
 fn refused(text: String) -> io::Error {

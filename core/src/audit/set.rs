@@ -165,18 +165,20 @@ impl DeviceSet {
     /// [`Error::AuditRefused`]. Without any device there is nothing to do.
     pub fn write(&self, lines: Lines, taken: &mut Taken) -> Result<(), Error> {
         let queued = self.queue(lines)?;
-        self.flush(queued, taken)
+        self.flush(queued, taken, |_| false)
     }
 
     /// Writes the last records of a request, together with those of others that end now, and waits as [`DeviceSet::settle`]
     /// does.
     pub async fn finish(&self, lines: Lines, mut taken: Taken) -> Result<(), Error> {
         let queued = self.queue(lines)?;
-        if !queued.is_empty() && !queued.iter().any(|held| held.sink.is_pressed()) {
+        let unsynced = || queued.iter().filter(|held| !held.sink.options().sync);
+        if unsynced().next().is_some() && !unsynced().any(|held| held.sink.is_pressed()) {
             // Who is ready to run now comes before this goes on, and may leave its records for the same write.
             tokio::task::yield_now().await;
         }
-        self.flush(queued, &mut taken)?;
+        // What is synced is written by whoever syncs for all.
+        self.flush(queued, &mut taken, |held| held.sink.options().sync)?;
         self.settle(taken).await
     }
 
@@ -195,13 +197,14 @@ impl DeviceSet {
         Ok(())
     }
 
-    fn flush(&self, queued: Vec<Held>, taken: &mut Taken) -> Result<(), Error> {
+    /// Writes what is in queues, but for what is left to [`DeviceSet::settle`].
+    fn flush(&self, queued: Vec<Held>, taken: &mut Taken, left: impl Fn(&Held) -> bool) -> Result<(), Error> {
         if queued.is_empty() {
             return Ok(());
         }
         let written: Vec<bool> = queued
             .iter()
-            .map(|held| held.sink.write(&held.ticket).is_ok())
+            .map(|held| left(held) || held.sink.write(&held.ticket).is_ok())
             .collect();
         let judged = self.judge(queued.iter().zip(written.iter().copied()));
         let kept = queued.into_iter().zip(written).filter(|(_, written)| *written);

@@ -45,7 +45,7 @@ pub struct Surroundings {
 pub struct Sink {
     path: String,
     options: DeviceOptions,
-    journal: Journal,
+    journal: Arc<Journal>,
     shipping: Option<Arc<Shipping>>,
     running: OnceLock<Running>,
     failing: AtomicBool,
@@ -93,7 +93,11 @@ impl Sink {
                         "this device needs audit_directories: its spool is kept in the first of them",
                     )
                 })?;
-                let spool = Arc::new(Spool::new(folder(directory, &around.node, path), *spool_bytes));
+                let spool = Arc::new(Spool::new(
+                    folder(directory, &around.node, path),
+                    *spool_bytes,
+                    options.sync,
+                ));
                 let journal = Journal::new(spool.clone(), options.sync, chain);
                 (journal, Some(Arc::new(Shipping::new(spool, target.clone()))))
             }
@@ -101,7 +105,7 @@ impl Sink {
         let sink = Arc::new(Self {
             path: path.to_owned(),
             options,
-            journal,
+            journal: Arc::new(journal),
             shipping,
             running: OnceLock::new(),
             failing: AtomicBool::new(false),
@@ -158,20 +162,13 @@ impl Sink {
 
     /// Writes what waits, unless another did.
     pub fn write(&self, ticket: &Ticket) -> io::Result<()> {
-        let written = self.journal.write(ticket).map(drop);
-        self.note(written.as_ref().err());
-        if let (Some(shipping), Ok(())) = (&self.shipping, &written) {
-            shipping.wake();
-            self.watch(shipping);
-        }
-        written
+        self.noted(self.journal.write(ticket))
     }
 
     /// Writes, and waits until the records are as durable as the options ask; not for ever.
     pub async fn settle(self: &Arc<Self>, ticket: &Ticket) -> io::Result<()> {
-        self.write(ticket)?;
         if !self.options.sync {
-            return Ok(());
+            return self.write(ticket);
         }
         let late = || io::Error::new(io::ErrorKind::TimedOut, "the disk did not answer in time");
         if self.stuck.load(Ordering::Relaxed) {
@@ -184,8 +181,17 @@ impl Sink {
                 Err(late())
             }
         };
-        self.note(settled.as_ref().err());
-        settled
+        self.noted(settled)
+    }
+
+    /// Takes over whether records were taken: says so if that is new, and has them handed on.
+    fn noted(&self, taken: io::Result<()>) -> io::Result<()> {
+        self.note(taken.as_ref().err());
+        if let (Some(shipping), Ok(())) = (&self.shipping, &taken) {
+            shipping.wake();
+            self.watch(shipping);
+        }
+        taken
     }
 
     /// Goes on waiting for a sync that takes too long; until it ends nobody else begins to.

@@ -1,7 +1,11 @@
 //! Records that wait to be handed on: a bounded row of files in a directory of the node's own, with a mark how far they
 //! were sent. What was sent is removed file by file; what a crash left is sent again rather than lost.
+//!
+//! Where records are synced, zero bytes are written ahead of them: a sync of blocks that are there already is one of data
+//! alone, while one of a file that grows is a commit of the file system's journal, too. No record has a zero byte in it, so the
+//! first one is where records end, whatever of the blocks behind it a loss of power has kept.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -11,14 +15,20 @@ use parking_lot::Mutex;
 
 use conclave_engine_api::Millis;
 
-use crate::audit::place::Place;
+use crate::audit::place::{Cut, Place};
 
 /// Name of the mark.
 const SENT: &str = "sent";
+/// The folder of a spool and those above it that are made with it, and the one these are in.
+const FOLDERS: usize = 4;
 /// A spool is made of about so many files.
 const SEGMENTS: u64 = 16;
 /// Most bytes of one file.
 const MAX_SEGMENT: u64 = 16 << 20;
+/// Zero bytes written ahead of records, at most; about one sync for so many bytes pays for the file's growth.
+const AHEAD: u64 = 1 << 20;
+/// Written at once of them.
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 /// Bytes handed on together; more only where one record is longer.
 pub const BATCH: u64 = 256 << 10;
 
@@ -26,6 +36,7 @@ pub const BATCH: u64 = 256 << 10;
 pub struct Spool {
     directory: PathBuf,
     max: u64,
+    synced: bool,
     state: Mutex<State>,
 }
 
@@ -36,6 +47,10 @@ struct State {
     current: u64,
     /// Its bytes.
     end: u64,
+    /// Up to where it was filled with zeros.
+    filled: u64,
+    /// Behind its end is what could not be taken back.
+    torn: bool,
     /// Bytes of the files before it.
     before: u64,
     /// How far records were sent.
@@ -58,11 +73,12 @@ pub struct Batch {
 }
 
 impl Spool {
-    /// A spool in this directory, of at most so many bytes. Nothing is touched yet.
-    pub fn new(directory: PathBuf, max: u64) -> Self {
+    /// A spool in this directory, of at most so many bytes, whose records are synced or not. Nothing is touched yet.
+    pub fn new(directory: PathBuf, max: u64, synced: bool) -> Self {
         Self {
             directory,
             max,
+            synced,
             state: Mutex::default(),
         }
     }
@@ -123,9 +139,20 @@ impl Spool {
 
     /// Keeps the mark on disk. Unsynced: an older one sends records twice, which their chain shows.
     fn mark(&self, mark: Mark) -> io::Result<()> {
-        let fresh = self.directory.join("sent.new");
-        fs::write(&fresh, format!("{} {}\n", mark.segment, mark.offset))?;
-        fs::rename(fresh, self.directory.join(SENT))
+        // In place and always as long: the file's blocks stay as they are, and no name changes.
+        let text = format!("{:020} {:020}\n", mark.segment, mark.offset);
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(self.directory.join(SENT))?;
+        file.write_all_at(text.as_bytes(), 0)
+    }
+
+    /// A file with so many bytes takes no more.
+    fn segment_bytes(&self) -> u64 {
+        (self.max / SEGMENTS).min(MAX_SEGMENT)
     }
 
     fn segment(&self, number: u64) -> PathBuf {
@@ -138,6 +165,9 @@ impl Spool {
             .recursive(true)
             .mode(0o700)
             .create(&self.directory)?;
+        for folder in self.directory.ancestors().take(FOLDERS).filter(|_| self.synced) {
+            File::open(folder)?.sync_all()?;
+        }
         let mut found = Vec::new();
         for entry in fs::read_dir(&self.directory)? {
             let entry = entry?;
@@ -148,6 +178,15 @@ impl Spool {
         found.sort_unstable();
         let (current, _) = found.pop().unwrap_or((1, 0));
         let first = found.first().map_or(current, |(number, _)| *number);
+        if let Some((number, bytes)) = found.last_mut() {
+            // Power was lost while the next file was begun, it may be: then this one's end is as open as that one's.
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .open(self.segment(*number))?;
+            *bytes = whole_lines(&file)?;
+            file.set_len(*bytes)?;
+        }
         let told = fs::read_to_string(self.directory.join(SENT)).unwrap_or_default();
         let told = told.trim().split_once(' ').and_then(|(segment, offset)| {
             Some(Mark {
@@ -177,23 +216,36 @@ impl Place for Arc<Spool> {
         }
         let file = OpenOptions::new()
             .create(true)
-            .append(true)
+            .truncate(false)
+            .write(true)
             .read(true)
             .mode(0o600)
             .open(self.segment(state.current))?;
         // The spool is this node's alone: half a line at its end is what a crash left, and nobody was told of it.
         let end = whole_lines(&file)?;
         file.set_len(end)?;
-        state.end = end;
+        if self.synced {
+            // Its name, too, must outlast a loss of power.
+            File::open(&self.directory)?.sync_all()?;
+        }
+        (state.end, state.filled, state.torn) = (end, end, false);
+        if state.sent.segment == state.current {
+            // What a loss of power took back after it was sent must not be passed over when its place is taken.
+            state.sent.offset = state.sent.offset.min(end);
+        }
         Ok(file)
     }
 
     fn is_full(&self, bytes: u64, _: Millis, _: Millis) -> bool {
-        bytes >= (self.max / SEGMENTS).min(MAX_SEGMENT)
+        bytes >= self.segment_bytes()
     }
 
     fn turn(&self, _: Millis) -> io::Result<()> {
         let mut state = self.state.lock();
+        if state.torn {
+            let full = OpenOptions::new().write(true).open(self.segment(state.current))?;
+            full.set_len(state.end)?;
+        }
         state.before += state.end;
         state.end = 0;
         state.current += 1;
@@ -211,29 +263,81 @@ impl Place for Arc<Spool> {
         Ok(())
     }
 
-    fn written(&self, length: u64) {
-        self.state.lock().end = length;
+    fn length(&self, _: &Metadata) -> u64 {
+        self.state.lock().end
     }
+
+    fn append(&self, open: &File, length: u64, bytes: &[u8]) -> Result<(), Cut> {
+        // Half a line is never ended here, only taken back: until that is done nothing is written behind it.
+        let (filled, torn) = {
+            let state = self.state.lock();
+            (state.filled, state.torn)
+        };
+        let written = match torn {
+            true => open
+                .set_len(length)
+                .and_then(|()| open.write_all_at(bytes, length)),
+            false => open.write_all_at(bytes, length),
+        };
+        if let Err(error) = written {
+            let torn = open.set_len(length).is_err();
+            let mut state = self.state.lock();
+            (state.filled, state.torn) = (length, torn);
+            return Err(Cut { torn: false, error });
+        }
+        let end = length + bytes.len() as u64;
+        let filled = if torn { length } else { filled };
+        // Nothing is left of them in a file that is full: none is cut when the next one is begun.
+        let filled = if self.synced && end > filled {
+            pad(open, end, (end + AHEAD).min(self.segment_bytes()))
+        } else {
+            filled
+        };
+        let mut state = self.state.lock();
+        (state.end, state.filled, state.torn) = (end, filled, false);
+        Ok(())
+    }
+}
+
+/// Fills a file with zeros from one place up to another, and tells up to where. Where there is no room for them there may be
+/// for records, so what was begun is given back.
+fn pad(file: &File, from: u64, to: u64) -> u64 {
+    let mut at = from;
+    while at < to {
+        let bytes = usize::try_from(to - at).unwrap_or(usize::MAX).min(ZEROS.len());
+        let zeros = ZEROS.get(..bytes).unwrap_or_default();
+        if file.write_all_at(zeros, at).is_err() {
+            // What stays is zeros, which nobody reads.
+            file.set_len(from).ok();
+            return from;
+        }
+        at += zeros.len() as u64;
+    }
+    at
 }
 
 fn number_of(path: &Path) -> Option<u64> {
     path.file_name()?.to_str()?.strip_suffix(".log")?.parse().ok()
 }
 
-/// Bytes up to the end of the last whole line.
+/// Bytes up to the end of the last whole line before a zero byte.
 fn whole_lines(file: &File) -> io::Result<u64> {
     let length = file.metadata()?.len();
-    let mut end = length;
-    while end > 0 {
-        let from = end.saturating_sub(BATCH);
-        let mut bytes = vec![0; usize::try_from(end - from).unwrap_or(0)];
-        file.read_exact_at(&mut bytes, from)?;
-        if let Some(at) = bytes.iter().rposition(|byte| *byte == b'\n') {
-            return Ok(from + at as u64 + 1);
+    let (mut at, mut end) = (0, 0);
+    while at < length {
+        let mut bytes = vec![0; usize::try_from(BATCH.min(length - at)).unwrap_or(0)];
+        file.read_exact_at(&mut bytes, at)?;
+        let records = bytes.iter().position(|byte| *byte == 0);
+        let known = bytes.get(..records.unwrap_or(bytes.len())).unwrap_or_default();
+        if let Some(last) = known.iter().rposition(|byte| *byte == b'\n') {
+            end = at + last as u64 + 1;
         }
-        end = from;
+        if records.is_some() {
+            break;
+        }
+        at += bytes.len() as u64;
     }
-    Ok(0)
+    Ok(end)
 }
 
 fn read(file: &File, from: Mark, limit: u64) -> io::Result<Batch> {
@@ -277,67 +381,4 @@ pub fn folder(directory: &Path, node: &str, path: &str) -> PathBuf {
         .join(".spool")
         .join(name(node))
         .join(name(path.trim_end_matches('/')))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::Write;
-
-    fn append(spool: &Arc<Spool>, mut file: &File, text: &str) {
-        file.write_all(text.as_bytes()).unwrap();
-        spool.written(file.metadata().unwrap().len());
-    }
-
-    #[test]
-    fn what_was_not_sent_is_there_after_a_restart() {
-        let dir = tempfile::tempdir().unwrap();
-        let at = folder(dir.path(), "n 1", "siem/");
-        let spool = Arc::new(Spool::new(at.clone(), 1 << 20));
-        assert!(spool.next().unwrap().is_none());
-        let file = spool.open().unwrap();
-        append(&spool, &file, "one\ntwo\n");
-        let batch = spool.next().unwrap().unwrap();
-        assert_eq!(batch.bytes, b"one\ntwo\n");
-        spool.sent(batch.upto).unwrap();
-        assert!(spool.next().unwrap().is_none());
-        append(&spool, &file, "three\n");
-        spool.turn(0).unwrap();
-        let file = spool.open().unwrap();
-        append(&spool, &file, "four\n");
-        assert_eq!(spool.fill().0, 11);
-        // Another process: half a line is dropped, the rest comes in order and its files go.
-        (&file).write_all(b"fi").unwrap();
-        let spool = Arc::new(Spool::new(at.clone(), 1 << 20));
-        let file = spool.open().unwrap();
-        let mut got = Vec::new();
-        while let Some(batch) = spool.next().unwrap() {
-            got.extend(batch.bytes);
-            spool.sent(batch.upto).unwrap();
-        }
-        assert_eq!(got, b"three\nfour\n");
-        assert_eq!((spool.fill().0, file.metadata().unwrap().len()), (0, 5));
-        let logs = fs::read_dir(&at).unwrap().filter(|entry| {
-            let name = entry.as_ref().unwrap().file_name();
-            name.to_str().unwrap().ends_with(".log")
-        });
-        assert_eq!(logs.count(), 1);
-    }
-
-    #[test]
-    fn it_holds_no_more_than_it_may() {
-        let dir = tempfile::tempdir().unwrap();
-        let spool = Arc::new(Spool::new(dir.path().join("s"), 100));
-        let file = spool.open().unwrap();
-        append(&spool, &file, &format!("{}\n", "x".repeat(79)));
-        assert!(spool.admit(20).is_ok());
-        assert_eq!(spool.admit(21).unwrap_err().kind(), io::ErrorKind::StorageFull);
-        assert!(spool.is_full(6, 0, 0) && !spool.is_full(5, 0, 0));
-        // A record longer than a batch is read whole.
-        let spool = Arc::new(Spool::new(dir.path().join("t"), 1 << 20));
-        let file = spool.open().unwrap();
-        let long = format!("{}\n", "y".repeat(700_000));
-        append(&spool, &file, &long);
-        assert_eq!(spool.next().unwrap().unwrap().bytes.len(), long.len());
-    }
 }
