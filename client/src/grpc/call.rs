@@ -1,6 +1,7 @@
 //! One call over as many attempts as its deadline allows: which node, how long, whether to go on. Knows no services.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
@@ -107,9 +108,10 @@ impl Conclave {
         let key = key_for(repeat)?;
         let mut pauses = Pauses::new(PAUSE, MAX_PAUSE);
         let mut doubt = false;
+        let mut refusals = Refusals::default();
         loop {
             let mut round = Vec::with_capacity(endpoints.len());
-            let mut refusals = Refusals::default();
+            refusals.next_round();
             while let Some((at, endpoint)) = endpoints.next(&mut round) {
                 let left = deadline.saturating_duration_since(Instant::now());
                 let limit = if repeat == Repeat::Never {
@@ -118,14 +120,14 @@ impl Conclave {
                     left.min(limits.attempt)
                 };
                 let request = self.request(message.clone(), (token, key.as_ref()), limit);
+                let sent = AtomicBool::new(false);
                 let attempt = async {
                     let link = endpoint.link().await.map_err(Verdict::unreached)?;
+                    sent.store(true, Ordering::Relaxed);
                     send(link, request).await.map_err(|status| Verdict::of(&status))
                 };
-                match timeout(limit, attempt)
-                    .await
-                    .unwrap_or_else(|_| Err(Verdict::late()))
-                {
+                let answered = timeout(limit, attempt).await;
+                match answered.unwrap_or_else(|_| Err(Verdict::late(sent.into_inner()))) {
                     Ok(response) => {
                         endpoints.answered(at);
                         return Ok(response);
@@ -145,6 +147,10 @@ impl Conclave {
                         endpoint.failed();
                         doubt |= may_be_done && repeat != Repeat::Freely;
                         refusals.add(error);
+                    }
+                    Err(Verdict::CutShort) => {
+                        endpoint.failed();
+                        refusals.cut_short();
                     }
                 }
                 if doubt && repeat == Repeat::Never {
@@ -194,17 +200,30 @@ fn key_for(repeat: Repeat) -> Result<Option<MetadataValue<Ascii>>, Error> {
     Ok(MetadataValue::try_from(key).ok())
 }
 
-/// What the nodes said in one round.
+/// What the nodes said: the last of it, and whether those of this round agree.
 #[derive(Default)]
 struct Refusals {
     last: Option<Error>,
+    any: bool,
     others: bool,
 }
 
 impl Refusals {
+    fn next_round(&mut self) {
+        (self.any, self.others) = (false, false);
+    }
+
     fn add(&mut self, error: Error) {
-        self.others |= self.last.as_ref().is_some_and(|last| *last != error);
+        self.others |= self.any && self.last.as_ref().is_some_and(|last| *last != error);
+        self.any = true;
         self.last = Some(error);
+    }
+
+    /// A node was not reached in the time there was: what was heard before says more.
+    fn cut_short(&mut self) {
+        self.others = true;
+        self.last
+            .get_or_insert_with(|| Error::Unavailable("no connection in time".to_owned()));
     }
 
     /// Whether waiting would not help: every node says that an operator must act.
@@ -224,6 +243,9 @@ impl Refusals {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
     use super::*;
 
     #[test]
@@ -240,5 +262,34 @@ mod tests {
         assert!(!refusals(&[away(), Error::Sealed]).settled());
         assert!(!refusals(&[away()]).settled());
         assert_eq!(refusals(&[Error::Sealed]).end(true), Error::OutcomeUnknown);
+    }
+
+    /// A node that answers the first connection with nonsense, and those after it with nothing.
+    async fn nonsense_then_silence() -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            let (mut first, _) = listener.accept().await.unwrap();
+            first.write_all(b"this is not TLS").await.unwrap();
+            let mut held = vec![first];
+            while let Ok((stream, _)) = listener.accept().await {
+                held.push(stream);
+            }
+        });
+        url
+    }
+
+    #[tokio::test]
+    async fn a_call_whose_time_ends_while_it_connects_was_not_done_and_tells_what_it_heard_before() {
+        // Shorter than a connection may take, or that would say by itself that it took too long.
+        let conclave = Conclave::connect([nonsense_then_silence().await])
+            .danger_accept_any_certificate(true)
+            .deadline(Duration::from_millis(1_800));
+        let kv = conclave.build().unwrap().kv("secret");
+        let refused = kv.put("a", &serde_json::json!({})).await.err();
+        let Some(Error::Unavailable(text)) = refused else {
+            panic!("{refused:?}")
+        };
+        assert!(text.contains("TLS: "), "{text}");
     }
 }

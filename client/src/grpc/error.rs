@@ -75,6 +75,8 @@ pub enum Verdict {
         /// Whether a change may have been made all the same.
         doubt: bool,
     },
+    /// The attempt's time was over before the node was reached: nothing was sent, and nobody said why.
+    CutShort,
 }
 
 impl Verdict {
@@ -86,8 +88,11 @@ impl Verdict {
         }
     }
 
-    /// No answer came in the attempt's time.
-    pub fn late() -> Self {
+    /// No answer came in the attempt's time, whether the request was `sent` or not.
+    pub fn late(sent: bool) -> Self {
+        if !sent {
+            return Self::CutShort;
+        }
         Self::Again {
             error: Error::Unavailable("no answer came in time".to_owned()),
             doubt: true,
