@@ -32,9 +32,13 @@ impl Env {
     /// A setting by its name without prefix, such as `ADDR`. An empty variable counts as unset, so that a script
     /// can clear one.
     pub fn get(&self, name: &str) -> Option<&str> {
-        PREFIXES
-            .iter()
-            .find_map(|prefix| self.plain(&format!("{prefix}{name}")))
+        self.variable(name).and_then(|variable| self.plain(&variable))
+    }
+
+    /// The variable that gives this setting; `None` if none does.
+    pub fn variable(&self, name: &str) -> Option<String> {
+        let mut variables = PREFIXES.iter().map(|prefix| format!("{prefix}{name}"));
+        variables.find(|variable| self.plain(variable).is_some())
     }
 
     /// A variable by its whole name; `None` if unset or empty.
@@ -58,5 +62,8 @@ mod tests {
         assert_eq!(env.get("ADDR"), Some("b"));
         assert_eq!(env.get("TOKEN"), Some("t"));
         assert_eq!(env.get("FORMAT"), None);
+        assert_eq!(env.variable("ADDR").as_deref(), Some("BAO_ADDR"));
+        assert_eq!(env.variable("TOKEN").as_deref(), Some("VAULT_TOKEN"));
+        assert_eq!(env.variable("FORMAT"), None);
     }
 }

@@ -228,3 +228,32 @@ fn compare(name: &str, at: &str, original: &Value, ours: &Value, wrong: &mut Vec
         }
     }
 }
+
+/// Files of several devices have the same records.
+#[test]
+fn what_two_files_have_is_found_once() {
+    let home = tempfile::tempdir().unwrap();
+    let record = |kind: &str, id: &str| {
+        let request = serde_json::json!({"id": id, "operation": "read", "path": "secret/data/a"});
+        let record =
+            serde_json::json!({"time": "2026-01-01T00:00:00Z", "type": kind, "auth": {}, "request": request});
+        format!("{record}\n")
+    };
+    let one = record("request", "1") + &record("response", "1");
+    std::fs::write(home.path().join("a.log"), &one).unwrap();
+    std::fs::write(home.path().join("b.log"), one + &record("request", "2")).unwrap();
+    let found = |args: &[&str]| {
+        let mut search = Command::new(env!("CARGO_BIN_EXE_conclave"));
+        search.args(["audit", "search", "-format=json"]).args(args);
+        let output = search.env_clear().current_dir(home.path()).output().unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap().lines().count()
+    };
+    assert_eq!(found(&["a.log"]), 2);
+    assert_eq!(found(&["a.log", "b.log"]), 3);
+    assert_eq!(found(&["-type=request", "b.log", "a.log"]), 2);
+}

@@ -19,7 +19,9 @@ export_line BAO_ADDR "$single"
 export_line VAULT_ADDR "$single"
 for prefix in CONCLAVE BAO VAULT; do
     export_line "${prefix}_CACERT" "$TLS/ca.pem"
-    export_line "${prefix}_TOKEN" "$(<"$ROOT_TOKEN")"
 done
+# One variable alone, which every client reads: a script that sets it means its own token, and another variable would win.
+echo 'unset CONCLAVE_TOKEN BAO_TOKEN'
+export_line VAULT_TOKEN "$(<"$ROOT_TOKEN")"
 # shellcheck disable=SC2016  # the shell that evaluates this expands its own PATH
 printf 'export PATH=%q:"$PATH"\n' "$DEV/bin"

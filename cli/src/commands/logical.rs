@@ -15,8 +15,10 @@ const FORCE: Flag = Flag::bool(
     "Go on without key=value pairs, for paths that need none.",
 )
 .alias(&["f"]);
-const AFTER: Flag = Flag::text("after", "Begin after this key, where the path supports pages.");
-const LIMIT: Flag = Flag::int(
+/// Where a list begins.
+pub const AFTER: Flag = Flag::text("after", "Begin after this key, where the path supports pages.");
+/// How long it is.
+pub const LIMIT: Flag = Flag::int(
     "limit",
     "Give at most this many keys, where the path supports pages.",
 )
@@ -180,7 +182,7 @@ fn scan(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
 }
 
 /// Servers warn of parameters they do not know, so pages are asked for only if wanted.
-fn page(args: &Args) -> Option<(&str, i64)> {
+pub fn page(args: &Args) -> Option<(&str, i64)> {
     let (after, limit) = (args.text(&AFTER), args.int(&LIMIT));
     (!after.is_empty() || limit > 0).then_some((after, limit))
 }

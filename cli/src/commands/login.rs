@@ -133,10 +133,12 @@ fn keep(cx: &mut Cx, secret: &Secret, no_store: bool, token_only: bool) -> Resul
         output::secret(&mut cx.ui, secret);
         return Err(Fail::remote(""));
     }
-    if cx.env.get("TOKEN").is_some() {
-        let text = "WARNING! The VAULT_TOKEN environment variable is set! The value of this variable will take \
-                    precedence; if this is unwanted please unset VAULT_TOKEN or update its value accordingly.";
-        cx.ui.warn(&format!("{}\n", wrap(text, 0)));
+    if let Some(variable) = cx.env.variable("TOKEN") {
+        let text = format!(
+            "WARNING! The {variable} environment variable is set! The value of this variable will take precedence; if this is \
+             unwanted please unset {variable} or update its value accordingly."
+        );
+        cx.ui.warn(&format!("{}\n", wrap(&text, 0)));
     }
     Ok(())
 }

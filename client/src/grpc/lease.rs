@@ -69,6 +69,16 @@ impl Leases {
             .decode()
     }
 
+    /// The names beneath a prefix of leases' names, whole ones and directories (with a slash at their end); the prefix may be
+    /// empty. Wants `sudo`.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if there are none.
+    pub async fn list(&self, prefix: &str) -> Result<Vec<String>, Error> {
+        let path = format!("sys/leases/lookup/{}", prefix.trim_matches('/'));
+        self.cluster.logical().list(path.trim_end_matches('/')).await
+    }
+
     /// Lets a lease live for `increment` from now, within its bounds; zero: as it was made. How long it lives from now.
     ///
     /// # Errors

@@ -1,11 +1,14 @@
-//! Logging in: by role, and by name and password. What keeps the token alive is the session's business.
+//! Logging in: by role, and by name and password, with a second factor where one is wanted. What keeps the token alive is
+//! the session's business.
+
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 use super::call::Repeat;
 use super::logical::Verb;
 use super::secret::SecretText;
-use super::{Conclave, Error, Token};
+use super::{Answer, Conclave, Error, SecondFactor, Token};
 
 /// How an application proves who it is. It has no `Debug`.
 #[derive(Clone)]
@@ -53,6 +56,15 @@ impl Login {
     }
 }
 
+/// How a login was answered. It has no `Debug`.
+#[derive(Clone)]
+pub enum Admission {
+    /// The token, which nobody renews.
+    Token(Token),
+    /// No token yet: a second factor is to be shown by [`Conclave::validate`], within five minutes.
+    Waits(SecondFactor),
+}
+
 #[derive(Serialize)]
 struct ByRole<'a> {
     role_id: &'a str,
@@ -64,14 +76,34 @@ struct ByPassword<'a> {
     password: &'a str,
 }
 
+#[derive(Serialize)]
+struct Shown<'a> {
+    mfa_request_id: &'a str,
+    mfa_payload: BTreeMap<&'a str, [&'a str; 1]>,
+}
+
 impl Conclave {
     /// Logs in once: the token, which nobody renews. [`Conclave::sign_in`] keeps it alive. A login whose answer was lost is
     /// sent again: the token that nobody got ends with its time, and of a secret id with limited uses one more is spent.
     ///
     /// # Errors
     /// [`Error::Invalid`] if the cluster does not know who this is, in its words; [`Error::Denied`] if the name is locked;
-    /// [`Error::Unsupported`] if a second factor is wanted, which a program has not.
+    /// [`Error::Unsupported`] if a second factor is wanted: [`Conclave::begin_login`] is for those who can show one.
     pub async fn login(&self, login: &Login) -> Result<Token, Error> {
+        match self.begin_login(login).await? {
+            Admission::Token(token) => Ok(token),
+            Admission::Waits(_) => Err(Error::Unsupported(
+                "this login wants a second factor: begin it by `begin_login`, and show one by `validate`"
+                    .to_owned(),
+            )),
+        }
+    }
+
+    /// The same where a second factor may be wanted: the token, or what is to be shown to [`Conclave::validate`].
+    ///
+    /// # Errors
+    /// As [`Conclave::login`], but for the last.
+    pub async fn begin_login(&self, login: &Login) -> Result<Admission, Error> {
         let mount = &login.mount;
         let logical = self.logical();
         let answer = match &login.proof {
@@ -88,15 +120,33 @@ impl Conclave {
                 logical.ask(Repeat::Freely, Verb::Write, &path, &data).await?
             }
         };
-        let token = answer
-            .token
-            .ok_or_else(|| Error::Internal("the node answered a login without a token".to_owned()))?;
-        match token.second_factor {
-            None => Ok(token),
-            Some(_) => Err(Error::Unsupported(
-                "this login wants a second factor: log in by `Logical`, and go on with sys/mfa/validate"
-                    .to_owned(),
-            )),
-        }
+        let token = handed_out(answer)?;
+        Ok(match token.second_factor {
+            None => Admission::Token(token),
+            Some(waits) => Admission::Waits(waits),
+        })
     }
+
+    /// Ends a login that waits: `codes` are passcodes by the id, or the name, of the method that makes them, one for something of each
+    /// of its demands. Any node takes them, and each code once. What it says of this client's own token does not matter.
+    ///
+    /// # Errors
+    /// [`Error::Denied`] if a code is wrong or was taken before: the login waits on. [`Error::Invalid`] if no such login waits, or
+    /// no longer. [`Error::OutcomeUnknown`] if the answer was lost: begin anew, with the next code.
+    pub async fn validate<'c, I>(&self, waits: &SecondFactor, codes: I) -> Result<Token, Error>
+    where
+        I: IntoIterator<Item = (&'c str, &'c SecretText)>,
+    {
+        let codes = codes.into_iter();
+        let data = Shown {
+            mfa_request_id: waits.request.expose(),
+            mfa_payload: codes.map(|(method, code)| (method, [code.expose()])).collect(),
+        };
+        handed_out(self.logical().write("sys/mfa/validate", &data).await?)
+    }
+}
+
+fn handed_out(answer: Answer) -> Result<Token, Error> {
+    let none = || Error::Internal("the node answered a login without a token".to_owned());
+    answer.token.ok_or_else(none)
 }

@@ -36,7 +36,7 @@ pub use keeper::{Keeper, Leased, Standing};
 pub use kv::{Kv, Secret, Version};
 pub use lease::{Lease, Leases};
 pub use logical::{Answer, Logical, Raw, Verb};
-pub use login::Login;
+pub use login::{Admission, Login};
 pub use policy::Policies;
 pub use secret::{SecretBytes, SecretData, SecretText};
 pub use session::{Session, SignedIn};

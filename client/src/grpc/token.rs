@@ -30,8 +30,7 @@ pub struct Token {
     pub second_factor: Option<SecondFactor>,
 }
 
-/// A login that waits: a write to `sys/mfa/validate` with `mfa_request_id` and `mfa_payload` (passcodes by method id) hands the
-/// token out.
+/// A login that waits: [`Conclave::validate`] ends it and hands the token out.
 #[derive(Clone)]
 pub struct SecondFactor {
     /// Names the login. Whoever knows it has shown the first factor.

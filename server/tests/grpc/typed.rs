@@ -1,14 +1,16 @@
 //! The SDK's calls for what has no service of its own: logins and their renewal, wrapping, transit, identity, and any path.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use conclave_client::{
-    AliasWishes, Conclave, EntityWishes, Error, GroupWishes, KeyWishes, Login, SignedIn, Use, Verb,
+    Admission, AliasWishes, Conclave, EntityWishes, Error, GroupWishes, KeyWishes, Login, SecretText,
+    SignedIn, Use, Verb,
 };
 use serde_json::{Map, json};
 use tokio::sync::watch;
 use tokio::time::timeout;
+use totp_rs::{Builder, Secret};
 
 use super::support::{PATIENCE, plain, sdk};
 
@@ -112,6 +114,82 @@ async fn a_session_whose_token_was_revoked_logs_in_again_for_the_call_that_finds
     assert_eq!(refused, Some(Error::Unauthenticated));
     let told = until(&mut standing, |told| told.trouble.is_some()).await;
     assert!(matches!(told.trouble, Some(Error::Invalid(_))), "{told:?}");
+    server.server.stop().await;
+}
+
+/// The code of now of a device that was told `url`.
+fn code(url: &str) -> SecretText {
+    #[allow(clippy::disallowed_methods, reason = "a device has a clock of its own")]
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let (_, secret) = url.split_once("secret=").unwrap();
+    let (secret, _) = secret.split_once('&').unwrap_or((secret, ""));
+    let totp = Builder::new().with_secret(Secret::try_from_base32(secret).unwrap());
+    SecretText::new(totp.build().unwrap().generate(now.as_secs()).to_string())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_login_that_wants_a_second_factor_waits_until_one_is_shown() {
+    let (server, conclave) = started().await;
+    enable(&conclave, "sys/auth/people", "userpass").await;
+    let logical = conclave.logical();
+    let user = json!({"password": "correct"});
+    logical.write("auth/people/users/ada", &user).await.unwrap();
+    let login = Login::userpass("ada", "correct").at("people");
+    let stranger = Conclave::connect([server.api_addr.clone()]).build().unwrap();
+    let Ok(Admission::Token(token)) = stranger.begin_login(&login).await else {
+        panic!("nothing is wanted yet");
+    };
+    assert!(!token.token.expose().is_empty());
+    let entity = logical.list("identity/entity/id").await.unwrap().remove(0);
+    let phone = json!({"issuer": "conclave", "method_name": "phone"});
+    let made = logical.write("identity/mfa/method/totp", &phone).await.unwrap();
+    let method = made.data.text("method_id").unwrap();
+    let enrol = json!({"method_id": method, "entity_id": entity});
+    let device = logical.write("identity/mfa/method/totp/admin-generate", &enrol);
+    let device = device.await.unwrap();
+    let people = json!({"mfa_method_ids": method, "auth_method_types": "userpass"});
+    let enforced = logical.write("identity/mfa/login-enforcement/people", &people);
+    enforced.await.unwrap();
+
+    let refused = stranger.login(&login).await.err();
+    assert!(
+        matches!(&refused, Some(Error::Unsupported(text)) if text.contains("begin_login")),
+        "{refused:?}"
+    );
+    let Ok(Admission::Waits(waits)) = stranger.begin_login(&login).await else {
+        panic!("a second factor is wanted");
+    };
+    assert_eq!(waits.demands.len(), 1);
+    let any = &waits.demands[0].any;
+    assert_eq!(
+        (any.len(), any[0].id.as_str(), any[0].name.as_str()),
+        (1, method, "phone")
+    );
+    let wrong = SecretText::new("no code".to_owned());
+    for (shown, expected) in [(vec![("phone", &wrong)], Error::Denied), (vec![], Error::Denied)] {
+        assert_eq!(stranger.validate(&waits, shown).await.err(), Some(expected));
+    }
+    let right = code(device.data.text("url").unwrap());
+    let token = stranger.validate(&waits, [(method, &right)]).await.unwrap();
+    let made_there = "auth/people/login/ada";
+    assert_eq!(conclave.leases().list("auth/people/").await.unwrap(), ["login/"]);
+    assert_eq!(conclave.leases().list(made_there).await.unwrap().len(), 2);
+    assert_eq!(conclave.leases().list("").await.unwrap(), ["auth/"]);
+    let none = conclave.leases().list("database/creds").await.err();
+    assert!(matches!(none, Some(Error::NotFound(_))), "{none:?}");
+    let ada = conclave.with_token(token.token.expose()).unwrap();
+    assert_eq!(
+        ada.tokens().lookup(None).await.unwrap().display_name,
+        "people-ada"
+    );
+    // It waits no more, and the code is no good for another.
+    let again = stranger.validate(&waits, [(method, &right)]).await.err();
+    assert!(matches!(again, Some(Error::Invalid(_))), "{again:?}");
+    let Ok(Admission::Waits(waits)) = stranger.begin_login(&login).await else {
+        panic!("a second factor is wanted");
+    };
+    let taken = stranger.validate(&waits, [(method, &right)]).await.err();
+    assert_eq!(taken, Some(Error::Denied));
     server.server.stop().await;
 }
 

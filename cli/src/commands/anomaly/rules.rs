@@ -26,8 +26,8 @@ pub const READ: Command = Command::new(
 .output(Output::Field);
 pub const WRITE: Command = Command::new("anomaly rules write", "[options] RULE K=V...", "Changes a rule", write)
     .help(
-        "Changes what is named and leaves the rest: enabled, severity, response (alert, revoke_token, lock_identity), \
-         namespaces, mounts, groups, hours, and the rule's own parameters.\n\n\
+        "Changes what is named and leaves the rest: enabled, severity, response (alert, rate_limit with limit_rate and limit_ttl, \
+         revoke_token, require_mfa, lock_identity), namespaces, mounts, groups, hours, and the rule's own parameters.\n\n\
          $ conclave anomaly rules write bulk_read min=50 severity=critical response=lock_identity\n\
          $ conclave anomaly rules write off_hours_access hours='mon-fri 7-19'",
     );

@@ -118,10 +118,15 @@ impl Wanted<'_> {
 
 fn search(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     let mut found = false;
+    // Several devices have the same requests.
+    let mut seen = HashSet::new();
     for file in files(cx, args, 0)? {
         each(&file, |record| {
             if (Wanted { args }).takes(&record) {
-                print(cx, &record);
+                let request = record.get("/request/id");
+                if request.is_empty() || seen.insert(format!("{} {request}", record.get("/type"))) {
+                    print(cx, &record);
+                }
                 found = true;
             }
             !cx.ui.is_broken()

@@ -1,4 +1,4 @@
-//! `lease`: shows, renews and revokes leases of dynamic credentials.
+//! `lease`: lists, shows, renews and revokes leases of dynamic credentials.
 
 mod beneath;
 mod reconcile;
@@ -7,7 +7,8 @@ use conclave_client::http::{Fields, Secret};
 
 use self::beneath::Beneath;
 
-use super::{Command, Output, exactly};
+use super::logical::{AFTER, LIMIT, keys, page};
+use super::{Command, Output, at_most, exactly};
 use crate::exit::{Context as _, Exit, Fail};
 use crate::flags::{Args, Flag};
 use crate::goval::Span;
@@ -26,7 +27,12 @@ const YES: Flag = Flag::bool("yes", "Do not ask before many leases are revoked a
 const SYNC: Flag = Flag::bool("sync", "Wait until the lease is revoked.");
 
 pub const COMMANDS: &[Command] = &[
-    Command::group("lease", "Interact with leases", "Shows, renews and revokes leases.\n\n$ conclave lease revoke -prefix database/creds/app"),
+    Command::group("lease", "Interact with leases", "Lists, shows, renews and revokes leases.\n\n$ conclave lease revoke -prefix database/creds/app"),
+    Command::new("lease list", "[options] [PREFIX]", "Lists the IDs of leases", list)
+        .help("Lists leases and directories of leases beneath a prefix of IDs; without one, those at the top. Wants sudo.\n\n\
+               $ conclave lease list database/creds/app")
+        .output(Output::Format)
+        .flags(&[AFTER, LIMIT]),
     Command::new("lease lookup", "[options] ID", "Lookup the lease of a secret", lookup).output(Output::Format),
     Command::new("lease renew", "[options] ID", "Renews the lease of a secret", renew)
         .help("Lengthens a lease.\n\n$ conclave lease renew -increment=1h database/creds/app/2f6a614c")
@@ -53,6 +59,26 @@ fn id(args: &Args) -> Result<String, Fail> {
 fn print(cx: &mut Cx, body: &[u8]) -> Result<Exit, Fail> {
     let secret = Secret::parse(body).map_err(|e| Fail::remote(e.to_string()))?;
     Ok(secret.map_or(Exit::OK, |secret| output::secret(&mut cx.ui, &secret)))
+}
+
+fn list(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
+    at_most(args, 1)?;
+    let prefix = args.arg(0).trim_matches('/');
+    let path = match prefix {
+        "" => "sys/leases/lookup".to_owned(),
+        prefix => format!("sys/leases/lookup/{prefix}"),
+    };
+    let api = cx.api(args)?;
+    let found = api.list(&path, page(args)).context("Error listing leases")?;
+    let is_table = cx.ui.is_table();
+    match found {
+        None if is_table => {
+            cx.ui
+                .error(&format!("There are no leases beneath {:?}", args.arg(0)));
+            Ok(Exit::REMOTE)
+        }
+        found => keys(cx, &path, found),
+    }
 }
 
 fn lookup(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {

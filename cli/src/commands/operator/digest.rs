@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use conclave_client::http::{Client, Fields, Json, Request};
+use conclave_client::http::{Client, Error, Fields, Json, Request};
 use conclave_client::v1::CompareStateResponse;
 
 use crate::commands::{Command, FIELD, Output, at_most};
@@ -47,12 +47,25 @@ fn digest(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
     }
     let client = Client::builder().address(args.text(&OPERATIONS)).build()?;
     let api = cx.api_over(client)?;
-    let response = api.send(&Request::new("GET", PATH)).context(SENTENCE)?;
+    let response = api
+        .send(&Request::new("GET", PATH))
+        .map_err(|error| Fail::remote(format!("{SENTENCE}: {error}{}", hint(&error))))?;
     let json = response.json().context(SENTENCE)?.unwrap_or_default();
     let found = json.as_object().cloned().unwrap_or_default();
     match args.text(&FIELD) {
         "" => Ok(output::fields(&mut cx.ui, &found)),
         field => Ok(output::field(&mut cx.ui, &found, field, "digest")),
+    }
+}
+
+/// The listener's address is no part of the API's: whoever set that alone asks somebody else here.
+fn hint(error: &Error) -> &'static str {
+    match error {
+        Error::Transport { .. } => {
+            "\n\n-operations or CONCLAVE_OPERATIONS_ADDR names the node's operations listener (operations_address in its \
+             configuration); -cluster asks by the API's address."
+        }
+        _ => "",
     }
 }
 

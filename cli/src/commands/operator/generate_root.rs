@@ -1,6 +1,6 @@
 //! `operator generate-root`: a new root token, given by a quorum of unseal keys.
 
-use conclave_client::http::{Fields, Json, Secret};
+use conclave_client::http::{Error, Fields, Json, Secret};
 
 use super::init::pgp_key;
 use super::rotate_keys::{NONCE, key};
@@ -11,8 +11,12 @@ use crate::flags::{Args, Flag};
 use crate::goval::plain;
 use crate::output::text::wrap;
 use crate::output::{self, table};
-use crate::session::{Api, Cx, TOOL};
+use crate::session::{Api, Cx, OUTPUT_CURL, OUTPUT_POLICY, TOOL};
 
+/// Where it is done by those who have a token ...
+const BY_TOKEN: &str = "sys/generate-root-token";
+/// ... and where without one, on a node whose configuration says so: all tokens may be lost.
+const WITHOUT: &str = "sys/generate-root";
 /// Length of a one-time password if the server does not say: a token's.
 const DEFAULT_OTP_LENGTH: usize = 26;
 
@@ -45,32 +49,54 @@ fn run(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
         )));
     }
     let api = cx.api(args)?;
-    let base = if args.is(&RECOVERY_TOKEN) {
-        "sys/generate-recovery-token"
-    } else {
-        "sys/generate-root-token"
-    };
+    if args.is(&RECOVERY_TOKEN) {
+        return act(cx, args, &api, "sys/generate-recovery-token");
+    }
+    let done = act(cx, args, &api, BY_TOKEN);
+    let is_sent = !args.is(&OUTPUT_CURL) && !args.is(&OUTPUT_POLICY);
+    if done.as_ref().is_err_and(|fail| fail.exit == Exit::REMOTE) && is_sent && is_denied(&api) {
+        let stranger = cx.api_without_token(args)?;
+        if stranger.get(&format!("{WITHOUT}/attempt")).is_ok() {
+            return act(cx, args, &stranger, WITHOUT);
+        }
+    }
+    done
+}
+
+fn is_denied(api: &Api) -> bool {
+    let asked = api.get(&format!("{BY_TOKEN}/attempt"));
+    matches!(asked, Err(Error::Status(status)) if status.code == 403)
+}
+
+fn act(cx: &mut Cx, args: &Args, api: &Api, base: &str) -> Result<Exit, Fail> {
     if args.is(&GENERATE_OTP) {
-        return generate(cx, &api, base);
+        return generate(cx, api, base);
     }
     if args.given(&DECODE) {
-        return decode(cx, args, &api, base);
+        return decode(cx, args, api, base);
     }
     if args.is(&CANCEL) {
-        api.call("DELETE", &format!("{base}/attempt"), None)
-            .context("Error canceling root token generation")?;
-        cx.ui
-            .line("Success! Root token generation canceled (if it was started)");
-        return Ok(Exit::OK);
+        return cancel(cx, args, api, base);
     }
     if args.is(&INIT) {
-        return init(cx, args, &api, base);
+        return init(cx, args, api, base);
     }
-    let status = attempt(&api, base)?;
+    let status = attempt(api, base)?;
     if args.is(&STATUS) {
         return print(cx, &status);
     }
-    provide(cx, args, &api, base, &status)
+    provide(cx, args, api, base, &status)
+}
+
+/// Without a token the nonce says that it is the caller's attempt.
+fn cancel(cx: &mut Cx, args: &Args, api: &Api, base: &str) -> Result<Exit, Fail> {
+    let nonce = args.some(&NONCE).filter(|_| base == WITHOUT);
+    let body = nonce.map(|nonce| [("nonce", nonce)].into_iter().collect());
+    api.call("DELETE", &format!("{base}/attempt"), body)
+        .context("Error canceling root token generation")?;
+    cx.ui
+        .line("Success! Root token generation canceled (if it was started)");
+    Ok(Exit::OK)
 }
 
 fn attempt(api: &Api, base: &str) -> Result<Fields, Fail> {
@@ -104,18 +130,19 @@ fn decode(cx: &mut Cx, args: &Args, api: &Api, base: &str) -> Result<Exit, Fail>
     if otp.is_empty() {
         return Err(Fail::usage("Missing otp: use -otp to supply it"));
     }
+    if args.text(&DECODE).is_empty() {
+        return Err(Fail::usage(
+            "Missing encoded value: use -decode=<string> to supply it",
+        ));
+    }
+    // Asked before anything is read: without a token it is asked twice, and read once.
+    let length = otp_length(&attempt(api, base)?);
     let encoded = match args.text(&DECODE) {
-        "" => {
-            return Err(Fail::usage(
-                "Missing encoded value: use -decode=<string> to supply it",
-            ));
-        }
         "-" => cx
             .read_line(args)
             .map_err(|e| Fail::usage(format!("Failed to read from stdin: {e}")))?,
         given => given.to_owned(),
     };
-    let length = otp_length(&attempt(api, base)?);
     let failed = |why: &str| Fail::usage(format!("Error decoding root token: {why}"));
     let bytes = base64::decode(encoded.trim()).ok_or_else(|| failed("it is not base64"))?;
     if bytes.len() != otp.len() {

@@ -29,6 +29,9 @@ fn not_found() -> Error {
     Error::NotFound { warnings: Vec::new() }
 }
 
+/// What stands where an id may, and is written to alone.
+const ACTS: [&str; 3] = ["generate", "admin-generate", "admin-destroy"];
+
 /// The id in the path: what is no id is no path.
 fn in_path<'c>(call: &'c Call<'_, '_>) -> Result<&'c str, Error> {
     let id = call.params.get("method_id");
@@ -37,8 +40,10 @@ fn in_path<'c>(call: &'c Call<'_, '_>) -> Result<&'c str, Error> {
             8 | 13 | 18 | 23 => c == '-',
             _ => matches!(c, '0'..='9' | 'a'..='f'),
         });
+    let act = call.path.strip_prefix("mfa/method/totp/");
     match is_uuid || id.is_empty() {
         true => Ok(id),
+        false if act.is_some_and(|act| ACTS.contains(&act)) => Err(Error::UnsupportedOperation),
         false => Err(Error::UnsupportedPath),
     }
 }
