@@ -16,6 +16,7 @@ use conclave_raft::{
 };
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
+use tokio::net::TcpSocket;
 
 use crate::cable::Cable;
 
@@ -73,6 +74,7 @@ pub struct Member {
     dir: PathBuf,
     key: String,
     address: SocketAddr,
+    _place: TcpSocket,
     contacts: Vec<(u64, NodeRecord)>,
     stores: Option<(Arc<dyn LogBackend>, Arc<dyn Store>)>,
     replica: Option<RaftReplica>,
@@ -168,8 +170,8 @@ impl Member {
     }
 
     /// Takes another address.
-    pub async fn move_away(&mut self) {
-        self.address = free_address().await;
+    pub fn move_away(&mut self) {
+        (self.address, self._place) = free_place();
         self.record.cluster_addr = self.address.to_string();
     }
 
@@ -359,7 +361,7 @@ impl Cluster {
         for id in 1..=size {
             let key = NodeKey::generate().unwrap();
             let pem = key.to_pem().unwrap().to_string();
-            let address = free_address().await;
+            let (address, place) = free_place();
             let record = NodeRecord {
                 key_hash: key.key_hash(),
                 name: format!("node-{id}"),
@@ -378,6 +380,7 @@ impl Cluster {
                 dir: dir.path().join(id.to_string()),
                 key: pem,
                 address,
+                _place: place,
                 contacts: Vec::new(),
                 stores: None,
                 replica: None,
@@ -494,7 +497,11 @@ impl Cluster {
     }
 }
 
-async fn free_address() -> SocketAddr {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    listener.local_addr().unwrap()
+/// An address that the system gives to nobody else while the socket lives: bound without listening, which lets a member that
+/// asks for this very one have it, however often it starts.
+fn free_place() -> (SocketAddr, TcpSocket) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    (socket.local_addr().unwrap(), socket)
 }

@@ -316,7 +316,7 @@ async fn a_member_that_moved_is_found_again() {
     let leader = cluster.leader().await;
     let moved = (leader + 1) % 3;
     cluster.members[moved].kill().await;
-    cluster.members[moved].move_away().await;
+    cluster.members[moved].move_away();
     let id = cluster.members[moved].id;
     let record = cluster.members[moved].record.clone();
     let register = cluster.members[leader].command(vec![Op::RegisterNode { node: record.clone() }], vec![]);
