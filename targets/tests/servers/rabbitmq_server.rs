@@ -120,7 +120,7 @@ impl RabbitMq {
         eventually("RabbitMQ answers", START, async || {
             match self.ask(ROOT, PASSWORD, "GET", "whoami", "") {
                 // Somebody changed the password.
-                Err(text) if text.contains("401") => Ok(()),
+                Err(text) if text.starts_with("401 ") => Ok(()),
                 other => other.map(|_| ()),
             }
         })
@@ -137,7 +137,7 @@ impl RabbitMq {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// What its management API answers; the status and the text if it refuses.
+    /// What its management API answers; if it refuses, its status, a space and the text.
     pub fn ask(
         &self,
         user: &str,
@@ -166,7 +166,10 @@ impl RabbitMq {
         let at = said.len().saturating_sub(3);
         match (asked.status.success(), said.split_at(at)) {
             (true, (body, status)) if status.starts_with('2') => Ok(body.to_owned()),
-            _ => Err(format!("{said}{}", String::from_utf8_lossy(&asked.stderr))),
+            (_, (body, status)) => {
+                let complaint = String::from_utf8_lossy(&asked.stderr);
+                Err(format!("{status} {body}{complaint}"))
+            }
         }
     }
 
