@@ -333,7 +333,7 @@ fn tls_is_checked_over_grpc_as_over_http() {
             "both client cert and client key",
         ),
     ] {
-        let said = ask(&distrusting, "1s");
+        let said = ask(&distrusting, "2s");
         assert!(said.contains(why), "{distrusting}: {said}");
     }
 }

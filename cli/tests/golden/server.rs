@@ -1,10 +1,12 @@
 //! A real server for one test: started on free ports with an empty home, waited for, killed at the end.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use tokio::net::TcpSocket;
 
 /// How long a server may take to listen.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -19,6 +21,7 @@ pub struct Server {
     pub program: PathBuf,
     /// File with the authority of the server's certificate, if it speaks TLS.
     pub authority: Option<PathBuf>,
+    _places: Vec<Place>,
 }
 
 /// Whose server it is.
@@ -42,8 +45,8 @@ impl Product {
 impl Server {
     /// A development server: unsealed, in memory, `secret/` with versions.
     pub fn dev(product: Product) -> Self {
-        let listen = format!("127.0.0.1:{}", free_port());
-        let listen_flag = format!("-dev-listen-address={listen}");
+        let place = Place::take();
+        let listen_flag = format!("-dev-listen-address={}", place.address);
         let args = [
             "server",
             "-dev",
@@ -51,7 +54,7 @@ impl Server {
             "-dev-no-store-token",
             listen_flag.as_str(),
         ];
-        Self::start(tempfile::tempdir().unwrap(), product, &args, &listen, None)
+        Self::start(tempfile::tempdir().unwrap(), product, &args, vec![place], None)
     }
 
     /// A server that is not initialised yet, with TLS and Raft storage.
@@ -62,10 +65,8 @@ impl Server {
     /// The same, with more lines in its configuration.
     pub fn raft_with(product: Product, more: &str) -> Self {
         let home = tempfile::tempdir().unwrap();
-        let (listen, cluster) = (
-            format!("127.0.0.1:{}", free_port()),
-            format!("127.0.0.1:{}", free_port()),
-        );
+        let places = [Place::take(), Place::take()];
+        let [listen, cluster] = places.each_ref().map(|place| place.address);
         let path = |name: &str| home.path().join(name);
         make_private_dir(&path("data"));
         let (ca, certificate, key) = authority("test authority");
@@ -89,19 +90,20 @@ impl Server {
             home,
             product,
             &["server", "-config=config.hcl"],
-            &listen,
+            places.into(),
             Some(authority),
         )
     }
 
+    /// It listens at the first of these places.
     fn start(
         home: tempfile::TempDir,
         product: Product,
         args: &[&str],
-        listen: &str,
+        places: Vec<Place>,
         authority: Option<PathBuf>,
     ) -> Self {
-        let program = product.program();
+        let (program, listen) = (product.program(), places[0].address);
         let log = std::fs::File::create(home.path().join("server.log")).unwrap();
         let child = Command::new(program)
             .args(args)
@@ -125,6 +127,7 @@ impl Server {
             address: format!("{scheme}://{listen}"),
             program: program.into(),
             authority,
+            _places: places,
         };
         server.wait(listen);
         if let Ok(real) = std::fs::read_link(format!("/proc/{}/exe", server.child.id()))
@@ -135,7 +138,7 @@ impl Server {
         server
     }
 
-    fn wait(&mut self, listen: &str) {
+    fn wait(&mut self, listen: SocketAddr) {
         let end = Instant::now() + PATIENCE;
         loop {
             if TcpStream::connect(listen).is_ok() && self.is_ready() {
@@ -192,13 +195,23 @@ pub fn authority(name: &str) -> (String, String, String) {
     (ca_certificate.pem(), certificate.pem(), key.serialize_pem())
 }
 
-/// A port that was free a moment ago.
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+/// A free address, kept for one server: bound without listening, so that the system gives it to nobody else, and a server that
+/// asks for this very one gets it.
+struct Place {
+    address: SocketAddr,
+    _socket: TcpSocket,
+}
+
+impl Place {
+    fn take() -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_reuseaddr(true).unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        Self {
+            address: socket.local_addr().unwrap(),
+            _socket: socket,
+        }
+    }
 }
 
 /// A directory for this user alone: our server takes no other for its data.
