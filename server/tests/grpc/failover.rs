@@ -19,7 +19,10 @@ async fn a_killed_node_is_passed_over() {
         Relay::to(&server.api_addr).await,
         Relay::to(&server.api_addr).await,
     );
-    let kv = sdk([first.url(), second.url()]).kv("secret");
+    // One attempt that waited for the dead one would take longer than all of them may.
+    let patient = Conclave::connect([first.url(), second.url()]).token(ROOT);
+    let patient = patient.attempt_timeout(PATIENCE).deadline(PATIENCE * 2);
+    let kv = patient.build().unwrap().kv("secret");
     assert_eq!(kv.put("a", &data(1)).await.unwrap().number, 1);
     first.set(Mode::Dead);
     let started = Instant::now();
@@ -27,11 +30,7 @@ async fn a_killed_node_is_passed_over() {
         assert_eq!(kv.put("a", &data(n)).await.unwrap().number, n);
         assert_eq!(kv.get("a").await.unwrap().version.number, n);
     }
-    assert!(
-        started.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        started.elapsed()
-    );
+    assert!(started.elapsed() < PATIENCE, "{:?}", started.elapsed());
     server.server.stop().await;
 }
 
@@ -54,7 +53,7 @@ async fn a_node_without_power_is_noticed_in_about_a_second() {
     first.set(Mode::Hole);
     let started = Instant::now();
     assert_eq!(kv.put("a", &data(2)).await.unwrap().number, 2);
-    assert!(started.elapsed() < PATIENCE / 6, "{:?}", started.elapsed());
+    assert!(started.elapsed() < PATIENCE / 2, "{:?}", started.elapsed());
     drop(first);
     server.server.stop().await;
 }
@@ -66,9 +65,11 @@ async fn a_write_whose_answer_was_lost_is_not_done_again() {
         Relay::to(&server.api_addr).await,
         Relay::to(&server.api_addr).await,
     );
-    let kv = sdk([first.url(), second.url()]).kv("secret");
+    let client = Conclave::connect([first.url(), second.url()]).token(ROOT);
+    let kv = client.deadline(PATIENCE).build().unwrap().kv("secret");
     kv.put("a", &data(1)).await.unwrap();
     first.set(Mode::LoseAnswers);
+    second.set(Mode::Hole);
     let written = tokio::spawn({
         let kv = kv.clone();
         async move { kv.put_cas("a", &data(2), 1).await }
@@ -80,6 +81,7 @@ async fn a_write_whose_answer_was_lost_is_not_done_again() {
     })
     .await;
     assert!(!written.is_finished(), "its answer was lost");
+    second.set(Mode::Pass);
     // Without the key the second attempt would be told that somebody else wrote version 2.
     let version = tokio::time::timeout(PATIENCE, written).await.unwrap().unwrap();
     assert_eq!(version.unwrap().number, 2);
@@ -93,7 +95,7 @@ async fn a_write_that_nobody_answered_for_is_unknown_and_one_that_never_left_is_
     let relay = Relay::to(&server.api_addr).await;
     let client = Conclave::connect([relay.url()])
         .token(ROOT)
-        .deadline(Duration::from_secs(1))
+        .deadline(Duration::from_secs(2))
         .build()
         .unwrap();
     let kv = client.kv("secret");
@@ -106,11 +108,7 @@ async fn a_write_that_nobody_answered_for_is_unknown_and_one_that_never_left_is_
     let started = Instant::now();
     let never_left = kv.put("a", &data(3)).await.err().unwrap();
     assert!(matches!(never_left, Error::Unavailable(_)), "{never_left}");
-    assert!(
-        started.elapsed() < Duration::from_secs(3),
-        "{:?}",
-        started.elapsed()
-    );
+    assert!(started.elapsed() < PATIENCE / 2, "{:?}", started.elapsed());
     server.server.stop().await;
 }
 

@@ -229,7 +229,7 @@ async fn tokens_and_policies_decide_who_may_what() {
         (known.accessor.as_str(), known.meta["app"].as_str()),
         (auth.accessor.as_str(), "x")
     );
-    assert!(known.ttl_seconds > 590 && !known.expire_time.is_empty());
+    assert!(known.ttl_seconds > 300 && known.ttl_seconds <= 600 && !known.expire_time.is_empty());
     let token = Some(v1::TokenRef {
         by: Some(By::Accessor(auth.accessor)),
     });

@@ -1,7 +1,6 @@
 //! Which failure has which status, through the whole server; and what holds for every call whatever it asks.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use conclave_core::{Body, Error, Request, Response};
@@ -210,9 +209,7 @@ async fn a_write_is_done_to_its_end_though_its_callers_time_is_over() {
     tokio::time::timeout(PATIENCE, slow.entered.notified())
         .await
         .unwrap();
-    let answered = tokio::time::timeout(Duration::from_secs(5), answered)
-        .await
-        .unwrap();
+    let answered = tokio::time::timeout(PATIENCE, answered).await.unwrap();
     let status = Status::from_header_map(answered.unwrap().unwrap().headers()).unwrap();
     assert_eq!(said(status), is(Code::DeadlineExceeded, "OVERDUE"));
     slow.release.notify_one();
