@@ -58,6 +58,14 @@ fn operator() {
 }
 
 #[test]
+fn a_time_is_masked_whatever_its_fraction_is() {
+    for fraction in [".620415763", ".6", ""] {
+        let text = format!("at 2026-11-22 05:14:03{fraction} +0000 UTC");
+        assert_eq!(mask::mask(&text), "at <clock> <clock> +0000 UTC");
+    }
+}
+
+#[test]
 fn the_square_is_wide_and_its_exceptions_are_needed() {
     let scripts = [
         ("kv", KV),

@@ -130,11 +130,12 @@ fn is_time(word: &str) -> bool {
         && bytes[..4].iter().all(u8::is_ascii_digit)
 }
 
-/// The clock part of Go's `Time.String`, and the date before it.
+/// The clock part of Go's `Time.String`, which has no fraction when it is zero, and the date before it.
 fn is_clock(word: &str) -> bool {
     let bytes = word.as_bytes();
     let date = bytes.len() == 10 && bytes[4] == b'-' && bytes[7] == b'-' && word.starts_with("20");
-    let clock = bytes.len() >= 8 && bytes[2] == b':' && bytes[5] == b':' && word.contains('.');
+    let digits = |at: std::ops::Range<usize>| bytes[at].iter().all(u8::is_ascii_digit);
+    let clock = bytes.len() >= 8 && bytes[2] == b':' && bytes[5] == b':' && digits(0..2) && digits(6..8);
     (date && word != "2020-01-01") || clock
 }
 
