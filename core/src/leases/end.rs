@@ -67,25 +67,22 @@ pub fn remove(work: &mut Work<'_>, space: Space, id: &str, record: &LeaseRecord)
     }
 }
 
-/// Begins the end of up to a batch of what a token owns. What is in a sealed namespace is left.
+/// Begins the end of up to a batch of what a token owns. What is in a sealed namespace is left, and nothing waits behind it.
 pub fn end_of_owner(work: &mut Work<'_>, owner: &str, now: Millis) -> Result<Left, Error> {
-    let page = Page {
-        limit: Some(BATCH),
-        ..Page::default()
-    };
     let owned = work.opened().space(OWNED);
-    let names = owned.names(&format!("{owner}/"), &page)?;
-    let mut left = match names.len() < BATCH {
-        true => Left::Nothing,
-        false => Left::More,
-    };
+    let names = owned.names(&format!("{owner}/"), &Page::default())?;
+    let (mut left, mut ended) = (Left::Nothing, 0);
     for name in &names {
         let name = format!("{owner}/{name}");
         let Some(row) = owned.row(&name)? else { continue };
         let Some(id) = owned::open(work.opened(), &row.value)? else {
-            left = left.max(Left::Sealed);
+            left = Left::Sealed;
             continue;
         };
+        if ended == BATCH {
+            return Ok(Left::More);
+        }
+        ended += 1;
         // One in the making cannot become a lease any more: its owner is gone, and it is swept.
         mark(work, &id, now, false)?;
         edit(work, OWNED, 0, |txn| {

@@ -70,23 +70,21 @@ fn forget(work: &mut Work<'_>, found: &Found) -> Result<(), Error> {
     Ok(())
 }
 
-/// Closes up to a batch of a closed token's children, and tells the accessor of each. Those in a sealed namespace are left.
+/// Closes up to a batch of a closed token's children, and tells the accessor of each. Those in a sealed namespace are left, and
+/// nothing waits behind them.
 pub fn close_children(work: &mut Work<'_>, name: &str, closed: &mut dyn FnMut(&str)) -> Result<Left, Error> {
-    let page = Page {
-        after: String::new(),
-        limit: Some(BATCH),
-    };
     let dir = format!("{name}/");
-    let children = located::names(work.opened(), Table::TokenChild, &dir, &page)?;
-    let mut left = match children.len() < BATCH {
+    let children = located::names(work.opened(), Table::TokenChild, &dir, &Page::default())?;
+    let barrier = work.opened().barrier();
+    let (open, sealed): (Vec<_>, Vec<_>) = children
+        .into_iter()
+        .partition(|child| barrier.has_ring(ring_of(located::split(child).0)));
+    let left = match sealed.is_empty() {
+        _ if open.len() > BATCH => Left::More,
+        false => Left::Sealed,
         true => Left::Nothing,
-        false => Left::More,
     };
-    for child in &children {
-        if !work.opened().barrier().has_ring(ring_of(located::split(child).0)) {
-            left = left.max(Left::Sealed);
-            continue;
-        }
+    for child in open.iter().take(BATCH) {
         work.children.delete(&format!("{name}/{child}"))?;
         // An expired child is closed like a live one. The mutant closes none.
         let found = lookup::by_name(work, child, 0)?;
