@@ -52,6 +52,8 @@ struct OwnRing {
     keyring: Keyring,
     /// Seals what must survive the rotations of the ring.
     lasting: Cipher,
+    /// As the cluster's.
+    sealed: AtomicU64,
 }
 
 /// Ciphers made once, so that a request pays for no key derivation.
@@ -90,6 +92,7 @@ impl RingKeys {
             ring: OpenRing::new(&keyring, number)?,
             lasting: Cipher::new(&derive::subkey(keyring.token_key(), Label::TokenSealsBatch)?),
             keyring,
+            sealed: AtomicU64::new(0),
         })))
     }
 
@@ -217,8 +220,8 @@ impl Barrier {
         let term = open.active;
         let cipher = open.ciphers.get(&term).ok_or(Error::UnknownTerm { ring, term })?;
         let header = envelope::header(ring, term);
-        if ring == CLUSTER_RING {
-            self.cluster.sealed.fetch_add(1, Ordering::Relaxed);
+        if let Some(sealed) = self.sealed(ring) {
+            sealed.fetch_add(1, Ordering::Relaxed);
         }
         cipher.seal(
             &header,
@@ -228,10 +231,18 @@ impl Barrier {
         )
     }
 
-    /// How many values were sealed since this was last asked for, by keys of the cluster's ring on this node.
+    /// How many values were sealed since this was last asked for, by keys of `ring` on this node.
     #[must_use]
-    pub fn take_sealed(&self) -> u64 {
-        self.cluster.sealed.swap(0, Ordering::Relaxed)
+    pub fn take_sealed(&self, ring: u16) -> u64 {
+        self.sealed(ring)
+            .map_or(0, |sealed| sealed.swap(0, Ordering::Relaxed))
+    }
+
+    fn sealed(&self, ring: u16) -> Option<&AtomicU64> {
+        match ring {
+            CLUSTER_RING => Some(&self.cluster.sealed),
+            other => self.beside.get(&other).map(|keys| &keys.0.sealed),
+        }
     }
 
     /// Opens the envelope found in row `sealed_key` of `table`, with the key its header names and no other. Whether a

@@ -90,7 +90,7 @@ fn a_sealed_keyring() {
 fn a_root_key_handover() {
     let new_root = RootKey::generate(&mut Seeded::new(106));
     let handover = keyring()
-        .seal_root_handover(&new_root, 4, ID, &mut Seeded::new(107))
+        .seal_root_handover(CLUSTER_RING, &new_root, 4, ID, &mut Seeded::new(107))
         .unwrap();
     let (opened, generation) = keyring()
         .open_root_handover(ID, &golden!("handover", handover))

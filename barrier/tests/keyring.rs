@@ -214,7 +214,7 @@ fn a_root_key_rotation_can_be_followed_with_the_old_keyring() {
     let new_root = root(9);
     let blob = leader.seal(&new_root, ID, &mut Seeded::new(10)).unwrap();
     let handover = leader
-        .seal_root_handover(&new_root, generation, ID, &mut Seeded::new(11))
+        .seal_root_handover(CLUSTER_RING, &new_root, generation, ID, &mut Seeded::new(11))
         .unwrap();
 
     let (followed, opens) = follower.open_root_handover(ID, &handover).unwrap();

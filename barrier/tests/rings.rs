@@ -130,3 +130,24 @@ fn a_ring_rotates_by_itself_and_is_sealed_under_its_own_root() {
     let clusters = Keyring::generate(1, &mut Seeded::new(8));
     assert_eq!(RingKeys::new(RING, clusters).err(), CLOSED);
 }
+
+#[test]
+fn a_new_root_key_of_a_ring_is_told_to_who_has_its_keys_alone() {
+    let root = RootKey::generate(&mut Seeded::new(5));
+    let ring = keys(2);
+    let handover = ring
+        .seal_root_handover(RING, &root, 2, ID, &mut Seeded::new(6))
+        .unwrap();
+    let (told, generation) = keys(2).open_root_handover(ID, &handover).unwrap();
+    assert!(told.is(&root));
+    assert_eq!(generation, 2);
+    let cluster = Keyring::generate(1, &mut Seeded::new(1));
+    assert_eq!(cluster.open_root_handover(ID, &handover).err(), CLOSED);
+    let tampered = Some(Error::Tampered {
+        what: "root key handover",
+    });
+    assert_eq!(keys(3).open_root_handover(ID, &handover).err(), tampered);
+    // Nor is the cluster's to be sealed with the keys of a ring.
+    let wrong = ring.seal_root_handover(CLUSTER_RING, &root, 2, ID, &mut Seeded::new(6));
+    assert_eq!(wrong.err(), Some(Error::UnknownRing { ring: CLUSTER_RING }));
+}

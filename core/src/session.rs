@@ -225,7 +225,7 @@ impl Session {
         let mut held = self.rings.lock();
         let (mut open, mut keys) = (OpenRings::new(), Vec::new());
         // A ring is younger than the one its namespace lies in: that one was looked at before.
-        for (number, ring) in held.iter() {
+        for (number, ring) in held.iter_mut() {
             let Some((row, revision)) = ring_rows::ring(view, *number)? else {
                 continue;
             };
@@ -233,11 +233,11 @@ impl Session {
             if !above || row.epoch != ring.epoch {
                 continue;
             }
-            let same = known.rings.get(number) == Some(&revision);
-            let found = match known.barrier.ring_keys(*number).filter(|_| same) {
+            let before = known.barrier.ring_keys(*number);
+            let found = match before.filter(|_| known.rings.get(number) == Some(&revision)) {
                 Some(keys) => keys.clone(),
-                None => match Keyring::open(&ring.root, self.barrier_id, &row.keyring) {
-                    Ok(keyring) => RingKeys::new(*number, keyring)?,
+                None => match self.current_ring(view, (*number, &row), ring, before, newest) {
+                    Ok(found) => found,
                     Err(error) => {
                         tracing::warn!(ring = number, %error, "the keys of a namespace are others now");
                         continue;
@@ -252,6 +252,28 @@ impl Session {
             self.callers.forget();
         }
         Ok((cluster.beside(keys), open))
+    }
+
+    /// The keys of a ring as a view has them, following a new root key of it; `before` are those known so far.
+    fn current_ring(
+        &self,
+        view: &View,
+        (number, row): (u16, &RingRow),
+        held: &mut HeldRing,
+        before: Option<&RingKeys>,
+        newest: bool,
+    ) -> Result<RingKeys, Error> {
+        match (Keyring::open(&held.root, self.barrier_id, &row.keyring), before) {
+            (Ok(keyring), _) => Ok(RingKeys::new(number, keyring)?),
+            // A view from before a change of the root key that another request has followed already.
+            (Err(conclave_barrier::Error::WrongKey { .. }), Some(keys)) if !newest => Ok(keys.clone()),
+            (Err(conclave_barrier::Error::WrongKey { .. }), Some(keys)) => {
+                let (root, keyring) = self.handed_over(view, number, &row.keyring, keys.keyring())?;
+                held.root = root;
+                Ok(RingKeys::new(number, keyring)?)
+            }
+            (Err(error), _) => Err(error.into()),
+        }
     }
 
     /// Takes the root key of a ring, which must open its keyring in this view. `false`: a newer view is known here, and it is
@@ -287,6 +309,13 @@ impl Session {
     /// Whether the keys of a ring are here.
     pub fn has_ring(&self, ring: u16) -> bool {
         self.derived.load().barrier.has_ring(ring)
+    }
+
+    /// The generation of the keyring of a ring as last followed; `None` if its keys are not here.
+    pub fn ring_generation(&self, ring: u16) -> Option<u64> {
+        let derived = self.derived.load();
+        let keys = derived.barrier.ring_keys(ring);
+        keys.map(|keys| keys.keyring().generation())
     }
 
     /// The root key of a ring that is open here, and the ring as a view has it with its row's revision.
@@ -348,11 +377,24 @@ impl Session {
 
     /// Takes over the root key that a rotation left for nodes that hold the keyring before it.
     fn follow_root(&self, view: &View, blob: &[u8], known: &Keyring) -> Result<Barrier, Error> {
-        let handover = rows::handover(view)?.ok_or_else(|| Error::internal("no new root key was left"))?;
-        let (root, _) = known.open_root_handover(self.barrier_id, &handover)?;
-        let keyring = Keyring::open(&root, self.barrier_id, blob)?;
+        let (root, keyring) = self.handed_over(view, CLUSTER_RING, blob, known)?;
         self.root.store(Arc::new(root));
         Ok(Barrier::new(self.barrier_id, keyring)?)
+    }
+
+    /// The root key that a rotation left for whoever holds the keyring of a ring before it, and the keyring that it opens.
+    fn handed_over(
+        &self,
+        view: &View,
+        ring: u16,
+        blob: &[u8],
+        known: &Keyring,
+    ) -> Result<(RootKey, Keyring), Error> {
+        let handover = rows::handover(view, ring)?;
+        let handover = handover.ok_or_else(|| Error::internal("no new root key was left"))?;
+        let (root, _) = known.open_root_handover(self.barrier_id, &handover)?;
+        let keyring = Keyring::open(&root, self.barrier_id, blob)?;
+        Ok((root, keyring))
     }
 
     fn lose(&self) -> Error {

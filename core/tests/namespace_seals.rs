@@ -22,56 +22,13 @@ use conclave_raft::Replica;
 use conclave_raft::local::LocalReplica;
 use conclave_raft::state::DueEntry;
 use support::played::Scene;
+use support::sealed::{SEAL, done, is_sealed, make, seal, unseal};
 use support::{Node, ask};
 
-const SEAL: &str = "seal \"shamir\" {\n shares = 3\n threshold = 2\n}";
 const HOUR: u64 = 3_600_000;
 /// Bytes of a key before its first segment, and where in them the ring stands.
 const PREFIX: usize = 12;
 const SEAL_TABLE: u8 = 0x10;
-
-async fn done(node: &Node, namespace: &str, verb: Verb, path: &str, body: Value) -> Value {
-    let answer = ask(node, namespace, &node.root, (verb, path), body).await;
-    answer.unwrap_or_else(|error| panic!("{namespace} {path}: {error}"))
-}
-
-/// Makes a namespace with a seal of three shares; the shares.
-async fn make(node: &Node, parent: &str, name: &str) -> Vec<String> {
-    let wanted = json!({"custom_metadata": {"owner": "canary-team"}, "seal": SEAL});
-    let made = done(node, parent, Write, &format!("sys/namespaces/{name}"), wanted).await;
-    assert_eq!(made["data"]["key_threshold"], 2);
-    let shares = made["data"]["key_shares"].as_array().unwrap();
-    shares
-        .iter()
-        .map(|share| share.as_str().unwrap().to_owned())
-        .collect()
-}
-
-async fn unseal(node: &Node, parent: &str, name: &str, shares: &[String]) -> Value {
-    let mut last = Value::Null;
-    for share in shares.iter().take(2) {
-        let path = format!("sys/namespaces/{name}/unseal");
-        last = done(node, parent, Write, &path, json!({"key": share})).await["data"].clone();
-    }
-    last
-}
-
-async fn seal(node: &Node, parent: &str, name: &str) {
-    done(
-        node,
-        parent,
-        Write,
-        &format!("sys/namespaces/{name}/seal"),
-        Value::Null,
-    )
-    .await;
-}
-
-async fn is_sealed(node: &Node, parent: &str, name: &str) -> bool {
-    let path = format!("sys/namespaces/{name}/seal-status");
-    let status = done(node, parent, Read, &path, Value::Null).await;
-    status["data"]["sealed"] == true
-}
 
 /// A namespace with a seal, opened, with a secret in it and a namespace within.
 async fn tenant(node: &Node) -> Vec<String> {
@@ -245,7 +202,7 @@ fn wrong_shares(foreign: &str) -> Vec<Wrong> {
             Write,
             unseal_path,
             json!({"key": foreign}),
-            "invalid key: it is no key share of this namespace",
+            "invalid key: not a share of this namespace (generation 1)",
         ),
         (
             Write,
@@ -615,10 +572,6 @@ async fn its_data_key_rotates_by_itself() {
     unseal(&node, "", "t", &shares).await;
     assert_eq!(got(&node).await.unwrap(), "after");
     done(&node, "t/canary-child", Read, "sys/mounts", Value::Null).await;
-    for (namespace, path) in [("t", "sys/rotate/root/init"), ("t", "sys/rotate/config")] {
-        let answer = ask(&node, namespace, &node.root, (Read, path), Value::Null).await;
-        assert!(matches!(answer, Err(Error::Unsupported(_))), "{path}");
-    }
     let plain = ask(
         &node,
         "t/canary-child",
@@ -682,12 +635,8 @@ async fn one_that_nobody_can_open_is_removed_whole() {
     assert!(!rows(&node).keys().any(|key| key.ends_with(b"ring-0004")));
 }
 
-#[tokio::test]
-async fn leases_in_it_wait_for_its_keys_and_are_not_lost() {
-    let scene = Scene::new().await;
-    let (node, target) = (&scene.node, &scene.target);
-    let shares = make(node, "", "t").await;
-    unseal(node, "", "t", &shares).await;
+/// Has the namespace hand out accounts.
+async fn database(node: &Node) {
     done(
         node,
         "t",
@@ -703,6 +652,15 @@ async fn leases_in_it_wait_for_its_keys_and_are_not_lost() {
     done(node, "t", Write, "canary-db/config/db", config).await;
     let role = json!({"db_name": "db", "creation_statements": ["CREATE {{name}}"], "default_ttl": "9h"});
     done(node, "t", Write, "canary-db/roles/app", role).await;
+}
+
+#[tokio::test]
+async fn leases_in_it_wait_for_its_keys_and_are_not_lost() {
+    let scene = Scene::new().await;
+    let (node, target) = (&scene.node, &scene.target);
+    let shares = make(node, "", "t").await;
+    unseal(node, "", "t", &shares).await;
+    database(node).await;
     // One that ends with a token of the root, one with its own time, and one elsewhere.
     let owner = node.token(json!({"policies": ["root"], "ttl": "1h"})).await;
     for token in [&owner, &node.root] {
@@ -759,4 +717,61 @@ async fn leases_in_it_wait_for_its_keys_and_are_not_lost() {
     };
     replica.view().unwrap().rows().scan_due(count).unwrap();
     assert_eq!(dangling, 0, "the due index");
+}
+
+/// More than one batch of what hangs on a token.
+const MANY: usize = 300;
+
+#[tokio::test]
+async fn much_that_waits_holds_up_neither_others_nor_the_leader() {
+    let scene = Scene::new().await;
+    let (node, target) = (&scene.node, &scene.target);
+    let shares = make(node, "", "t").await;
+    unseal(node, "", "t", &shares).await;
+    let open = make(node, "", "u").await;
+    unseal(node, "", "u", &open).await;
+    let parent = node.token(json!({"policies": ["root"], "ttl": "1h"})).await;
+    let child = async |namespace: &str| {
+        let wanted = json!({"policies": ["default"], "ttl": "9h"});
+        let made = ask(node, namespace, &parent, (Write, "auth/token/create"), wanted).await;
+        made.unwrap()["auth"]["client_token"].as_str().unwrap().to_owned()
+    };
+    let outside = child("u").await;
+    let mut within = String::new();
+    for _ in 0..MANY {
+        within = child("t").await;
+    }
+    database(node).await;
+    for _ in 0..MANY {
+        let issued = ask(node, "t", &parent, (Read, "canary-db/creds/app"), Value::Null).await;
+        assert!(issued.is_ok());
+    }
+    let own = ask(node, "", &parent, (Read, support::played::PATH), Value::Null).await;
+    assert!(own.is_ok());
+    let is_dead = async |namespace: &str, token: &str| {
+        let known = ask(
+            node,
+            namespace,
+            token,
+            (Read, "auth/token/lookup-self"),
+            Value::Null,
+        )
+        .await;
+        matches!(known, Err(Error::Denied { .. }))
+    };
+
+    seal(node, "", "t").await;
+    node.clock.advance(2 * HOUR);
+    node.expire().await;
+    assert!(is_dead("u", &outside).await);
+    node.core.tend_leases_once().await.unwrap();
+    assert_eq!(target.accounts(), MANY, "but for the root's");
+
+    unseal(node, "", "t", &shares).await;
+    assert!(!is_dead("t", &within).await, "it waits for the next look");
+    node.clock.advance(61_000);
+    node.expire().await;
+    assert!(is_dead("t", &within).await);
+    node.core.tend_leases_once().await.unwrap();
+    assert_eq!(target.accounts(), 0);
 }

@@ -563,6 +563,7 @@ async fn a_member_records_each_share_handed_on_that_it_counts() {
 
 const RING_SHARE: u16 = 16;
 const RING_ASK: u16 = 18;
+const RING_FOLLOW: u16 = 19;
 
 /// A request of root's in a namespace.
 async fn within(
@@ -712,4 +713,61 @@ async fn a_member_that_gives_no_keys_gives_none_of_a_namespace() {
     within(&pair.cores[1], &root, unseal, body).await.unwrap();
     assert!(within(&pair.cores[1], &root, mounts, Value::Null).await.is_ok());
     pair.cores.clear();
+}
+
+/// Whether a new root key of the first namespace with a seal of its own is on offer.
+fn is_on_offer(pair: &Pair) -> bool {
+    let mut found = false;
+    let view = pair.state.view().unwrap();
+    view.rows()
+        .scan(&[], None, &mut |key, _| {
+            found |= key.ends_with(b"handover-1");
+            Ok(true)
+        })
+        .unwrap();
+    found
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_root_key_of_a_namespace_is_on_offer_until_every_member_has_said_that_it_follows() {
+    let pair = Pair::born([Ceremony, Ceremony], &[]).await;
+    let (root, cores) = (pair.root.clone(), pair.cores.clone());
+    let asked = async |at: usize, namespace: &str, verb: Verb, path: &str, body: Value| {
+        within(&cores[at], &root, (namespace, verb, path), body)
+            .await
+            .unwrap()
+    };
+    let seal = json!({"seal": "seal \"shamir\" {\n shares = 1\n threshold = 1\n}"});
+    let made = asked(0, "", Verb::Write, "sys/namespaces/t", seal).await;
+    let share = made["key_shares"][0].clone();
+    let key = json!({"key": share});
+    asked(0, "", Verb::Write, "sys/namespaces/t/unseal", key).await;
+    let one = json!({"secret_shares": 1, "secret_threshold": 1});
+    let begun = asked(1, "t", Verb::Write, "sys/rotate/root/init", one).await;
+    let given = json!({"nonce": begun["nonce"], "key": share});
+    asked(1, "t", Verb::Write, "sys/rotate/root/update", given).await;
+
+    pair.wire.lost.lock().push(RING_FOLLOW);
+    cores[0].drop_handover_once().await.unwrap();
+    assert!(is_on_offer(&pair), "one said nothing");
+    pair.wire.lost.lock().retain(|kind| *kind != RING_FOLLOW);
+    let mut of_later = vec![0, 1];
+    of_later.extend_from_slice(&99_u64.to_be_bytes());
+    let lags = pair.wire.say(1, 2, RING_FOLLOW, of_later.into()).await.unwrap();
+    assert_eq!(lags, [0][..], "it has the keys of an earlier generation");
+    assert!(
+        pair.wire
+            .say(1, 2, RING_FOLLOW, Bytes::from_static(b"x"))
+            .await
+            .is_err()
+    );
+
+    // Whoever looks at the state follows; nobody had to ask anybody for keys.
+    for at in [0, 1] {
+        asked(at, "t", Verb::Read, "sys/mounts", Value::Null).await;
+    }
+    cores[0].drop_handover_once().await.unwrap();
+    assert!(!is_on_offer(&pair));
+    let heard = pair.wire.heard.lock();
+    assert!(!heard.iter().any(|(_, kind, _)| *kind == RING_ASK));
 }

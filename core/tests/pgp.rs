@@ -16,7 +16,8 @@ use base64::Engine as _;
 use serde_json::{Value, json};
 
 use conclave_core::{Error, Settings, Verb};
-use support::Node;
+use support::sealed::{done, make, seal, unseal};
+use support::{Node, ask};
 
 /// Keys of people, in a directory of their own.
 struct Gpg(tempfile::TempDir);
@@ -126,6 +127,7 @@ async fn shares_and_tokens_are_for_the_eyes_of_their_holders() {
     assert_eq!(me["data"]["policies"], json!(["root"]));
 
     new_shares(&gpg, &mut node, [(&ada, &key_of_ada), (&bob, &key_of_bob)]).await;
+    new_shares_of_a_namespace(&gpg, &node, (&bob, &key_of_bob)).await;
     new_root_token(&gpg, &node, (&bob, &key_of_bob)).await;
 }
 
@@ -171,6 +173,31 @@ async fn new_shares(gpg: &Gpg, node: &mut Node, [(ada, key_of_ada), (bob, key_of
     node.shares = handed.iter().map(|share| gpg.open(share)).collect();
     node.call(Verb::Write, "sys/seal", json!({})).await.unwrap();
     node.unseal().await;
+}
+
+/// The shares of a namespace with a seal of its own: the copy of them is kept there.
+async fn new_shares_of_a_namespace(gpg: &Gpg, node: &Node, (bob, key_of_bob): Person<'_>) {
+    let shares = make(node, "", "t").await;
+    unseal(node, "", "t", &shares).await;
+    let at = "sys/rotate/root";
+    let wish = json!({"secret_shares": 1, "secret_threshold": 1, "pgp_keys": [key_of_bob], "backup": true});
+    let begun = done(node, "t", Verb::Write, &format!("{at}/init"), wish).await;
+    let mut made = Value::Null;
+    for share in &shares[..2] {
+        let data = json!({"nonce": begun["data"]["nonce"], "key": share});
+        made = done(node, "t", Verb::Write, &format!("{at}/update"), data).await;
+    }
+    let backup = format!("{at}/backup");
+    let kept = done(node, "t", Verb::Read, &backup, json!({})).await;
+    let handed = texts(&made["data"]["keys_base64"]);
+    assert_eq!(kept["data"]["keys_base64"], json!({(bob): [handed[0]]}));
+    let above = node.call(Verb::Read, &backup, json!({})).await;
+    assert!(above.is_err(), "the cluster's is another");
+    seal(node, "", "t").await;
+    unseal(node, "", "t", &[gpg.open(&handed[0])]).await;
+    done(node, "t", Verb::Delete, &backup, json!({})).await;
+    let gone = ask(node, "t", &node.root, (Verb::Read, &backup), json!({})).await;
+    assert!(gone.is_err());
 }
 
 /// A root token made by share holders for one of them.

@@ -8,27 +8,28 @@ use super::{DataKey, Keyring};
 use crate::aead::Cipher;
 use crate::codec::Reader;
 use crate::derive::{self, Commitment, Label};
-use crate::{BarrierId, CLUSTER_RING, Entropy, Error, RootKey};
+use crate::{BarrierId, Entropy, Error, RootKey};
 
 const WHAT: &str = "root key handover";
 const FORMAT: u8 = 1;
 
 impl Keyring {
-    /// Seals `new_root` under the active data key of the cluster's ring. `generation` is that of the keyring blob
-    /// which `new_root` opens.
+    /// Seals `new_root` under the active data key of `ring`, whose root key it is to be. `generation` is that of the
+    /// keyring blob which `new_root` opens.
     ///
     /// # Errors
-    /// None is known for a keyring made by this crate.
+    /// [`Error::UnknownRing`] if this keyring holds no such ring.
     pub fn seal_root_handover(
         &self,
+        ring: u16,
         new_root: &RootKey,
         generation: u64,
         barrier: BarrierId,
         entropy: &mut dyn Entropy,
     ) -> Result<Vec<u8>, Error> {
-        let term = self.active_term(CLUSTER_RING)?;
-        let head = head(CLUSTER_RING, term, generation, &new_root.commitment()?);
-        self.data_key(CLUSTER_RING, term)?.handover_cipher()?.seal(
+        let term = self.active_term(ring)?;
+        let head = head(ring, term, generation, &new_root.commitment()?);
+        self.data_key(ring, term)?.handover_cipher()?.seal(
             &head,
             &[barrier.as_bytes()],
             new_root.expose(),

@@ -1,6 +1,8 @@
 //! A namespace with a seal of its own over three nodes: shares through any of them, a leader that is killed, a member that comes
 //! back without its shares, and a seal that all nodes follow.
 
+mod rekey;
+
 use serde_json::{Value, json};
 
 use crate::harness::{Api, Cluster, SOON, THRESHOLD, eventually};

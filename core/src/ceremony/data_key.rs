@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use conclave_barrier::{CLUSTER_RING, Keyring};
+use conclave_barrier::{Keyring, RingKeys};
 use conclave_engine_api::Millis;
 use conclave_raft::Op;
 
@@ -13,8 +13,9 @@ use crate::catalog::{CONFIG, EPOCH, decode_record};
 use crate::core::Core;
 use crate::entropy::OsEntropy;
 use crate::error::Error;
-use crate::seal::rows;
-use crate::store::{CommitError, Opened, Proposal, commit};
+use crate::seal::{StoredKeyring, record_path, ring_rows, rows};
+use crate::store::layout::{RING, owner_of};
+use crate::store::{CommitError, Opened, Proposal, Space, Table, commit};
 
 /// Tries before a rotation that keeps losing to other changes of the keyring is given up.
 const TRIES: u32 = 8;
@@ -38,9 +39,10 @@ impl AutoRotation {
     /// Shortest interval: a day.
     pub const SHORTEST: Millis = 86_400_000;
 
-    /// What a view says, or the default.
-    pub fn of(opened: &Opened) -> Result<Self, Error> {
-        match opened.space(CONFIG).row(Self::ROW)? {
+    /// What a view says for a ring, or the default.
+    pub fn of(opened: &Opened, ring: u16) -> Result<Self, Error> {
+        let space = Space::within(Table::Config, owner_of(ring));
+        match opened.space(space).row(Self::ROW)? {
             Some(row) => decode_record(&row.value),
             None => Ok(Self::default()),
         }
@@ -58,38 +60,33 @@ impl Default for AutoRotation {
 }
 
 impl Core {
-    /// Adds a data key and makes its term the least that is accepted, in one command; `acts` are what nobody asked for.
-    pub(crate) async fn rotate_data_key(&self, acts: &[Act]) -> Result<(), Error> {
+    /// Adds a data key to a ring and makes its term the least that is accepted, in one command; `acts` are what nobody asked for.
+    pub(crate) async fn rotate_data_key(&self, ring: u16, acts: &[Act]) -> Result<(), Error> {
         let (session, replica) = (self.seal.session()?, self.seal.replica()?);
         for _ in 0..TRIES {
-            let view = replica.read().await?;
-            let revision = rows::keyring_revision(&view)?;
-            let (opened, _) = session.view(view)?;
-            let Some((root, mut keyring)) = session.keyring(opened.view())? else {
+            let (opened, _) = session.view(replica.read().await?)?;
+            let Some(mut stored) = StoredKeyring::of(&session, &opened, ring)? else {
                 continue;
             };
-            let term = keyring.rotate(CLUSTER_RING, replica.now(), &mut OsEntropy)?;
-            keyring.set_min_term(CLUSTER_RING, term)?;
-            let sealed = keyring.seal(&root, session.barrier_id(), &mut OsEntropy)?;
+            let term = stored.keyring.rotate(ring, replica.now(), &mut OsEntropy)?;
+            stored.keyring.set_min_term(ring, term)?;
             let epoch = Op::Touch {
                 key: opened.key(CONFIG, EPOCH)?,
             };
             let noted = self.note(&opened, replica.as_ref(), acts.to_vec())?;
             drop(opened);
-            let mut proposal = Proposal::new(
-                vec![rows::expect_keyring(revision)],
-                vec![
-                    rows::put_keyring(sealed),
-                    rows::drop_encryptions(),
-                    epoch,
-                    Op::SetMinTerm { term },
-                ],
-            );
+            let expect = vec![stored.expect()];
+            let mut proposal =
+                Proposal::new(expect, vec![stored.put()?, rows::drop_encryptions(ring), epoch]);
+            if ring == RING {
+                // Of another ring it is the row that keeps commands out which were sealed before.
+                proposal.ops.push(Op::SetMinTerm { term });
+            }
             proposal.ops.extend(noted.op());
             match commit(replica.as_ref(), proposal).await {
                 Ok(_) => {
                     self.record_noted(noted).await;
-                    tracing::info!(term, "there is a new data key");
+                    tracing::info!(ring, term, "there is a new data key");
                     return Ok(());
                 }
                 Err(CommitError::Retry) => {}
@@ -100,47 +97,88 @@ impl Core {
         Err(Error::Contention)
     }
 
-    /// Rotates the data key if it is older, or has sealed more, than the settings allow. Whether it did.
+    /// Rotates the data keys of rings that are open here and are older, or have sealed more, than their settings allow. Whether it
+    /// did.
     pub async fn rotate_if_due(&self) -> Result<bool, Error> {
         let (session, replica) = (self.seal.session()?, self.seal.replica()?);
-        let view = replica.read().await?;
-        let used = rows::encryptions(&view)?;
-        let (opened, _) = session.view(view)?;
-        let settings = AutoRotation::of(&opened)?;
-        let age = replica.now().saturating_sub(made_at(opened.barrier().keyring())?);
+        let (opened, _) = session.view(replica.read().await?)?;
+        let now = replica.now();
+        let looked: Vec<_> = open_rings(&opened)
+            .map(|ring| (ring, is_due(&opened, ring, now)))
+            .collect();
         drop(opened);
-        let old = settings.interval > 0 && age >= settings.interval;
-        if !settings.enabled || !(old || used >= settings.max_operations) {
-            return Ok(false);
+        let mut outcome = Ok(false);
+        for (ring, due) in looked {
+            let rotated = match due {
+                Ok(true) => self.rotate_by_itself(ring).await,
+                Ok(false) => continue,
+                Err(error) => Err(error),
+            };
+            // What is wrong with one keeps no other from its turn.
+            outcome = rotated.and(outcome).map(|_| true);
         }
-        self.may_act()?;
-        self.rotate_data_key(&[Act::change("sys/rotate")]).await?;
-        Ok(true)
+        outcome
     }
 
-    /// Reports how many values this node has sealed since it last did.
+    async fn rotate_by_itself(&self, ring: u16) -> Result<(), Error> {
+        self.may_act()?;
+        let act = Act::change(record_path(ring, "rotate"));
+        self.rotate_data_key(ring, &[act]).await
+    }
+
+    /// Reports how many values this node has sealed since it last did, with the keys of each ring that is open here.
     pub async fn report_encryptions(&self) -> Result<(), Error> {
         let (session, replica) = (self.seal.session()?, self.seal.replica()?);
         let (opened, _) = session.view(replica.view()?)?;
-        let sealed = opened.barrier().take_sealed();
+        let mut proposals = Vec::new();
+        for ring in open_rings(&opened) {
+            let sealed = opened.barrier().take_sealed(ring);
+            if sealed == 0 {
+                continue;
+            }
+            let expect = match ring {
+                RING => Vec::new(),
+                // One that is gone by now would leave its count behind.
+                other => vec![ring_rows::expect_as_seen(opened.view(), other)?],
+            };
+            proposals.push(Proposal::new(expect, vec![rows::add_encryptions(ring, sealed)]));
+        }
         drop(opened);
-        if sealed == 0 {
-            return Ok(());
-        }
-        let proposal = Proposal::new(Vec::new(), vec![rows::add_encryptions(sealed)]);
-        match commit(replica.as_ref(), proposal).await {
-            Ok(_) => Ok(()),
+        let mut outcome = Ok(());
+        for proposal in proposals {
             // What is not reported is counted too low: the bound is far below what the cipher bears.
-            Err(CommitError::Failed(error)) => Err(error),
-            Err(_) => Err(Error::Contention),
+            match commit(replica.as_ref(), proposal).await {
+                Ok(_) => {}
+                Err(CommitError::Failed(error)) => outcome = Err(error),
+                Err(_) => outcome = Err(Error::Contention),
+            }
         }
+        outcome
     }
 }
 
-/// When the active data key was made.
-fn made_at(keyring: &Keyring) -> Result<Millis, Error> {
-    let active = keyring.active_term(CLUSTER_RING)?;
-    let terms = keyring.terms(CLUSTER_RING)?;
+/// The cluster's ring and those beside it that are open.
+fn open_rings(opened: &Opened) -> impl Iterator<Item = u16> {
+    let others = opened.barrier().rings().map(RingKeys::number);
+    std::iter::once(RING).chain(others)
+}
+
+/// Whether the data key of a ring is older, or has sealed more, than its settings allow.
+fn is_due(opened: &Opened, ring: u16, now: Millis) -> Result<bool, Error> {
+    let settings = AutoRotation::of(opened, ring)?;
+    if !settings.enabled {
+        return Ok(false);
+    }
+    let keys = opened.barrier().ring_keys(ring);
+    let keyring = keys.map_or_else(|| opened.barrier().keyring(), RingKeys::keyring);
+    let old = settings.interval > 0 && now.saturating_sub(made_at(keyring, ring)?) >= settings.interval;
+    Ok(old || rows::encryptions(opened.view(), ring)? >= settings.max_operations)
+}
+
+/// When the active data key of a ring was made.
+fn made_at(keyring: &Keyring, ring: u16) -> Result<Millis, Error> {
+    let active = keyring.active_term(ring)?;
+    let terms = keyring.terms(ring)?;
     let made = terms.iter().find(|info| info.term == active);
     Ok(made.map_or(0, |info| info.created_ms))
 }

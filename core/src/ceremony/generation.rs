@@ -1,33 +1,33 @@
-//! A root token for share holders who have none: it is made when a threshold of shares came in, and handed out masked by a
-//! one-time password that only whoever began knows.
+//! A root token for share holders who have none, of the namespace whose seal their shares open: it is made when a threshold of
+//! shares came in, and handed out masked by a one-time password that only whoever began knows.
+
+use std::sync::Arc;
 
 use base64::Engine as _;
 use zeroize::Zeroizing;
 
-use conclave_barrier::{SealConfig, ShareProgress};
-use conclave_engine_api::Env;
+use conclave_barrier::ShareProgress;
+use conclave_engine_api::{Env, Millis};
 
 use crate::ceremony::{check_nonce, fresh_nonce, give, nonce_text};
 use crate::core::Core;
 use crate::entropy::OsEntropy;
 use crate::error::Error;
-use crate::seal::{PgpKey, decode_share, rows, share_error};
-use crate::store::{CommitError, commit};
+use crate::namespaces::id;
+use crate::seal::{PgpKey, StoredSeal, decode_share, share_error};
+use crate::session::Derived;
+use crate::store::layout::owner_of;
+use crate::store::{CommitError, Opened, Proposal, commit};
 use crate::tokens::{self, NewToken};
 use crate::work::{Readers, Work};
-
-/// Length of a root token, and so of its one-time password.
-pub const TOKEN_BYTES: usize = tokens::RANDOM_TOKEN_BYTES;
 
 /// Tries before a token that keeps losing to other changes, or whose outcome stays unknown, is given up for now.
 const TRIES: u32 = 8;
 
 /// A generation under way.
 pub(super) struct Generation {
-    /// The seal whose shares are gathered.
-    seal: SealConfig,
-    /// Revision of its row: a token is made only while these shares still open the seal.
-    revision: u64,
+    /// The seal whose shares are gathered: a token is made only while they still open it.
+    seal: Arc<StoredSeal>,
     given: ShareProgress,
     hidden: Hidden,
     /// Chosen in advance, so that a second try makes no second token.
@@ -52,6 +52,8 @@ pub struct GenerationStatus {
     pub required: u8,
     /// Fingerprint of the key that the token is encrypted to; empty if it is masked.
     pub fingerprint: String,
+    /// Characters of the token, and so of its one-time password.
+    pub otp_length: usize,
 }
 
 /// What came of giving a share.
@@ -63,34 +65,36 @@ pub struct Generated {
 }
 
 impl Core {
-    /// How far the generation is.
-    pub(crate) fn generation_status(&self) -> Result<GenerationStatus, Error> {
-        let required = self.seal_config()?.threshold();
-        let slot = self.ceremonies.generation.lock();
-        Ok(status(required, slot.as_ref()))
+    /// How far the generation of a ring is.
+    pub(crate) fn generation_status(&self, ring: u16) -> Result<GenerationStatus, Error> {
+        let seal = StoredSeal::of(self.seal.replica()?.view()?.as_ref(), ring)?;
+        let generations = self.ceremonies.generations.lock();
+        Ok(status(&seal, generations.get(&ring)))
     }
 
     /// Begins a generation. Without a one-time password one is made and returned, unless the token is encrypted to a key.
     pub(crate) async fn begin_generation(
         &self,
+        ring: u16,
         otp: Option<Zeroizing<String>>,
         key: Option<PgpKey>,
     ) -> Result<(GenerationStatus, Option<Zeroizing<String>>), Error> {
         self.seal.session()?;
-        if otp.as_ref().is_some_and(|otp| otp.len() != TOKEN_BYTES) {
+        let length = token_length(ring);
+        if otp.as_ref().is_some_and(|otp| otp.len() != length) {
             return Err(Error::invalid("OTP string has incorrect length"));
         }
-        let view = self.seal.replica()?.read().await?;
-        let seal = rows::seal_config(&view)?.ok_or(Error::NotInitialized)?;
-        let revision = rows::seal_revision(&view)?;
-        let mut slot = self.ceremonies.generation.lock();
-        if slot.is_some() {
-            return Err(Error::invalid("root generation already in progress"));
+        let seal = StoredSeal::of(self.seal.replica()?.read().await?.as_ref(), ring)?;
+        let mut generations = self.ceremonies.generations.lock();
+        if generations.contains_key(&ring) {
+            return Err(Error::invalid(
+                "root generation already in progress for this namespace",
+            ));
         }
         let mut entropy = OsEntropy;
         let mut env = Env::new(0, &mut entropy);
         let made = match (&otp, &key) {
-            (None, None) => Some(Zeroizing::new(env.base62(TOKEN_BYTES))),
+            (None, None) => Some(Zeroizing::new(env.base62(length))),
             _ => None,
         };
         let hidden = match key {
@@ -98,28 +102,32 @@ impl Core {
             None => Hidden::Masked(otp.or_else(|| made.clone()).unwrap_or_default()),
         };
         let generation = Generation {
-            given: ShareProgress::new(&seal, fresh_nonce()),
-            seal,
-            revision,
+            given: ShareProgress::new(&seal.config, fresh_nonce()),
+            seal: Arc::new(seal),
             hidden,
-            token: tokens::random_token(&mut env),
+            token: Zeroizing::new(id::mark(&tokens::random_token(&mut env), owner_of(ring))),
         };
-        let begun = status(generation.seal.threshold(), Some(&generation));
-        *slot = Some(generation);
+        let begun = status(&generation.seal, Some(&generation));
+        generations.insert(ring, generation);
         Ok((begun, made))
     }
 
     /// Takes one share; with the last one makes the token. A try that fails after that is repeated by giving any of the
     /// shares again.
-    pub(crate) async fn update_generation(&self, nonce: &str, share: &str) -> Result<Generated, Error> {
+    pub(crate) async fn update_generation(
+        &self,
+        ring: u16,
+        nonce: &str,
+        share: &str,
+    ) -> Result<Generated, Error> {
         self.seal.session()?;
         let share = decode_share(share)?;
-        let (status, revision, token, encoded) = {
-            let mut slot = self.ceremonies.generation.lock();
-            let generation = slot.as_mut().ok_or_else(none)?;
+        let (status, seal, token, encoded) = {
+            let mut generations = self.ceremonies.generations.lock();
+            let generation = generations.get_mut(&ring).ok_or_else(none)?;
             check_nonce(generation.given.nonce(), nonce)?;
-            give(&mut generation.given, &generation.seal, share)?;
-            let status = status(generation.seal.threshold(), Some(generation));
+            give(&mut generation.given, (ring, &generation.seal.config), share)?;
+            let status = status(&generation.seal, Some(generation));
             if !generation.given.is_complete() {
                 return Ok(Generated {
                     status,
@@ -128,19 +136,14 @@ impl Core {
             }
             generation
                 .given
-                .open_root(&generation.seal)
-                .map_err(|error| share_error(&error))?;
+                .open_root(&generation.seal.config)
+                .map_err(|error| share_error(ring, &error))?;
             let encoded = generation.hidden.hide(&generation.token)?;
-            (status, generation.revision, generation.token.clone(), encoded)
+            (status, generation.seal.clone(), generation.token.clone(), encoded)
         };
-        self.make_root_token(revision, &token).await?;
-        let mut slot = self.ceremonies.generation.lock();
-        if slot
-            .as_ref()
-            .is_some_and(|generation| nonce_text(generation.given.nonce()) == nonce)
-        {
-            *slot = None;
-        }
+        self.make_root_token(&seal, &token).await?;
+        let mut generations = self.ceremonies.generations.lock();
+        generations.retain(|of, generation| *of != ring || nonce_text(generation.given.nonce()) != nonce);
         Ok(Generated {
             status,
             encoded: Some(encoded),
@@ -148,21 +151,21 @@ impl Core {
     }
 
     /// Ends the generation on this node. A nonce, if one is shown, must be the attempt's.
-    pub(crate) fn cancel_generation(&self, nonce: Option<&str>) -> Result<(), Error> {
-        let mut slot = self.ceremonies.generation.lock();
-        if let (Some(generation), Some(nonce)) = (slot.as_ref(), nonce) {
+    pub(crate) fn cancel_generation(&self, ring: u16, nonce: Option<&str>) -> Result<(), Error> {
+        let mut generations = self.ceremonies.generations.lock();
+        if let (Some(generation), Some(nonce)) = (generations.get(&ring), nonce) {
             check_nonce(generation.given.nonce(), nonce)?;
         }
-        *slot = None;
+        generations.remove(&ring);
         Ok(())
     }
 
-    async fn make_root_token(&self, seal_revision: u64, token: &Zeroizing<String>) -> Result<(), Error> {
+    async fn make_root_token(&self, seal: &StoredSeal, token: &Zeroizing<String>) -> Result<(), Error> {
         let mut last = Error::Contention;
         for _ in 0..TRIES {
-            match self.try_root_token(seal_revision, token).await {
+            match self.try_root_token(seal, token).await {
                 Ok(()) => {
-                    tracing::info!("a root token was generated by share holders");
+                    tracing::info!(ring = seal.ring, "a root token was generated by share holders");
                     return Ok(());
                 }
                 Err(CommitError::Retry) => {}
@@ -175,30 +178,47 @@ impl Core {
         Err(last)
     }
 
-    async fn try_root_token(&self, seal_revision: u64, token: &Zeroizing<String>) -> Result<(), CommitError> {
+    async fn try_root_token(&self, seal: &StoredSeal, token: &Zeroizing<String>) -> Result<(), CommitError> {
         let (session, replica) = (self.seal.session()?, self.seal.replica()?);
         let view = replica.read().await.map_err(Error::from)?;
-        if rows::seal_revision(&view)? != seal_revision {
+        let current = StoredSeal::of(&view, seal.ring)?;
+        if !current.is_still(seal) {
             return Err(Error::invalid("the shares were changed during this operation; begin again").into());
         }
         let (opened, derived) = session.view(view)?;
-        let now = replica.now();
-        let mut proposal = {
-            let readers = Readers::new(&opened);
-            let mut work = Work::new(&readers, &derived.catalog);
-            if tokens::by_id(&mut work, token, now)?.is_some() {
-                return Ok(());
-            }
-            let mut entropy = OsEntropy;
-            let new = NewToken::root(Some(token.to_string()));
-            tokens::mint(&mut work, &mut Env::new(now, &mut entropy), new)?;
-            work.finish()?
-        };
+        let minted = root_token(&opened, &derived, owner_of(seal.ring), (token, replica.now()));
         drop(opened);
-        proposal.expect.push(rows::expect_seal(seal_revision));
+        let Some(mut proposal) = minted? else {
+            return Ok(());
+        };
+        proposal.expect.push(current.expect());
         commit(replica.as_ref(), proposal).await?;
         Ok(())
     }
+}
+
+/// What makes a root token of a namespace; `None` if it is there.
+fn root_token(
+    opened: &Opened,
+    derived: &Derived,
+    namespace: u32,
+    (token, now): (&str, Millis),
+) -> Result<Option<Proposal>, Error> {
+    let catalog = derived.catalog.of(namespace)?;
+    let readers = Readers::within(opened, namespace);
+    let mut work = Work::new(&readers, &catalog);
+    if tokens::by_id(&mut work, token, now)?.is_some() {
+        return Ok(None);
+    }
+    let mut entropy = OsEntropy;
+    let new = NewToken::root(Some(token.to_owned()));
+    tokens::mint(&mut work, &mut Env::new(now, &mut entropy), new)?;
+    Ok(Some(work.finish()?))
+}
+
+/// Characters of a root token of the namespace whose seal a ring's shares open.
+fn token_length(ring: u16) -> usize {
+    id::marked_length(tokens::RANDOM_TOKEN_BYTES, owner_of(ring))
 }
 
 impl Hidden {
@@ -249,11 +269,12 @@ fn exclusive_or(left: &[u8], right: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         .then(|| Zeroizing::new(left.iter().zip(right).map(|(left, right)| left ^ right).collect()))
 }
 
-fn status(required: u8, generation: Option<&Generation>) -> GenerationStatus {
+fn status(seal: &StoredSeal, generation: Option<&Generation>) -> GenerationStatus {
     GenerationStatus {
         nonce: generation.map(|generation| nonce_text(generation.given.nonce())),
         given: generation.map_or(0, |generation| generation.given.given()),
-        required,
+        required: seal.config.threshold(),
+        otp_length: token_length(seal.ring),
         fingerprint: generation.map_or_else(String::new, |generation| generation.hidden.fingerprint()),
     }
 }

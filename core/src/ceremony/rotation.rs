@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use conclave_barrier::{RootKey, SealConfig, SecretBytes, ShareProgress};
+use conclave_barrier::{RootKey, SecretBytes, ShareProgress};
 
 use crate::catalog::encode_record;
 use crate::ceremony::swap::Swap;
 use crate::ceremony::{check_nonce, fresh_nonce, give, nonce_text};
 use crate::core::Core;
 use crate::error::Error;
-use crate::seal::{Handed, PgpKey, Threshold, decode_share, hand_out, rows, share_error};
+use crate::seal::{Handed, PgpKey, StoredSeal, Threshold, decode_share, hand_out, share_error};
 
 /// What a rotation is to do.
 pub struct Wanted {
@@ -40,9 +40,7 @@ pub struct Backup {
 pub(super) struct Rotation {
     wanted: Wanted,
     /// The seal whose shares are gathered.
-    old: SealConfig,
-    /// Revision of its row.
-    revision: u64,
+    old: Arc<StoredSeal>,
     given: ShareProgress,
     made: Option<Made>,
 }
@@ -123,46 +121,48 @@ pub enum Verified {
 }
 
 impl Core {
-    /// How far the rotation is.
-    pub(crate) fn rotation_status(&self) -> Result<RotationStatus, Error> {
-        let required = self.seal_config()?.threshold();
-        let slot = self.ceremonies.rotation.lock();
-        Ok(status(required, slot.as_ref()))
+    /// How far the rotation of a ring is.
+    pub(crate) fn rotation_status(&self, ring: u16) -> Result<RotationStatus, Error> {
+        let seal = StoredSeal::of(self.seal.replica()?.view()?.as_ref(), ring)?;
+        let rotations = self.ceremonies.rotations.lock();
+        Ok(status(&seal, rotations.get(&ring)))
     }
 
     /// Begins a rotation.
-    pub(crate) async fn begin_rotation(&self, wanted: Wanted) -> Result<RotationStatus, Error> {
+    pub(crate) async fn begin_rotation(&self, ring: u16, wanted: Wanted) -> Result<RotationStatus, Error> {
         self.seal.session()?;
-        let view = self.seal.replica()?.read().await?;
-        let old = rows::seal_config(&view)?.ok_or(Error::NotInitialized)?;
-        let revision = rows::seal_revision(&view)?;
-        let mut slot = self.ceremonies.rotation.lock();
-        if slot.is_some() {
+        let old = StoredSeal::of(self.seal.replica()?.read().await?.as_ref(), ring)?;
+        let mut rotations = self.ceremonies.rotations.lock();
+        if rotations.contains_key(&ring) {
             return Err(Error::invalid("rotation already in progress"));
         }
         let rotation = Rotation {
             wanted,
-            given: ShareProgress::new(&old, fresh_nonce()),
-            revision,
+            given: ShareProgress::new(&old.config, fresh_nonce()),
             made: None,
-            old,
+            old: Arc::new(old),
         };
-        let begun = status(rotation.old.threshold(), Some(&rotation));
-        *slot = Some(rotation);
+        let begun = status(&rotation.old, Some(&rotation));
+        rotations.insert(ring, rotation);
         Ok(begun)
     }
 
     /// Takes one of the present shares; with the last one makes the new ones. A try that fails after that, for lack of a
     /// leader for instance, is repeated by giving any of the shares again.
-    pub(crate) async fn update_rotation(&self, nonce: &str, share: &str) -> Result<Updated, Error> {
+    pub(crate) async fn update_rotation(
+        &self,
+        ring: u16,
+        nonce: &str,
+        share: &str,
+    ) -> Result<Updated, Error> {
         self.seal.session()?;
         let share = decode_share(share)?;
         let (swap, made) = {
-            let mut slot = self.ceremonies.rotation.lock();
-            let rotation = slot.as_mut().ok_or_else(none)?;
+            let mut rotations = self.ceremonies.rotations.lock();
+            let rotation = rotations.get_mut(&ring).ok_or_else(none)?;
             check_nonce(rotation.given.nonce(), nonce)?;
             if !rotation.update(share)? {
-                return Ok(Updated::More(status(rotation.old.threshold(), Some(rotation))));
+                return Ok(Updated::More(status(&rotation.old, Some(rotation))));
             }
             let verification_nonce = rotation.verification().nonce;
             let made = rotation.made.as_ref().ok_or_else(none)?;
@@ -178,67 +178,67 @@ impl Core {
             }
             (made.swap.clone(), told)
         };
-        self.put_in_effect(nonce, &swap).await?;
+        self.put_in_effect(ring, nonce, &swap).await?;
         Ok(made)
     }
 
     /// Ends the rotation on this node. A nonce, if one is shown, must be the attempt's.
-    pub(crate) fn cancel_rotation(&self, nonce: Option<&str>) -> Result<(), Error> {
-        let mut slot = self.ceremonies.rotation.lock();
-        if let (Some(rotation), Some(nonce)) = (slot.as_ref(), nonce) {
+    pub(crate) fn cancel_rotation(&self, ring: u16, nonce: Option<&str>) -> Result<(), Error> {
+        let mut rotations = self.ceremonies.rotations.lock();
+        if let (Some(rotation), Some(nonce)) = (rotations.get(&ring), nonce) {
             check_nonce(rotation.given.nonce(), nonce)?;
         }
-        *slot = None;
+        rotations.remove(&ring);
         Ok(())
     }
 
     /// How far the verification is.
-    pub(crate) fn verification_status(&self) -> Result<VerificationStatus, Error> {
-        let slot = self.ceremonies.rotation.lock();
-        Ok(slot.as_ref().ok_or_else(none)?.verification())
+    pub(crate) fn verification_status(&self, ring: u16) -> Result<VerificationStatus, Error> {
+        let rotations = self.ceremonies.rotations.lock();
+        Ok(rotations.get(&ring).ok_or_else(none)?.verification())
     }
 
     /// Takes one of the new shares back; with the last one they take effect.
-    pub(crate) async fn verify_rotation(&self, nonce: &str, share: &str) -> Result<Verified, Error> {
+    pub(crate) async fn verify_rotation(
+        &self,
+        ring: u16,
+        nonce: &str,
+        share: &str,
+    ) -> Result<Verified, Error> {
         self.seal.session()?;
         let share = decode_share(share)?;
         let (rotation_nonce, swap) = {
-            let mut slot = self.ceremonies.rotation.lock();
-            let rotation = slot.as_mut().ok_or_else(none)?;
+            let mut rotations = self.ceremonies.rotations.lock();
+            let rotation = rotations.get_mut(&ring).ok_or_else(none)?;
             let Some(made) = rotation.made.as_mut().filter(|_| rotation.wanted.verify) else {
                 return Err(Error::invalid("no rotation verification in progress"));
             };
             check_nonce(made.check.nonce(), nonce)?;
-            if !made.verify(share)? {
+            if !made.verify(ring, share)? {
                 return Ok(Verified::More(rotation.verification()));
             }
             (nonce_text(rotation.given.nonce()), made.swap.clone())
         };
-        self.put_in_effect(&rotation_nonce, &swap).await?;
+        self.put_in_effect(ring, &rotation_nonce, &swap).await?;
         Ok(Verified::Done {
             nonce: nonce.to_owned(),
         })
     }
 
     /// Forgets the new shares that came back. The verification gets another nonce; the rotation stays.
-    pub(crate) fn restart_verification(&self) -> Result<VerificationStatus, Error> {
-        let mut slot = self.ceremonies.rotation.lock();
-        let rotation = slot.as_mut().ok_or_else(none)?;
+    pub(crate) fn restart_verification(&self, ring: u16) -> Result<VerificationStatus, Error> {
+        let mut rotations = self.ceremonies.rotations.lock();
+        let rotation = rotations.get_mut(&ring).ok_or_else(none)?;
         if let Some(made) = rotation.made.as_mut().filter(|_| rotation.wanted.verify) {
             made.check.reset(fresh_nonce());
         }
         Ok(rotation.verification())
     }
 
-    async fn put_in_effect(&self, nonce: &str, swap: &Swap) -> Result<(), Error> {
+    async fn put_in_effect(&self, ring: u16, nonce: &str, swap: &Swap) -> Result<(), Error> {
         swap.commit(self).await?;
-        let mut slot = self.ceremonies.rotation.lock();
-        if slot
-            .as_ref()
-            .is_some_and(|rotation| nonce_text(rotation.given.nonce()) == nonce)
-        {
-            *slot = None;
-        }
+        let mut rotations = self.ceremonies.rotations.lock();
+        rotations.retain(|of, rotation| *of != ring || nonce_text(rotation.given.nonce()) != nonce);
         Ok(())
     }
 }
@@ -251,15 +251,15 @@ impl Rotation {
                 "the new keys were handed out already; they must be verified, or the rotation cancelled",
             ));
         }
-        give(&mut self.given, &self.old, share)?;
+        give(&mut self.given, (self.old.ring, &self.old.config), share)?;
         if !self.given.is_complete() {
             return Ok(false);
         }
         // Opening the seal is the proof; the key itself is in the session.
         let _: RootKey = self
             .given
-            .open_root(&self.old)
-            .map_err(|error| share_error(&error))?;
+            .open_root(&self.old.config)
+            .map_err(|error| share_error(self.old.ring, &error))?;
         if self.made.is_none() {
             self.made = Some(self.make()?);
         }
@@ -267,7 +267,7 @@ impl Rotation {
     }
 
     fn make(&self) -> Result<Made, Error> {
-        let swap = Swap::prepare(&self.old, self.revision, self.wanted.split)?;
+        let swap = Swap::prepare(self.old.clone(), self.wanted.split)?;
         let handed = hand_out(swap.shares(), &self.wanted.keys)?;
         let backup = self.wanted.backup.then(|| {
             let mut keys: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -303,20 +303,20 @@ impl Wanted {
 
 impl Made {
     /// Counts a new share; whether they open the new seal.
-    fn verify(&mut self, share: SecretBytes) -> Result<bool, Error> {
+    fn verify(&mut self, ring: u16, share: SecretBytes) -> Result<bool, Error> {
         if self.swap.seal().check_share(share.expose()).is_err() {
             return Err(Error::invalid(
                 "rotation verification failed; incorrect key shares supplied",
             ));
         }
-        give(&mut self.check, self.swap.seal(), share)?;
+        give(&mut self.check, (ring, self.swap.seal()), share)?;
         if !self.check.is_complete() {
             return Ok(false);
         }
         let root = self
             .check
             .open_root(self.swap.seal())
-            .map_err(|error| share_error(&error))?;
+            .map_err(|error| share_error(ring, &error))?;
         if self.swap.is_root(&root) {
             Ok(true)
         } else {
@@ -325,7 +325,7 @@ impl Made {
     }
 }
 
-fn status(required: u8, rotation: Option<&Rotation>) -> RotationStatus {
+fn status(seal: &StoredSeal, rotation: Option<&Rotation>) -> RotationStatus {
     let current = rotation.map(|rotation| RotationProgress {
         nonce: nonce_text(rotation.given.nonce()),
         split: rotation.wanted.split,
@@ -335,7 +335,10 @@ fn status(required: u8, rotation: Option<&Rotation>) -> RotationStatus {
         fingerprints: rotation.wanted.fingerprints(),
         backup: rotation.wanted.backup,
     });
-    RotationStatus { required, current }
+    RotationStatus {
+        required: seal.config.threshold(),
+        current,
+    }
 }
 
 fn none() -> Error {

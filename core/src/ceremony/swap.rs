@@ -1,6 +1,8 @@
 //! One seal put in the place of another: a new root key, the keyring sealed under it, and new shares that open it, in one
 //! command that expects the old seal. After it the old shares open nothing.
 
+use std::sync::Arc;
+
 use conclave_barrier::{RootKey, SealConfig, SecretBytes};
 use conclave_engine_api::Txn;
 use conclave_raft::Op;
@@ -10,10 +12,12 @@ use crate::catalog::{CONFIG, EPOCH};
 use crate::core::Core;
 use crate::entropy::OsEntropy;
 use crate::error::Error;
-use crate::seal::{Threshold, rows};
-use crate::store::{CommitError, Draft, Opened, Proposal, commit};
+use crate::seal::{StoredKeyring, StoredSeal, Threshold};
+use crate::store::layout::owner_of;
+use crate::store::{CommitError, Draft, Opened, Proposal, Space, Table, commit};
 
-/// Where a copy of shares that are encrypted to people's keys is kept, if one was asked for.
+/// Where a copy of shares that are encrypted to people's keys is kept, if one was asked for: among the configuration of the root
+/// namespace, or of the one whose seal they open.
 pub const BACKUP: &str = "unseal-backup";
 
 /// Tries before a swap that keeps losing to other changes of the keyring, or whose outcome stays unknown, is given up
@@ -22,7 +26,7 @@ const TRIES: u32 = 8;
 
 /// A seal that is ready to replace another. It may be committed again and again: it takes effect once.
 pub struct Swap {
-    replaces: u64,
+    replaces: Arc<StoredSeal>,
     seal: SealConfig,
     root: RootKey,
     shares: Vec<SecretBytes>,
@@ -31,9 +35,10 @@ pub struct Swap {
 }
 
 impl Swap {
-    /// Makes a new root key and its shares, of the generation after `old`'s. `replaces` is the revision of `old`'s row.
-    pub fn prepare(old: &SealConfig, replaces: u64, split: Threshold) -> Result<Self, Error> {
-        let generation = old
+    /// Makes a new root key and its shares, of the generation after that of the seal which it replaces.
+    pub fn prepare(replaces: Arc<StoredSeal>, split: Threshold) -> Result<Self, Error> {
+        let generation = replaces
+            .config
             .generation()
             .checked_add(1)
             .ok_or_else(|| Error::internal("the seal's generations are exhausted"))?;
@@ -90,45 +95,35 @@ impl Swap {
     async fn try_commit(&self, core: &Core) -> Result<(), CommitError> {
         let (session, replica) = (core.seal.session()?, core.seal.replica()?);
         let view = replica.read().await.map_err(Error::from)?;
-        let current = rows::seal_config(&view)?.ok_or(Error::NotInitialized)?;
-        if current.id() == self.seal.id() {
+        let ring = self.replaces.ring;
+        let current = StoredSeal::of(&view, ring)?;
+        if current.config.id() == self.seal.id() {
             return Ok(());
         }
-        if rows::seal_revision(&view)? != self.replaces {
+        if !current.is_still(&self.replaces) {
             return Err(Error::invalid(
                 "the seal was changed by another operation meanwhile; this one is void",
             )
             .into());
         }
-        let revision = rows::keyring_revision(&view)?;
-        // Follows a rotation of the keyring first, so that the handover is sealed with a key every node has.
+        // Follows a rotation of the keyring first, so that the new root key is left under a key every node has.
         let (opened, _) = session.view(view)?;
         let epoch = Op::Touch {
             key: opened.key(CONFIG, EPOCH)?,
         };
         let kept = self.kept(&opened)?;
-        let (_, mut keyring) = session.keyring(opened.view())?.ok_or(CommitError::Retry)?;
+        let stored = StoredKeyring::of(&session, &opened, ring)?.ok_or(CommitError::Retry)?;
         drop(opened);
-        let id = session.barrier_id();
-        let generation = keyring.advance().map_err(Error::from)?;
-        let handover = keyring
-            .seal_root_handover(&self.root, generation, id, &mut OsEntropy)
-            .map_err(Error::from)?;
-        let sealed = keyring
-            .seal(&self.root, id, &mut OsEntropy)
-            .map_err(Error::from)?;
-        let mut proposal = Proposal::new(
-            vec![rows::expect_seal(self.replaces), rows::expect_keyring(revision)],
-            vec![
-                rows::put_seal(&self.seal),
-                rows::put_keyring(sealed),
-                rows::put_handover(handover),
-                epoch,
-            ],
-        );
+        let expect = vec![current.expect(), stored.expect()];
+        let mut proposal = Proposal::new(expect, stored.put_under(&self.root, &self.seal)?);
+        proposal.ops.push(epoch);
         proposal.ops.extend(kept);
         commit(replica.as_ref(), proposal).await?;
-        tracing::info!(generation = self.seal.generation(), "the seal has new shares");
+        tracing::info!(
+            ring,
+            generation = self.seal.generation(),
+            "the seal has new shares"
+        );
         Ok(())
     }
 
@@ -137,11 +132,12 @@ impl Swap {
         let Some(backup) = &self.backup else {
             return Ok(Vec::new());
         };
-        let reader = opened.space(CONFIG);
+        let space = Space::within(Table::Config, owner_of(self.replaces.ring));
+        let reader = opened.space(space);
         let mut txn = Txn::new(&reader);
         txn.put(BACKUP, backup.clone())?;
         let mut draft = Draft::new(opened);
-        draft.include(CONFIG, txn.into_changes())?;
+        draft.include(space, txn.into_changes())?;
         Ok(draft.finish().ops)
     }
 

@@ -18,8 +18,8 @@ use crate::core::Core;
 use crate::entropy::OsEntropy;
 use crate::error::Error;
 use crate::offload::off_thread;
-use crate::seal::ring_rows::{self, RingRow};
 use crate::seal::rows::{self, Rewrap};
+use crate::seal::{StoredKeyring, record_path, ring_rows};
 use crate::session::Session;
 use crate::store::layout::{after_prefix, ring_prefix};
 use crate::store::{CommitError, Opened, Proposal, commit};
@@ -129,7 +129,7 @@ impl Core {
                 return Ok(Rewrapped::More);
             };
             proposal.ops = ops;
-            return self.end_rewrap(replica, opened, proposal, &rewrap).await;
+            return self.end_rewrap(replica, (opened, ring), proposal, &rewrap).await;
         }
         let sealed = stretch.ops.len();
         let next = Rewrap {
@@ -157,17 +157,18 @@ impl Core {
     async fn end_rewrap(
         self: &Arc<Self>,
         replica: &dyn Replica,
-        opened: &Opened,
+        (opened, ring): (&Opened, u16),
         mut proposal: Proposal,
         rewrap: &Rewrap,
     ) -> Result<Rewrapped, Error> {
         self.may_act()?;
-        let act = Act::end("sys/rotate/old-keys", "term", rewrap.term);
+        let act = Act::end(record_path(ring, "rotate/old-keys"), "term", rewrap.term);
         let noted = self.note(opened, replica, vec![act])?;
         proposal.ops.extend(noted.op());
         let outcome = commit(replica, proposal).await;
         if outcome.is_ok() {
             tracing::info!(
+                ring,
                 below = rewrap.term,
                 rewrapped = rewrap.rewrapped,
                 "old data keys are deleted"
@@ -285,28 +286,9 @@ fn drop_old_keys(session: &Session, opened: &Opened, ring: u16, term: u32) -> Re
     let epoch = Op::Touch {
         key: opened.key(CONFIG, EPOCH)?,
     };
-    if let Some(keys) = opened.barrier().ring_keys(ring) {
-        let (root, row, _) = session.ring_root(opened.view(), ring)?;
-        let mut keyring = keys.keyring().clone();
-        keyring.drop_terms_below(ring, term)?;
-        let row = RingRow {
-            keyring: keyring.seal(&root, session.barrier_id(), &mut OsEntropy)?.into(),
-            ..row
-        };
-        return Ok(Some(vec![
-            ring_rows::put(ring, &row)?,
-            rows::drop_rewrap(ring),
-            epoch,
-        ]));
-    }
-    let Some((root, mut keyring)) = session.keyring(opened.view())? else {
+    let Some(mut stored) = StoredKeyring::of(session, opened, ring)? else {
         return Ok(None);
     };
-    keyring.drop_terms_below(CLUSTER_RING, term)?;
-    let sealed = keyring.seal(&root, session.barrier_id(), &mut OsEntropy)?;
-    Ok(Some(vec![
-        rows::put_keyring(sealed),
-        rows::drop_rewrap(ring),
-        epoch,
-    ]))
+    stored.keyring.drop_terms_below(ring, term)?;
+    Ok(Some(vec![stored.put()?, rows::drop_rewrap(ring), epoch]))
 }

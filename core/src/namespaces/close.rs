@@ -110,7 +110,9 @@ pub(crate) fn close_step(work: &mut Work<'_>, name: &str, now: Millis) -> Result
 /// Removes the namespace itself, with the keys that were its own.
 fn forget(work: &mut Work<'_>, record: &NamespaceRecord, name: &str) -> Result<(), Error> {
     if record.is_sealable() {
-        work.draft.op(ring_rows::drop_ring(record.ring()));
+        for op in ring_rows::drop_ring(record.ring()) {
+            work.draft.op(op);
+        }
     }
     stored::delete(work, record)?;
     Ok(work.closing.delete(name)?)
@@ -202,7 +204,9 @@ fn wipe_step(work: &mut Work<'_>, record: &NamespaceRecord, name: &str) -> Resul
         return Ok(false);
     }
     for ring in rings.into_iter().filter(|ring| *ring != record.ring()) {
-        work.draft.op(ring_rows::drop_ring(ring));
+        for op in ring_rows::drop_ring(ring) {
+            work.draft.op(op);
+        }
     }
     forget(work, record, name)?;
     Ok(true)

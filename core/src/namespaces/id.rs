@@ -68,6 +68,14 @@ pub fn mark(shown: &str, number: u32) -> String {
     }
 }
 
+/// Characters of a token or accessor of a namespace that has so many without its id.
+pub fn marked_length(length: usize, number: u32) -> usize {
+    match number {
+        ROOT_NAMESPACE => length,
+        _ => length + 1 + LENGTH,
+    }
+}
+
 /// The number by which multiplying with an odd one is undone, modulo 2^32 (Newton's iteration: each step doubles the bits
 /// that are right, beginning with three).
 const fn inverse(odd: u32) -> u32 {

@@ -17,6 +17,7 @@ use crate::seal::gather::{Counted, Nonce, Origin};
 use crate::seal::keys::By;
 use crate::seal::rows;
 use crate::session::Session;
+use crate::store::layout::RING;
 
 /// How long a node catches up with its leader before it judges a share or opens its keyring.
 pub(super) const CATCH_UP: Duration = Duration::from_secs(2);
@@ -31,7 +32,7 @@ impl Core {
             // Nobody needs it: it is judged, and nothing is left over for another time.
             config
                 .check_share(share.expose())
-                .map_err(|error| share_error(&error))?;
+                .map_err(|error| share_error(RING, &error))?;
             self.forget_shares();
             return Ok(());
         }
@@ -91,6 +92,7 @@ impl Core {
         rows::seal_config(self.newest_view().await?.as_ref())?.ok_or(Error::NotInitialized)
     }
 
+    /// How the cluster is sealed, as far as this node knows.
     pub(crate) fn seal_config(&self) -> Result<SealConfig, Error> {
         let replica = self.seal.replica()?;
         rows::seal_config(replica.view()?.as_ref())?.ok_or(Error::NotInitialized)
@@ -114,10 +116,15 @@ impl Core {
     }
 }
 
-pub(crate) fn share_error(error: &BarrierError) -> Error {
+/// What is wrong with a share that was given for the seal of a ring.
+pub(crate) fn share_error(ring: u16, error: &BarrierError) -> Error {
+    let whose = match ring {
+        RING => "cluster",
+        _ => "namespace",
+    };
     match error {
         BarrierError::NotAShare { generation } => {
-            Error::invalid(format!("not a share of this cluster (generation {generation})"))
+            Error::invalid(format!("not a share of this {whose} (generation {generation})"))
         }
         other => Error::invalid(other.to_string()),
     }

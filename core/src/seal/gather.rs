@@ -43,6 +43,8 @@ pub enum Counted {
 /// The ceremony under way, if there is one.
 #[derive(Default)]
 pub struct Gathering {
+    /// Whose seal the shares are of.
+    ring: u16,
     progress: Option<ShareProgress>,
     /// Other names under which members began the same ceremony.
     also: Vec<Nonce>,
@@ -50,6 +52,14 @@ pub struct Gathering {
 }
 
 impl Gathering {
+    /// Of the shares of a ring; by default of the cluster's.
+    pub fn of(ring: u16) -> Self {
+        Self {
+            ring,
+            ..Self::default()
+        }
+    }
+
     /// Counts a share.
     ///
     /// # Errors
@@ -75,7 +85,7 @@ impl Gathering {
                 if progress.given() == 0 {
                     self.progress = None;
                 }
-                return Err(super::share_error(&error));
+                return Err(super::share_error(self.ring, &error));
             }
         }
         if let Origin::Member(nonce) = from {
@@ -95,7 +105,7 @@ impl Gathering {
         self.end();
         Ok(Counted::Complete(
             held,
-            root.map_err(|error| super::share_error(&error))?,
+            root.map_err(|error| super::share_error(self.ring, &error))?,
         ))
     }
 

@@ -108,9 +108,10 @@ impl Core {
         let (Some(session), Ok(replica)) = (self.seal.session.load_full(), self.seal.replica()) else {
             return;
         };
-        if let Ok(view) = replica.view()
-            && matches!(session.view(view), Err(Error::Sealed))
-        {
+        let Ok(view) = replica.view() else { return };
+        let lost = matches!(session.view(view), Err(Error::Sealed));
+        self.forget_closed_rings(&session);
+        if lost {
             {
                 let _turn = self.seal.turning.lock();
                 let held = self.seal.session.load_full();

@@ -14,6 +14,7 @@ mod ring_offer;
 pub(crate) mod ring_rows;
 mod rings;
 pub mod rows;
+pub(crate) mod stored;
 mod tend;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,7 +39,8 @@ pub use peer_unseal::PeerUnseal;
 pub use peers::Peers;
 pub(crate) use pgp::{Handed, PgpKey, hand_out, read_all};
 use rings::Rings;
-pub(crate) use rings::with_nested;
+pub(crate) use rings::{record_path, with_nested};
+pub(crate) use stored::{StoredKeyring, StoredSeal};
 
 /// The seal of one node.
 #[derive(Default)]

@@ -38,6 +38,8 @@ pub(super) const RING_SHARE: u16 = 16;
 pub(super) const RING_RESET: u16 = 17;
 /// A member asks for the keys of a namespace; answered with an offer.
 pub(super) const RING_ASK: u16 = 18;
+/// Whether a member holds no keys of a namespace but those of a generation.
+pub(super) const RING_FOLLOW: u16 = 19;
 
 const SHARE_PURPOSE: &[u8] = b"conclave share from a member 2\0";
 
@@ -78,6 +80,7 @@ impl PeerHandler for Peers {
                 RING_SHARE => core.receive_ring_share(from, &call.payload).await,
                 RING_RESET => core.receive_ring_reset(&call.payload),
                 RING_ASK => core.answer_ring_ask(from, &call.payload).await,
+                RING_FOLLOW => core.tell_ring_follows(&call.payload),
                 CHANGE => core.receive_change(&call.payload).await,
                 WAITING => core.tell_waiting(),
                 HOLD => core.receive_hold(&call.payload),

@@ -15,13 +15,13 @@ use conclave_raft::PeerCall;
 use crate::core::Core;
 use crate::entropy::OsEntropy;
 use crate::error::Error;
-use crate::namespaces::id;
 use crate::seal::gather::{Held, Nonce, Origin};
 use crate::seal::offer::{Binding, Offer};
-use crate::seal::peers::{RING_ASK, RING_RESET, RING_SHARE};
+use crate::seal::peers::{RING_ASK, RING_FOLLOW, RING_RESET, RING_SHARE};
+use crate::seal::rings::record_path;
 use crate::seal::{PeerUnseal, ring_rows};
 use crate::store::Table;
-use crate::store::layout::{RING, owner_of};
+use crate::store::layout::RING;
 use crate::trail::Step;
 
 const SHARE_PURPOSE: &[u8] = b"conclave share of a namespace from a member 1\0";
@@ -30,6 +30,9 @@ const OFFER_PURPOSE: &[u8] = b"conclave root key of a namespace for a member 1\0
 const ANSWER: Duration = Duration::from_secs(2);
 /// How long members that had no keys of a ring are not asked again.
 const AGAIN: Duration = Duration::from_secs(1);
+/// What a member answers that holds no older keys of a ring, and one that does.
+const FOLLOWS: [u8; 1] = [1];
+const LAGS: [u8; 1] = [0];
 /// Most rings that are asked for in one look.
 const AT_ONCE: usize = 32;
 
@@ -56,7 +59,7 @@ impl Core {
         if self.ring_is_open(ring) {
             return Ok(Bytes::new());
         }
-        let path = format!("sys/namespaces/{}/unseal/share/from-node/{from}", named(ring));
+        let path = record_path(ring, &format!("unseal/share/from-node/{from}"));
         let step = Step::begin(self, &path, None)?;
         let counted = match self.ring_row(ring).await {
             Ok(row) => {
@@ -96,6 +99,47 @@ impl Core {
         }
         self.seal.rings.drop_late(u16::from_be_bytes(*ring), names);
         Ok(Bytes::new())
+    }
+
+    /// Whether every other member answers and holds no keys of a ring, or has opened a keyring of at least this generation.
+    pub(crate) async fn all_follow_ring(&self, ring: u16, generation: u64) -> bool {
+        let Ok(replica) = self.seal.replica() else {
+            return false;
+        };
+        let mut payload = BytesMut::new();
+        payload.put_u16(ring);
+        payload.put_u64(generation);
+        let call = PeerCall {
+            kind: RING_FOLLOW,
+            payload: payload.freeze(),
+        };
+        let others = self.others().into_iter();
+        let asked = join_all(others.map(|node| replica.call_peer(node, call.clone())));
+        match tokio::time::timeout(ANSWER, asked).await {
+            Ok(told) => told
+                .iter()
+                .all(|told| told.as_ref().is_ok_and(|told| **told == FOLLOWS)),
+            Err(_) => false,
+        }
+    }
+
+    /// Whether this node, as far as it has looked at the state, holds no keys of a ring older than a generation.
+    pub(super) fn tell_ring_follows(&self, payload: &[u8]) -> Result<Bytes, Error> {
+        let damaged = || Error::invalid("a member's message does not decode");
+        let (ring, generation) = payload.split_first_chunk::<2>().ok_or_else(damaged)?;
+        let generation = <[u8; 8]>::try_from(generation).map_err(|_| damaged())?;
+        let follows = self.follows_ring(u16::from_be_bytes(*ring), u64::from_be_bytes(generation));
+        Ok(Bytes::from_static(match follows {
+            true => &FOLLOWS,
+            false => &LAGS,
+        }))
+    }
+
+    /// Whether this node holds no keys of a ring older than a generation.
+    pub(crate) fn follows_ring(&self, ring: u16, generation: u64) -> bool {
+        let held = self.seal.session().ok();
+        let held = held.and_then(|session| session.ring_generation(ring));
+        held.is_none_or(|held| held >= generation)
     }
 
     /// Asks members for the keys of rings that somebody has opened and this node does not hold; once at a time.
@@ -191,11 +235,7 @@ impl Core {
             generation: opened.barrier().keyring().generation(),
             epoch: row.epoch,
         };
-        let path = format!(
-            "sys/namespaces/{}/unseal/offer/to-node/{}",
-            named(ring),
-            met.says.node
-        );
+        let path = record_path(ring, &format!("unseal/offer/to-node/{}", met.says.node));
         self.record_offer(&derived, &path).await?;
         let context = context(ring, &binding);
         let table = Table::Seal as u8;
@@ -241,7 +281,7 @@ impl Core {
             .barrier()
             .open_value(Table::Seal as u8, &context, within.expose())?;
         let root = RootKey::from_slice(root.expose())?;
-        let path = format!("sys/namespaces/{}/unseal/offer/from-node/{from}", named(ring));
+        let path = record_path(ring, &format!("unseal/offer/from-node/{from}"));
         self.record_offer(&derived, &path).await?;
         drop(opened);
         match session.take_ring(replica.read().await?, ring, &root)? {
@@ -254,9 +294,4 @@ impl Core {
 /// What both ends of an offer must agree on.
 fn context(ring: u16, binding: &Binding) -> Vec<u8> {
     [OFFER_PURPOSE, ring.to_be_bytes().as_slice(), &binding.context()].concat()
-}
-
-/// The namespace of a ring as records call it: by its id, for its path is not told to who holds no keys of it.
-fn named(ring: u16) -> String {
-    id::text_of(owner_of(ring))
 }

@@ -8,6 +8,7 @@ use conclave_barrier::SealConfig;
 use conclave_raft::{Condition, Expect, Key, Op, View, Walk};
 
 use crate::error::Error;
+use crate::seal::rows;
 use crate::store::clear::put_clear;
 use crate::store::layout::{after_prefix, clear_key};
 
@@ -83,6 +84,14 @@ pub fn ring(view: &View, ring: u16) -> Result<Option<(RingRow, u64)>, Error> {
     Ok(Some((RingRow::decode(&row.value)?, row.revision)))
 }
 
+/// The same where there must be one.
+///
+/// # Errors
+/// [`Error::Invalid`] if there is none: its namespace is gone.
+pub fn required(view: &View, number: u16) -> Result<(RingRow, u64), Error> {
+    ring(view, number)?.ok_or_else(|| Error::invalid("namespace doesn't exist"))
+}
+
 /// The numbers of all rings beside the cluster's.
 pub fn numbers(view: &View) -> Result<Vec<u16>, Error> {
     let name = key(0);
@@ -106,9 +115,14 @@ pub fn put(ring: u16, row: &RingRow) -> Result<Op, Error> {
     Ok(put_clear(&name(ring), row.encode()?))
 }
 
-/// The operation that removes a ring: from then on nobody can open what it has sealed.
-pub fn drop_ring(ring: u16) -> Op {
-    Op::Delete { key: key(ring) }
+/// The operations that remove a ring, and what is kept beside it: from then on nobody can open what it has sealed.
+pub fn drop_ring(ring: u16) -> [Op; 4] {
+    [
+        Op::Delete { key: key(ring) },
+        rows::drop_rewrap(ring),
+        rows::drop_handover(ring),
+        rows::drop_encryptions(ring),
+    ]
 }
 
 /// Expects a ring to be as it was read; `None`: not to be.

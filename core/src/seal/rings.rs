@@ -15,9 +15,12 @@ use crate::catalog::{CONFIG, EPOCH};
 use crate::core::Core;
 use crate::entropy::OsEntropy;
 use crate::error::Error;
+use crate::namespaces::id;
 use crate::seal::gather::{Counted, Gathering, Held, Nonce, Origin};
 use crate::seal::ring_rows::{self, RingRow};
-use crate::store::layout::RING;
+use crate::seal::share_error;
+use crate::session::Session;
+use crate::store::layout::{RING, owner_of};
 use crate::store::{CommitError, Proposal, commit};
 
 /// Tries of a command that conflicts.
@@ -52,7 +55,7 @@ impl Rings {
 
     pub(super) fn drop_late(&self, ring: u16, names: &[Nonce]) {
         let mut gathering = self.gathering.lock();
-        let gathering = gathering.entry(ring).or_default();
+        let gathering = gathering.entry(ring).or_insert_with(|| Gathering::of(ring));
         gathering.end();
         gathering.drop_late(names);
     }
@@ -81,7 +84,7 @@ impl Core {
         }
         row.config
             .check_share(share.expose())
-            .map_err(|error| ring_share_error(&error))?;
+            .map_err(|error| unseal_error(ring, &error))?;
         let mut name = Nonce::default();
         OsEntropy.fill(&mut name);
         if let Some(held) = self
@@ -105,7 +108,7 @@ impl Core {
             let mut gathering = self.seal.rings.gathering.lock();
             gathering
                 .entry(ring)
-                .or_default()
+                .or_insert_with(|| Gathering::of(ring))
                 .count(&row.config, share, from)?
         };
         match counted {
@@ -132,7 +135,7 @@ impl Core {
         let (session, replica) = (self.seal.session()?, self.seal.replica()?);
         for _ in 0..TRIES {
             let view = replica.read().await?;
-            let (row, revision) = required(&view, ring)?;
+            let (row, revision) = ring_rows::required(&view, ring)?;
             if row.epoch != epoch {
                 return Err(Error::invalid(
                     "the namespace was sealed again meanwhile; begin again",
@@ -162,7 +165,7 @@ impl Core {
             let view = replica.read().await?;
             let (mut expect, mut ops) = (Vec::new(), Vec::new());
             for number in with_nested(&view, ring)? {
-                let (row, revision) = required(&view, number)?;
+                let (row, revision) = ring_rows::required(&view, number)?;
                 if row.opened {
                     let sealed = RingRow {
                         opened: false,
@@ -184,34 +187,9 @@ impl Core {
             if applied(commit(replica.as_ref(), Proposal::new(expect, ops)).await)? {
                 // The others see it with their next look at the state; this one is asked to now.
                 session.view(replica.view()?)?;
+                self.forget_closed_rings(&session);
                 self.reset_ring_shares(ring).await;
                 tracing::warn!(ring, "a namespace is sealed");
-                return Ok(());
-            }
-        }
-        Err(Error::Contention)
-    }
-
-    /// Adds a data key to a ring and makes it the oldest that is written with.
-    pub(crate) async fn rotate_ring(&self, ring: u16) -> Result<(), Error> {
-        let (session, replica) = (self.seal.session()?, self.seal.replica()?);
-        for _ in 0..TRIES {
-            let (opened, _) = session.view(replica.read().await?)?;
-            let (root, row, revision) = session.ring_root(opened.view(), ring)?;
-            let keys = opened.barrier().ring_keys(ring);
-            let mut keyring = keys.ok_or(Error::NamespaceSealed { ring })?.keyring().clone();
-            let term = keyring.rotate(ring, replica.now(), &mut OsEntropy)?;
-            keyring.set_min_term(ring, term)?;
-            let sealed = keyring.seal(&root, session.barrier_id(), &mut OsEntropy)?;
-            let row = RingRow {
-                keyring: sealed.into(),
-                ..row
-            };
-            let ops = vec![ring_rows::put(ring, &row)?, touch(&opened)?];
-            drop(opened);
-            let proposal = Proposal::new(vec![ring_rows::expect(ring, Some(revision))], ops);
-            if applied(commit(replica.as_ref(), proposal).await)? {
-                tracing::info!(ring, term, "a namespace has a new data key");
                 return Ok(());
             }
         }
@@ -227,9 +205,23 @@ impl Core {
         }
     }
 
+    /// Forgets what share holders gave in ceremonies of rings that are closed here by now.
+    pub(super) fn forget_closed_rings(&self, session: &Session) {
+        self.ceremonies
+            .keep(|ring| ring == RING || session.has_ring(ring));
+    }
+
     /// A ring as the newest state has it.
     pub(super) async fn ring_row(&self, ring: u16) -> Result<RingRow, Error> {
-        Ok(required(self.newest_view().await?.as_ref(), ring)?.0)
+        Ok(ring_rows::required(self.newest_view().await?.as_ref(), ring)?.0)
+    }
+}
+
+/// What happens to a ring by itself, as records call it: a namespace by its id, for its path is not told to who holds no keys of it.
+pub(crate) fn record_path(ring: u16, beneath: &str) -> String {
+    match ring {
+        RING => format!("sys/{beneath}"),
+        other => format!("sys/namespaces/{}/{beneath}", id::text_of(owner_of(other))),
     }
 }
 
@@ -244,10 +236,6 @@ pub(crate) fn with_nested(view: &View, ring: u16) -> Result<Vec<u16>, Error> {
         }
     }
     Ok(found)
-}
-
-fn required(view: &View, ring: u16) -> Result<(RingRow, u64), Error> {
-    ring_rows::ring(view, ring)?.ok_or_else(|| Error::invalid("namespace doesn't exist"))
 }
 
 /// Moves the epoch, that every node looks at the rings again.
@@ -267,9 +255,10 @@ fn applied<T>(outcome: Result<T, CommitError>) -> Result<bool, Error> {
     }
 }
 
-fn ring_share_error(error: &BarrierError) -> Error {
-    match error {
-        BarrierError::NotAShare { .. } => Error::invalid("invalid key: it is no key share of this namespace"),
-        other => Error::invalid(format!("invalid key: {other}")),
+/// What is wrong with a share that was given to unseal a namespace, as the original begins to say it.
+fn unseal_error(ring: u16, error: &BarrierError) -> Error {
+    match share_error(ring, error) {
+        Error::Invalid(why) => Error::invalid(format!("invalid key: {why}")),
+        other => other,
     }
 }

@@ -111,9 +111,10 @@ pub fn keyring_revision(view: &View) -> Result<u64, Error> {
         .map_or(0, |row| row.revision))
 }
 
-/// The new root key, sealed under the data key that was active when it was rotated.
-pub fn handover(view: &View) -> Result<Option<Bytes>, Error> {
-    Ok(view.rows().get(&clear_key(HANDOVER))?.map(|row| row.value))
+/// The new root key of a ring, sealed under the data key that was active when it was rotated.
+pub fn handover(view: &View, ring: u16) -> Result<Option<Bytes>, Error> {
+    let row = view.rows().get(&key_in(ring, HANDOVER))?;
+    Ok(row.map(|row| row.value))
 }
 
 /// The cluster's name, shown to clients.
@@ -146,27 +147,28 @@ pub fn put_seal(seal: &SealConfig) -> Op {
     put_clear(SEAL, seal.encode())
 }
 
-/// The operation that leaves the new root key for nodes that hold the old one.
-pub fn put_handover(handover: Vec<u8>) -> Op {
-    put_clear(HANDOVER, handover)
+/// The operation that leaves the new root key of a ring for nodes that hold the old one.
+pub fn put_handover(ring: u16, handover: Vec<u8>) -> Op {
+    put_clear(&name_in(ring, HANDOVER), handover)
 }
 
 /// The operation that removes the new root key which was left for nodes that held the old one.
-pub fn drop_handover() -> Op {
+pub fn drop_handover(ring: u16) -> Op {
     Op::Delete {
-        key: clear_key(HANDOVER),
+        key: key_in(ring, HANDOVER),
     }
 }
 
-/// Revision of the handover row; `None` if there is none.
-pub fn handover_revision(view: &View) -> Result<Option<u64>, Error> {
-    Ok(view.rows().get(&clear_key(HANDOVER))?.map(|row| row.revision))
+/// Revision of the handover row of a ring; `None` if there is none.
+pub fn handover_revision(view: &View, ring: u16) -> Result<Option<u64>, Error> {
+    let row = view.rows().get(&key_in(ring, HANDOVER))?;
+    Ok(row.map(|row| row.revision))
 }
 
 /// Expects the handover row to be the one that was read.
-pub fn expect_handover(revision: u64) -> Expect {
+pub fn expect_handover(ring: u16, revision: u64) -> Expect {
     Expect {
-        key: clear_key(HANDOVER),
+        key: key_in(ring, HANDOVER),
         condition: Condition::Revision(revision),
     }
 }
@@ -186,21 +188,21 @@ pub struct Rewrap {
     pub cursor: Bytes,
 }
 
-/// The row of the rewrap of a ring.
-fn rewrap_name(ring: u16) -> String {
+/// What a row is called that the cluster's ring and each beside it have.
+fn name_in(ring: u16, name: &str) -> String {
     match ring {
-        RING => REWRAP.to_owned(),
-        other => format!("{REWRAP}-{other}"),
+        RING => name.to_owned(),
+        other => format!("{name}-{other}"),
     }
 }
 
-fn rewrap_key(ring: u16) -> Bytes {
-    clear_key(&rewrap_name(ring))
+fn key_in(ring: u16, name: &str) -> Bytes {
+    clear_key(&name_in(ring, name))
 }
 
 /// The rewrap of a ring that is under way and the revision of its row.
 pub fn rewrap(view: &View, ring: u16) -> Result<Option<(Rewrap, u64)>, Error> {
-    let Some(row) = view.rows().get(&rewrap_key(ring))? else {
+    let Some(row) = view.rows().get(&key_in(ring, REWRAP))? else {
         return Ok(None);
     };
     let damaged = || Error::internal("the row of the rewrap is damaged");
@@ -230,36 +232,36 @@ pub fn put_rewrap(ring: u16, rewrap: &Rewrap) -> Op {
     value.push((if rewrap.met { MET } else { 0 }) | (if rewrap.damaged { DAMAGED } else { 0 }));
     value.extend_from_slice(&rewrap.rewrapped.to_be_bytes());
     value.extend_from_slice(&rewrap.cursor);
-    put_clear(&rewrap_name(ring), value)
+    put_clear(&name_in(ring, REWRAP), value)
 }
 
 /// The operation that ends a rewrap.
 pub fn drop_rewrap(ring: u16) -> Op {
     Op::Delete {
-        key: rewrap_key(ring),
+        key: key_in(ring, REWRAP),
     }
 }
 
 /// Expects the rewrap's row to be the one that was read, or absent.
 pub fn expect_rewrap(ring: u16, revision: Option<u64>) -> Expect {
     Expect {
-        key: rewrap_key(ring),
+        key: key_in(ring, REWRAP),
         condition: revision.map_or(Condition::Absent, Condition::Revision),
     }
 }
 
-/// Values sealed with the active data key, as far as the nodes have reported them.
-pub fn encryptions(view: &View) -> Result<u64, Error> {
-    let row = view.rows().get(&clear_key(ENCRYPTIONS))?;
+/// Values sealed with the active data key of a ring, as far as the nodes have reported them.
+pub fn encryptions(view: &View, ring: u16) -> Result<u64, Error> {
+    let row = view.rows().get(&key_in(ring, ENCRYPTIONS))?;
     let count = conclave_raft::state::counter_value(row.as_ref());
     let count = count.ok_or_else(|| Error::internal("the count of encryptions is damaged"))?;
     Ok(u64::try_from(count).unwrap_or(0))
 }
 
 /// The operation that adds a node's share to the count.
-pub fn add_encryptions(sealed: u64) -> Op {
+pub fn add_encryptions(ring: u16, sealed: u64) -> Op {
     Op::Add {
-        key: clear_key(ENCRYPTIONS),
+        key: key_in(ring, ENCRYPTIONS),
         delta: i64::try_from(sealed).unwrap_or(i64::MAX),
         floor: 0,
         ceiling: i64::MAX,
@@ -267,9 +269,9 @@ pub fn add_encryptions(sealed: u64) -> Op {
 }
 
 /// The operation that begins the count anew.
-pub fn drop_encryptions() -> Op {
+pub fn drop_encryptions(ring: u16) -> Op {
     Op::Delete {
-        key: clear_key(ENCRYPTIONS),
+        key: key_in(ring, ENCRYPTIONS),
     }
 }
 

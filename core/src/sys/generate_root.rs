@@ -6,16 +6,24 @@ use futures::future::BoxFuture;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use crate::ceremony::{GenerationStatus, TOKEN_BYTES, unmask};
+use crate::ceremony::{GenerationStatus, unmask};
 use crate::error::Error;
 use crate::routes::{Act, Answer, Call};
 use crate::seal::PgpKey;
+use crate::store::layout::ring_of;
 use crate::sys::object;
 use crate::sys::rotate_root::{nonce_and_key, required};
 
 /// `operator generate-root -status`.
 pub fn status(act: Act) -> BoxFuture<'static, Result<Answer, Error>> {
-    async move { Ok(describe(&act.core.generation_status()?, "", "")) }.boxed()
+    async move {
+        Ok(describe(
+            &act.core.generation_status(ring_of(act.namespace))?,
+            "",
+            "",
+        ))
+    }
+    .boxed()
 }
 
 /// `operator generate-root -init`.
@@ -32,7 +40,10 @@ pub fn begin(act: Act) -> BoxFuture<'static, Result<Answer, Error>> {
             Error::Invalid(why) => Error::invalid(format!("error parsing PGP key: {why}")),
             other => other,
         })?;
-        let (status, made) = act.core.begin_generation(otp.map(Zeroizing::new), key).await?;
+        let (status, made) = act
+            .core
+            .begin_generation(ring_of(act.namespace), otp.map(Zeroizing::new), key)
+            .await?;
         Ok(describe(&status, made.as_deref().map_or("", String::as_str), ""))
     }
     .boxed()
@@ -42,7 +53,8 @@ pub fn begin(act: Act) -> BoxFuture<'static, Result<Answer, Error>> {
 pub fn cancel(act: Act) -> BoxFuture<'static, Result<Answer, Error>> {
     async move {
         let nonce = act.fields().string("nonce")?.filter(|nonce| !nonce.is_empty());
-        act.core.cancel_generation(nonce.as_deref())?;
+        act.core
+            .cancel_generation(ring_of(act.namespace), nonce.as_deref())?;
         Ok(Answer::empty())
     }
     .boxed()
@@ -52,7 +64,7 @@ pub fn cancel(act: Act) -> BoxFuture<'static, Result<Answer, Error>> {
 pub fn cancel_by_nonce(act: Act) -> BoxFuture<'static, Result<Answer, Error>> {
     async move {
         let nonce = required(&act.fields(), "nonce")?;
-        act.core.cancel_generation(Some(&nonce))?;
+        act.core.cancel_generation(ring_of(act.namespace), Some(&nonce))?;
         Ok(Answer::empty())
     }
     .boxed()
@@ -62,7 +74,10 @@ pub fn cancel_by_nonce(act: Act) -> BoxFuture<'static, Result<Answer, Error>> {
 pub fn update(act: Act) -> BoxFuture<'static, Result<Answer, Error>> {
     async move {
         let (nonce, key) = nonce_and_key(&act)?;
-        let generated = act.core.update_generation(&nonce, &key).await?;
+        let generated = act
+            .core
+            .update_generation(ring_of(act.namespace), &nonce, &key)
+            .await?;
         Ok(describe(
             &generated.status,
             "",
@@ -92,6 +107,6 @@ fn describe(status: &GenerationStatus, otp: &str, encoded: &str) -> Answer {
         "encoded_root_token": encoded,
         "pgp_fingerprint": status.fingerprint,
         "otp": otp,
-        "otp_length": TOKEN_BYTES,
+        "otp_length": status.otp_length,
     })))
 }

@@ -4,8 +4,6 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
-use conclave_barrier::CLUSTER_RING;
-
 use crate::catalog::encode_record;
 use crate::ceremony::AutoRotation;
 use crate::clocktext::rfc3339;
@@ -20,13 +18,9 @@ use crate::sys::open::object;
 pub fn status(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     let opened = call.work.opened();
     let ring = ring_of(call.work.namespace());
-    // How many values the keys of a namespace of its own sealed is not counted.
-    let (ring, keyring, encryptions) = match opened.barrier().ring_keys(ring) {
-        Some(keys) => (keys.number(), keys.keyring(), 0),
-        None => {
-            let encryptions = rows::encryptions(opened.view())?;
-            (CLUSTER_RING, opened.barrier().keyring(), encryptions)
-        }
+    let keyring = match opened.barrier().ring_keys(ring) {
+        Some(keys) => keys.keyring(),
+        None => opened.barrier().keyring(),
     };
     let active = keyring.active_term(ring)?;
     let terms = keyring.terms(ring)?;
@@ -34,7 +28,7 @@ pub fn status(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     let mut status = object(json!({
         "term": active,
         "install_time": rfc3339(made.map_or(0, |info| info.created_ms)),
-        "encryptions": encryptions,
+        "encryptions": rows::encryptions(opened.view(), ring)?,
     }));
     let old: Vec<u32> = terms
         .iter()
@@ -52,12 +46,7 @@ pub fn status(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
 /// `operator rotate`: one command adds a key; from its revision on, everything new is sealed with it.
 pub fn rotate(act: Act) -> BoxFuture<'static, Result<Answer, Error>> {
     async move {
-        let ring = ring_of(act.namespace);
-        if ring != CLUSTER_RING {
-            act.core.rotate_ring(ring).await?;
-            return Ok(Answer::empty());
-        }
-        act.core.rotate_data_key(&[]).await?;
+        act.core.rotate_data_key(ring_of(act.namespace), &[]).await?;
         Ok(Answer::empty())
     }
     .boxed()
@@ -65,7 +54,7 @@ pub fn rotate(act: Act) -> BoxFuture<'static, Result<Answer, Error>> {
 
 /// When the key is rotated by itself.
 pub fn settings(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
-    let settings = AutoRotation::of(call.work.opened())?;
+    let settings = AutoRotation::of(call.work.opened(), ring_of(call.work.namespace()))?;
     let interval = match settings.interval {
         0 => json!(0),
         millis => Value::String(go_duration(millis / 1000)),
@@ -80,7 +69,7 @@ pub fn settings(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
 /// Changes when the key is rotated by itself; what is not named stays.
 pub fn change_settings(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     let fields = call.fields();
-    let mut settings = AutoRotation::of(call.work.opened())?;
+    let mut settings = AutoRotation::of(call.work.opened(), ring_of(call.work.namespace()))?;
     if let Some(enabled) = fields.bool("enabled")? {
         settings.enabled = enabled;
     }

@@ -15,6 +15,7 @@ use crate::ceremony::{BACKUP, Backup, RotationStatus, Updated, VerificationStatu
 use crate::error::Error;
 use crate::routes::{Act, Answer, Call};
 use crate::seal::{Threshold, read_all};
+use crate::store::layout::ring_of;
 use crate::sys::object;
 
 /// `sys/rotate/root`: a new root key without its holders. Shares are of the root key itself, with no key between: another root key
@@ -40,10 +41,10 @@ pub fn recovery_backup(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
 
 /// The copy of the shares that the last rotation kept, encrypted to the keys of those who hold them.
 pub fn backup(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
-    let row = call.work.cluster.get(BACKUP)?;
+    let row = call.work.config.get(BACKUP)?;
     if call.operation == Operation::Delete {
         if row.is_some() {
-            call.work.cluster.delete(BACKUP)?;
+            call.work.config.delete(BACKUP)?;
         }
         return Ok(Answer::empty());
     }
@@ -66,7 +67,7 @@ pub fn backup(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
 
 /// `operator rotate-keys -status`.
 pub fn status(act: Act) -> BoxFuture<'static, Result<Answer, Error>> {
-    async move { Ok(describe(&act.core.rotation_status()?)) }.boxed()
+    async move { Ok(describe(&act.core.rotation_status(ring_of(act.namespace))?)) }.boxed()
 }
 
 /// `operator rotate-keys -init`.
@@ -94,7 +95,9 @@ pub fn begin(act: Act) -> BoxFuture<'static, Result<Answer, Error>> {
             keys,
             backup,
         };
-        Ok(describe(&act.core.begin_rotation(wanted).await?))
+        Ok(describe(
+            &act.core.begin_rotation(ring_of(act.namespace), wanted).await?,
+        ))
     }
     .boxed()
 }
@@ -103,7 +106,8 @@ pub fn begin(act: Act) -> BoxFuture<'static, Result<Answer, Error>> {
 pub fn cancel(act: Act) -> BoxFuture<'static, Result<Answer, Error>> {
     async move {
         let nonce = act.fields().string("nonce")?.filter(|nonce| !nonce.is_empty());
-        act.core.cancel_rotation(nonce.as_deref())?;
+        act.core
+            .cancel_rotation(ring_of(act.namespace), nonce.as_deref())?;
         Ok(Answer::empty())
     }
     .boxed()
@@ -113,7 +117,7 @@ pub fn cancel(act: Act) -> BoxFuture<'static, Result<Answer, Error>> {
 pub fn cancel_by_nonce(act: Act) -> BoxFuture<'static, Result<Answer, Error>> {
     async move {
         let nonce = required(&act.fields(), "nonce")?;
-        act.core.cancel_rotation(Some(&nonce))?;
+        act.core.cancel_rotation(ring_of(act.namespace), Some(&nonce))?;
         Ok(Answer::empty())
     }
     .boxed()
@@ -123,7 +127,8 @@ pub fn cancel_by_nonce(act: Act) -> BoxFuture<'static, Result<Answer, Error>> {
 pub fn update(act: Act) -> BoxFuture<'static, Result<Answer, Error>> {
     async move {
         let (nonce, key) = nonce_and_key(&act)?;
-        match act.core.update_rotation(&nonce, &key).await? {
+        let ring = ring_of(act.namespace);
+        match act.core.update_rotation(ring, &nonce, &key).await? {
             Updated::More(status) => Ok(describe(&status)),
             Updated::Made {
                 nonce,
@@ -151,14 +156,20 @@ pub fn update(act: Act) -> BoxFuture<'static, Result<Answer, Error>> {
 
 /// How far the verification is.
 pub fn verification(act: Act) -> BoxFuture<'static, Result<Answer, Error>> {
-    async move { Ok(describe_verification(&act.core.verification_status()?)) }.boxed()
+    async move {
+        Ok(describe_verification(
+            &act.core.verification_status(ring_of(act.namespace))?,
+        ))
+    }
+    .boxed()
 }
 
 /// `operator rotate-keys -verify`: one of the new shares.
 pub fn verify(act: Act) -> BoxFuture<'static, Result<Answer, Error>> {
     async move {
         let (nonce, key) = nonce_and_key(&act)?;
-        match act.core.verify_rotation(&nonce, &key).await? {
+        let ring = ring_of(act.namespace);
+        match act.core.verify_rotation(ring, &nonce, &key).await? {
             Verified::More(status) => Ok(describe_verification(&status)),
             Verified::Done { nonce } => Ok(Answer::at_top_level(object(
                 json!({"nonce": nonce, "complete": true}),
@@ -170,7 +181,12 @@ pub fn verify(act: Act) -> BoxFuture<'static, Result<Answer, Error>> {
 
 /// `operator rotate-keys -verify -cancel`.
 pub fn restart_verification(act: Act) -> BoxFuture<'static, Result<Answer, Error>> {
-    async move { Ok(describe_verification(&act.core.restart_verification()?)) }.boxed()
+    async move {
+        Ok(describe_verification(
+            &act.core.restart_verification(ring_of(act.namespace))?,
+        ))
+    }
+    .boxed()
 }
 
 /// The two fields of every step of a ceremony.

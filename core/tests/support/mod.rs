@@ -4,6 +4,7 @@
 pub mod held;
 pub mod hooked;
 pub mod played;
+pub mod sealed;
 pub mod shared;
 
 use std::sync::Arc;
