@@ -75,12 +75,20 @@ impl NodeLauncher {
         let handle = runtime.handle().clone();
         let (listen, bind_key) = (settings.cluster_listen, dir.node_key()?);
         let bound = handle.spawn(TlsTransport::bind(listen, bind_key)).await;
-        let transport = bound
-            .map_err(|error| Error::Settings(error.to_string()))?
-            .map_err(|source| Error::Listen {
-                address: listen.to_string(),
-                source,
-            })?;
+        let bound = bound
+            .map_err(|error| Error::Settings(error.to_string()))
+            .and_then(|bound| {
+                let address = listen.to_string();
+                bound.map_err(|source| Error::Listen { address, source })
+            });
+        let transport = match bound {
+            Ok(transport) => transport,
+            Err(error) => {
+                // A runtime must not be dropped where tasks run; this only lets it go.
+                runtime.shutdown_background();
+                return Err(error);
+            }
+        };
         if settings.cluster_addr.is_empty() {
             settings.cluster_addr = transport.local_addr().to_string();
         }
