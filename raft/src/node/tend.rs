@@ -290,7 +290,13 @@ async fn attempt(node: &Node, reached: u64) -> Result<bool, Error> {
         last_log_index: reached,
     };
     match node.propose(vec![begin]).await? {
-        Outcome::Applied { .. } => Ok(true),
+        Outcome::Applied { .. } => {
+            tracing::info!(
+                incarnation = node.incarnation,
+                "this start of the node is registered"
+            );
+            Ok(true)
+        }
         Outcome::Denied { reason } => {
             (node.fatal)(&format!(
                 "{reason}; rolled-back or cloned disk: rejoin under a new id"

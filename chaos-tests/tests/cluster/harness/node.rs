@@ -20,6 +20,8 @@ const SHOWN: usize = 80;
 pub const AUDIT: &str = "audit";
 /// Where a node looks for the steps at which it is to stop.
 const FAILPOINTS: &str = "CONCLAVE_FAILPOINTS";
+/// What a node says then.
+const REGISTERED: &str = "this start of the node is registered";
 /// Level of the nodes' logs.
 const LOG: &str = "CONCLAVE_CHAOS_LOG";
 
@@ -59,6 +61,8 @@ pub struct Node {
     namespace: Option<PathBuf>,
     probes: Api,
     process: Option<Child>,
+    /// Length of its log when it was started last.
+    began: usize,
     disk: Option<Disk>,
     source: Option<Ipv4Addr>,
     clock: Option<i64>,
@@ -134,6 +138,7 @@ impl Node {
             folder,
             namespace: place.namespace,
             process: None,
+            began: 0,
             disk: None,
             source: None,
             clock: None,
@@ -220,6 +225,7 @@ impl Node {
     /// Starts the process, which may end before it answers.
     pub fn begin(&mut self) {
         assert!(self.process.is_none(), "{} runs already", self.name);
+        self.began = self.said().len();
         let log = OpenOptions::new()
             .create(true)
             .append(true)
@@ -279,6 +285,11 @@ impl Node {
     /// Has it stop when it next comes to this step.
     pub fn arm(&self, step: &str) {
         fs::write(self.folder.join(format!("arm-{step}")), "").expect("a file");
+    }
+
+    /// Lets it pass this step again; false if it came there already, and stands.
+    pub fn disarm(&self, step: &str) -> bool {
+        fs::remove_file(self.folder.join(format!("arm-{step}"))).is_ok()
     }
 
     /// Whether it stands there.
@@ -415,6 +426,11 @@ impl Node {
     /// Its data directory.
     pub fn data(&self) -> PathBuf {
         self.folder.join("data")
+    }
+
+    /// Whether the cluster has taken in its present start, which it asks for by itself as soon as somebody leads.
+    pub fn is_registered(&self) -> bool {
+        self.said().split_off(self.began).contains(REGISTERED)
     }
 
     /// Everything it ever said.
