@@ -92,7 +92,9 @@ async fn cluster_audit() {
 /// The records of a file that are about one path.
 fn of_path(file: &Path, path: &str) -> Vec<Value> {
     let text = fs::read_to_string(file).expect("the file");
-    text.lines()
+    // A last line without an end is being written.
+    let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    whole
         .map(|line| serde_json::from_str::<Value>(line).expect("a record"))
         .filter(|record| record["request"]["path"] == path)
         .collect()

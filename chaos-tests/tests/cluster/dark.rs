@@ -9,7 +9,7 @@ use crate::harness::{Cluster, SOON, Writers, eventually};
 /// More than a year: every certificate that is renewed yearly has ended.
 const DAYS: u32 = 400;
 /// Sealed nodes wait three election time-outs before one of them stands.
-const CARETAKER: Duration = Duration::from_secs(20);
+const CARETAKER: Duration = SOON;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cluster_dark_for_400_days() {

@@ -12,14 +12,20 @@ use serde_json::{Value, json};
 
 use crate::harness::{AUDIT, Api, Cluster, SOON, eventually};
 
-/// Tokens that end together.
+/// Tokens that end together: as many as are made in time, but not more ...
 const TOKENS: usize = 2_000;
+/// ... and not fewer.
+const FEWEST: usize = 200;
+/// So long they are made, in seconds.
+const MAKING: u64 = 20;
 /// Each so many is renewed and stays.
 const RENEWED: usize = 100;
 /// Requests under way at a time.
 const CLIENTS: usize = 48;
-/// From the first token to the end of all, in seconds; what a debug build on a loaded machine takes to make them, and more.
+/// From the first token to the first end, in seconds: some are renewed before that.
 const TTL: u64 = 40;
+/// Where a leader stops that has ended some.
+const STEP: &str = "before-record";
 /// For the removal of all of them, a leader's death included.
 const REMOVAL: Duration = Duration::from_secs(90);
 
@@ -28,37 +34,39 @@ async fn cluster_tokens_end() {
     let mut cluster = Cluster::formed().await;
     let file = audited(&cluster).await;
     let born = Instant::now();
-    let tokens = created(&cluster, born).await;
+    let (tokens, all_over) = created(&cluster, born).await;
+    let all = tokens.len() + 1;
     let (ending, kept) = renewed(&cluster, tokens).await;
     let before = accessors(&cluster.api(0)).await;
-    assert_eq!(before, TOKENS + 1, "all are there, and root");
+    assert_eq!(before, all, "all are there, and root");
 
-    // The first are gone: the job is at work, and now loses its leader.
-    let watched = cluster.api(1);
-    eventually(
-        "the first are removed",
-        REMOVAL + Duration::from_secs(TTL),
-        async || match accessors(&watched).await {
-            left if left < before => Ok(left),
-            left => Err(left),
-        },
-    )
+    // The job is at work, whoever leads, and now loses its leader.
+    for node in &cluster.nodes {
+        node.arm(STEP);
+    }
+    let patience = REMOVAL + Duration::from_secs(TTL);
+    let led = eventually("some are ended and about to be recorded", patience, async || {
+        let mut nodes = 0..cluster.nodes.len();
+        nodes
+            .find(|at| cluster.nodes[*at].stands_at(STEP))
+            .ok_or("nobody stands")
+    })
     .await;
-    let led = cluster.leader().await;
-    cluster.nodes[led].arm("before-record");
-    eventually(
-        "it has ended some and is about to record it",
-        SOON,
-        async || match cluster.nodes[led].stands_at("before-record") {
-            true => Ok(()),
-            false => Err(()),
-        },
-    )
+    let others = cluster.others(led);
+    for at in &others {
+        cluster.nodes[*at].disarm(STEP);
+    }
+    let watched = cluster.api(others[0]);
+    eventually("the first are removed", SOON, async || {
+        match accessors(&watched).await {
+            left if left < all => Ok(()),
+            left => Err(left),
+        }
+    })
     .await;
     cluster.nodes[led].kill();
-    let survivors: Vec<Api> = cluster.running().into_iter().map(|at| cluster.api(at)).collect();
-    let all_over = born + Duration::from_secs(TTL + 5);
-    eventually("time passes", REMOVAL + Duration::from_secs(TTL), async || {
+    let survivors: Vec<Api> = others.into_iter().map(|at| cluster.api(at)).collect();
+    eventually("time passes", patience, async || {
         if Instant::now() >= all_over {
             Ok(())
         } else {
@@ -116,26 +124,32 @@ fn recorded(file: &Path) -> usize {
     accessors.collect::<BTreeSet<_>>().len()
 }
 
-/// Tokens made through all nodes; each ends `TTL` after `born`.
-async fn created(cluster: &Cluster, born: Instant) -> Vec<String> {
+/// Tokens made through all nodes, none of which ends earlier than `TTL` after `born`; and when the last has ended.
+async fn created(cluster: &Cluster, born: Instant) -> (Vec<String>, Instant) {
     let apis = Arc::new(cluster.apis());
-    let made = stream::iter(0..TOKENS).map(|number| {
+    let in_time = |_: &usize| std::future::ready(born.elapsed().as_secs() < MAKING);
+    let made = stream::iter(0..TOKENS).take_while(in_time).map(|number| {
         let apis = Arc::clone(&apis);
         async move {
             let left = TTL.saturating_sub(born.elapsed().as_secs());
-            assert!(left > TTL / 3, "making tokens takes too long for this test");
             let wish =
                 json!({"ttl": format!("{left}s"), "policies": ["default"], "no_parent": number % 2 == 0});
             let reply = apis[number % apis.len()]
                 .call("POST", "auth/token/create", Some(wish))
                 .await;
             let reply = reply.map_err(|lost| format!("{lost:?}"))?;
+            // It began before it was answered; times are whole seconds.
+            let ends = Instant::now() + Duration::from_secs(left + 1);
             let token = reply.body["auth"]["client_token"].as_str();
-            token.map(str::to_owned).ok_or_else(|| reply.text())
+            let token = token.ok_or_else(|| reply.text())?;
+            Ok::<_, String>((token.to_owned(), ends))
         }
     });
-    let made: Result<Vec<String>, String> = made.buffered(CLIENTS).try_collect().await;
-    made.expect("every token is made")
+    let made: Result<Vec<(String, Instant)>, String> = made.buffered(CLIENTS).try_collect().await;
+    let (tokens, ends): (Vec<_>, Vec<_>) = made.expect("every token is made").into_iter().unzip();
+    eprintln!("{} tokens in {:?}", tokens.len(), born.elapsed());
+    assert!(tokens.len() >= FEWEST, "only {} tokens", tokens.len());
+    (tokens, ends.into_iter().max().expect("tokens"))
 }
 
 /// Renews some for an hour: those that end, and those that stay.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::harness::{Api, Cluster, Outcome, Seed, eventually};
+use crate::harness::{Api, Cluster, Outcome, SOON, Seed, eventually};
 
 /// Part of the full load that a run makes: 1 is what is promised, less only shows that the run works.
 const SCALE_VARIABLE: &str = "CONCLAVE_CHAOS_SCALE";
@@ -114,8 +114,7 @@ async fn repeat(
                     return;
                 }
                 let (path, body) = request(number);
-                let written = api.write(&path, body).await;
-                assert!(matches!(written, Outcome::Acknowledged(_)), "{written:?}");
+                taken(&api, &path, body).await;
             }
         });
     }
@@ -123,6 +122,17 @@ async fn repeat(
         ended.expect("a worker whose writes are all taken");
     }
     eprintln!("{count} {what} in {:?}", started.elapsed());
+}
+
+/// Writes until that is taken: there may be no leader for longer than a node waits for one.
+async fn taken(api: &Api, path: &str, body: serde_json::Value) {
+    let deadline = Instant::now() + SOON;
+    loop {
+        match api.write(path, body.clone()).await {
+            Outcome::Acknowledged(_) => return,
+            other => assert!(Instant::now() < deadline, "{other:?}"),
+        }
+    }
 }
 
 /// Whether the leaders of this run have ended this many tokens.

@@ -34,7 +34,7 @@ async fn cluster_lease_keeper() {
 
     let leader = cluster.leader().await;
     cluster.nodes[leader].kill();
-    // Ten seconds after it was made no renewal gives it more.
+    // Twenty-five seconds after it was made no renewal gives it more.
     let second = after(&mut leased, &first).await;
     works(&server, &second);
     assert_ne!(second.lease_id, first.lease_id);
@@ -68,7 +68,7 @@ async fn configure(cluster: &Cluster, server: &Postgres) {
     });
     api.must("POST", "database/config/pg", connection).await;
     let role = json!({
-        "db_name": "pg", "default_ttl": "6s", "max_ttl": "10s",
+        "db_name": "pg", "default_ttl": "15s", "max_ttl": "25s",
         "creation_statements": "CREATE ROLE \"{{name}}\" LOGIN PASSWORD '{{password}}'",
     });
     api.must("POST", "database/roles/app", role).await;

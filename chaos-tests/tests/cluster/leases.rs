@@ -305,19 +305,27 @@ async fn leases_of(api: &Api, creds: &str) -> Vec<Value> {
 async fn strike(cluster: &mut Cluster, target: &mut impl Target, creds: &str, strike: Strike) {
     eprintln!("{creds} {strike:?}");
     let Strike { point, fault, down } = strike;
-    let leader = cluster.leader().await;
-    let api = cluster.api(leader);
-    let asked = if MAKING.contains(&point) {
+    let (leader, asked) = loop {
+        let leader = cluster.leader().await;
+        let api = cluster.api(leader);
+        let (creds, wish) = if MAKING.contains(&point) {
+            (creds.to_owned(), None)
+        } else {
+            let lease = api.get(creds).await.body["lease_id"].clone();
+            (String::new(), Some(json!({"lease_id": lease})))
+        };
         cluster.nodes[leader].arm(point);
-        let creds = creds.to_owned();
-        tokio::spawn(async move { api.call("GET", &creds, None).await.map(|_| ()) })
-    } else {
-        let lease = api.get(creds).await.body["lease_id"].clone();
-        cluster.nodes[leader].arm(point);
-        let wish = json!({"lease_id": lease});
-        tokio::spawn(async move { api.call("PUT", "sys/leases/revoke", Some(wish)).await.map(|_| ()) })
+        let asked = tokio::spawn(async move {
+            match wish {
+                None => api.call("GET", &creds, None).await,
+                revoke => api.call("PUT", "sys/leases/revoke", revoke).await,
+            }
+        });
+        if stands(cluster, leader, point).await {
+            break (leader, asked);
+        }
+        let _ = asked.await;
     };
-    stands(cluster, leader, point).await;
     if down {
         target.stop();
     }
@@ -331,16 +339,20 @@ async fn strike(cluster: &mut Cluster, target: &mut impl Target, creds: &str, st
     }
 }
 
-/// Waits until a node stands at a step.
-async fn stands(cluster: &Cluster, at: usize, point: &str) {
+/// Waits until a node that leads stands at a step; false if it leads no more before that, and the step is another's.
+pub async fn stands(cluster: &Cluster, at: usize, point: &str) -> bool {
     let node = &cluster.nodes[at];
     eventually("the step is reached", SOON, async || {
-        match node.stands_at(point) {
-            true => Ok(()),
-            false => Err(point),
+        if node.stands_at(point) {
+            return Ok(true);
+        }
+        let told = node.api.get("sys/leader").await.body;
+        match told["leader_address"].as_str() {
+            Some(led) if !led.is_empty() && led != node.url => Ok(!node.disarm(point)),
+            _ => Err(point),
         }
     })
-    .await;
+    .await
 }
 
 /// Strikes a leader that stands at a step, and lets what is left of it go on.

@@ -1,6 +1,6 @@
 //! A leader that stands still, and goes on as if it still led.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::json;
 
@@ -86,7 +86,5 @@ async fn a_woken_leader_tells_no_old_news(cluster: &Cluster, round: usize) {
         }
     })
     .await;
-    tokio::time::timeout(Duration::from_secs(10), cluster.leader())
-        .await
-        .expect("one leader again");
+    cluster.leader().await;
 }

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::{Cluster, Writers};
+use crate::harness::{Cluster, SOON, Writers};
 
 /// Sealed nodes wait three election time-outs before one of them stands.
-const CARETAKER: Duration = Duration::from_secs(20);
+const CARETAKER: Duration = SOON;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cluster_all_restarted() {

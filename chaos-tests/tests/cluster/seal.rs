@@ -17,8 +17,8 @@ async fn cluster_seal() {
     writers.go_on_within(16, FAILOVER).await;
 
     serves_nothing(&cluster, sealed).await;
-    let leader = cluster.leader().await;
-    assert_ne!(leader, sealed, "another unsealed node leads");
+    // It may order what others write until one of them takes over.
+    let leader = cluster.another_leader(sealed).await;
     let journal = writers.finish().await;
 
     let (revision, _) = cluster.digests_agree().await;

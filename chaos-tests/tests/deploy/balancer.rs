@@ -79,12 +79,12 @@ impl Lab {
             operations_address = ""
             audit_directories = ["{home}"]
             listener "tcp" {{
-              address     = "127.0.0.1:{}"
-              tls_disable = true
+              address         = "127.0.0.1:{}"
+              cluster_address = "127.0.0.1:0"
+              tls_disable     = true
             }}
             listener "tcp" {{
               address                         = "127.0.0.1:{}"
-              cluster_address                 = "127.0.0.1:0"
               tls_disable                     = true
               proxy_protocol_behavior         = "deny_unauthorized"
               proxy_protocol_authorized_addrs = "{BALANCER}"

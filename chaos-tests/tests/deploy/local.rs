@@ -7,11 +7,11 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use crate::harness::{SOON, eventually};
+use crate::harness::{FAILOVER, SOON, eventually};
 use crate::shell::{base_port, block, cargo_elsewhere, command, folder, must, root, texts};
 
 /// From kill -9 to the end of the next command.
-const NEXT_COMMAND: Duration = Duration::from_secs(5);
+const NEXT_COMMAND: Duration = FAILOVER;
 
 /// A test cluster of the scripts; stopped and removed when dropped.
 struct Local {

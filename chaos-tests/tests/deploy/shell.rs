@@ -75,13 +75,7 @@ pub fn texts(output: &Output) -> (String, String) {
 
 /// A base port at which the ports of a local cluster are free.
 pub fn base_port() -> u16 {
-    loop {
-        let base = ports::free(1)[0];
-        let free = |offset: u16| std::net::TcpListener::bind(("127.0.0.1", base + offset)).is_ok();
-        if [0, 1, 2, 10, 11, 12, 20, 21, 22, 30].into_iter().all(free) {
-            return base;
-        }
-    }
+    ports::free_row(&[0, 1, 2, 10, 11, 12, 20, 21, 22, 30])
 }
 
 /// A folder below the target directory: the system's temporary files may lie in memory.

@@ -2,7 +2,6 @@
 //! of. Under each node lies a disk that keeps what was synced and nothing else.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde_json::json;
 
@@ -329,7 +328,7 @@ async fn revive(cluster: &mut Cluster, at: usize) {
     cluster.give_shares(&[at; crate::harness::THRESHOLD]).await;
     cluster.all_unsealed(&[at]).await;
     let api = cluster.api(at);
-    eventually("it serves", Duration::from_secs(20), async || {
+    eventually("it serves", SOON, async || {
         let health = api.get("sys/health").await;
         if health.status == 200 {
             Ok(())

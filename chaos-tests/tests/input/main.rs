@@ -17,6 +17,9 @@ mod node;
 mod noise;
 mod owners;
 mod paths;
+#[path = "../cluster/harness/ports.rs"]
+#[allow(dead_code, reason = "one at a time is enough")]
+mod ports;
 mod shares;
 mod snapshots;
 mod times;

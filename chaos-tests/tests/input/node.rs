@@ -2,19 +2,19 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::binary::conclave;
+use crate::ports;
 
 /// A start, an election, an answer: generous for a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct Node {
     address: String,
@@ -49,7 +49,8 @@ impl Node {
         let files = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let data = files.path().join("data");
         fs::DirBuilder::new().mode(0o700).create(&data).unwrap();
-        let [api, cluster, operations] = [(); 3].map(|()| free_address());
+        let ports = ports::free(3);
+        let [api, cluster, operations] = [0, 1, 2].map(|at| format!("127.0.0.1:{}", ports[at]));
         let config = format!(
             r#"
             api_addr           = "http://{api}"
@@ -250,17 +251,5 @@ pub fn until(what: &str, mut met: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
         // why: pause of a poll
         std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-/// Below the range from which Linux takes ports for outgoing connections, so that none takes it before the node does.
-fn free_address() -> String {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let own = u16::try_from(std::process::id() % 1000).unwrap() * 20;
-    loop {
-        let port = 12_000 + (own + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000;
-        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
-            return listener.local_addr().unwrap().to_string();
-        }
     }
 }

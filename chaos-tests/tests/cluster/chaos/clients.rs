@@ -16,7 +16,7 @@ use crate::harness::{Api, Lost, Reply, SOON, Seed, eventually};
 const LONGEST: Duration = Duration::from_secs(240);
 /// What goes wrong at any time in a run leaves a part of the cluster that serves within this: elections, connections that
 /// are given up, and clients' own patience come before.
-const STILL: Duration = SOON.saturating_mul(2);
+const STILL: Duration = SOON;
 
 /// Clients at work at once: with few keys, so that about four calls of a key are under way at any time.
 pub const CLIENTS: usize = 40;

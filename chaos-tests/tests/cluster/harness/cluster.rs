@@ -247,6 +247,15 @@ impl Cluster {
         self.leader_within(SOON).await
     }
 
+    /// Waits until all nodes that run name the same leader, and that is not this one; its index.
+    pub async fn another_leader(&self, than: usize) -> usize {
+        eventually("another leads", SOON, async || match self.leader().await {
+            leader if leader == than => Err(leader),
+            leader => Ok(leader),
+        })
+        .await
+    }
+
     async fn names_leader(&self, at: usize) -> String {
         let leader = self.nodes[at].api.get("sys/leader").await.body;
         leader["leader_address"].as_str().unwrap_or_default().to_owned()

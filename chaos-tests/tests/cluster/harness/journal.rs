@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio::time::{Interval, MissedTickBehavior};
 
-use super::{Api, Outcome, SOON, Seed, eventually};
+use super::{Api, Outcome, Reply, SOON, Seed, eventually};
 
 /// Each writer begins a write this often, or as soon as the last one ended.
 const PACE: Duration = Duration::from_millis(100);
@@ -127,7 +127,7 @@ impl Journal {
         let acknowledged = self.acknowledged.iter().map(|write| (write, true));
         let all = acknowledged.chain(self.unknown.iter().map(|write| (write, false)));
         let reads = stream::iter(all).map(|((path, value), required)| async move {
-            let reply = api.get(&format!("secret/data/{path}")).await;
+            let reply = answered(api, &format!("secret/data/{path}")).await;
             match reply.status {
                 200 if reply.body["data"]["data"]["value"] == **value => None,
                 200 => Some(format!("{path} holds something else")),
@@ -139,6 +139,17 @@ impl Journal {
         let found: Vec<Option<String>> = reads.buffer_unordered(READERS).collect().await;
         found.into_iter().flatten().collect()
     }
+}
+
+/// What a node answers; it may have to find a leader first.
+async fn answered(api: &Api, path: &str) -> Reply {
+    eventually("a node answers", SOON, async || {
+        match api.call("GET", path, None).await {
+            Ok(reply) if !matches!(reply.status, 503 | 504) => Ok(reply),
+            other => Err(other),
+        }
+    })
+    .await
 }
 
 struct Writer {

@@ -13,7 +13,8 @@ pub fn python(name: &str, packages: &[&str]) -> PathBuf {
     must(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&dir));
     must(
         Command::new(&python)
-            .args(["-m", "pip", "install", "--quiet"])
+            // What is imported is compiled then; all of it takes minutes of a busy machine.
+            .args(["-m", "pip", "install", "--quiet", "--no-compile"])
             .args(packages),
     );
     std::fs::write(ready, "").expect("a mark");

@@ -62,10 +62,15 @@ async fn cluster_lease_rotations() {
     let late = Late::begin(&cluster, &server, cases.len()).await;
     for (number, (what, point, fault, down)) in cases.iter().enumerate() {
         eprintln!("{fault:?} {what:?} {point}, down: {down}");
-        let leader = cluster.leader().await;
-        cluster.nodes[leader].arm(point);
-        let asked = tokio::spawn(rotate(cluster.api(leader), *what, number));
-        stands(&cluster, leader, point).await;
+        let (leader, asked) = loop {
+            let leader = cluster.leader().await;
+            cluster.nodes[leader].arm(point);
+            let asked = tokio::spawn(rotate(cluster.api(leader), *what, number));
+            if stands(&cluster, leader, point).await {
+                break (leader, asked);
+            }
+            let _ = asked.await;
+        };
         if *down {
             server.stop();
         }

@@ -14,6 +14,9 @@ use crate::shell::{read, root};
 /// Most bytes of one page: far above what Alertmanager sends.
 const MAX_PAGE: usize = 1 << 20;
 
+/// So many seconds a trouble lasts before it is told of: longer than an election, or than a scrape that a busy machine lets fail.
+const LASTS: u64 = 5;
+
 /// Who is paged: the receiver's name and the alert's, in the order in which they came.
 #[derive(Clone, Default)]
 pub struct Pages(Arc<Mutex<Vec<(String, String)>>>);
@@ -104,17 +107,17 @@ pub struct Peers {
 
 impl Peers {
     /// Starts both in `folder` with the rules and routes of the tree, to scrape these targets by job. What waits there for
-    /// minutes waits a second here, and pages go to `port`.
+    /// minutes waits seconds here, and pages go to `port`.
     pub fn start(folder: &Path, jobs: &[(&str, Vec<String>)], port: u16) -> Self {
         let own = ports::free(2);
         let rules = folder.join("rules");
         std::fs::create_dir_all(&rules).expect("a folder");
         for name in ["recording.yml", "alerts.yml"] {
             let text = read(&format!("deploy/observability/rules/{name}"));
-            std::fs::write(rules.join(name), at_once(&text, "for: ")).expect("a file");
+            std::fs::write(rules.join(name), quick(&text, "for: ", LASTS)).expect("a file");
         }
         let routes = read("deploy/observability/alertmanager.yml").replace(":9095/", &format!(":{port}/"));
-        let routes = at_once(&at_once(&routes, "group_wait: "), "group_interval: ");
+        let routes = quick(&quick(&routes, "group_wait: ", 1), "group_interval: ", 1);
         std::fs::write(folder.join("alertmanager.yml"), routes).expect("a file");
         let settings = read("deploy/observability/prometheus.yml")
             .replace("15s", "1s")
@@ -184,10 +187,10 @@ impl Drop for Peers {
     }
 }
 
-/// Every time after `key` is a second.
-fn at_once(text: &str, key: &str) -> String {
+/// Every time after `key` is so many seconds.
+fn quick(text: &str, key: &str, seconds: u64) -> String {
     let quick = |line: &str| match line.split_once(key) {
-        Some((before, _)) if before.trim().is_empty() => format!("{before}{key}1s\n"),
+        Some((before, _)) if before.trim().is_empty() => format!("{before}{key}{seconds}s\n"),
         _ => format!("{line}\n"),
     };
     text.lines().map(quick).collect()
