@@ -82,6 +82,32 @@ fn a_login_names_the_variable_that_wins_over_it() {
     assert_eq!(complaint(&output), "");
 }
 
+/// A script that sets `VAULT_TOKEN` for a command must not go on with the cluster's root token.
+#[test]
+fn the_local_clusters_token_is_in_one_variable() {
+    let home = tempfile::tempdir().unwrap();
+    let token = "s.of-the-cluster";
+    std::fs::create_dir(home.path().join("secrets")).unwrap();
+    std::fs::write(home.path().join("secrets/root-token"), token).unwrap();
+    std::fs::write(home.path().join("port"), "18200").unwrap();
+    let script = r#"eval "$("$ENV")"; echo "${CONCLAVE_TOKEN-none} ${BAO_TOKEN-none} $VAULT_TOKEN""#;
+    let output = Command::new("bash")
+        .args(["-e", "-c", script])
+        .env(
+            "ENV",
+            concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/local/env.sh"),
+        )
+        .env("CONCLAVE_DEV_DIR", home.path())
+        .envs([("CONCLAVE_TOKEN", "old"), ("BAO_TOKEN", "old")])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", complaint(&output));
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        format!("none none {token}\n")
+    );
+}
+
 #[test]
 fn a_digest_that_nobody_answers_says_whom_it_asked() {
     let home = Home::of(Server::dev(Product::Conclave));

@@ -90,6 +90,15 @@ async fn why_something_is_allowed_or_not() {
     }
     let told = ask(&node, &node.root, asked("update", "secret/data/app/x")).await;
     assert_eq!(told["rule_of"], json!({"app": ["read"], "more": ["list"]}));
+    let twice =
+        "path \"twice\" { capabilities = [\"read\"] }\npath \"twice\" { capabilities = [\"update\"] }";
+    let question = json!({"draft": twice, "capability": "read", "path": "twice"});
+    let of_draft = &ask(&node, &node.root, question).await["rule_of"];
+    assert_eq!(
+        *of_draft,
+        json!({"(draft)": ["read", "update"]}),
+        "blocks of one path count together"
+    );
     let would_do = told["to_allow"].as_str().unwrap();
     policy(&node, "would", would_do).await;
     let with = json!({"policies": ["app", "would"], "capability": "update", "path": "secret/data/app/x"});

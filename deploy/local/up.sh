@@ -97,7 +97,7 @@ zone                = "${ZONES[node - 1]}"
 api_addr            = "$(api_addr "$node")"
 cluster_addr        = "$(cluster_addr "$node")"
 operations_address  = "127.0.0.1:$(operations_port "$node")"
-audit_directories   = ["$DEV/audit"]
+audit_directories   = ["$DEV/audit", "/vault/logs"]
 
 listener "tcp" {
   address         = "127.0.0.1:$(api_port "$node")"

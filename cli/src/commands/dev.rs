@@ -250,10 +250,10 @@ impl Cluster {
         text.push_str("\nSet these in another terminal:\n\n");
         let first = urls.first().copied().unwrap_or_default();
         let ca = self.ca.display().to_string();
+        // One variable for the token, which every client reads: what a script sets there is what it uses.
         for (name, value) in [
             ("CONCLAVE_ADDR", urls.join(",").as_str()),
             ("CONCLAVE_CACERT", &ca),
-            ("CONCLAVE_TOKEN", &born.root_token),
             ("VAULT_ADDR", first),
             ("VAULT_CACERT", &ca),
             ("VAULT_TOKEN", &born.root_token),

@@ -134,7 +134,13 @@ impl Acl {
                     }
                 };
                 compiled.unite(rule);
-                compiled.by.push((policy.shared_name(), rule.grant.capabilities));
+                match compiled.by.last_mut() {
+                    // A policy may have several blocks of one path.
+                    Some((name, grant)) if **name == *policy.shared_name() => {
+                        *grant = (*grant | rule.grant.capabilities).settled();
+                    }
+                    _ => compiled.by.push((policy.shared_name(), rule.grant.capabilities)),
+                }
             }
         }
         let rules: Vec<Arc<Compiled>> = united.into_values().map(Arc::new).collect();
