@@ -109,7 +109,7 @@ impl Spool {
             if from.offset < limit {
                 return read(&file, from, limit).map(Some);
             }
-            if from.segment == current {
+            if from.segment == current || (from.segment + 1 == current && end == 0) {
                 return Ok(None);
             }
             self.leave(from.segment, limit)?;
@@ -129,6 +129,10 @@ impl Spool {
             segment: segment + 1,
             offset: 0,
         };
+        if self.synced {
+            // The end of the chain is looked for in the last file: nothing goes before that has a record that stays.
+            File::open(self.segment(next.segment))?.sync_data()?;
+        }
         self.mark(next)?;
         fs::remove_file(self.segment(segment))?;
         let mut state = self.state.lock();
@@ -176,10 +180,8 @@ impl Spool {
             }
         }
         found.sort_unstable();
-        let (current, _) = found.pop().unwrap_or((1, 0));
-        let first = found.first().map_or(current, |(number, _)| *number);
-        if let Some((number, bytes)) = found.last_mut() {
-            // Power was lost while the next file was begun, it may be: then this one's end is as open as that one's.
+        // Power was lost while the last file was begun, it may be: then the end of the one before is as open as its own.
+        for (number, bytes) in found.iter_mut().rev().take(2) {
             let file = OpenOptions::new()
                 .read(true)
                 .write(true)
@@ -187,6 +189,13 @@ impl Spool {
             *bytes = whole_lines(&file)?;
             file.set_len(*bytes)?;
         }
+        if let [.., _, (last, 0)] = found.as_slice() {
+            // Begun and empty: the chain goes on after the last record of the one before.
+            fs::remove_file(self.segment(*last))?;
+            found.pop();
+        }
+        let (current, _) = found.pop().unwrap_or((1, 0));
+        let first = found.first().map_or(current, |(number, _)| *number);
         let told = fs::read_to_string(self.directory.join(SENT)).unwrap_or_default();
         let told = told.trim().split_once(' ').and_then(|(segment, offset)| {
             Some(Mark {

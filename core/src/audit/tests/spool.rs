@@ -8,8 +8,10 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
+use super::super::journal::Journal;
 use super::super::place::Place;
 use super::super::spool::{Spool, folder};
+use super::{ID, verify, write};
 
 /// What a disk writes whole or not at all, in bytes.
 const SECTOR: usize = 512;
@@ -156,6 +158,42 @@ fn refuses_and_goes_on(synced: bool) {
     let file = spool.open().unwrap();
     append(&spool, &file, "five\n");
     assert_eq!(drain(&spool), "five\n");
+}
+
+/// The chain's end is found wherever power was lost around the beginning of a file, and whatever was sent by then.
+#[test]
+fn a_chain_goes_on_when_the_file_that_was_begun_lost_its_records() {
+    for sent in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path().join("s");
+        let journal = |spool: &Arc<Spool>| Journal::new(spool.clone(), true, Some(ID.to_owned()));
+        let first = spool(&at, 1 << 20);
+        let written = journal(&first);
+        write(&written, "first").unwrap();
+        while files(&at).len() < 2 {
+            write(&written, &"x".repeat(5000)).unwrap();
+        }
+        let tip = written.head().unwrap().1;
+        let mut taken = Vec::new();
+        while let (true, Some(batch)) = (sent, first.next().unwrap()) {
+            taken.extend(batch.bytes);
+            first.sent(batch.upto).unwrap();
+        }
+        // What was not synced is lost: the second file's records, unless the first one was given up for it.
+        let left = files(&at);
+        assert_eq!(left.len(), if sent { 1 } else { 2 });
+        if !sent {
+            File::create(&left[1]).unwrap();
+        }
+        let second = spool(&at, 1 << 20);
+        let written = journal(&second);
+        write(&written, "next").unwrap();
+        // A file begins by telling after which record it goes on: two records were lost, or none, and two are new.
+        let more = written.head().unwrap().1.seq - tip.seq;
+        assert_eq!(more, if sent { 2 } else { 0 });
+        taken.extend(drain(&second).into_bytes());
+        assert_eq!(verify(&taken, &[]).faults, [], "{sent}");
+    }
 }
 
 proptest! {
