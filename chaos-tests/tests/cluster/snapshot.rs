@@ -56,7 +56,7 @@ async fn holds(cluster: &Cluster, value: &str) {
 
 /// Back into the cluster it is from, while that is busy; then it goes on as any cluster does.
 async fn in_place(cluster: &mut Cluster, through: usize, file: &str, belongings: &Belongings) {
-    let writers = Writers::start(4, &cluster.apis(), &mut cluster.seed);
+    let writers = Writers::start_before_restore(4, &cluster.apis(), &mut cluster.seed);
     writers.go_on(16).await;
     Tool::bao(cluster, through)
         .must(&["operator", "raft", "snapshot", "restore", file])

@@ -43,6 +43,15 @@ pub struct Writers {
 impl Writers {
     /// Starts `count` writers over all these nodes.
     pub fn start(count: usize, apis: &[Api], seed: &mut Seed) -> Self {
+        Self::begin(count, apis, seed, false)
+    }
+
+    /// The same, where a restore takes back what was acknowledged, perhaps a moment ago.
+    pub fn start_before_restore(count: usize, apis: &[Api], seed: &mut Seed) -> Self {
+        Self::begin(count, apis, seed, true)
+    }
+
+    fn begin(count: usize, apis: &[Api], seed: &mut Seed, restored: bool) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let acknowledged = Arc::new(AtomicU64::new(0));
         // Writers that come after others must not write over their keys.
@@ -53,6 +62,7 @@ impl Writers {
                 apis: apis.to_vec(),
                 seed: seed.split(),
                 stop: stop.clone(),
+                restored,
                 acknowledged: acknowledged.clone(),
                 journal: Journal::default(),
                 pace: paced(),
@@ -157,6 +167,8 @@ struct Writer {
     apis: Vec<Api>,
     seed: Seed,
     stop: Arc<AtomicBool>,
+    /// Whether what was acknowledged may be gone.
+    restored: bool,
     acknowledged: Arc<AtomicU64>,
     journal: Journal,
     pace: Interval,
@@ -228,6 +240,7 @@ impl Writer {
                 "{path} holds something else"
             ),
             503 | 504 => {}
+            404 if self.restored => {}
             _ => panic!("{path} was just acknowledged: {}", reply.text()),
         }
     }
