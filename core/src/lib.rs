@@ -52,6 +52,7 @@ pub mod store;
 mod sys;
 pub mod tokens;
 mod trail;
+mod versions;
 mod work;
 mod workshop;
 mod wrapping;

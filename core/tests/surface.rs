@@ -216,3 +216,39 @@ async fn chosen_headers_are_on_record() {
         .unwrap();
     assert_eq!(sent(vec![("x-team", "a")]).await, Value::Null);
 }
+
+/// A version is on record from when it first led, whoever is asked later, restarts and the next one included.
+#[tokio::test]
+async fn versions_are_known_from_when_they_led() {
+    let history = async |node: &Node| {
+        let told = node.call(Verb::List, "sys/version-history", Value::Null).await;
+        told.unwrap()["data"].clone()
+    };
+    let mut node = Node::unsealed().await;
+    let first = history(&node).await;
+    assert_eq!(first["keys"], json!(["2.7.2"]));
+    assert_eq!(first["key_info"]["2.7.2"]["previous_version"], Value::Null);
+    node.clock.advance(86_400_000);
+    node.core.install_version().await.unwrap();
+    assert_eq!(history(&node).await, first);
+
+    node.settings.conclave_version = "9.9.9".to_owned();
+    let node = node.restarted().await;
+    node.unseal().await;
+    assert_eq!(
+        history(&node).await,
+        first,
+        "it does not lead yet, as far as is known"
+    );
+    node.core.install_version().await.unwrap();
+    let both = history(&node).await;
+    assert_eq!(both["keys"], json!(["2.7.2", "2.7.2+conclave.9.9.9"]));
+    assert_eq!(both["key_info"]["2.7.2"], first["key_info"]["2.7.2"]);
+    let next = &both["key_info"]["2.7.2+conclave.9.9.9"];
+    assert_eq!(next["previous_version"], "2.7.2");
+    assert_eq!(next["conclave_version"], "9.9.9");
+    assert_ne!(
+        next["timestamp_installed"],
+        first["key_info"]["2.7.2"]["timestamp_installed"]
+    );
+}

@@ -189,6 +189,9 @@ async fn run_slowly(core: Weak<Core>) {
         if !leads {
             continue;
         }
+        if let Err(error) = core.install_version().await {
+            tracing::debug!(%error, "that this version leads is stored later");
+        }
         if let Err(error) = core.rotate_if_due().await {
             tracing::warn!(%error, "the data key is due and was not rotated");
         }

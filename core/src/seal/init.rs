@@ -9,7 +9,7 @@ use conclave_engine_api::Env;
 use conclave_raft::Replica;
 
 use crate::catalog::{Catalog, PolicyRecord, encode_record};
-use crate::core::Core;
+use crate::core::{Core, Settings};
 use crate::entropy::OsEntropy;
 use crate::error::Error;
 use crate::launcher::Membership;
@@ -19,6 +19,7 @@ use crate::store::layout::ROOT_NAMESPACE;
 use crate::store::{CommitError, NameCache, Opened, Proposal, commit};
 use crate::sys::mounts::{BORN, NEXT_ID, born_with};
 use crate::tokens::{NewToken, mint};
+use crate::versions::install;
 use crate::work::{Readers, Work};
 
 /// Most shares.
@@ -167,7 +168,7 @@ impl Core {
         let (expect, ops) = rows::found(barrier_id, &config, sealed_keyring, &self.settings.cluster_name);
         let (mut proposal, root_token) = {
             let opened = Opened::new(view, barrier, Arc::new(NameCache::default()));
-            first_rows(&opened, replica.now(), root_token)?
+            first_rows(&opened, &self.settings, replica.now(), root_token)?
         };
         proposal.expect.push(expect);
         proposal.ops.splice(0..0, ops);
@@ -179,9 +180,10 @@ impl Core {
     }
 }
 
-/// The rows every cluster is born with: mounts, the default policy, the root token.
+/// The rows every cluster is born with: mounts, the default policy, the version that made it, the root token.
 fn first_rows(
     opened: &Opened,
+    settings: &Settings,
     now: u64,
     root_token: Option<String>,
 ) -> Result<(Proposal, Zeroizing<String>), Error> {
@@ -202,6 +204,7 @@ fn first_rows(
         expires: None,
     };
     work.config.put("policy/default", encode_record(&policy)?)?;
+    install(&mut work, settings, now)?;
     let minted = mint(&mut work, &mut env, NewToken::root(root_token))?;
     Ok((work.finish()?, minted.id))
 }

@@ -1,11 +1,12 @@
 //! `sys/host-info`, `sys/version-history` and `sys/config/state`: what a node and its configuration are.
 
-use serde_json::json;
+use serde_json::{Map, json};
 
 use crate::clocktext::rfc3339;
 use crate::error::Error;
 use crate::routes::{Answer, Call};
 use crate::sys::open::object;
+use crate::versions::installed;
 
 /// What this machine is, as far as the system tells everybody.
 pub fn info(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
@@ -43,16 +44,23 @@ pub fn metrics(_call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     Ok(Answer::empty())
 }
 
-/// Versions that ran here; for now the one that answers.
+/// Versions that led this cluster, each with the one before it. Clients name a version of the API by its number alone; where more
+/// than one of ours had it, the later ones say which they are.
 pub fn versions(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
-    let version = &call.core.settings.vault_version;
-    let info = json!({
-        version: {
-            "commit_date": call.core.settings.build_date,
-            "previous_version": null,
-            "timestamp_installed": rfc3339(call.env.now()),
-            "conclave_version": call.core.settings.conclave_version,
+    let (mut keys, mut told) = (Vec::<String>::new(), Map::new());
+    for installed in installed(call.work)? {
+        let mut key = installed.api;
+        if keys.contains(&key) {
+            key = format!("{key}+conclave.{}", installed.version);
         }
-    });
-    Ok(Answer::data(object(json!({"keys": [version], "key_info": info}))))
+        let info = json!({
+            "commit_date": installed.built,
+            "previous_version": keys.last(),
+            "timestamp_installed": rfc3339(installed.since),
+            "conclave_version": installed.version,
+        });
+        told.insert(key.clone(), info);
+        keys.push(key);
+    }
+    Ok(Answer::data(object(json!({"keys": keys, "key_info": told}))))
 }
