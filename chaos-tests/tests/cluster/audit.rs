@@ -149,7 +149,18 @@ async fn cluster_audit_devices() {
     wait_for(&syslog.private, "secret/data/burst-39").await;
     nobody_strange_is_told(&api).await;
 
-    // The syslog server goes: its records wait on disk, and come when it is back.
+    // The syslog server goes: its records wait on disk, and come when it is back. What it took and has not written goes with
+    // it, for it acknowledges nothing: it is left with all that there is.
+    eventually("the syslog server has written all", SOON, async || {
+        let lines = |file: &Path| fs::read_to_string(file).unwrap_or_default().lines().count();
+        let [kept, plain, private] = [&file, &syslog.out, &syslog.private].map(|file| lines(file));
+        if kept == plain && kept == private {
+            Ok(())
+        } else {
+            Err([kept, plain, private])
+        }
+    })
+    .await;
     syslog.stop();
     for at in 0..10 {
         let path = format!("secret/data/dark-{at}");
