@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::serve;
+use super::{serve, serve_again};
 use crate::harness::{Api, Cluster, SOON, THRESHOLD, eventually};
 
 const UNSEAL: &str = "sys/namespaces/t/unseal";
@@ -39,7 +39,7 @@ async fn kill_and_start(cluster: &mut Cluster, at: usize) {
     cluster.nodes[at].start().await;
     cluster.give_shares(&[at; THRESHOLD]).await;
     cluster.all_unsealed(&[at]).await;
-    serve(cluster, &[at], "one").await;
+    serve_again(cluster, at, "one").await;
 }
 
 /// Whether a share counts once the namespace is sealed.
