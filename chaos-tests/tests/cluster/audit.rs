@@ -149,18 +149,8 @@ async fn cluster_audit_devices() {
     wait_for(&syslog.private, "secret/data/burst-39").await;
     nobody_strange_is_told(&api).await;
 
-    // The syslog server goes: its records wait on disk, and come when it is back. What it took and has not written goes with
-    // it, for it acknowledges nothing: it is left with all that there is.
-    eventually("the syslog server has written all", SOON, async || {
-        let lines = |file: &Path| fs::read_to_string(file).unwrap_or_default().lines().count();
-        let [kept, plain, private] = [&file, &syslog.out, &syslog.private].map(|file| lines(file));
-        if kept == plain && kept == private {
-            Ok(())
-        } else {
-            Err([kept, plain, private])
-        }
-    })
-    .await;
+    // The syslog server goes: its records wait on disk, and come when it is back.
+    syslog.has_written_all(&file).await;
     syslog.stop();
     for at in 0..10 {
         let path = format!("secret/data/dark-{at}");
@@ -330,6 +320,21 @@ impl Syslog {
             .stderr(Stdio::null())
             .spawn();
         self.process = Some(process.expect("rsyslogd runs: deploy/packages.txt names it"));
+    }
+
+    /// Waits until it has all that is in `file`. What it took and has not written goes with it when it is killed: it acknowledges
+    /// nothing.
+    async fn has_written_all(&self, file: &Path) {
+        eventually("the syslog server has written all", SOON, async || {
+            let lines = |file: &Path| fs::read_to_string(file).unwrap_or_default().lines().count();
+            let [kept, plain, private] = [file, &self.out, &self.private].map(lines);
+            if kept == plain && kept == private {
+                Ok(())
+            } else {
+                Err([kept, plain, private])
+            }
+        })
+        .await;
     }
 
     fn stop(&mut self) {

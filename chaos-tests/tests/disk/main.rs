@@ -16,4 +16,5 @@ mod faults;
 mod harness;
 mod power;
 mod shim;
+mod spool;
 mod tmpfs;
