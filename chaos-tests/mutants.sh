@@ -48,6 +48,7 @@ MUTANTS=(
     "no log tells what a request holds|told-in-log|nodes:cluster_canary|marks were found"
     "no key is left in the memory of a node that was sealed|leaked-keys|nodes:cluster_canary_served|no mark in the memory"
     "no answer leaves before it is on record|lost-record|nodes:cluster_chaos|UNRECORDED"
+    "a watch tells every write|lost-event|nodes:cluster_chaos|UNTOLD"
     "no counter falls|falling-counter|nodes:cluster_chaos|FELL"
 )
 # Rounds of faults that take little time and leave every node its process, for bugs that show without any.

@@ -98,6 +98,54 @@ fn the_log_of_a_node_is_turned_and_followed_without_what_is_secret() {
 }
 
 #[test]
+fn what_happens_to_keys_is_printed_as_it_happens() {
+    let (server, home) = (Server::dev(Product::Conclave), tempfile::tempdir().unwrap());
+    let run = |line: &str| command(&server, &home, line).output().unwrap();
+    let follow = |line: &str| {
+        let mut follower = command(&server, &home, line)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(follower.stdout.take().unwrap()).lines();
+        (follower, lines.map_while(Result::ok))
+    };
+    let (mut table, mut rows) = follow("kv watch secret/app/");
+    let opened = rows.next().unwrap();
+    let (said, revision) = opened.rsplit_once(' ').unwrap();
+    assert_eq!(said, "Watching secret/app/ after revision");
+    text(&run("kv put secret/app/db x=canary"));
+    text(&run("kv put secret/other x=canary"));
+    text(&run("kv delete secret/app/db"));
+    let table_of = |row: String| row.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(
+        table_of(rows.next().unwrap()),
+        ["Revision", "Event", "Path", "Versions"]
+    );
+    assert_eq!(
+        table_of(rows.next().unwrap())[1..],
+        ["written", "secret/app/db", "1"]
+    );
+    assert_eq!(table_of(rows.next().unwrap())[1..], ["changed", "secret/app/db"]);
+    let again = format!("kv watch -format=json -mount=secret -after={revision} app/db");
+    let (mut json, mut objects) = follow(&again);
+    let object: Value = serde_json::from_str(&objects.next().unwrap()).unwrap();
+    assert!(object["revision"].as_u64() > revision.parse().ok());
+    let told = serde_json::json!({
+        "revision": object["revision"], "event": "written", "mount": "secret/", "path": "app/db", "versions": [1]
+    });
+    assert_eq!(object, told);
+    let refused = run("kv watch nowhere/");
+    assert!(
+        String::from_utf8_lossy(&refused.stderr).contains("no handler for route"),
+        "{refused:?}"
+    );
+    for follower in [&mut table, &mut json] {
+        follower.kill().unwrap();
+        follower.wait().unwrap();
+    }
+}
+
+#[test]
 fn a_node_is_looked_at_for_a_while_and_what_is_missing_is_named() {
     let (server, home) = (Server::dev(Product::Conclave), tempfile::tempdir().unwrap());
     let look = "debug -duration=5s -interval=5s -metrics-interval=5s";

@@ -17,8 +17,9 @@ mod grpc;
 pub mod http;
 
 pub use grpc::{
-    Admission, Alias, AliasWishes, Answer, Builder, Conclave, DataKey, Entity, EntityWishes, Error, Founded,
-    Group, GroupWishes, Identity, JoinToken, Keeper, KeyWishes, Kv, Lease, Leased, Leases, Logical, Login,
-    Origin, Policies, Raw, SecondFactor, Secret, SecretBytes, SecretData, SecretText, Session, SignedIn,
-    Standing, Sys, Token, Tokens, Transit, TransitKey, Use, Verb, Version, Wrapped, Wrapping, v1,
+    Admission, Alias, AliasWishes, Answer, Builder, Conclave, DataKey, Entity, EntityWishes, Error, Event,
+    EventKind, Founded, Group, GroupWishes, Heard, Identity, JoinToken, Keeper, KeyWishes, Kv, Lease, Leased,
+    Leases, Logical, Login, Origin, Policies, Raw, SecondFactor, Secret, SecretBytes, SecretData, SecretText,
+    Session, SignedIn, Standing, Sys, Token, Tokens, Transit, TransitKey, Use, Verb, Version, Watch, Wrapped,
+    Wrapping, v1,
 };

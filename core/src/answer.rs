@@ -14,6 +14,7 @@ pub fn encode(request_id: String, revision: Option<u64>, answer: Answer) -> Resp
         at_top_level,
         file,
         lines,
+        watch,
         wrap,
         lease,
         // Said in audit records alone.
@@ -37,6 +38,9 @@ pub fn encode(request_id: String, revision: Option<u64>, answer: Answer) -> Resp
     }
     if let Some(lines) = lines {
         return respond(Body::Lines(lines));
+    }
+    if let Some(watch) = watch {
+        return respond(Body::Watch(watch));
     }
     if let Some(raw) = reply.raw {
         return respond(Body::Raw {

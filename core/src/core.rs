@@ -29,6 +29,7 @@ use crate::metrics::Metrics;
 use crate::quota::Quotas;
 use crate::room::Room;
 use crate::seal::{PeerUnseal, Seal};
+use crate::watch::Seats;
 use crate::workshop::Workshop;
 
 /// Settings of a node that core needs.
@@ -139,6 +140,7 @@ pub struct Core {
     pub(crate) workshop: Workshop,
     pub(crate) outside: Outside,
     pub(crate) watch: Watch,
+    pub(crate) watches: Seats,
     pub(crate) autopilot: Autopilot,
 }
 
@@ -179,6 +181,7 @@ impl Core {
             room: Room::default(),
             workshop: Workshop::default(),
             watch: Watch::new(registry)?,
+            watches: Seats::default(),
             autopilot: Autopilot::default(),
         }))
     }

@@ -101,6 +101,16 @@ pub enum Error {
     /// No leader or no quorum: try again.
     #[error("no leader can be reached: {0}")]
     NoLeader(String),
+    /// A watch cannot go on after the revision it was to go on after.
+    #[error(
+        "compacted: changes after revision {after} are no longer kept; list again, then watch from revision {revision}"
+    )]
+    Compacted {
+        /// The revision that was asked for.
+        after: u64,
+        /// A revision that a list made from now on includes.
+        revision: u64,
+    },
     /// Others changed the same rows again and again: try again.
     #[error("the request kept conflicting with others; try again")]
     Contention,

@@ -53,6 +53,7 @@ mod sys;
 pub mod tokens;
 mod trail;
 mod versions;
+pub mod watch;
 mod work;
 mod workshop;
 mod wrapping;

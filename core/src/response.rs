@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::backup::Spool;
 use crate::logs::Lines;
+use crate::watch::Watching;
 
 /// An answer to one request.
 pub struct Response {
@@ -55,6 +56,8 @@ pub enum Body {
     },
     /// Lines to be sent as they come, until they end or the client goes.
     Lines(Lines),
+    /// What happens to watched keys, to be sent as it comes.
+    Watch(Watching),
 }
 
 /// Vault's envelope.

@@ -14,6 +14,7 @@ use crate::core::Core;
 use crate::error::Error;
 use crate::logs::Lines;
 use crate::tokens::{Caller, TokenRecord};
+use crate::watch::Watching;
 use crate::work::Work;
 use crate::wrapping::Wrap;
 
@@ -32,6 +33,8 @@ pub struct Answer {
     pub file: Option<Spool>,
     /// Lines to be sent instead, as they come.
     pub lines: Option<Lines>,
+    /// A watch to be sent instead, as it goes on.
+    pub watch: Option<Watching>,
     /// How it is wrapped.
     pub wrap: Option<Wrap>,
     /// The lease of what is handed out.
@@ -93,7 +96,7 @@ pub struct Call<'a, 'r> {
     /// Time and randomness.
     pub env: Env<'a>,
     /// The node.
-    pub core: &'a Core,
+    pub core: &'a Arc<Core>,
     /// Who calls.
     pub caller: &'a Caller,
     /// What is to be done.

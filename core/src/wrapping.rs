@@ -81,7 +81,8 @@ pub fn wish(request: &Request, path: &CanonPath, answer: &mut Answer) -> Result<
             _ => return Ok(None),
         },
     };
-    if answer.file.is_some() || answer.lines.is_some() || answer.reply.raw.is_some() {
+    let streams = answer.lines.is_some() || answer.watch.is_some();
+    if answer.file.is_some() || streams || answer.reply.raw.is_some() {
         return Err(Error::Unsupported(
             "response wrapping of an answer that is no JSON".to_owned(),
         ));

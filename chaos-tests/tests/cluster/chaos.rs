@@ -14,6 +14,7 @@ mod proofs;
 mod record;
 mod report;
 mod settings;
+mod watchers;
 
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
@@ -26,13 +27,14 @@ use checks::audit::Trail;
 use checks::keys::{self, Acknowledged};
 use checks::metrics::Counters;
 use checks::tokens::Tokens;
-use checks::{FINDINGS, marks};
+use checks::{FINDINGS, marks, watches};
 use clients::Clients;
 use faults::{Fault, Scene};
 use network::Network;
 use page::Told;
 use report::{Report, Span};
 use settings::Settings;
+use watchers::Watchers;
 
 /// Versions that a key keeps: more than a round writes.
 const MAX_VERSIONS: u64 = 4000;
@@ -200,6 +202,9 @@ async fn run_on(
 struct Stage {
     cluster: Cluster,
     network: Network,
+    /// The way to each node, with the authority that vouches for it.
+    doors: Vec<String>,
+    ca: Vec<u8>,
     groups: Vec<Vec<Api>>,
     trail: Trail,
     counters: Counters,
@@ -237,6 +242,8 @@ impl Stage {
         Self {
             cluster,
             network,
+            doors,
+            ca,
             groups,
             trail,
             counters: Counters::default(),
@@ -256,6 +263,7 @@ impl Stage {
         let leader = self.cluster.leader().await;
         let directory = format!("round-{round}");
         let tokens = Tokens::made(&mut self.cluster).await;
+        let watchers = Watchers::start(&self.doors, &self.ca, &self.cluster.root, &directory).await;
         let clients = Clients::start(
             directory.clone(),
             self.mark.clone(),
@@ -283,6 +291,7 @@ impl Stage {
         let to = self.began.elapsed();
         clients.go_on(enough).await;
         let mut history = clients.finish().await;
+        let heard = watchers.finish(&self.cluster.api(0)).await;
         let name = named(fault, under);
         eprintln!(
             "{:4} s  round {round}: {name}: {} calls, {:.1} s from fault to whole{}",
@@ -295,6 +304,7 @@ impl Stage {
             report.fired(fault);
         }
         report.spans.push(Span { name, from, to });
+        report.told += watches::tell_everything(&heard, &history);
         self.check(&directory, &mut history, tokens, report).await
     }
 

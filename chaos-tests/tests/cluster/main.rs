@@ -46,3 +46,4 @@ mod unseal;
 #[cfg(feature = "upgrade")]
 mod upgrade;
 mod uses;
+mod watch;

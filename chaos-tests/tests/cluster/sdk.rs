@@ -109,7 +109,8 @@ pub fn connect(cluster: &mut Cluster) -> Conclave {
         .expect("a client")
 }
 
-async fn comes_back(cluster: &mut Cluster, at: usize) {
+/// Starts a node that was killed, and opens it.
+pub async fn comes_back(cluster: &mut Cluster, at: usize) {
     cluster.nodes[at].start().await;
     let through = cluster.seed.shuffled(&[0, 1, 2]);
     cluster.give_shares(&through).await;

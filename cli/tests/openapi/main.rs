@@ -19,9 +19,9 @@ use std::process::{Command, Output};
 
 use server::{Product, Server};
 
-/// Paths that end the server's service or the token that asks, after which nothing could be tried; and one whose answer goes on.
+/// Paths that end the server's service or the token that asks, after which nothing could be tried; and those whose answers go on.
 const LEFT_OUT: &str = "^/sys/(seal|step-down|init|unseal|rekey|generate-root|rotate|storage|audit|remount|quotas|config\
-                        |namespaces/api-lock|monitor)|revoke-self|token/revoke";
+                        |namespaces/api-lock|monitor|watch)|revoke-self|token/revoke";
 /// Besides the defaults of a development server.
 const ENGINES: [&str; 5] = ["transit", "database", "aws", "rabbitmq", "-path=plain kv"];
 const METHODS: [&str; 2] = ["userpass", "approle"];

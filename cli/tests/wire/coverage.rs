@@ -99,6 +99,10 @@ const UNTRIED: &[(&str, &str)] = &[
         "ours: how a node proves its key to those it joins",
     ),
     (
+        "GET sys/watch/",
+        "ours: what happens to keys, as it happens; tried in tests of watches",
+    ),
+    (
         " sys/anomaly/",
         "ours: unusual access; tried in tests of anomalies",
     ),

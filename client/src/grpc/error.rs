@@ -48,6 +48,14 @@ pub enum Error {
     /// The change was committed, and its record of the response could not be audited.
     #[error("the change was committed, but no audit device took the record of the response")]
     CommittedUnaudited,
+    /// What came after the revision that a watch was to go on after is no longer kept: list again, then watch from this one.
+    #[error(
+        "changes after that revision are no longer kept; list again, then watch from revision {revision}"
+    )]
+    Compacted {
+        /// A list made from now on includes everything up to here.
+        revision: u64,
+    },
     /// Something that must hold does not.
     #[error("{0}")]
     Internal(String),
@@ -113,6 +121,9 @@ impl Verdict {
             Reason::OutcomeUnknown | Reason::Overdue => again(Error::Unavailable(text()), true),
             Reason::Unauthenticated => Self::Final(Error::Unauthenticated),
             Reason::Denied => Self::Final(Error::Denied),
+            Reason::Compacted => Self::Final(Error::Compacted {
+                revision: number(status, "x-conclave-revision"),
+            }),
             Reason::CasMismatch => Self::Final(Error::CasMismatch),
             Reason::Invalid => Self::Final(Error::Invalid(text())),
             Reason::NotFound | Reason::NoMount => Self::Final(Error::NotFound(text())),
@@ -130,6 +141,12 @@ fn reason(status: &Status) -> Reason {
     let name = name.and_then(|name| name.to_str().ok());
     name.and_then(Reason::from_str_name)
         .unwrap_or(Reason::Unspecified)
+}
+
+/// A number beside a status; 0 if there is none.
+fn number(status: &Status, name: &str) -> u64 {
+    let text = status.metadata().get(name).and_then(|value| value.to_str().ok());
+    text.and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 /// A failure that the cluster did not word: of the connection, of a proxy, or of this side.

@@ -291,7 +291,11 @@ impl Kv {
             .map(drop)
     }
 
-    fn place(&self, path: &str) -> (String, String) {
+    pub(super) fn cluster(&self) -> &Conclave {
+        &self.cluster
+    }
+
+    pub(super) fn place(&self, path: &str) -> (String, String) {
         (self.mount.clone(), path.to_owned())
     }
 }

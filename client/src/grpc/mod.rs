@@ -21,6 +21,7 @@ mod sys;
 mod tls;
 mod token;
 mod transit;
+mod watch;
 mod wrapping;
 
 use std::sync::Arc;
@@ -43,6 +44,7 @@ pub use session::{Session, SignedIn};
 pub use sys::{Founded, JoinToken, Sys};
 pub use token::{SecondFactor, Token, Tokens};
 pub use transit::{DataKey, KeyWishes, Transit, TransitKey, Use};
+pub use watch::{Event, EventKind, Heard, Watch};
 pub use wrapping::{Origin, Wrapped, Wrapping};
 
 use call::Calls;

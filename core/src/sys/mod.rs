@@ -366,6 +366,7 @@ pub const ROUTES: &[Route] = &[
     sudo(act("anomaly/baseline", &[Read], anomaly::status)),
     sudo(act("anomaly/baseline/:entity", &[Read], anomaly::baseline)),
     sudo(act("anomaly/dormant", &[Read], anomaly::dormant)),
+    for_callers(rows("watch/*path", &[Read], crate::watch::open)),
     rows("wrapping/wrap", &[Update], wrapping::wrap),
     rows("wrapping/unwrap", &[Update], wrapping::unwrap),
     rows("wrapping/rewrap", &[Update], wrapping::rewrap),

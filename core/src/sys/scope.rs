@@ -33,6 +33,7 @@ const EVERYWHERE: &[&str] = &[
     "remount/",
     "tools/",
     "version-history",
+    "watch/",
     "wrapping/",
 ];
 /// What is the node's, with the words the original has for it.

@@ -345,6 +345,6 @@ pub fn value_of(response: &Response) -> Value {
         }
         Body::Plain(map) => Value::Object(map.clone()),
         Body::Health(health) => Value::Object(health.object.clone()),
-        Body::Raw { .. } | Body::File { .. } | Body::Lines(_) => Value::Null,
+        Body::Raw { .. } | Body::File { .. } | Body::Lines(_) | Body::Watch(_) => Value::Null,
     }
 }

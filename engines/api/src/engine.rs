@@ -10,6 +10,7 @@ use crate::login::{Class, LoggedIn, Renewal};
 use crate::outcome::{Outcome, Reply};
 use crate::request::{Mount, Operation, Request};
 use crate::txn::Txn;
+use crate::watch::{ChangedRow, Happening};
 
 /// A secrets engine or an auth method. One value serves all mounts of its kind; what differs between mounts is in `Request::mount`.
 pub trait Engine: Send + Sync + 'static {
@@ -199,6 +200,26 @@ pub trait Engine: Send + Sync + 'static {
     /// Names of plugins that it drives itself, as clients look them up.
     fn plugins(&self) -> Vec<&'static str> {
         Vec::new()
+    }
+
+    /// The rows that tell of a key and of the keys beneath it: each of these paths and what lies beneath it. `key` is as users
+    /// name it, without a trailing slash; empty for all keys. `None`: the engine's paths cannot be watched.
+    fn watched_rows(&self, mount: &Mount, key: &str) -> Option<Vec<String>> {
+        let _ = (mount, key);
+        None
+    }
+
+    /// What happened, by the rows that one command changed: once for each key, in the order of the keys. Rows that tell of no
+    /// key are passed over.
+    fn happenings(&self, mount: &Mount, rows: &[ChangedRow]) -> Vec<Happening> {
+        let _ = (mount, rows);
+        Vec::new()
+    }
+
+    /// The paths, relative to the mount, at which a key is read: whoever may read one of them may know what happens to it.
+    fn readable_at(&self, mount: &Mount, key: &str) -> Vec<String> {
+        let _ = mount;
+        vec![key.to_owned()]
     }
 
     /// Whether `path` (relative to the mount) needs the `sudo` capability.

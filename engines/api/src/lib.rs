@@ -17,6 +17,7 @@ pub mod testkit;
 pub mod time;
 pub mod token_settings;
 pub mod txn;
+pub mod watch;
 
 pub use duration::{format_duration, parse_duration};
 pub use effect::{
@@ -34,3 +35,4 @@ pub use request::{Mount, Operation, Request};
 pub use time::{format_time, parse_time};
 pub use token_settings::{TokenSettings, TokenType};
 pub use txn::{Changes, Page, Reader, Seen, Stored, Txn, Write};
+pub use watch::{ChangedRow, Happening, What};

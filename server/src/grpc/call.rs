@@ -126,7 +126,10 @@ impl Answer {
             core::Body::Plain(object) => Ok(Fields::new(object)),
             core::Body::Health(health) => Ok(Fields::new(health.object)),
             core::Body::NotFound(_) => Err(status::not_found("not found")),
-            core::Body::Raw { .. } | core::Body::File { .. } | core::Body::Lines(_) => Err(status::broken()),
+            core::Body::Raw { .. }
+            | core::Body::File { .. }
+            | core::Body::Lines(_)
+            | core::Body::Watch(_) => Err(status::broken()),
         }
     }
 

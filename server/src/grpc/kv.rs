@@ -1,18 +1,23 @@
 //! `conclave.v1.Kv`: versioned secrets, on the paths of the key-value engine's version 2.
 
+use std::pin::Pin;
+
 use bytes::Bytes;
+use futures::{Stream, StreamExt, stream};
 use serde_json::{Map, Value, json};
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use conclave_core::{Body, Verb};
+use conclave_core::watch::{Batch, What};
+use conclave_core::{Body, Error, Verb};
 use conclave_proto::v1;
 
 use super::call::{Calls, json, named, open};
 use super::fields::Fields;
 use super::status;
 
-/// The service.
-pub struct Service(pub Calls);
+/// The service. Its watches end when the node stops.
+pub struct Service(pub Calls, pub CancellationToken);
 
 type Reply<M> = Result<Response<M>, Status>;
 
@@ -173,6 +178,46 @@ impl v1::kv_server::Kv for Service {
         let path = path(&asked.mount, "metadata", &asked.path)?;
         let answer = self.0.ask(head, Verb::Delete, &path, Map::new()).await?;
         Ok(answer.reply(v1::KvDeleteMetadataResponse {}))
+    }
+
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<v1::KvWatchResponse, Status>> + Send>>;
+
+    async fn watch(&self, call: Request<v1::KvWatchRequest>) -> Reply<Self::WatchStream> {
+        let (head, asked) = open(call);
+        let mount = named("mount", &asked.mount)?;
+        let path = format!("sys/watch/{mount}/{}", asked.path);
+        let data = Map::from_iter([("after".to_owned(), asked.after.into())]);
+        let mut answer = self.0.ask(head, Verb::Read, &path, data).await?;
+        let Body::Watch(watching) = std::mem::replace(&mut answer.body, Body::Empty) else {
+            return Err(status::broken());
+        };
+        let told = watching.map(|batch| batch.map(watched).map_err(status::of));
+        let stopping = || status::of(Error::NoLeader("this node is stopping".to_owned()));
+        let told = told
+            .take_until(self.1.clone().cancelled_owned())
+            .chain(stream::once(async move { Err(stopping()) }));
+        let told: Self::WatchStream = Box::pin(told);
+        Ok(answer.reply(told))
+    }
+}
+
+fn watched(batch: Batch) -> v1::KvWatchResponse {
+    let events = batch.events.into_iter().map(|event| v1::KvEvent {
+        revision: event.revision,
+        mount: event.mount,
+        path: event.path,
+        kind: match event.what {
+            What::Written => v1::KvEventKind::Written,
+            What::Changed => v1::KvEventKind::Changed,
+            What::Destroyed => v1::KvEventKind::Destroyed,
+            What::Removed => v1::KvEventKind::Removed,
+        }
+        .into(),
+        versions: event.versions,
+    });
+    v1::KvWatchResponse {
+        events: events.collect(),
+        revision: batch.revision,
     }
 }
 

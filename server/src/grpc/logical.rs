@@ -80,6 +80,7 @@ async fn encode(body: Body) -> Result<v1::LogicalResponse, Status> {
             ..Default::default()
         },
         Body::Lines(_) => return Err(status::unsupported("the log is followed by HTTP only")),
+        Body::Watch(_) => return Err(status::unsupported("keys are watched by the service Kv")),
         Body::File { .. } => return Err(status::unsupported("files are sent by HTTP only")),
     })
 }

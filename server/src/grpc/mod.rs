@@ -40,7 +40,10 @@ pub type Ready = Arc<dyn Fn() -> bool + Send + Sync>;
 pub fn routes(handler: Arc<dyn Handler>, ready: Ready, stop: CancellationToken) -> Result<Routes, Error> {
     let calls = call::Calls::new(handler);
     let routes = Routes::default()
-        .add_service(KvServer::new(kv::Service(calls.clone())).max_decoding_message_size(MAX_MESSAGE_BYTES))
+        .add_service(
+            KvServer::new(kv::Service(calls.clone(), stop.clone()))
+                .max_decoding_message_size(MAX_MESSAGE_BYTES),
+        )
         .add_service(SysServer::new(sys::Service(calls.clone())).max_decoding_message_size(MAX_MESSAGE_BYTES))
         .add_service(
             TokenServer::new(token::Service(calls.clone())).max_decoding_message_size(MAX_MESSAGE_BYTES),

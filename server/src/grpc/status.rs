@@ -55,10 +55,20 @@ pub fn of(error: Error) -> Status {
         Error::NoRoute(_) | Error::UnsupportedPath => (Code::NotFound, Reason::NoMount),
         Error::UnsupportedOperation | Error::Unsupported(_) => (Code::Unimplemented, Reason::Unsupported),
         Error::TooLarge(_) => (Code::ResourceExhausted, Reason::TooLarge),
+        Error::Compacted { revision, .. } => return compacted(&error, *revision),
         Error::CommittedUnaudited => (Code::Internal, Reason::CommittedUnaudited),
         _ => (Code::Internal, Reason::Internal),
     };
     new(code, reason, error.to_string())
+}
+
+/// A watch cannot go on. OUT_OF_RANGE would be taken for a message beyond the limit.
+fn compacted(error: &Error, revision: u64) -> Status {
+    let mut status = new(Code::FailedPrecondition, Reason::Compacted, error.to_string());
+    status
+        .metadata_mut()
+        .insert("x-conclave-revision", revision.into());
+    status
 }
 
 /// The request is malformed; the text says how.
@@ -155,6 +165,14 @@ mod tests {
             (Error::TooLarge(text()), Code::ResourceExhausted, "TOO_LARGE"),
             (Error::CommittedUnaudited, Code::Internal, "COMMITTED_UNAUDITED"),
             (Error::internal("x"), Code::Internal, "INTERNAL"),
+            (
+                Error::Compacted {
+                    after: 1,
+                    revision: 2,
+                },
+                Code::FailedPrecondition,
+                "COMPACTED",
+            ),
         ]
     }
 

@@ -1,11 +1,13 @@
 //! From `core::Response` and failures to HTTP: Vault's envelope byte for byte in its order of members, and the headers
 //! every answer has.
 
+use futures::StreamExt;
 use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, STRICT_TRANSPORT_SECURITY};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use conclave_core as core;
+use conclave_core::watch::Batch;
 
 use super::body::Body;
 use super::health::Codes;
@@ -56,6 +58,14 @@ pub async fn response(response: core::Response, health: &Map<String, Value>) -> 
         },
         // No content type, as upstream: what it is depends on what was asked for.
         core::Body::Lines(lines) => Response::new(Body::lines(lines)),
+        core::Body::Watch(watching) => {
+            let lines = watching.map(watched_line);
+            typed(
+                StatusCode::OK,
+                "application/x-ndjson",
+                Body::lines(Box::pin(lines)),
+            )
+        }
         core::Body::File { content_type, file } => match Body::file(file.into_path()).await {
             Ok(body) => typed(StatusCode::OK, content_type, body),
             Err(error) => {
@@ -64,6 +74,27 @@ pub async fn response(response: core::Response, health: &Map<String, Value>) -> 
             }
         },
     }
+}
+
+/// What a watch tells, as an object a line; the last line is why it ended.
+fn watched_line(batch: Result<Batch, core::Error>) -> Vec<u8> {
+    let object = match batch {
+        Ok(batch) => {
+            let events = batch.events.into_iter().map(|event| {
+                json!({
+                    "revision": event.revision,
+                    "event": event.what.name(),
+                    "mount": event.mount,
+                    "path": event.path,
+                    "versions": event.versions,
+                })
+            });
+            let events: Vec<Value> = events.collect();
+            json!({"revision": batch.revision, "events": events})
+        }
+        Err(error) => json!({"errors": [error.to_string()]}),
+    };
+    format!("{object}\n").into_bytes()
 }
 
 /// A failure: `{"errors":[..]}`, or the envelope for a 404 that has something to say.

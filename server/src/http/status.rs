@@ -152,6 +152,7 @@ impl From<Error> for Failure {
             Error::Missing(_) => Self::new(StatusCode::NOT_FOUND, listed(&text)),
             Error::LeasesExceeded(_) => Self::new(StatusCode::TOO_MANY_REQUESTS, text),
             Error::RateLimited { .. } => Self::new(StatusCode::TOO_MANY_REQUESTS, text).retry(),
+            Error::Compacted { .. } => Self::new(StatusCode::GONE, text),
             Error::NoRoute(_) => Self::new(StatusCode::NOT_FOUND, text),
             Error::UnsupportedOperation => Self::new(StatusCode::METHOD_NOT_ALLOWED, listed(&text)),
             // 501 is the one code that Vault's clients do not try again.
@@ -206,6 +207,14 @@ mod tests {
                 false,
             ),
             (Error::NoRoute("a/".into()), 404, false),
+            (
+                Error::Compacted {
+                    after: 1,
+                    revision: 2,
+                },
+                410,
+                false,
+            ),
             (Error::Missing("x".into()), 404, false),
             (
                 Error::RateLimited {

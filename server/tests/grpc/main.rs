@@ -15,3 +15,4 @@ mod services;
 mod statuses;
 mod support;
 mod typed;
+mod watch;

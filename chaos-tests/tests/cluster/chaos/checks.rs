@@ -6,11 +6,13 @@ pub mod keys;
 pub mod marks;
 pub mod metrics;
 pub mod tokens;
+pub mod watches;
 
 /// How findings begin. What a run says otherwise when it fails is its own fault.
 pub const FINDINGS: &[&str] = &[
     "NOT LINEARIZABLE",
     "LOST",
+    "UNTOLD",
     "diverged",
     "DIVERGED",
     "ABSURD",

@@ -48,6 +48,8 @@ pub struct Report {
     pub now: String,
     /// Answers whose audit record was looked for.
     pub recorded: u64,
+    /// Events that watches told, checked.
+    pub told: u64,
     /// Connections that the network carried.
     pub connections: u64,
     /// When which fault happened.
@@ -138,10 +140,12 @@ impl Report {
             "histories: {}, the longest of {} calls, {} steps in all; audit records found: {}; connections: {}",
             self.histories, self.longest, self.steps, self.recorded, self.connections
         );
+        eprintln!("events that watches told: {}", self.told);
     }
 
     /// Fails a run that could not have found anything.
     pub fn must_be_enough(&self, faults: &[Fault]) {
+        assert!(self.told > 0, "A POOR RUN: no watch told anything");
         for kind in ["put", "cas", "mismatch", "get", "delete", "remove", "list"] {
             let answered = self.answered.get(kind).copied().unwrap_or(0);
             assert!(

@@ -14,6 +14,7 @@ mod put;
 mod rollback;
 mod tree;
 mod undelete;
+mod watch;
 
 use conclave_client::http::{Fields, Json, Secret};
 
@@ -59,6 +60,7 @@ pub const COMMANDS: &[Command] = &[
     diff::COMMAND,
     history::COMMAND,
     tree::COMMAND,
+    watch::COMMAND,
     metadata::GROUP,
     metadata::GET,
     metadata::PUT,

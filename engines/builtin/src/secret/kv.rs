@@ -5,7 +5,9 @@ mod upgrade;
 mod v1;
 mod v2;
 
-use conclave_engine_api::{Engine, Env, Error, Mount, Operation, Outcome, Request, Route, Txn};
+use conclave_engine_api::{
+    ChangedRow, Engine, Env, Error, Happening, Mount, Operation, Outcome, Request, Route, Txn,
+};
 
 /// The key-value engine.
 pub(crate) struct Kv;
@@ -57,6 +59,28 @@ impl Engine for Kv {
         match version(request.mount)? {
             Version::One => v1::handle(txn, request),
             Version::Two => v2::handle(txn, request, env),
+        }
+    }
+
+    fn watched_rows(&self, mount: &Mount, key: &str) -> Option<Vec<String>> {
+        Some(match version(mount).ok()? {
+            Version::One => vec![v1::rows_of(key)],
+            Version::Two => v2::rows_of(key),
+        })
+    }
+
+    fn happenings(&self, mount: &Mount, rows: &[ChangedRow]) -> Vec<Happening> {
+        match version(mount) {
+            Ok(Version::One) => v1::happenings(rows),
+            Ok(Version::Two) => v2::happenings(rows),
+            Err(_) => Vec::new(),
+        }
+    }
+
+    fn readable_at(&self, mount: &Mount, key: &str) -> Vec<String> {
+        match version(mount) {
+            Ok(Version::Two) => v2::readable_at(key),
+            _ => vec![key.to_owned()],
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Version 1 of the key-value API: a path holds one object, and a write replaces it. Knows nothing of versions.
 
-use conclave_engine_api::{Error, Fields, Mount, Operation, Outcome, Reply, Request, Stored, Txn};
+use conclave_engine_api::{
+    ChangedRow, Error, Fields, Happening, Mount, Operation, Outcome, Reply, Request, Stored, Txn, What,
+};
 use serde_json::{Map, Value};
 
 use crate::secret::document;
@@ -28,6 +30,25 @@ pub(super) fn handle(txn: &mut Txn<'_>, request: &Request<'_>) -> Result<Outcome
         Operation::Scan => Ok(Outcome::scanned(txn.scan(&dir(request.path))?)),
         Operation::Patch | Operation::Help => Err(Error::UnsupportedOperation),
     }
+}
+
+/// The row of a key, and of those beneath it.
+pub(super) fn rows_of(key: &str) -> String {
+    format!("{DIR}{key}")
+}
+
+/// What happened, by the rows that were changed.
+pub(super) fn happenings(rows: &[ChangedRow]) -> Vec<Happening> {
+    let known = rows.iter().filter_map(|row| {
+        Some(Happening {
+            key: row.path.strip_prefix(DIR)?.to_owned(),
+            what: if row.removed { What::Removed } else { What::Written },
+            versions: Vec::new(),
+        })
+    });
+    let mut all: Vec<_> = known.collect();
+    all.sort_unstable_by(|one, other| one.key.cmp(&other.key));
+    all
 }
 
 /// The keys of every secret.

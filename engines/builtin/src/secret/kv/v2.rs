@@ -19,10 +19,13 @@ mod record;
 mod subkeys;
 mod versions;
 mod view;
+mod watched;
 
 use conclave_engine_api::env::Millis;
 use conclave_engine_api::{Env, Error, Operation, Outcome, Request, Txn};
 use serde_json::{Map, Value};
+
+pub(super) use watched::{happenings, readable_at, rows_of};
 
 /// What a path addresses.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -11,10 +11,10 @@ use crate::record;
 use crate::secret::document;
 
 /// Where records lie.
-const RECORDS: &str = "m/";
+pub(super) const RECORDS: &str = "m/";
 
 /// Where the data of versions lie.
-const VERSIONS: &str = "d/";
+pub(super) const VERSIONS: &str = "d/";
 
 /// Format number of a record's row.
 const FORMAT: u8 = 1;
