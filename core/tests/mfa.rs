@@ -339,6 +339,27 @@ async fn a_login_waits_five_minutes_and_ends_with_what_it_rests_on() {
 }
 
 #[tokio::test]
+async fn of_one_entity_the_logins_wait_that_began_last() {
+    let (node, method) = node().await;
+    let ada = entity_of(&node, "ada").await;
+    enforce(&node, &method).await;
+    let device = enrol(&node, &method, &ada).await;
+    let mut requests = Vec::new();
+    for _ in 0..17 {
+        requests.push(begin(&node, "ada").await);
+    }
+    for _ in 0..3 {
+        begin(&node, "bob").await;
+    }
+    let code = device.code(&node, 0);
+    let over = validate(&node, &requests[0], &method, &code).await.unwrap_err();
+    assert_eq!(over.to_string(), "invalid request ID");
+    assert!(validate(&node, &requests[1], &method, &code).await.is_ok());
+    let last = validate(&node, &requests[16], &method, &device.code(&node, 1)).await;
+    assert!(last.is_ok(), "{last:?}");
+}
+
+#[tokio::test]
 async fn sealing_the_cluster_ends_what_waits_and_takes_no_code_back() {
     let (node, method) = node().await;
     let ada = entity_of(&node, "ada").await;

@@ -12,6 +12,8 @@ use crate::tokens::NewToken;
 
 /// How long a login waits.
 const WAITS: Millis = 300_000;
+/// How many logins of one entity wait at most: with the next one the oldest waits no more.
+const AT_MOST: usize = 16;
 /// Longest name of a request that is looked for, in bytes: those given out are UUIDs.
 const MAX_ID: usize = 64;
 
@@ -51,6 +53,7 @@ impl Pending {
         txn.get(&path)?;
         let deadline = env.now().saturating_add(WAITS);
         txn.put_due(&path, encode_record(waiting)?, Some(deadline))?;
+        make_room(txn, &waiting.token.entity, (path, deadline), env.now())?;
         Ok(id)
     }
 
@@ -86,6 +89,28 @@ impl Pending {
         txn.delete(&self.path)?;
         Ok(self.waiting)
     }
+}
+
+/// Remembers that a login of an entity waits, and ends the oldest if there are too many. Those that ended otherwise are among them
+/// until they would have anyhow.
+fn make_room(
+    txn: &mut Txn<'_>,
+    entity: &str,
+    (path, deadline): (String, Millis),
+    now: Millis,
+) -> Result<(), Error> {
+    let row = format!("waiting-of/{entity}");
+    let begun = txn.get(&row)?;
+    let begun = begun.map(|row| decode_record(&row.value)).transpose()?;
+    let mut begun: Vec<(String, Millis)> = begun.unwrap_or_default();
+    begun.retain(|(_, until)| *until > now);
+    begun.push((path, deadline));
+    for (oldest, _) in begun.drain(..begun.len().saturating_sub(AT_MOST)) {
+        if txn.get(&oldest)?.is_some() {
+            txn.delete(&oldest)?;
+        }
+    }
+    Ok(txn.put_due(&row, encode_record(&begun)?, Some(deadline))?)
 }
 
 /// The name itself is kept nowhere.
