@@ -11,14 +11,15 @@
 mod support;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use conclave_core::{Error, Request, Verb};
 use conclave_raft::local::LocalReplica;
-use conclave_raft::{Error as RaftError, Replica};
+use conclave_raft::{Command, Error as RaftError, Outcome, Replica};
 use support::Node;
 use support::hooked::Hooked;
 use support::played::{PATH, Scene};
@@ -192,4 +193,101 @@ async fn an_act_whose_answer_could_not_be_wrapped_is_not_said_to_be_undone() {
     look.wrap_ttl = Some(60_000);
     let said = cut_off.node.core.handle(look).await;
     assert!(matches!(said, Err(Error::NoLeader(_))), "{:?}", said.err());
+}
+
+/// What share holders do for new shares.
+const INIT: &str = "sys/rotate/root/init";
+
+/// A node whose commands, once it is told so, are kept and answered as if nobody knew what became of them.
+struct Losing {
+    node: Node,
+    inner: Arc<dyn Replica>,
+    loses: Arc<AtomicBool>,
+    kept: Arc<Mutex<Vec<Command>>>,
+}
+
+impl Losing {
+    async fn of(like: &Node) -> Self {
+        let inner = replica(like);
+        let loses = Arc::new(AtomicBool::new(false));
+        let kept: Arc<Mutex<Vec<Command>>> = Arc::default();
+        let (armed, keeps) = (loses.clone(), kept.clone());
+        let hooked: Arc<dyn Replica> = Arc::new(Hooked {
+            inner: inner.clone(),
+            before: Box::new(move |command| {
+                let is_lost = armed.load(Ordering::SeqCst);
+                if is_lost {
+                    keeps.lock().push(command.clone());
+                }
+                Box::pin(async move {
+                    match is_lost {
+                        true => Err(RaftError::OutcomeUnknown),
+                        false => Ok(()),
+                    }
+                })
+            }),
+            after: Box::new(|_| {}),
+        });
+        let node = node_on(like, &hooked);
+        node.core.resume().await.unwrap();
+        node.unseal().await;
+        Self {
+            node,
+            inner,
+            loses,
+            kept,
+        }
+    }
+
+    async fn give(&self, nonce: &str, share: usize) -> Result<Value, Error> {
+        let body = json!({"nonce": nonce, "key": self.node.shares[share]});
+        let path = "sys/rotate/root/update";
+        let given = self.node.call(Verb::Write, path, body).await;
+        given.map(|given| given["data"].clone())
+    }
+
+    /// Gives the present shares for one new one; of the last step nobody knows what became. The nonce.
+    async fn rotate(&self) -> String {
+        let wanted = json!({"secret_shares": 1, "secret_threshold": 1});
+        let begun = self.node.call(Verb::Write, INIT, wanted).await.unwrap();
+        let nonce = begun["data"]["nonce"].as_str().unwrap();
+        self.give(nonce, 0).await.unwrap();
+        self.loses.store(true, Ordering::SeqCst);
+        let unknown = self.give(nonce, 1).await;
+        assert!(matches!(unknown, Err(Error::OutcomeUnknown)), "{unknown:?}");
+        self.loses.store(false, Ordering::SeqCst);
+        nonce.to_owned()
+    }
+
+    async fn cancel(&self) -> Result<Value, Error> {
+        self.node.call(Verb::Delete, INIT, Value::Null).await
+    }
+
+    /// The first command that was lost arrives after all. Whether it is applied.
+    async fn arrives(&self) -> bool {
+        let command = std::mem::take(&mut *self.kept.lock()).remove(0);
+        let outcome = self.inner.propose(command).await.unwrap();
+        matches!(outcome, Outcome::Applied { .. })
+    }
+}
+
+#[tokio::test]
+async fn new_shares_that_are_cancelled_never_take_effect_and_those_that_have_are_not_cancelled() {
+    let node = Node::unsealed().await;
+    let losing = Losing::of(&node).await;
+    losing.rotate().await;
+    losing.cancel().await.unwrap();
+    assert!(!losing.arrives().await, "nobody would be told the new share");
+
+    let nonce = losing.rotate().await;
+    assert!(losing.arrives().await);
+    let refused = losing.cancel().await.unwrap_err().to_string();
+    assert!(refused.contains("in effect"), "{refused}");
+    let made = losing.give(&nonce, 0).await.unwrap();
+    losing.cancel().await.expect("it is over");
+    let mut opened = node_on(&node, &losing.inner);
+    opened.core.resume().await.unwrap();
+    opened.shares = vec![made["keys"][0].as_str().unwrap().to_owned()];
+    opened.unseal().await;
+    assert!(opened.call(Verb::Read, "sys/mounts", Value::Null).await.is_ok());
 }

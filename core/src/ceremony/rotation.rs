@@ -182,13 +182,27 @@ impl Core {
         Ok(made)
     }
 
-    /// Ends the rotation on this node. A nonce, if one is shown, must be the attempt's.
-    pub(crate) fn cancel_rotation(&self, ring: u16, nonce: Option<&str>) -> Result<(), Error> {
-        let mut rotations = self.ceremonies.rotations.lock();
-        if let (Some(rotation), Some(nonce)) = (rotations.get(&ring), nonce) {
-            check_nonce(rotation.given.nonce(), nonce)?;
+    /// Ends the rotation on this node. A nonce, if one is shown, must be the attempt's. If its last step was tried and failed, it is
+    /// made sure first that it never takes effect: nobody would know the new shares.
+    pub(crate) async fn cancel_rotation(&self, ring: u16, nonce: Option<&str>) -> Result<(), Error> {
+        let (attempt, tried) = {
+            let rotations = self.ceremonies.rotations.lock();
+            let Some(rotation) = rotations.get(&ring) else {
+                return Ok(());
+            };
+            if let Some(nonce) = nonce {
+                check_nonce(rotation.given.nonce(), nonce)?;
+            }
+            (nonce_text(rotation.given.nonce()), rotation.tried())
+        };
+        if let Some(swap) = tried
+            && !swap.abandon(self).await?
+        {
+            return Err(Error::invalid(
+                "the new shares are in effect already; give one of the shares again to be told of it",
+            ));
         }
-        rotations.remove(&ring);
+        self.end_rotation(ring, &attempt);
         Ok(())
     }
 
@@ -237,9 +251,13 @@ impl Core {
 
     async fn put_in_effect(&self, ring: u16, nonce: &str, swap: &Swap) -> Result<(), Error> {
         swap.commit(self).await?;
+        self.end_rotation(ring, nonce);
+        Ok(())
+    }
+
+    fn end_rotation(&self, ring: u16, nonce: &str) {
         let mut rotations = self.ceremonies.rotations.lock();
         rotations.retain(|of, rotation| *of != ring || nonce_text(rotation.given.nonce()) != nonce);
-        Ok(())
     }
 }
 
@@ -283,6 +301,13 @@ impl Rotation {
             swap: Arc::new(swap),
             handed: Arc::new(handed),
         })
+    }
+
+    /// What the last step puts in effect, once all is there that it needs.
+    fn tried(&self) -> Option<Arc<Swap>> {
+        let made = self.made.as_ref();
+        let made = made.filter(|made| !self.wanted.verify || made.check.is_complete());
+        made.map(|made| made.swap.clone())
     }
 
     fn verification(&self) -> VerificationStatus {

@@ -2,6 +2,7 @@
 //! command that expects the old seal. After it the old shares open nothing.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use conclave_barrier::{RootKey, SealConfig, SecretBytes};
 use conclave_engine_api::Txn;
@@ -32,6 +33,8 @@ pub struct Swap {
     shares: Vec<SecretBytes>,
     /// A record that is kept beside the new seal.
     backup: Option<Zeroizing<Vec<u8>>>,
+    /// Whether nobody wants it any more.
+    abandoned: AtomicBool,
 }
 
 impl Swap {
@@ -51,6 +54,7 @@ impl Swap {
             root,
             shares,
             backup: None,
+            abandoned: AtomicBool::new(false),
         })
     }
 
@@ -92,6 +96,36 @@ impl Swap {
         Err(last)
     }
 
+    /// Sees to it that no try takes effect from now on, not even one that is under way. `false`: one has, before.
+    ///
+    /// # Errors
+    /// What keeps the cluster from telling: then everything is as it was.
+    pub async fn abandon(&self, core: &Core) -> Result<bool, Error> {
+        self.abandoned.store(true, Ordering::SeqCst);
+        let abandoned = self.void(core).await;
+        if !matches!(abandoned, Ok(true)) {
+            self.abandoned.store(false, Ordering::SeqCst);
+        }
+        abandoned
+    }
+
+    async fn void(&self, core: &Core) -> Result<bool, Error> {
+        let replica = core.seal.replica()?;
+        for _ in 0..TRIES {
+            let current = StoredSeal::of(replica.read().await?.as_ref(), self.replaces.ring)?;
+            if current.config.id() == self.seal.id() {
+                return Ok(false);
+            }
+            let proposal = Proposal::new(vec![current.expect()], vec![current.touch()]);
+            match commit(replica.as_ref(), proposal).await {
+                Ok(_) => return Ok(true),
+                Err(CommitError::Failed(error)) => return Err(error),
+                Err(CommitError::Retry | CommitError::Refused) => {}
+            }
+        }
+        Err(Error::Contention)
+    }
+
     async fn try_commit(&self, core: &Core) -> Result<(), CommitError> {
         let (session, replica) = (core.seal.session()?, core.seal.replica()?);
         let view = replica.read().await.map_err(Error::from)?;
@@ -99,6 +133,9 @@ impl Swap {
         let current = StoredSeal::of(&view, ring)?;
         if current.config.id() == self.seal.id() {
             return Ok(());
+        }
+        if self.abandoned.load(Ordering::SeqCst) {
+            return Err(Error::invalid("the rotation was cancelled").into());
         }
         if !current.is_still(&self.replaces) {
             return Err(Error::invalid(

@@ -21,7 +21,7 @@ pub struct StoredSeal {
     /// How its root key is shared.
     pub config: SealConfig,
     /// How often it was sealed.
-    epoch: u64,
+    pub epoch: u64,
     /// Revision of the row that says so.
     revision: u64,
 }
@@ -54,6 +54,13 @@ impl StoredSeal {
         match self.ring {
             RING => rows::expect_seal(self.revision),
             other => ring_rows::expect(other, Some(self.revision)),
+        }
+    }
+
+    /// Keeps every change from taking effect that expects it as it was read.
+    pub fn touch(&self) -> Op {
+        Op::Touch {
+            key: self.expect().key,
         }
     }
 
