@@ -294,6 +294,29 @@ async fn sealing_ends_every_ceremony() {
 }
 
 #[tokio::test]
+async fn a_share_from_before_a_seal_of_the_cluster_counts_for_nothing_after_it() {
+    let node = with_secret().await;
+    let replica: Arc<dyn Replica> =
+        Arc::new(LocalReplica::open(node.store.clone(), node.clock.clone()).unwrap());
+    let (busy, idle) = (node_on(&node, &replica), node_on(&node, &replica));
+    for node in [&busy, &idle] {
+        node.core.resume().await.unwrap();
+    }
+    busy.unseal().await;
+    let given = async |share: usize| {
+        let body = json!({"key": node.shares[share]});
+        let answer = idle.plain(Verb::Write, "sys/unseal", body).await.unwrap();
+        (answer["sealed"].clone(), answer["progress"].clone())
+    };
+    assert_eq!(given(0).await, (json!(true), json!(1)));
+    busy.call(Verb::Write, "sys/seal", json!({"cluster": true}))
+        .await
+        .unwrap();
+    assert_eq!(given(1).await, (json!(true), json!(1)), "the first was before");
+    assert_eq!(given(2).await.0, json!(false));
+}
+
+#[tokio::test]
 async fn share_holders_make_a_root_token() {
     let node = with_secret().await;
     for path in ["sys/generate-root-token", "sys/generate-root"] {

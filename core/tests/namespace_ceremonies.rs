@@ -268,6 +268,24 @@ async fn a_seal_in_the_midst_makes_what_was_begun_before_void() {
 }
 
 #[tokio::test]
+async fn a_share_from_before_a_seal_counts_for_nothing_after_it() {
+    let node = Node::unsealed().await;
+    let shares = make(&node, "", "t").await;
+    let [one, two] = two_on(&node, &replica_of(&node)).await;
+    let path = "sys/namespaces/t/unseal";
+    let given = done(&two, "", Write, path, json!({"key": shares[0]})).await;
+    assert_eq!(given["data"]["progress"], 1);
+    // Nobody tells this node of it but the state.
+    unseal(&one, "", "t", &shares).await;
+    seal(&one, "", "t").await;
+    let given = done(&two, "", Write, path, json!({"key": shares[1]})).await;
+    let told = (&given["data"]["sealed"], &given["data"]["progress"]);
+    assert_eq!(told, (&json!(true), &json!(1)));
+    let given = done(&two, "", Write, path, json!({"key": shares[2]})).await;
+    assert_eq!(given["data"]["sealed"], false);
+}
+
+#[tokio::test]
 async fn each_namespace_has_its_own_ceremonies() {
     let node = Node::unsealed().await;
     let shares = tenant(&node).await;

@@ -30,6 +30,7 @@ use conclave_raft::{
 };
 
 const SHARE: u16 = 2;
+const GREET: u16 = 6;
 const OFFER: u16 = 7;
 const ASK: u16 = 8;
 /// Longer than anything that happens by itself; the clock is a paused one.
@@ -463,6 +464,24 @@ async fn under_always_a_restarted_member_is_opened_unless_an_operator_sealed_it(
     pair.cores[1] = pair.start(1).await;
     settled().await;
     assert!(!is_sealed(&pair.cores[1]).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_share_waits_a_while_for_a_member_that_does_not_answer() {
+    let pair = Pair::born([Off, Off], &[GREET]).await;
+    let give = async |share: usize| {
+        let body = json!({"key": pair.shares[share]});
+        ask(&pair.cores[0], "", "sys/unseal", body).await.unwrap()["progress"].clone()
+    };
+    assert_eq!(give(0).await, 1, "it may be sealed");
+    for _ in 0..20 {
+        settled().await;
+    }
+    assert_eq!(give(1).await, 1, "the first is forgotten");
+    pair.wire.lost.lock().clear();
+    assert_eq!(give(0).await, 0);
+    assert!(!is_sealed(&pair.cores[1]).await);
+    assert_eq!(give(0).await, 0, "nobody needs it");
 }
 
 #[tokio::test(start_paused = true)]

@@ -15,7 +15,8 @@ use crate::entropy::OsEntropy;
 use crate::error::Error;
 use crate::seal::gather::{Counted, Nonce, Origin};
 use crate::seal::keys::By;
-use crate::seal::rows;
+use crate::seal::peers::Needed;
+use crate::seal::{StoredSeal, ring_rows, rows};
 use crate::session::Session;
 use crate::store::layout::RING;
 
@@ -27,10 +28,10 @@ impl Core {
     /// one that was not reached before, or joined since, catches up.
     pub async fn give_share(self: &Arc<Self>, text: &str) -> Result<(), Error> {
         let share = decode_share(text)?;
-        let config = self.newest_seal_config().await?;
-        if !self.seal.is_sealed() && !self.finds_sealed_member().await {
+        let seal = self.newest_seal().await?;
+        if !self.seal.is_sealed() && self.shares_needed().await == Needed::No {
             // Nobody needs it: it is judged, and nothing is left over for another time.
-            config
+            seal.config
                 .check_share(share.expose())
                 .map_err(|error| share_error(RING, &error))?;
             self.forget_shares();
@@ -38,7 +39,7 @@ impl Core {
         }
         let mut name = Nonce::default();
         OsEntropy.fill(&mut name);
-        if let Some(held) = self.count_share(&config, share, Origin::Operator(name)).await? {
+        if let Some(held) = self.count_share(&seal, share, Origin::Operator(name)).await? {
             self.hand_shares_on(&held).await;
         }
         Ok(())
@@ -48,11 +49,14 @@ impl Core {
     /// the ceremony, unless it is over already.
     pub(super) async fn count_share(
         self: &Arc<Self>,
-        config: &SealConfig,
+        seal: &StoredSeal,
         share: SecretBytes,
         from: Origin,
     ) -> Result<Option<super::gather::Held>, Error> {
-        let counted = self.seal.gathering.lock().count(config, share, from)?;
+        let counted = {
+            let mut gathering = self.seal.gathering.lock();
+            gathering.count((&seal.config, seal.epoch), share, from)?
+        };
         match counted {
             Counted::Late => Ok(None),
             Counted::Going(held) => Ok(Some(held)),
@@ -78,6 +82,19 @@ impl Core {
         self.seal.gathering.lock().end()
     }
 
+    /// Forgets shares that were given before their seal was closed last, and those for namespaces that are open here, or gone.
+    pub(super) fn forget_old_shares(&self) {
+        let view = self.seal.replica().and_then(|replica| Ok(replica.view()?));
+        let Ok(view) = view else { return };
+        if let Ok(epoch) = rows::seal_epoch(&view) {
+            self.seal.gathering.lock().follow(epoch);
+        }
+        self.seal.rings.follow(|ring| match self.ring_is_open(ring) {
+            true => None,
+            false => ring_rows::ring(&view, ring).ok()?.map(|(row, _)| row.epoch),
+        });
+    }
+
     /// A view as new as everything acknowledged, if a leader says so soon; otherwise what this node has.
     pub(super) async fn newest_view(&self) -> Result<Arc<View>, Error> {
         let replica = self.seal.replica()?;
@@ -88,8 +105,8 @@ impl Core {
         Ok(replica.view()?)
     }
 
-    pub(super) async fn newest_seal_config(&self) -> Result<SealConfig, Error> {
-        rows::seal_config(self.newest_view().await?.as_ref())?.ok_or(Error::NotInitialized)
+    pub(super) async fn newest_seal(&self) -> Result<StoredSeal, Error> {
+        StoredSeal::of(self.newest_view().await?.as_ref(), RING)
     }
 
     /// How the cluster is sealed, as far as this node knows.

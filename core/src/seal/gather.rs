@@ -45,6 +45,8 @@ pub enum Counted {
 pub struct Gathering {
     /// Whose seal the shares are of.
     ring: u16,
+    /// How often it had been closed when they were given.
+    epoch: u64,
     progress: Option<ShareProgress>,
     /// Other names under which members began the same ceremony.
     also: Vec<Nonce>,
@@ -60,12 +62,28 @@ impl Gathering {
         }
     }
 
-    /// Counts a share.
+    /// Forgets what was given before the seal was closed last: a share is for one opening. Names of that time stay good, for
+    /// members see the seal one after the other.
+    pub fn follow(&mut self, epoch: u64) {
+        if self.epoch != epoch {
+            self.epoch = epoch;
+            self.progress = None;
+            self.also.clear();
+        }
+    }
+
+    /// Counts a share of a seal that was closed `epoch` times.
     ///
     /// # Errors
     /// `Error::Invalid` for what is no share of this seal, and when the seal was changed during the ceremony, which then
     /// begins anew.
-    pub fn count(&mut self, config: &SealConfig, share: SecretBytes, from: Origin) -> Result<Counted, Error> {
+    pub fn count(
+        &mut self,
+        (config, epoch): (&SealConfig, u64),
+        share: SecretBytes,
+        from: Origin,
+    ) -> Result<Counted, Error> {
+        self.follow(epoch);
         let (Origin::Operator(nonce) | Origin::Member(nonce)) = from;
         if self.over.contains(&nonce) {
             return Ok(Counted::Late);
@@ -133,7 +151,8 @@ impl Gathering {
     }
 
     /// Whether a member's share of this ceremony would change anything.
-    pub fn wants(&self, share: &SecretBytes, nonce: Nonce) -> bool {
+    pub fn wants(&mut self, epoch: u64, share: &SecretBytes, nonce: Nonce) -> bool {
+        self.follow(epoch);
         let held = |progress: &ShareProgress| progress.holds(share.expose());
         !self.over.contains(&nonce) && !self.progress.as_ref().is_some_and(held)
     }
@@ -188,7 +207,11 @@ mod tests {
     fn shares_of_a_ceremony_that_is_over_begin_no_other() {
         let (config, shares) = seal(3, 2);
         let mut gathering = Gathering::default();
-        let mut give = |share: usize, from| gathering.count(&config, shares[share].clone(), from).unwrap();
+        let mut give = |share: usize, from| {
+            gathering
+                .count((&config, 0), shares[share].clone(), from)
+                .unwrap()
+        };
         assert_eq!(name(give(0, Origin::Operator([7; 16]))), [7; 16]);
         assert!(matches!(give(0, Origin::Operator([8; 16])), Counted::Going(held) if held.shares.len() == 1));
         assert!(matches!(give(1, Origin::Member([7; 16])), Counted::Complete(..)));
@@ -198,7 +221,7 @@ mod tests {
         gathering.end();
         assert_eq!(gathering.progress(), (0, None));
         assert!(matches!(
-            gathering.count(&config, shares[0].clone(), Origin::Member([9; 16])),
+            gathering.count((&config, 0), shares[0].clone(), Origin::Member([9; 16])),
             Ok(Counted::Late)
         ));
     }
@@ -208,25 +231,47 @@ mod tests {
         let (config, shares) = seal(3, 3);
         let (mut one, mut other) = (Gathering::default(), Gathering::default());
         let first = one
-            .count(&config, shares[0].clone(), Origin::Operator([5; 16]))
+            .count((&config, 0), shares[0].clone(), Origin::Operator([5; 16]))
             .unwrap();
         let second = other
-            .count(&config, shares[1].clone(), Origin::Operator([3; 16]))
+            .count((&config, 0), shares[1].clone(), Origin::Operator([3; 16]))
             .unwrap();
         assert_eq!((name(first), name(second)), ([5; 16], [3; 16]));
         other
-            .count(&config, shares[0].clone(), Origin::Member([5; 16]))
+            .count((&config, 0), shares[0].clone(), Origin::Member([5; 16]))
             .unwrap();
-        one.count(&config, shares[1].clone(), Origin::Member([3; 16]))
+        one.count((&config, 0), shares[1].clone(), Origin::Member([3; 16]))
             .unwrap();
         assert_eq!(one.progress(), (2, Some([3; 16])));
         assert_eq!(one.progress(), other.progress());
         // Over under both names.
         other.end();
         for nonce in [[3; 16], [5; 16]] {
-            let late = other.count(&config, shares[2].clone(), Origin::Member(nonce));
+            let late = other.count((&config, 0), shares[2].clone(), Origin::Member(nonce));
             assert!(matches!(late, Ok(Counted::Late)));
         }
+    }
+
+    #[test]
+    fn a_share_is_for_one_opening() {
+        let (config, shares) = seal(3, 2);
+        let mut gathering = Gathering::default();
+        let mut give = |epoch, share: usize, from| {
+            gathering
+                .count((&config, epoch), shares[share].clone(), from)
+                .unwrap()
+        };
+        assert!(matches!(give(0, 0, Origin::Operator([1; 16])), Counted::Going(_)));
+        assert!(
+            matches!(give(1, 1, Origin::Operator([2; 16])), Counted::Going(held) if held.shares.len() == 1)
+        );
+        // Who saw the seal later hands on under the name that the ceremony has there.
+        assert!(matches!(give(2, 1, Origin::Member([2; 16])), Counted::Going(_)));
+        assert!(
+            gathering.wants(3, &shares[1], [2; 16]),
+            "given for another opening"
+        );
+        assert_eq!(gathering.progress(), (0, None));
     }
 
     #[test]
@@ -234,22 +279,22 @@ mod tests {
         let (config, shares) = seal(3, 2);
         let (_, foreign) = seal(3, 2);
         let mut gathering = Gathering::default();
-        let wrong = gathering.count(&config, foreign[0].clone(), Origin::Operator([1; 16]));
+        let wrong = gathering.count((&config, 0), foreign[0].clone(), Origin::Operator([1; 16]));
         assert!(matches!(wrong, Err(Error::Invalid(text)) if text.contains("generation 1")));
         assert_eq!(gathering.progress(), (0, None));
         gathering
-            .count(&config, shares[0].clone(), Origin::Operator([2; 16]))
+            .count((&config, 0), shares[0].clone(), Origin::Operator([2; 16]))
             .unwrap();
         assert!(
             gathering
-                .count(&config, foreign[1].clone(), Origin::Member([2; 16]))
+                .count((&config, 0), foreign[1].clone(), Origin::Member([2; 16]))
                 .is_err()
         );
         assert_eq!(gathering.progress(), (1, Some([2; 16])));
         let (rekeyed, _) = seal(3, 2);
         assert!(
             gathering
-                .count(&rekeyed, shares[1].clone(), Origin::Operator([4; 16]))
+                .count((&rekeyed, 0), shares[1].clone(), Origin::Operator([4; 16]))
                 .is_err()
         );
         assert_eq!(gathering.progress(), (0, None), "the shares are others now");

@@ -50,6 +50,17 @@ const HAND_ON_TRIES: u32 = 4;
 /// Pause between those tries.
 const HAND_ON_PAUSE: Duration = Duration::from_millis(100);
 
+/// Whether shares open anybody, once there are enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Needed {
+    /// A member is sealed.
+    Yes,
+    /// None says so, but not all answer.
+    Perhaps,
+    /// All are open.
+    No,
+}
+
 /// Answers members' calls for one node.
 pub struct Peers {
     core: Weak<Core>,
@@ -130,14 +141,18 @@ impl Core {
     /// Counts a share that a member handed on, and leaves a record of it: nobody asked this node for it. A share that
     /// changes nothing leaves none, for members hand on all they have whenever one is given.
     async fn take_share(self: &Arc<Self>, from: u64, share: SecretBytes, name: Nonce) -> Result<(), Error> {
-        let wanted = self.seal.gathering.lock().wants(&share, name);
+        let seal = self.newest_seal().await;
+        let wanted = match &seal {
+            Ok(seal) => self.seal.gathering.lock().wants(seal.epoch, &share, name),
+            Err(_) => true,
+        };
         let path = format!("sys/unseal/share/from-node/{from}");
         let step = match wanted {
             true => Some(Step::begin(self, &path, None)?),
             false => None,
         };
-        let counted = match self.newest_seal_config().await {
-            Ok(config) => self.count_share(&config, share, Origin::Member(name)).await,
+        let counted = match seal {
+            Ok(seal) => self.count_share(&seal, share, Origin::Member(name)).await,
             Err(error) => Err(error),
         };
         let counted = counted.map(|_| ());
@@ -209,12 +224,17 @@ impl Core {
         Ok(())
     }
 
-    /// Whether a member that answers soon holds no keys.
-    pub(super) async fn finds_sealed_member(&self) -> bool {
-        let asked = join_all(self.others().into_iter().map(|node| self.greet(node)));
-        match tokio::time::timeout(HAND_ON, asked).await {
-            Ok(met) => met.into_iter().flatten().any(|met| met.says.sealed),
-            Err(_) => true,
+    /// Whether a member holds no keys, as far as they answer soon.
+    pub(super) async fn shares_needed(&self) -> Needed {
+        let ask = |node| tokio::time::timeout(HAND_ON, self.greet(node));
+        let asked = join_all(self.others().into_iter().map(ask)).await;
+        let told: Vec<_> = asked.into_iter().map(|told| told.ok()?.ok()).collect();
+        if told.iter().flatten().any(|met| met.says.sealed) {
+            return Needed::Yes;
+        }
+        match told.iter().any(Option::is_none) {
+            true => Needed::Perhaps,
+            false => Needed::No,
         }
     }
 

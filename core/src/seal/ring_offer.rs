@@ -59,17 +59,15 @@ impl Core {
         if self.ring_is_open(ring) {
             return Ok(Bytes::new());
         }
+        let (row, share) = (self.ring_row(ring).await?, SecretBytes::copy_of(share));
+        // Members hand on all they have whenever one is given: what changes nothing leaves no record.
+        if !self.seal.rings.wants(ring, row.epoch, &share, *name) {
+            return Ok(Bytes::new());
+        }
         let path = record_path(ring, &format!("unseal/share/from-node/{from}"));
         let step = Step::begin(self, &path, None)?;
-        let counted = match self.ring_row(ring).await {
-            Ok(row) => {
-                let share = SecretBytes::copy_of(share);
-                self.count_ring_share(ring, &row, share, Origin::Member(*name))
-                    .await
-            }
-            Err(error) => Err(error),
-        };
-        let counted = counted.map(|_| Bytes::new());
+        let counted = self.count_ring_share(ring, &row, share, Origin::Member(*name));
+        let counted = counted.await.map(|_| Bytes::new());
         step.end(counted, &serde_json::Map::new()).await
     }
 

@@ -47,6 +47,24 @@ impl Rings {
         self.gathering.lock().clear();
     }
 
+    /// Forgets shares given for rings that were closed since, or of which it is not told how often they were.
+    pub(super) fn follow(&self, epoch: impl Fn(u16) -> Option<u64>) {
+        let mut gathering = self.gathering.lock();
+        for (ring, gathering) in gathering.iter_mut().filter(|(_, of)| of.progress().0 > 0) {
+            match epoch(*ring) {
+                Some(epoch) => gathering.follow(epoch),
+                None => drop(gathering.end()),
+            }
+        }
+    }
+
+    /// Whether a share of a ceremony that a member counted would change anything.
+    pub(super) fn wants(&self, ring: u16, epoch: u64, share: &SecretBytes, name: Nonce) -> bool {
+        let mut gathering = self.gathering.lock();
+        let known = gathering.get_mut(&ring);
+        known.is_none_or(|gathering| gathering.wants(epoch, share, name))
+    }
+
     /// Shares given for a ring, and the ceremony's name.
     pub fn progress(&self, ring: u16) -> (usize, Option<Nonce>) {
         let gathering = self.gathering.lock();
@@ -109,7 +127,7 @@ impl Core {
             gathering
                 .entry(ring)
                 .or_insert_with(|| Gathering::of(ring))
-                .count(&row.config, share, from)?
+                .count((&row.config, row.epoch), share, from)?
         };
         match counted {
             Counted::Late => Ok(None),

@@ -10,6 +10,7 @@ use conclave_raft::{Change, Replica};
 
 use crate::core::Core;
 use crate::seal::PeerUnseal;
+use crate::seal::peers::Needed;
 
 /// Between two looks. A seal of the cluster is followed this soon by a node that serves nobody; requests see it at once.
 const TICK: Duration = Duration::from_millis(250);
@@ -21,6 +22,8 @@ const HAND_OVER_PAUSE: Duration = Duration::from_secs(1);
 const HAND_OVER_AGAIN: Duration = Duration::from_secs(10);
 /// How long shares on an unsealed node wait before it looks whether anybody still needs them.
 const NEEDED: Duration = Duration::from_secs(10);
+/// How long they wait for members of which nobody knows whether they are sealed.
+const SILENT: Duration = Duration::from_secs(300);
 
 impl Core {
     /// Starts to look after the seal, once this node has a replica.
@@ -34,6 +37,8 @@ struct Times {
     asked: Instant,
     hand_over: Instant,
     needed: Instant,
+    /// When a member was last known to need the shares, or none were there.
+    told: Instant,
 }
 
 async fn run(core: Weak<Core>) {
@@ -42,6 +47,7 @@ async fn run(core: Weak<Core>) {
         asked: now,
         hand_over: now,
         needed: now,
+        told: now,
     };
     loop {
         tokio::time::sleep(TICK).await;
@@ -50,6 +56,7 @@ async fn run(core: Weak<Core>) {
             continue;
         };
         core.follow_keys().await;
+        core.forget_old_shares();
         look(&core, replica.as_ref(), &mut times).await;
     }
 }
@@ -63,11 +70,13 @@ async fn look(core: &Arc<Core>, replica: &dyn Replica, times: &mut Times) {
             times.asked = Instant::now();
         }
         if given == 0 {
-            times.needed = Instant::now();
+            (times.needed, times.told) = (Instant::now(), Instant::now());
         } else if times.needed.elapsed() > NEEDED {
             times.needed = Instant::now();
-            if !core.finds_sealed_member().await {
-                core.forget_shares();
+            match core.shares_needed().await {
+                Needed::Yes => times.told = Instant::now(),
+                Needed::Perhaps if times.told.elapsed() < SILENT => {}
+                Needed::Perhaps | Needed::No => drop(core.forget_shares()),
             }
         }
         return;
