@@ -3,10 +3,11 @@
 
 use std::fmt::Write as _;
 
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 use conclave_engine_api::{Env, Error, Heavy};
+use conclave_mem::Mapped;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
@@ -95,9 +96,14 @@ fn matches(password: &[u8], hash: &str) -> bool {
 fn argon2id(password: &[u8], salt: &[u8]) -> Option<String> {
     let params = Params::new(MEMORY_KIB, PASSES, LANES, Some(HASH_BYTES)).ok()?;
     let mut hash = Zeroizing::new([0; HASH_BYTES]);
-    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-        .hash_password_into(password, salt, &mut *hash)
-        .ok()?;
+    let memory = Mapped::<Block>::new(params.block_count());
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    match memory {
+        Ok(memory) => argon2.hash_password_into_with_memory(password, salt, &mut *hash, memory),
+        // The system gives no such mapping; the allocator may still have room.
+        Err(_) => argon2.hash_password_into(password, salt, &mut *hash),
+    }
+    .ok()?;
     let mut text = OWN.to_owned();
     // Writing to a text cannot fail.
     let _ = write!(text, "{}${}", BASE64.encode(salt), BASE64.encode(*hash));
