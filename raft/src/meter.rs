@@ -44,6 +44,8 @@ pub struct Work {
     pub store_gets: u64,
     /// Bytes of the entries that the log holds, roughly.
     pub log_bytes: u64,
+    /// Commands and questions that this node was sent as the leader, its own among them. A question may stand for many reads.
+    pub asked: u64,
 }
 
 impl Meter {

@@ -22,9 +22,11 @@ pub use rewrap::Rewrapped;
 
 /// Pause between rounds when nothing was due.
 const IDLE: Duration = Duration::from_millis(500);
-/// Most of a pause after a round of expiry. It is as long as the round was: what is due together ends in twice the time it could,
-/// and requests have the other half.
+/// Most of a pause after a round of expiry. While requests come it is as long as the round was: what is due together ends in
+/// twice the time it could, and requests have the other half.
 const BREATH: Duration = Duration::from_millis(100);
+/// What each command or question that came during the round adds to that pause: it is short where nobody asks.
+const BREATH_EACH: Duration = Duration::from_millis(1);
 /// Pause between rounds while rows are sealed anew: requests come first.
 const REWRAP_PAUSE: Duration = Duration::from_millis(10);
 /// Pause before a rewrap that met rows which do not open looks again.
@@ -125,9 +127,12 @@ async fn one_round(core: &Arc<Core>, rewrap_from: &mut Instant) -> Duration {
     if let Err(error) = forget_stagings(replica.as_ref()).await {
         tracing::debug!(%error, "what abandoned restores have left stays for now");
     }
-    let began = Instant::now();
+    let (began, asked) = (Instant::now(), replica.work().asked);
     let breath = match core.expire_once().await {
-        Ok(Round::Full) => Some(began.elapsed().min(BREATH)),
+        Ok(Round::Full) => Some(breath(
+            began.elapsed(),
+            replica.work().asked.saturating_sub(asked),
+        )),
         Ok(Round::Drained) => None,
         Err(error) => {
             tracing::debug!(%error, "expiry round put off");
@@ -151,6 +156,13 @@ async fn one_round(core: &Arc<Core>, rewrap_from: &mut Instant) -> Duration {
         (None, true) => REWRAP_PAUSE,
         (None, false) => IDLE,
     }
+}
+
+/// How long requests go first after a round of expiry that took so long, in which so much was asked. Never nothing: other
+/// tasks have their turn.
+fn breath(round: Duration, asked: u64) -> Duration {
+    let for_those = BREATH_EACH.saturating_mul(u32::try_from(asked).unwrap_or(u32::MAX));
+    for_those.min(round).min(BREATH).max(BREATH_EACH)
 }
 
 /// What is not urgent, or waits for members that may be silent.
@@ -260,5 +272,19 @@ async fn run_reconciliations(core: Weak<Core>) {
         if let Err(error) = core.reconcile_all().await {
             tracing::warn!(%error, "the targets' accounts are not compared with the leases");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_after_a_round_is_for_those_who_ask() {
+        let millis = Duration::from_millis;
+        // Nobody but the round itself asked; as many as it took milliseconds; more; a round that took very long.
+        let pauses = [(20, 3), (20, 20), (20, 500), (900, u64::MAX), (0, 40)];
+        let pauses = pauses.map(|(round, asked)| breath(millis(round), asked));
+        assert_eq!(pauses, [millis(3), millis(20), millis(20), BREATH, BREATH_EACH]);
     }
 }

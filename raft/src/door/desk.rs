@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -143,10 +144,12 @@ pub async fn run(
     raft: Arc<ArcSwap<Raft>>,
     clock: Arc<ClusterClock>,
     status: watch::Receiver<Status>,
+    asked: Arc<AtomicU64>,
     mut requests: mpsc::UnboundedReceiver<Request>,
 ) {
     let mut desk = Desk {
         node,
+        asked,
         raft,
         clock,
         status,
@@ -181,6 +184,8 @@ type Source = (u64, u64, ReplyTo);
 
 struct Desk {
     node: u64,
+    /// Commands and questions so far.
+    asked: Arc<AtomicU64>,
     raft: Arc<ArcSwap<Raft>>,
     clock: Arc<ClusterClock>,
     /// Whether a quorum follows this node.
@@ -205,8 +210,14 @@ struct Until {
 impl Desk {
     fn take(&mut self, request: Request) {
         match request {
-            Request::Commands(items) => self.queue.extend(items),
-            Request::Read(question) => self.proofs.ask(question),
+            Request::Commands(items) => {
+                self.asked.fetch_add(items.len() as u64, Ordering::Relaxed);
+                self.queue.extend(items);
+            }
+            Request::Read(question) => {
+                self.asked.fetch_add(1, Ordering::Relaxed);
+                self.proofs.ask(question);
+            }
             Request::Opened { node, stream } => self.proofs.opened(node, stream),
             Request::Word { id, word } => self.proofs.word(id, word),
         }

@@ -90,6 +90,8 @@ pub(crate) struct Node {
     /// One Raft core is replaced at a time.
     pub restarting: tokio::sync::Mutex<()>,
     asks: mpsc::UnboundedSender<Ask>,
+    /// What this node's desk was sent.
+    asked: Arc<AtomicU64>,
     sequence: AtomicU64,
     runtime: Handle,
     tasks: Mutex<Vec<JoinHandle<()>>>,
@@ -153,6 +155,7 @@ impl RaftReplica {
             changing: tokio::sync::Mutex::new(()),
             restarting: tokio::sync::Mutex::new(()),
             asks,
+            asked: Arc::default(),
             sequence: AtomicU64::new(before_first(config.instance)),
             runtime: Handle::current(),
             tasks: Mutex::new(Vec::new()),
@@ -341,6 +344,7 @@ impl Node {
             Arc::clone(&self.raft),
             Arc::clone(&self.clock),
             self.status.subscribe(),
+            Arc::clone(&self.asked),
             requests,
         ));
         self.spawn(door::run(door::Parts {
@@ -512,6 +516,7 @@ impl Replica for RaftReplica {
         Work {
             syncs: self.node.log.syncs(),
             log_bytes: self.node.log.bytes(),
+            asked: self.node.asked.load(Ordering::Relaxed),
             ..self.node.machine.work()
         }
     }
