@@ -15,11 +15,15 @@ pub const RETAINED_CHANGE_BYTES: u64 = 16 << 20;
 /// By this part of either limit more is kept before anything is dropped: many go at a time.
 const SLACK: u64 = 16;
 
-/// Sizes of the change sets that are kept.
+/// Sizes of the change sets that are kept, which have revisions without a gap.
 #[derive(Default)]
 pub struct Retained {
-    /// Revision and bytes of each, in order.
-    sets: VecDeque<(u64, u64)>,
+    /// From here on the store may hold change sets.
+    oldest: u64,
+    /// The revision behind the last.
+    next: u64,
+    /// Bytes of each that is kept, in order.
+    sizes: VecDeque<u32>,
     bytes: u64,
 }
 
@@ -48,14 +52,14 @@ impl Retained {
         let mut dropped: Option<Range<u64>> = None;
         for (revision, bytes) in sets {
             self.push(revision, bytes);
-            let count = self.sets.len() as u64;
+            let count = self.sizes.len() as u64;
             let most = |limit: u64| limit + limit / SLACK;
             if count <= most(RETAINED_CHANGES) && self.bytes <= most(RETAINED_CHANGE_BYTES) {
                 continue;
             }
-            let first = self.sets.front().map_or(revision, |(first, _)| *first);
-            let end = self.drop_oldest(revision);
-            dropped = Some(dropped.map_or(first, |range| range.start)..end);
+            let start = dropped.map_or(self.oldest, |range| range.start);
+            self.drop_oldest();
+            dropped = Some(start..self.oldest);
         }
         dropped
     }
@@ -65,22 +69,67 @@ impl Retained {
         *self = Self::default();
     }
 
-    /// Drops the oldest until the limits hold, but never the newest; the first revision that is kept.
-    fn drop_oldest(&mut self, newest: u64) -> u64 {
-        while self.sets.len() as u64 > RETAINED_CHANGES || self.bytes > RETAINED_CHANGE_BYTES {
-            match self.sets.front() {
-                Some((revision, bytes)) if *revision < newest => {
-                    self.bytes = self.bytes.saturating_sub(*bytes);
-                    self.sets.pop_front();
-                }
-                _ => break,
+    /// Drops the oldest until the limits hold, but never the newest.
+    fn drop_oldest(&mut self) {
+        while self.sizes.len() as u64 > RETAINED_CHANGES || self.bytes > RETAINED_CHANGE_BYTES {
+            if self.sizes.len() <= 1 {
+                break;
             }
+            let bytes = self.sizes.pop_front().unwrap_or_default();
+            self.bytes = self.bytes.saturating_sub(u64::from(bytes));
         }
-        self.sets.front().map_or(newest, |(first, _)| *first)
+        self.oldest = self.next.saturating_sub(self.sizes.len() as u64);
     }
 
     fn push(&mut self, revision: u64, bytes: u64) {
-        self.sets.push_back((revision, bytes));
-        self.bytes += bytes;
+        if self.sizes.is_empty() {
+            self.oldest = revision;
+        } else if revision != self.next {
+            // Nobody can follow what is before a gap: it goes with the next that are dropped.
+            self.sizes.clear();
+            self.bytes = 0;
+        }
+        self.next = revision.saturating_add(1);
+        // What one command changes is far smaller.
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.sizes.push_back(bytes);
+        self.bytes += u64::from(bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn take(retained: &mut Retained, revisions: Range<u64>, bytes: u64) -> Option<Range<u64>> {
+        retained.take_in(revisions.map(|revision| (revision, bytes)))
+    }
+
+    #[test]
+    fn many_go_at_a_time_and_what_was_dropped_is_not_dropped_again() {
+        let mut retained = Retained::default();
+        assert_eq!(take(&mut retained, 7..107_000, 1), Some(7..6_258));
+        assert_eq!(retained.sizes.len(), 100_742);
+        assert_eq!(take(&mut retained, 107_000..112_508, 1), None);
+        assert_eq!(take(&mut retained, 112_508..112_509, 1), Some(6_258..12_509));
+    }
+
+    #[test]
+    fn the_newest_stays_however_large_it_is() {
+        let mut retained = Retained::default();
+        assert_eq!(take(&mut retained, 1..3, 2 * RETAINED_CHANGE_BYTES), Some(1..2));
+        assert_eq!((retained.sizes.len(), retained.oldest), (1, 2));
+    }
+
+    #[test]
+    fn what_is_before_a_gap_goes_first() {
+        let mut retained = Retained::default();
+        assert_eq!(take(&mut retained, 1..11, 1), None);
+        assert_eq!(take(&mut retained, 20..30, 1), None);
+        assert_eq!((retained.sizes.len(), retained.bytes), (10, 10));
+        assert_eq!(
+            take(&mut retained, 30..31, 2 * RETAINED_CHANGE_BYTES),
+            Some(1..30)
+        );
     }
 }
