@@ -53,10 +53,11 @@ pub(crate) fn installed(work: &mut Work<'_>) -> Result<Vec<Installed>, Error> {
         .unwrap_or_default())
 }
 
-/// Adds the version of these settings behind the others, unless it is the last of them.
+/// Adds the version of these settings behind the others, unless it led before: while members are upgraded one by one, those that
+/// lead may run now the one, now the other.
 pub(crate) fn install(work: &mut Work<'_>, settings: &Settings, now: Millis) -> Result<bool, Error> {
     let mut all = installed(work)?;
-    if all.last().is_some_and(|last| last.is_of(settings)) {
+    if all.iter().any(|one| one.is_of(settings)) {
         return Ok(false);
     }
     all.push(Installed::of(settings, now));

@@ -251,4 +251,15 @@ async fn versions_are_known_from_when_they_led() {
         next["timestamp_installed"],
         first["key_info"]["2.7.2"]["timestamp_installed"]
     );
+
+    // While members are upgraded one by one, those that lead may run now the one, now the other.
+    let mut node = node;
+    for version in [Settings::default().conclave_version, "9.9.9".to_owned()] {
+        node.settings.conclave_version = version;
+        node = node.restarted().await;
+        node.unseal().await;
+        node.clock.advance(60_000);
+        node.core.install_version().await.unwrap();
+        assert_eq!(history(&node).await, both);
+    }
 }
