@@ -1,5 +1,6 @@
 //! Answers that are kept for writes with an idempotency key, so that a write sent again is answered again and not done
-//! again. An answer commits together with the change it tells of. Knows requests and answers, not what they mean.
+//! again; and by what name such a login is known again, of which no answer is kept. An answer commits together with the
+//! change it tells of. Knows requests and answers, not what they mean.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -100,6 +101,23 @@ pub fn look_up(
         )
     })?;
     Ok(Known::Answered(Box::new(answer.into())))
+}
+
+/// Names a login that has an idempotency key: nothing of it is kept but that it failed, which counts once. All that it shows is
+/// in the name, for under the same key may come another guess.
+///
+/// # Errors
+/// [`Error::Invalid`] for a key that is too long or not visible ASCII.
+pub fn name_of_login(opened: &Opened, request: &Request, path: &CanonPath) -> Result<Option<String>, Error> {
+    let Some(key) = request.idempotency_key.as_deref() else {
+        return Ok(None);
+    };
+    check_key(key)?;
+    let shown = digest_of(&request.data)?;
+    Ok(Some(name_of(
+        opened.barrier(),
+        [&shown, "login", path.as_str(), key],
+    )))
 }
 
 /// Adds the answer to the change it tells of. A request that changes nothing keeps nothing: it may run again.

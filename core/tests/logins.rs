@@ -332,6 +332,65 @@ async fn five_failures_lock_a_name_in_every_spelling() {
     login(&node).await;
 }
 
+/// The same login under an idempotency key, as clients send it that repeat what they got no answer to.
+async fn login_by_key(node: &Node, key: &str, password: &str) -> String {
+    let mut request = Request::new(Verb::Write, "auth/userpass/login/ada");
+    request.data = json!({ "password": password }).as_object().unwrap().clone();
+    request.idempotency_key = Some(key.to_owned());
+    text(node.core.handle(request).await.map(|_| Value::Null))
+}
+
+#[tokio::test]
+async fn a_login_that_is_sent_again_fails_once() {
+    const WRONG: &str = "invalid username or password";
+    let node = with_userpass().await;
+    let tuned = json!({"user_lockout_config": {"lockout_threshold": 3}});
+    node.call(Verb::Write, "sys/auth/userpass/tune", tuned)
+        .await
+        .unwrap();
+    for key in ["a", "a", "a", "b", "a", "b"] {
+        assert_eq!(login_by_key(&node, key, "bad").await, WRONG, "{key}");
+    }
+    assert_eq!(locked(&node).await["total"], 0, "two logins failed");
+    // Another guess under the same key is another login, and one too many.
+    assert_eq!(login_by_key(&node, "a", "worse").await, WRONG);
+    assert_eq!(locked(&node).await["total"], 1);
+    for (key, password, said) in [
+        ("a", "worse", WRONG),
+        ("b", "bad", WRONG),
+        ("b", "worse", "permission denied"),
+        ("c", "bad", "permission denied"),
+        ("c", "pw", "permission denied"),
+        (
+            "",
+            "bad",
+            "an idempotency key must be 1 to 128 visible ASCII characters",
+        ),
+    ] {
+        assert_eq!(login_by_key(&node, key, password).await, said, "{key} {password}");
+    }
+    // What is right by now opens no lock.
+    user(&node, json!({"password": "bad"})).await;
+    assert_eq!(login_by_key(&node, "b", "bad").await, "permission denied");
+    node.clock.advance(15 * MINUTE);
+    try_login(&node, "ada", "bad").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_failure_that_conflicts_with_others_counts_once() {
+    let node = with_userpass().await;
+    let guesses = (0..4).map(|_| try_login(&node, "ada", "bad"));
+    for refused in futures::future::join_all(guesses).await {
+        assert_eq!(text(refused), "invalid username or password");
+    }
+    assert_eq!(locked(&node).await["total"], 0);
+    assert_eq!(
+        text(try_login(&node, "ada", "bad").await),
+        "invalid username or password"
+    );
+    assert_eq!(locked(&node).await["total"], 1);
+}
+
 #[tokio::test]
 async fn a_lock_ends_and_a_success_starts_over() {
     let node = with_userpass().await;

@@ -84,10 +84,12 @@ struct Shown<'a> {
 
 impl Conclave {
     /// Logs in once: the token, which nobody renews. [`Conclave::sign_in`] keeps it alive. A login whose answer was lost is
-    /// sent again: the token that nobody got ends with its time, and of a secret id with limited uses one more is spent.
+    /// sent again: the token that nobody got ends with its time, and of a secret id with limited uses one more is spent; but
+    /// one that fails counts once.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if the cluster does not know who this is, in its words; [`Error::Denied`] if the name is locked;
+    /// [`Error::Invalid`] if the cluster does not know who this is, in its words; [`Error::Unauthenticated`] if the name is locked;
+    /// [`Error::OutcomeUnknown`] if no answer came in time, so that there may be a token;
     /// [`Error::Unsupported`] if a second factor is wanted: [`Conclave::begin_login`] is for those who can show one.
     pub async fn login(&self, login: &Login) -> Result<Token, Error> {
         match self.begin_login(login).await? {
@@ -111,13 +113,13 @@ impl Conclave {
                 let secret_id = secret_id.expose();
                 let path = format!("auth/{mount}/login");
                 let data = ByRole { role_id, secret_id };
-                logical.ask(Repeat::Freely, Verb::Write, &path, &data).await?
+                logical.ask(Repeat::ByKey, Verb::Write, &path, &data).await?
             }
             Proof::Userpass { username, password } => {
                 let path = format!("auth/{mount}/login/{username}");
                 let password = password.expose();
                 let data = ByPassword { password };
-                logical.ask(Repeat::Freely, Verb::Write, &path, &data).await?
+                logical.ask(Repeat::ByKey, Verb::Write, &path, &data).await?
             }
         };
         let token = handed_out(answer)?;

@@ -19,6 +19,8 @@ const fn failures(namespace: u32) -> Space {
     Space::within(Table::LoginFailures, namespace)
 }
 
+/// Most failures under one name that are known again when they are sent again: a client sends one after the other.
+const MAX_NAMED: usize = 8;
 /// Settings under this name are for every type that has none of its own.
 pub const ALL: &str = "all";
 /// Types of auth methods whose mounts may be tuned.
@@ -90,6 +92,9 @@ struct Failed {
     alias: String,
     count: u64,
     last: Millis,
+    /// The last of them that may be sent again, by their names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    named: Vec<String>,
 }
 
 impl Failed {
@@ -104,16 +109,17 @@ pub struct Failures<'a> {
     txn: Txn<'a>,
     row: String,
     alias: String,
+    login: Option<String>,
     known: Option<Failed>,
     settings: LockoutSettings,
 }
 
-/// Reads the failures under `alias`. `None` where nobody is locked out.
+/// Reads the failures under `alias`. `login` names one that may be sent again.
 pub fn with_failures<T>(
     opened: &Opened,
     settings: LockoutSettings,
     mount: &MountRecord,
-    alias: String,
+    (alias, login): (String, Option<String>),
     then: impl FnOnce(Failures<'_>) -> Result<T, Error>,
 ) -> Result<T, Error> {
     let reader = opened.space(failures(mount.namespace));
@@ -125,6 +131,7 @@ pub fn with_failures<T>(
         txn,
         row,
         alias,
+        login,
         known,
         settings,
     })
@@ -138,6 +145,14 @@ impl Failures<'_> {
             .is_some_and(|known| known.is_locked(&self.settings, now))
     }
 
+    /// Whether this very login failed before and is counted: it was sent again.
+    pub fn is_counted(&self) -> bool {
+        let (known, login) = (self.known.as_ref(), self.login.as_ref());
+        known
+            .zip(login)
+            .is_some_and(|(known, login)| known.named.contains(login))
+    }
+
     /// The login failed. Whether this was one too many.
     pub fn count(mut self, work: &mut Work<'_>, now: Millis) -> Result<bool, Error> {
         let counted = self.known.filter(|known| {
@@ -145,10 +160,14 @@ impl Failures<'_> {
             known.count < self.settings.threshold
                 && now < known.last.saturating_add(self.settings.counter_reset)
         });
+        let (count, mut named) = counted.map_or((0, Vec::new()), |known| (known.count, known.named));
+        named.extend(self.login);
+        named.drain(..named.len().saturating_sub(MAX_NAMED));
         let failed = Failed {
             alias: self.alias,
-            count: counted.map_or(1, |known| known.count.saturating_add(1)),
+            count: count.saturating_add(1),
             last: now,
+            named,
         };
         let kept = self.settings.duration.max(self.settings.counter_reset).max(1);
         let deadline = Some(now.saturating_add(kept));

@@ -6,6 +6,7 @@ use conclave_engine_api::heavy::Answers;
 use conclave_engine_api::{self as api, Env, Heavy, Login, Millis, Operation, Outcome, TokenType, Txn};
 use conclave_raft::Condition;
 
+use crate::answered;
 use crate::auth::lockout::{self, Failures};
 use crate::auth::second::{self, Granted};
 use crate::canon::CanonPath;
@@ -114,13 +115,17 @@ pub fn login(asked: &Asked<'_>, routed: &Routed<'_>) -> Result<Decided, Error> {
     let lockout = lockout::settings_of(&core.settings, record);
     match alias.filter(|_| !lockout.disabled) {
         None => decide(asked, record, work, txn, &request, None),
-        Some(alias) => lockout::with_failures(asked.opened, lockout, record, alias, |failures| {
-            if failures.is_locked(asked.now) {
-                core.metrics.logged_in(&record.kind, "locked");
-                return Err(Error::unauthenticated());
-            }
-            decide(asked, record, work, txn, &request, Some(failures))
-        }),
+        Some(alias) => {
+            let name = answered::name_of_login(asked.opened, asked.request, asked.path)?;
+            lockout::with_failures(asked.opened, lockout, record, (alias, name), |failures| {
+                // A login that failed and is sent again is refused again as it was, also if it was the one too many.
+                if failures.is_locked(asked.now) && !failures.is_counted() {
+                    core.metrics.logged_in(&record.kind, "locked");
+                    return Err(Error::unauthenticated());
+                }
+                decide(asked, record, work, txn, &request, Some(failures))
+            })
+        }
     }
 }
 
@@ -142,6 +147,11 @@ fn decide(
         .knowing(asked.computed);
     let reply = match method.handle(&mut txn, request, &mut env) {
         Ok(Outcome::Heavy(heavy)) => return Ok(Decided::Compute(heavy)),
+        Ok(Outcome::Login(_)) if failures.as_ref().is_some_and(|known| known.is_locked(asked.now)) => {
+            // What failed before is right by now, and the name is locked all the same.
+            core.metrics.logged_in(&record.kind, "locked");
+            return Err(Error::unauthenticated());
+        }
         Ok(Outcome::Login(login)) => {
             let (result, answer) = match let_in(asked, record, &mut work, &mut env, *login)? {
                 Granted::In(answer) => ("success", answer),
@@ -167,7 +177,7 @@ fn decide(
         Err(api::Error::BadCredentials(text)) => {
             core.metrics.logged_in(&record.kind, "failure");
             let refused = Error::Invalid(text);
-            let Some(failures) = failures else {
+            let Some(failures) = failures.filter(|failures| !failures.is_counted()) else {
                 return Err(refused);
             };
             if failures.count(&mut work, asked.now)? {

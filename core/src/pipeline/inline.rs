@@ -31,6 +31,7 @@ impl Core {
             data: login.data,
             mfa: std::mem::take(&mut request.mfa),
             remote: request.remote,
+            idempotency_key: request.idempotency_key.clone(),
             ..Request::new(login.verb, login.path)
         };
         let path = Arc::new(CanonPath::parse(&asked.path)?);

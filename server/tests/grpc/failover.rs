@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use conclave_client::{Conclave, Error};
+use conclave_client::{Conclave, Error, Login};
 use serde_json::json;
 
 use super::relay::{Mode, Relay};
@@ -124,5 +124,59 @@ async fn what_nothing_tells_apart_is_not_sent_again() {
     first.set(Mode::LoseAnswers);
     let rotated = client.logical().write("sys/rotate", &json!({})).await;
     assert_eq!(rotated.err(), Some(Error::OutcomeUnknown));
+    server.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_login_that_is_sent_again_is_not_refused_for_its_own_failure() {
+    let server = plain().await;
+    let root = sdk([server.api_addr.clone()]).logical();
+    for (path, body) in [
+        ("sys/auth/people", json!({"type": "userpass"})),
+        ("auth/people/users/ada", json!({"password": "correct"})),
+        // The first failure locks the name: so it is seen that it arrived.
+        (
+            "sys/auth/people/tune",
+            json!({"user_lockout_config": {"lockout_threshold": 1}}),
+        ),
+    ] {
+        root.write(path, &body).await.unwrap();
+    }
+    let (first, second) = (
+        Relay::to(&server.api_addr).await,
+        Relay::to(&server.api_addr).await,
+    );
+    let stranger = Conclave::connect([first.url(), second.url()]).deadline(PATIENCE);
+    let stranger = stranger.build().unwrap();
+    stranger.sys().health().await.unwrap();
+    first.set(Mode::LoseAnswers);
+    second.set(Mode::Hole);
+    let login = tokio::spawn({
+        let stranger = stranger.clone();
+        async move {
+            stranger
+                .login(&Login::userpass("ada", "wrong").at("people"))
+                .await
+        }
+    });
+    until("the login fails", || async {
+        let locked = root.read("sys/locked-users").await.unwrap();
+        (locked.data.value("total") == Some(&json!(1))).then_some(())
+    })
+    .await;
+    assert!(!login.is_finished(), "its answer was lost");
+    second.set(Mode::Pass);
+    let refused = tokio::time::timeout(PATIENCE, login)
+        .await
+        .unwrap()
+        .unwrap()
+        .err();
+    let said = Error::Invalid("invalid username or password".to_owned());
+    assert_eq!(refused, Some(said));
+    // Another one is another one.
+    let again = stranger
+        .login(&Login::userpass("ada", "wrong").at("people"))
+        .await;
+    assert_eq!(again.err(), Some(Error::Unauthenticated));
     server.server.stop().await;
 }
