@@ -26,7 +26,7 @@ const MYSQL: &str = r#"{{ printf "v-%s-%s-%s-%s" (.DisplayName | truncate 10) (.
 const SHORT_MYSQL: &str = r#"{{ printf "v-%s-%s" (.RoleName | truncate 4) (random 20) | truncate 16 }}"#;
 const REDIS: &str = r#"{{ printf "V_%s_%s_%s_%s" (.DisplayName | truncate 64) (.RoleName | truncate 64) (random 20) (unix_time) | uppercase }}"#;
 
-const PLUGINS: [Plugin; 11] = [
+const PLUGINS: [Plugin; 20] = [
     built("postgresql-database-plugin", Driver::Postgresql, POSTGRESQL),
     built("mysql-database-plugin", Driver::Mysql, MYSQL),
     built("mysql-aurora-database-plugin", Driver::Mysql, SHORT_MYSQL),
@@ -35,9 +35,18 @@ const PLUGINS: [Plugin; 11] = [
     built("redis-database-plugin", Driver::Redis, REDIS),
     built("valkey-database-plugin", Driver::Redis, REDIS),
     unbuilt("cassandra-database-plugin"),
+    unbuilt("couchbase-database-plugin"),
+    unbuilt("elasticsearch-database-plugin"),
+    unbuilt("hana-database-plugin"),
     unbuilt("influxdb-database-plugin"),
     unbuilt("mongodb-database-plugin"),
+    unbuilt("mongodbatlas-database-plugin"),
     unbuilt("mssql-database-plugin"),
+    unbuilt("oracle-database-plugin"),
+    unbuilt("redis-elasticache-database-plugin"),
+    unbuilt("redshift-database-plugin"),
+    unbuilt("snowflake-database-plugin"),
+    unbuilt("vault-plugin-database-oracle"),
 ];
 
 /// Names of those that are built.
@@ -97,6 +106,22 @@ pub(super) fn rotate_statements(driver: Driver) -> &'static [&'static str] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_plugin_of_vault_s_is_refused_by_its_name_and_any_other_is_none() {
+        let refused = |plugin| driver(plugin).unwrap_err().to_string();
+        for plugin in [
+            "mssql-database-plugin",
+            "hana-database-plugin",
+            "snowflake-database-plugin",
+        ] {
+            assert_eq!(
+                refused(plugin),
+                format!("unsupported: the database plugin {plugin:?}")
+            );
+        }
+        assert_eq!(refused("postgres"), r#"no such database plugin: "postgres""#);
+    }
 
     #[test]
     fn names_of_the_usual_templates_begin_as_vault_s_do() {
