@@ -121,11 +121,47 @@ pub fn remove(
     Ok(Exit::OK)
 }
 
-/// One thing, with all that is known of it.
+/// One thing, with all that is known of it: for people a line for each value, also of fields within fields.
 pub fn shown(cx: &mut Cx, args: &Args, found: Option<Fields>, what: &str) -> Exit {
     let found = found.unwrap_or_default();
     match args.some(&crate::commands::FIELD) {
-        Some(name) => output::field(&mut cx.ui, &found, name, what),
+        Some(name) if found.get(name).is_some() => output::field(&mut cx.ui, &found, name, what),
+        Some(name) => output::field(&mut cx.ui, &flat(&found), name, what),
+        None if cx.ui.is_table() => output::fields(&mut cx.ui, &flat(&found)),
         None => output::fields(&mut cx.ui, &found),
+    }
+}
+
+/// A field within a field is named by both, with a dot between them.
+fn flat(fields: &Fields) -> Fields {
+    let mut all = Fields::new();
+    for (name, value) in fields.iter() {
+        match value.as_object().filter(|within| !within.is_empty()) {
+            None => all.push(name, value.clone()),
+            Some(within) => {
+                for (rest, value) in flat(within).iter() {
+                    all.push(format!("{name}.{rest}"), value.clone());
+                }
+            }
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_within_fields_are_named_by_both() {
+        let nested =
+            br#"{"a": 1, "params": {"min": {"value": 20, "help": "few"}, "none": {}}, "list": [{"x": 1}]}"#;
+        let nested = Json::parse(nested).unwrap();
+        let flat = flat(nested.as_object().unwrap());
+        let names: Vec<_> = flat.iter().map(|(name, _)| name).collect();
+        assert_eq!(
+            names,
+            ["a", "list", "params.min.help", "params.min.value", "params.none"]
+        );
     }
 }

@@ -6,7 +6,6 @@ use serde_json::{Map, Value, json};
 
 use conclave_anomaly::{Kind, Severity, Zone};
 
-use super::not_found;
 use crate::anomaly::{CONFIGURED, ConfigRecord, RULES, Response, RuleRecord};
 use crate::canon::CanonPath;
 use crate::catalog::{decode_record, encode_record};
@@ -92,8 +91,7 @@ pub fn rules(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
             (kind.name().to_owned(), info)
         })
         .collect();
-    let names: Vec<_> = Kind::ALL.iter().map(|kind| kind.name()).collect();
-    Ok(Answer::data(object(json!({"keys": names, "key_info": infos}))))
+    Ok(Answer::data(object(json!({"keys": names(), "key_info": infos}))))
 }
 
 /// `GET sys/anomaly/rules/:name`.
@@ -281,7 +279,14 @@ pub fn reset_rule(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
 }
 
 fn kind_of(call: &Call<'_, '_>) -> Result<Kind, Error> {
-    Kind::parse(call.params.get("name")).ok_or_else(not_found)
+    let name = call.params.get("name");
+    let known = || names().join(", ");
+    Kind::parse(name)
+        .ok_or_else(|| Error::Missing(format!("there is no rule {name:?}; there are: {}", known())))
+}
+
+fn names() -> [&'static str; Kind::ALL.len()] {
+    Kind::ALL.map(Kind::name)
 }
 
 fn row_of(kind: Kind) -> String {
