@@ -8,20 +8,16 @@ source "$(dirname "$0")/lib.sh"
 unset PORT
 choose_base
 
-# Other clients take one address: the balancer's, so that they outlive a node too.
+# One address, which every client takes: the balancer's, so that they outlive a node.
 single=$(balancer_addr)
 balancer_alive || single=$(api_addr 1)
 
 export_line() { printf 'export %s=%q\n' "$1" "$2"; }
 
-export_line CONCLAVE_ADDR "$(api_addr 1),$(api_addr 2),$(api_addr 3)"
-export_line BAO_ADDR "$single"
+# The variables that every client reads, and no other that would win over them: a script that sets one means its own.
+echo 'unset CONCLAVE_ADDR CONCLAVE_CACERT CONCLAVE_TOKEN BAO_ADDR BAO_CACERT BAO_TOKEN'
 export_line VAULT_ADDR "$single"
-for prefix in CONCLAVE BAO VAULT; do
-    export_line "${prefix}_CACERT" "$TLS/ca.pem"
-done
-# One variable alone, which every client reads: a script that sets it means its own token, and another variable would win.
-echo 'unset CONCLAVE_TOKEN BAO_TOKEN'
+export_line VAULT_CACERT "$TLS/ca.pem"
 export_line VAULT_TOKEN "$(<"$ROOT_TOKEN")"
 # shellcheck disable=SC2016  # the shell that evaluates this expands its own PATH
 printf 'export PATH=%q:"$PATH"\n' "$DEV/bin"

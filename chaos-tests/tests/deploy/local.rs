@@ -152,13 +152,18 @@ fn comes_back(local: &Local) {
     let said = local.with_env(
         "test \"$(readlink -f \"$(command -v vault)\")\" = \"$(readlink -f \"$(command -v conclave)\")\"
          conclave kv get -field=api_key secret/api-keys/openai
-         echo; echo $CONCLAVE_ADDR; test -s $CONCLAVE_CACERT",
+         echo; echo $VAULT_ADDR; test -s $VAULT_CACERT",
     );
-    let port = local.port;
-    let addresses: Vec<String> = [0, 10, 20]
-        .map(|offset| format!("https://127.0.0.1:{}", port + offset))
-        .into();
-    assert_eq!(said, format!("sk-proj-x\n{}\n", addresses.join(",")));
+    let balancer = format!("https://127.0.0.1:{}", local.port + 30);
+    assert_eq!(said, format!("sk-proj-x\n{balancer}\n"));
+    // What a script says of its server holds, whatever was set before.
+    let own = format!("https://127.0.0.1:{}", local.port + 20);
+    let said = local.must(&format!(
+        "export CONCLAVE_ADDR=https://127.0.0.1:1 BAO_CACERT=/nowhere
+         eval \"$(make -s env)\"
+         VAULT_ADDR={own} vault read -output-curl-string sys/health"
+    ));
+    assert!(said.contains(&format!("{own}/v1/sys/health")), "{said}");
 }
 
 fn the_next_command_succeeds_without(local: &Local, node: usize) {

@@ -250,16 +250,19 @@ impl Cluster {
         text.push_str("\nSet these in another terminal:\n\n");
         let first = urls.first().copied().unwrap_or_default();
         let ca = self.ca.display().to_string();
-        // One variable for the token, which every client reads: what a script sets there is what it uses.
+        // The variables that every client reads: what a script sets there is what it uses.
         for (name, value) in [
-            ("CONCLAVE_ADDR", urls.join(",").as_str()),
-            ("CONCLAVE_CACERT", &ca),
             ("VAULT_ADDR", first),
             ("VAULT_CACERT", &ca),
             ("VAULT_TOKEN", &born.root_token),
         ] {
             text.push_str(&format!("    $ export {name}='{value}'\n"));
         }
+        text.push_str(&format!(
+            "\n`conclave` takes all nodes, and goes on with the next when one is gone; this wins over VAULT_ADDR:\n\n    $ export \
+             CONCLAVE_ADDR='{}'\n",
+            urls.join(",")
+        ));
         text.push_str(&format!(
             "\nUnseal Key: {}\nRoot Token: {}\n",
             born.share, born.root_token
