@@ -132,6 +132,7 @@ fn dispatch(cx: &mut Cx, words: &[String]) -> Exit {
     }
     let rest = from.get(used..).unwrap_or_default();
     match execute(cx, command, rest) {
+        Ok(_) if cx.ui.is_closed() => Exit::CLOSED,
         Ok(exit) if cx.ui.is_broken() => {
             cx.ui.error("could not write to standard output");
             if exit == Exit::OK { Exit::USAGE } else { exit }

@@ -13,6 +13,8 @@ impl Exit {
     pub const USAGE: Self = Self(1);
     /// An error of the server or on the way to it.
     pub const REMOTE: Self = Self(2);
+    /// Whoever read the output wants no more: 128 and the number of the signal that a pipe ends other programs by.
+    pub const CLOSED: Self = Self(141);
 }
 
 /// A failure: the code and the message for standard error.

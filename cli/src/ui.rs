@@ -1,7 +1,7 @@
 //! The one writer: data to standard output, talk to standard error. Colours only for people. Knows no command.
 
 use std::cell::RefCell;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::rc::Rc;
 
 /// How results are printed.
@@ -44,7 +44,7 @@ pub struct Ui {
     color: bool,
     out_is_terminal: bool,
     err_is_terminal: bool,
-    broken: bool,
+    broken: Option<ErrorKind>,
 }
 
 impl Ui {
@@ -58,7 +58,7 @@ impl Ui {
             color: color && terminals.0 && terminals.1,
             out_is_terminal: color && terminals.0,
             err_is_terminal: terminals.1,
-            broken: false,
+            broken: None,
         }
     }
 
@@ -74,8 +74,8 @@ impl Ui {
 
     /// Prints data as it is.
     pub fn bytes(&mut self, data: &[u8]) {
-        if self.out.write_all(data).and_then(|()| self.out.flush()).is_err() {
-            self.broken = true;
+        if let Err(error) = self.out.write_all(data).and_then(|()| self.out.flush()) {
+            self.broken = Some(error.kind());
         }
     }
 
@@ -145,7 +145,12 @@ impl Ui {
 
     /// Whether data could not be written.
     pub fn is_broken(&self) -> bool {
-        self.broken
+        self.broken.is_some()
+    }
+
+    /// Whether that is because whoever read it wants no more.
+    pub fn is_closed(&self) -> bool {
+        self.broken == Some(ErrorKind::BrokenPipe)
     }
 }
 

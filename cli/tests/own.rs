@@ -164,6 +164,21 @@ fn output_that_cannot_be_written_is_an_error() {
 }
 
 #[test]
+fn a_reader_who_has_seen_enough_is_no_error() {
+    let home = Home::new();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = home
+        .command(env!("CARGO_BIN_EXE_conclave"))
+        .args(["print", "token"])
+        .stdout(writer)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(141));
+    assert!(output.stderr.is_empty());
+}
+
+#[test]
 fn configurations_are_checked_without_a_server() {
     let home = tempfile::tempdir().unwrap();
     let validate = |text: &str| {

@@ -78,7 +78,7 @@ const TABLE: &[Edges] = &[
     },
     Edges {
         name: "conclave-engines",
-        ship: &["conclave-engine-api"],
+        ship: &["conclave-engine-api", "conclave-mem"],
         test: &[],
         never: STORES,
     },
