@@ -502,7 +502,7 @@ async fn rules_are_shown_changed_reset_and_wrong_ones_refused() {
         .unwrap();
     assert_eq!(rule["data"]["params"]["per_source"]["value"].as_f64(), Some(20.0));
     for (path, data, why) in [
-        ("rules/nosuch", json!({"enabled": true}), "not found"),
+        ("rules/nosuch", json!({"enabled": true}), "there are: auth_"),
         ("rules/bulk_read", json!({"nosuch": 1}), "nosuch"),
         ("rules/bulk_read", json!({"min": 0}), "between"),
         ("rules/bulk_read", json!({"min": "many"}), "no number"),
