@@ -27,6 +27,8 @@ enum End {
 const PATIENCE: Duration = Duration::from_secs(4);
 /// What is waited for where nothing else is wrong.
 const ENOUGH: Duration = Duration::from_secs(30);
+/// Most milliseconds that work takes on a disk that is far behind.
+const BEHIND: u64 = 1_000;
 /// Most machines in a run.
 const MAX_NODES: usize = 8;
 
@@ -178,8 +180,18 @@ impl Driver {
 
     fn blackout(&mut self) -> Option<Vec<End>> {
         let all = self.present();
+        // Half of them come while all disks are far behind: then little of what was written lately is on any.
+        let behind = self.dice.percent(50);
+        if behind {
+            all.iter().for_each(|node| node.disk.slow_down(BEHIND));
+            let until = self.dice.millis(50, BEHIND);
+            self.pass(until);
+        }
         for node in &all {
             self.cut_power(node);
+        }
+        if behind {
+            all.iter().for_each(|node| node.disk.heal());
         }
         self.fired(Fault::Blackout);
         Some(all.iter().map(|node| End::Start(node.id)).collect())
@@ -189,7 +201,11 @@ impl Driver {
     fn cut_power(&mut self, node: &Arc<Node>) {
         self.darken(node);
         let (log, state) = (node.log.unsynced(), node.state.unsynced());
-        let kept = (self.dice.index(log + 1), self.dice.index(state + 1));
+        // All of it half of the time: what two machines lose, the third may have kept.
+        let kept = match self.dice.percent(50) {
+            true => (0, 0),
+            false => (self.dice.index(log + 1), self.dice.index(state + 1)),
+        };
         node.log.lose_power(kept.0);
         node.state.lose_power(kept.1);
         self.world.note(format_args!(
