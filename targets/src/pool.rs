@@ -53,6 +53,8 @@ impl<C> Pool<C> {
         if let Some((_, server)) = servers.iter().find(|(known, _)| known == target) {
             return server.clone();
         }
+        // Who still uses a connection to what was there before keeps it until it is done.
+        servers.retain(|(known, _)| !is_reached_anew(known, target));
         if servers.len() >= MAX_SERVERS {
             servers.clear();
         }
@@ -66,6 +68,15 @@ impl<C> Pool<C> {
         servers.push((target.clone(), server.clone()));
         server
     }
+}
+
+/// Whether the one is the other, to be reached anew.
+fn is_reached_anew(known: &Target, target: &Target) -> bool {
+    let again = || Target {
+        epoch: target.epoch.clone(),
+        ..known.clone()
+    };
+    known.epoch != target.epoch && again() == *target
 }
 
 impl<C> Server<C> {
@@ -134,17 +145,47 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn what_nobody_uses_is_closed_after_a_while() {
-        let target = Target {
+    fn target() -> Target {
+        Target {
             name: "t".to_owned(),
             driver: Driver::Redis,
             fallback: None,
             url: Hidden::new("redis://localhost".to_owned()),
             tls: TargetTls::default(),
             max_connections: 16,
+            epoch: String::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_to_be_reached_anew_leaves_the_connections_from_before() {
+        let (before, pool) = (target(), Pool::default());
+        let other = Target {
+            name: "other".to_owned(),
+            ..target()
         };
-        let pool = Pool::default();
+        let kept: Vec<Arc<u8>> = (0..3).map(Arc::new).collect();
+        let in_use = pool.server(&before);
+        in_use.keep(kept[0].clone());
+        in_use.keep(kept[1].clone());
+        let used = in_use.idle().unwrap();
+        pool.server(&other).keep(kept[2].clone());
+        let anew = Target {
+            epoch: "1".to_owned(),
+            ..target()
+        };
+        assert!(pool.server(&anew).idle().is_none());
+        assert!(pool.server(&other).idle().is_some());
+        // Whoever still has one gives it back to nobody.
+        in_use.keep(used);
+        drop(in_use);
+        assert!(kept.iter().all(|connection| Arc::strong_count(connection) == 1));
+        assert!(pool.server(&anew).idle().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_uses_is_closed_after_a_while() {
+        let (target, pool) = (target(), Pool::default());
         let server = pool.server(&target);
         let kept: Vec<Arc<u8>> = (0..16).map(Arc::new).collect();
         for connection in &kept {

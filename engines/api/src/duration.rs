@@ -3,8 +3,8 @@
 use crate::env::Millis;
 use crate::error::Error;
 
-/// Longest accepted duration: 100 years, far from any overflow.
-const MAX: Millis = 100 * 365 * 24 * 3_600_000;
+/// Longest accepted duration, as Vault's: the nanoseconds that 63 bits hold. 292 years, far from any overflow here.
+const MAX: Millis = 9_223_372_036_854;
 
 /// Parses `90`, `"90"`, `"1h30m"`, `"1.5h"`, `"2d"` into milliseconds. Negative and absurdly long ones are errors.
 pub fn parse_duration(text: &str) -> Result<Millis, Error> {
@@ -93,6 +93,10 @@ mod tests {
             ("2d", 172_800_000),
             ("250ms", 250),
             ("3h25m19s", 12_319_000),
+            ("999999h", 3_599_996_400_000),
+            ("9223372036s", 9_223_372_036_000),
+            ("9223372036", 9_223_372_036_000),
+            ("2562047h", 9_223_369_200_000),
         ] {
             assert_eq!(parse_duration(text).unwrap(), ms, "{text}");
         }
@@ -101,6 +105,9 @@ mod tests {
             "1x",
             "h",
             "1e9h",
+            "2562048h",
+            "9223372037s",
+            "9223372037",
             "99999999999h",
             "184467440737095516160",
             "1h 30m",

@@ -107,6 +107,8 @@ pub struct Target {
 }
 
 /// TLS to a target.
+    /// Another whenever it is to be reached anew: connections of a target with another epoch are used no more, on any node.
+    pub epoch: String,
 #[derive(Clone, Default, PartialEq)]
 pub struct TargetTls {
     /// Authorities to trust, PEM; empty: those of the operating system.

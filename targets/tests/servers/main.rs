@@ -55,6 +55,7 @@ impl Scene {
             },
         }
     }
+                epoch: String::new(),
 
     async fn act(&self, action: Action, session: &str, within: Duration) -> Result<Vec<String>, Failure> {
         self.act_as(action, (session, false), within).await

@@ -32,6 +32,7 @@ async fn postgresql_accounts() {
     statements_end_in_time(&server, &scene).await;
     a_session_in_the_making_is_ended(&server, &scene).await;
     passwords_change(&server, &scene).await;
+    is_reached_anew(&server).await;
     broken_off(&mut server, &scene).await;
 }
 
@@ -187,6 +188,27 @@ async fn stands_in_the_making(server: &Postgres, scene: &Scene) -> JoinHandle<Re
     })
     .await;
     old
+}
+
+/// Sessions that are there are used again, until the target is to be reached anew: then they end, and others begin.
+async fn is_reached_anew(server: &Postgres) {
+    let mut scene = scene(server);
+    let name = "conclave/1/1/anew";
+    let sessions = || {
+        let query = format!("SELECT pid FROM pg_stat_activity WHERE application_name = '{name}'");
+        asked(server, &query)
+    };
+    scene.act(Action::Check, name, LONG).await.unwrap();
+    let first = sessions();
+    scene.act(Action::Check, name, LONG).await.unwrap();
+    assert_eq!(sessions(), first, "the same is used again");
+    scene.target.epoch = "1".to_owned();
+    scene.act(Action::Check, name, LONG).await.unwrap();
+    eventually("the first has ended", SOON, async || match sessions() {
+        now if !now.contains(&first) && !now.is_empty() && !now.contains('\n') => Ok(()),
+        now => Err(now),
+    })
+    .await;
 }
 
 async fn passwords_change(server: &Postgres, scene: &Scene) {

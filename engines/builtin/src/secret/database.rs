@@ -20,7 +20,7 @@ use conclave_engine_api::{
 };
 use serde_json::{Map, Value};
 
-use super::name::area_and_name;
+use super::name::{area_and_name, is_name};
 use super::template;
 use connection::Connection;
 
@@ -49,6 +49,12 @@ impl Engine for Database {
                 _ => Err(Error::UnsupportedPath),
             };
         }
+        if matches!(request.operation, Create | Update)
+            && matches!(area, "config" | "roles" | "static-roles")
+            && !is_name(name)
+        {
+            return Err(Error::UnsupportedPath);
+        }
         match (area, request.operation) {
             ("config", Create | Update) => connection::write(txn, name, request, env),
             ("config", Read) => connection::read(txn, name),
@@ -56,11 +62,7 @@ impl Engine for Database {
                 txn.delete(&connection::row(name))?;
                 Ok(Reply::empty().into())
             }
-            ("reset", Create | Update) => {
-                // Connections are kept by how a database is reached: what changed is reached anew by itself.
-                Connection::required(txn, name)?;
-                Ok(Reply::empty().into())
-            }
+            ("reset", Create | Update) => connection::reset(txn, name, env),
             ("rotate-root", Create | Update) => connection::rotate(txn, name, env),
             ("roles", Create | Update) => role::write(txn, name, request, env),
             ("roles", Read) => role::read(txn, name),
@@ -110,6 +112,9 @@ impl Engine for Database {
         let name = text("name");
         match text("step") {
             "configure" => configure(txn, name, memo, result),
+            "reset" => Ok(result
+                .map(|_| Reply::empty())
+                .map_err(|failure| Error::Target(format!("error verifying connection: {failure}")))),
             "quiet" => connection::quieted(txn, name, text("told"), result, env),
             "rotate-root" | "look" => rotated(txn, name, (text("told"), text("step") == "look"), result),
             "rotate-role" => static_role::settle(txn, name, text("told"), result, env),

@@ -116,6 +116,7 @@ impl Root {
             fallback: None,
             tls: TargetTls::default(),
             max_connections: CONNECTIONS,
+            epoch: String::new(),
         })
     }
 
@@ -157,6 +158,7 @@ pub(super) fn nowhere() -> Target {
         fallback: None,
         tls: TargetTls::default(),
         max_connections: CONNECTIONS,
+        epoch: String::new(),
     }
 }
 

@@ -57,6 +57,9 @@ pub(super) struct Connection {
     /// Whether the database is told a SCRAM verifier in place of a password.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub scram: bool,
+    /// Another whenever somebody had it reached anew.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub epoch: String,
 }
 
 /// Where the rows of connections lie.
@@ -129,6 +132,7 @@ impl Connection {
                 server_name: self.tls_server_name.clone(),
             },
             max_connections: u32::try_from(self.max_open_connections).unwrap_or(1),
+            epoch: self.epoch.clone(),
         })
     }
 
@@ -170,7 +174,7 @@ pub(super) fn write(
     request: &Request<'_>,
     env: &mut Env<'_>,
 ) -> Result<Outcome, Error> {
-    let fields = request.fields();
+    let fields = request.fields().unprefixed();
     let before = Connection::load(txn, name)?;
     if before.as_ref().is_some_and(|before| before.is_open()) {
         return Err(unsettled());
@@ -251,7 +255,7 @@ fn take(connection: &mut Connection, fields: &Fields<'_>, env: &mut Env<'_>) -> 
         };
     }
     if connection.plugin_name.is_empty() {
-        return Err(Error::invalid("plugin_name must be provided"));
+        return Err(Error::invalid("empty plugin name"));
     }
     place::take(connection, kind::driver(&connection.plugin_name)?, fields)?;
     if connection.max_open_connections == 0 || connection.max_open_connections > MAX_CONNECTIONS {
@@ -300,6 +304,26 @@ pub(super) fn read(txn: &mut Txn<'_>, name: &str) -> Result<Outcome, Error> {
         "verify_connection": connection.verify_connection,
     }))
     .into())
+}
+
+/// `reset/NAME`: from now on no node uses the connections that it has. Whoever asks is told whether the database lets us in.
+pub(super) fn reset(txn: &mut Txn<'_>, name: &str, env: &mut Env<'_>) -> Result<Outcome, Error> {
+    let mut connection = Connection::required(txn, name)?;
+    if connection.is_open() {
+        return Err(unsettled());
+    }
+    connection.epoch = env.hex(DIGEST);
+    connection.save(txn, name, None)?;
+    Ok(Outcome::Effect(Box::new(Effect {
+        plan: Plan {
+            target: connection.target(name)?,
+            action: Action::Check,
+        },
+        lease: None,
+        reply: Reply::empty(),
+        memo: memo("reset", name, []),
+        session: None,
+    })))
 }
 
 /// `rotate-root/NAME`: a password that nobody but the database and this row knows.

@@ -1,5 +1,6 @@
 //! Times of a schedule in cron's five fields (POSIX crontab), in UTC: minute, hour, day of the month, month, day of the week;
-//! lists, ranges, steps, and stars. As in cron, a day counts if either of two day fields that are no star names it.
+//! lists, ranges, steps, stars, and months and days of the week by their names. As in cron, a day counts if either of two day
+//! fields that are no star names it.
 
 use conclave_engine_api::{Error, Millis};
 
@@ -9,6 +10,39 @@ const DAY: Millis = 86_400_000;
 const MAX_DAYS: u64 = 366 * 8;
 /// Longest schedule in bytes.
 const MAX_BYTES: usize = 256;
+/// What names every value of a field: `?` as well, as Vault takes it.
+const STARS: [char; 2] = ['*', '?'];
+/// Names of months, the first being 1, and of days of the week, the first being 0; in whatever case.
+const MONTHS: [&str; 12] = [
+    "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
+];
+const WEEKDAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
+
+/// What a field takes: numbers from the first to the last, and names of those from the first on.
+struct Range {
+    first: u64,
+    last: u64,
+    names: &'static [&'static str],
+}
+
+const fn numbers(first: u64, last: u64) -> Range {
+    Range {
+        first,
+        last,
+        names: &[],
+    }
+}
+
+impl Range {
+    /// A number, or its name.
+    fn value(&self, text: &str) -> Option<u64> {
+        let named = self.names.iter().position(|name| name.eq_ignore_ascii_case(text));
+        match named {
+            Some(at) => Some(self.first + at as u64),
+            None => text.parse().ok(),
+        }
+    }
+}
 
 /// A schedule, each field as the set of its values.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,16 +66,24 @@ impl Schedule {
         let &[minutes, hours, days, months, weekdays] = fields.as_slice() else {
             return Err(wrong());
         };
-        let set = |field, first, last| set(field, first, last).ok_or_else(wrong);
-        let sunday_twice = set(weekdays, 0, 7)?;
+        let set = |field, range| set(field, &range).ok_or_else(wrong);
+        let month = Range {
+            names: &MONTHS,
+            ..numbers(1, 12)
+        };
+        let weekday = Range {
+            names: &WEEKDAYS,
+            ..numbers(0, 7)
+        };
+        let sunday_twice = set(weekdays, weekday)?;
         Ok(Self {
-            minutes: set(minutes, 0, 59)?,
-            hours: set(hours, 0, 23)?,
-            days: set(days, 1, 31)?,
-            months: set(months, 1, 12)?,
+            minutes: set(minutes, numbers(0, 59))?,
+            hours: set(hours, numbers(0, 23))?,
+            days: set(days, numbers(1, 31))?,
+            months: set(months, month)?,
             weekdays: (sunday_twice | sunday_twice >> 7) & 0x7f,
-            any_day: days.starts_with('*'),
-            any_weekday: weekdays.starts_with('*'),
+            any_day: days.starts_with(STARS),
+            any_weekday: weekdays.starts_with(STARS),
         })
     }
 
@@ -75,18 +117,19 @@ impl Schedule {
 }
 
 /// `*`, `a`, `a-b`, each with `/step`, between commas.
-fn set(field: &str, first: u64, last: u64) -> Option<u64> {
+fn set(field: &str, range: &Range) -> Option<u64> {
+    let Range { first, last, .. } = *range;
     let mut values = 0;
     for part in field.split(',') {
-        let (range, step) = match part.split_once('/') {
-            Some((range, step)) => (range, step.parse().ok().filter(|step| *step > 0)?),
+        let (named, step) = match part.split_once('/') {
+            Some((named, step)) => (named, step.parse().ok().filter(|step| *step > 0)?),
             None => (part, 1_u64),
         };
-        let (from, to) = match range.split_once('-') {
-            _ if range == "*" => (first, last),
-            Some((from, to)) => (from.parse().ok()?, to.parse().ok()?),
+        let (from, to) = match named.split_once('-') {
+            _ if named == "*" || named == "?" => (first, last),
+            Some((from, to)) => (range.value(from)?, range.value(to)?),
             None => {
-                let one: u64 = range.parse().ok()?;
+                let one = range.value(named)?;
                 (one, if part.contains('/') { last } else { one })
             }
         };
@@ -141,6 +184,11 @@ mod tests {
             ("0 0 13 * 5", "2026-01-02T00:00:00Z"),
             ("0 12 1 */3 *", "2026-01-01T12:00:00Z"),
             ("5,10 0 * 12 7", "2026-12-06T00:05:00Z"),
+            ("0 0 * * SAT", "2026-01-03T00:00:00Z"),
+            ("0 0 * * sun", "2026-01-04T00:00:00Z"),
+            ("0 0 ? * Mon-Fri", "2026-01-02T00:00:00Z"),
+            ("0 0 1 feb,MAR ?", "2026-02-01T00:00:00Z"),
+            ("0 0 1 Nov-Dec *", "2026-11-01T00:00:00Z"),
         ] {
             assert_eq!(next(schedule, START).as_deref(), Some(expected), "{schedule}");
         }
@@ -158,6 +206,12 @@ mod tests {
             "a * * * *",
             "*/0 * * * *",
             "5-1 * * * *",
+            "MON * * * *",
+            "* * * SAT *",
+            "* * * * JAN",
+            "* * * * saturday",
+            "* * * * FRI-MON",
+            "@daily",
         ] {
             assert!(Schedule::parse(bad).is_err(), "{bad}");
         }

@@ -29,7 +29,9 @@ pub(super) fn take(connection: &mut Connection, driver: Driver, fields: &Fields<
         connection.connection_url = url;
     }
     match connection.connection_url.is_empty() {
-        true => Err(Error::invalid("connection_url cannot be empty")),
+        true => Err(Error::invalid(
+            "error creating database object: connection_url cannot be empty",
+        )),
         false => Ok(()),
     }
 }

@@ -39,7 +39,7 @@ impl Role {
 
 /// What its accounts log in with: passwords, or certificates. What is not said again stays.
 fn credential(role: &mut Role, request: &Request<'_>) -> Result<(), Error> {
-    let fields = request.fields();
+    let fields = request.fields().unprefixed();
     let kind = fields.string("credential_type")?;
     let config = fields.object("credential_config")?;
     let certifies = match kind.as_deref() {
@@ -95,7 +95,7 @@ pub(super) fn write(
     request: &Request<'_>,
     env: &mut Env<'_>,
 ) -> Result<Outcome, Error> {
-    let fields = request.fields();
+    let fields = request.fields().unprefixed();
     let mut role = Role::load(txn, name)?.unwrap_or_default();
     credential(&mut role, request)?;
     if let Some(db_name) = fields.string("db_name")? {

@@ -23,6 +23,8 @@ const MIN_PERIOD: Millis = 5_000;
 const MIN_WINDOW: Millis = 3_600_000;
 /// When a rotation that was not settled, or failed, is tried again.
 const AGAIN: Millis = 10_000;
+/// When a schedule is looked at again that names no time. None is taken any more; those that were keep their last password.
+const NEVER: Millis = 366 * 24 * 3_600_000;
 
 /// A static role as stored.
 #[derive(Clone, Default, Serialize, Deserialize)]
@@ -60,13 +62,14 @@ impl StaticRole {
         txn.put_due(&row(name), record::encode(FORMAT, self)?, Some(deadline))
     }
 
-    /// When it is rotated next if it was just now.
-    fn after(&self, now: Millis) -> Result<Millis, Error> {
+    /// When it is rotated next if it was just now. Asked when a database has taken a password: there is always an answer.
+    fn after(&self, now: Millis) -> Millis {
         if self.schedule.is_empty() {
-            return Ok(now.saturating_add(self.period));
+            return now.saturating_add(self.period);
         }
-        let next = Schedule::parse(&self.schedule)?.next(now);
-        next.ok_or_else(|| Error::invalid("rotation_schedule names no time"))
+        let schedule = Schedule::parse(&self.schedule).ok();
+        let next = schedule.and_then(|schedule| schedule.next(now));
+        next.unwrap_or_else(|| now.saturating_add(NEVER))
     }
 
     /// Whether its time has passed by more than the window: then it waits for the next.
@@ -121,7 +124,7 @@ pub(super) fn write(
     request: &Request<'_>,
     env: &mut Env<'_>,
 ) -> Result<Outcome, Error> {
-    let fields = request.fields();
+    let fields = request.fields().unprefixed();
     check_credential_type(request)?;
     let before = StaticRole::load(txn, name)?;
     let is_new = before.is_none();
@@ -132,16 +135,21 @@ pub(super) fn write(
         }
         role.username = username;
     }
-    if role.username.is_empty() || role.username.contains(['\0', '"', '\'', '\\', '`']) {
-        return Err(Error::invalid(
-            "username is a required field to create a static account, without quotes",
-        ));
-    }
     if let Some(db_name) = fields.string("db_name")? {
         role.db_name = db_name;
     }
     if role.db_name.is_empty() {
-        return Err(Error::invalid("database name is required"));
+        return Err(Error::invalid("database name is a required field"));
+    }
+    if role.username.is_empty() {
+        return Err(Error::invalid(
+            "username is a required field to create a static account",
+        ));
+    }
+    if role.username.contains(['\0', '"', '\'', '\\', '`']) {
+        return Err(Error::invalid(
+            "username must not have quotes or backslashes in it",
+        ));
     }
     if !Connection::required(txn, &role.db_name)?.allows(name) {
         return Err(Error::invalid(format!("{name:?} is not an allowed role")));
@@ -149,11 +157,11 @@ pub(super) fn write(
     if let Some(statements) = statements::read(&fields, "rotation_statements")? {
         role.rotation_statements = statements;
     }
-    take_times(&mut role, request)?;
+    take_times(&mut role, request, env)?;
     if is_new {
         return Ok(Outcome::Effect(Box::new(role.rotate(txn, name, env)?)));
     }
-    role.next = role.after(env.now().max(role.rotated))?;
+    role.next = role.after(env.now().max(role.rotated));
     let deadline = match role.pending.is_empty() {
         true => role.next,
         false => env.now().saturating_add(AGAIN),
@@ -162,8 +170,8 @@ pub(super) fn write(
     Ok(Reply::empty().into())
 }
 
-fn take_times(role: &mut StaticRole, request: &Request<'_>) -> Result<(), Error> {
-    let fields = request.fields();
+fn take_times(role: &mut StaticRole, request: &Request<'_>, env: &Env<'_>) -> Result<(), Error> {
+    let fields = request.fields().unprefixed();
     let (period, schedule) = (
         fields.duration("rotation_period")?,
         fields.string("rotation_schedule")?,
@@ -176,11 +184,13 @@ fn take_times(role: &mut StaticRole, request: &Request<'_>) -> Result<(), Error>
             ));
         }
         (Some(period), None) if period < MIN_PERIOD => {
-            return Err(Error::invalid("rotation_period must be 5s or more"));
+            return Err(Error::invalid("rotation_period must be 5 seconds or more"));
         }
         (Some(period), None) => (role.period, role.schedule, role.window) = (period, String::new(), 0),
         (None, Some(schedule)) => {
-            Schedule::parse(&schedule)?;
+            if Schedule::parse(&schedule)?.next(env.now()).is_none() {
+                return Err(Error::invalid("rotation_schedule names no time"));
+            }
             (role.period, role.schedule) = (0, schedule);
         }
         (None, None) if role.period == 0 && role.schedule.is_empty() => {
@@ -232,7 +242,7 @@ fn tell_times(told: &mut Map<String, Value>, role: &StaticRole) {
 /// `read static-creds/NAME`.
 pub(super) fn credentials(txn: &mut Txn<'_>, name: &str, env: &Env<'_>) -> Result<Outcome, Error> {
     let role = StaticRole::load(txn, name)?;
-    let role = role.ok_or_else(|| Error::invalid("unknown role: no static role of this name"))?;
+    let role = role.ok_or_else(|| Error::invalid(format!("unknown role: {name}")))?;
     if role.password.is_empty() {
         return Err(Error::Target(
             "the first rotation of this role is not done yet".to_owned(),
@@ -275,7 +285,7 @@ pub(super) fn due(txn: &mut Txn<'_>, name: &str, env: &mut Env<'_>) -> Result<Op
     };
     let now = env.now();
     if role.pending.is_empty() && (role.missed(now) || role.next > now) {
-        role.next = role.next.max(role.after(now)?);
+        role.next = role.next.max(role.after(now));
         role.save(txn, name, role.next)?;
         return Ok(None);
     }
@@ -308,7 +318,7 @@ pub(super) fn settle(
             role.password = std::mem::take(&mut role.pending);
             role.repeated = false;
             role.rotated = now;
-            role.next = role.after(now)?;
+            role.next = role.after(now);
             role.save(txn, name, role.next)?;
             Ok(Ok(Reply::empty()))
         }
@@ -328,5 +338,19 @@ pub(super) fn settle(
             }
             Ok(error)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_schedule_that_names_no_time_keeps_no_password_from_being_settled() {
+        let role = StaticRole {
+            schedule: "0 0 30 2 *".to_owned(),
+            ..StaticRole::default()
+        };
+        assert_eq!(role.after(1), 1 + NEVER);
     }
 }

@@ -67,6 +67,7 @@ impl Connection {
                 ..TargetTls::default()
             },
             max_connections: CONNECTIONS,
+            epoch: String::new(),
         })
     }
 
