@@ -12,7 +12,7 @@ use conclave_engine_api::{Action, Bounds, Done, Failure, Hidden, Plan, Target};
 use answer::Answer;
 use call::{Client, Refusal};
 
-use crate::url;
+use crate::{http, url};
 
 /// The version of each service's protocol.
 const IAM_VERSION: &str = "2010-05-08";
@@ -78,13 +78,10 @@ async fn run_all(calls: &Calls<'_>, statements: &[Hidden]) -> Result<Vec<String>
                 if index == 0 && taken {
                     failure.done = Done::There;
                 }
-                if index > 0 {
-                    failure.done = match failure.done {
-                        Done::Nothing | Done::Unknown => Done::Unknown,
-                        Done::Denied | Done::There | Done::Refused => Done::Refused,
-                    };
-                }
-                return Err(failure);
+                return Err(match index {
+                    0 => failure,
+                    _ => http::after_others(failure),
+                });
             }
         }
     }

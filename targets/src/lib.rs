@@ -4,6 +4,7 @@
 mod address;
 mod aws;
 mod http;
+mod kubernetes;
 mod mysql;
 mod pool;
 mod postgres;
@@ -26,6 +27,7 @@ pub struct Targets {
     redis: redis::Redis,
     aws: aws::Aws,
     rabbitmq: rabbitmq::RabbitMq,
+    kubernetes: kubernetes::Kubernetes,
 }
 
 impl Targets {
@@ -45,6 +47,7 @@ impl Targets {
         match plan.target.driver {
             Driver::Postgresql => self.postgres.run(plan, bounds).await,
             Driver::Aws => self.aws.run(plan, bounds).await,
+            Driver::Kubernetes => self.kubernetes.run(plan, bounds).await,
             Driver::Mysql => self.mysql.run(plan, bounds).await,
             Driver::RabbitMq => self.rabbitmq.run(plan, bounds).await,
             Driver::Redis => self.redis.run(plan, bounds).await,

@@ -7,9 +7,10 @@ use conclave_engine_api::{Action, Bounds, Done, Failure, Hidden, Plan};
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 
+use crate::http::{self, Answer};
 use crate::pool::Pool;
-use crate::{http, there, url};
-use call::{Answer, Calls};
+use crate::{there, url};
+use call::{Calls, REASON, read};
 
 /// The tag of whoever may make users.
 const MAKER: &str = "administrator";
@@ -78,7 +79,7 @@ impl Tags {
 /// Whether the management API is there, knows us, and lets us make users.
 async fn check(calls: &Calls<'_>) -> Result<Vec<String>, Failure> {
     let answer = calls.send(Method::GET, "whoami", None, false).await?;
-    let we: User = answer.done("whoami")?.read()?;
+    let we: User = read(&answer.done("whoami", REASON)?)?;
     match we.tags.has(MAKER) {
         true => Ok(Vec::new()),
         false => Err(Failure::new(
@@ -100,14 +101,11 @@ async fn put_all(
 ) -> Result<Vec<String>, Failure> {
     for (index, statement) in statements.iter().enumerate() {
         let new = account.filter(|_| index == 0);
-        let mut put = put(calls, statement, new).await;
-        if let (Err(failure), true) = (&mut put, index > 0) {
-            failure.done = match failure.done {
-                Done::Nothing | Done::Unknown => Done::Unknown,
-                Done::Denied | Done::There | Done::Refused => Done::Refused,
-            };
-        }
-        put?;
+        let put = put(calls, statement, new).await;
+        put.map_err(|failure| match index {
+            0 => failure,
+            _ => http::after_others(failure),
+        })?;
     }
     Ok(Vec::new())
 }
@@ -119,7 +117,7 @@ async fn put(calls: &Calls<'_>, statement: &Hidden, new: Option<&str>) -> Result
     let answer = calls.send(Method::PUT, path, Some(body), new.is_some()).await?;
     match new {
         Some(account) if answer.status == StatusCode::PRECONDITION_FAILED => Err(there(account)),
-        _ => answer.done(path).map(|_| ()),
+        _ => answer.done(path, REASON).map(|_| ()),
     }
 }
 
@@ -131,14 +129,14 @@ async fn drop_user(calls: &Calls<'_>, account: &str, mark: Option<&Hidden>) -> R
         if is_missing(calls, &answer).await? {
             return Ok(Vec::new());
         }
-        let user: User = answer.done(&path)?.read()?;
+        let user: User = read(&answer.done(&path, REASON)?)?;
         if !user.tags.has(mark) {
             return Ok(Vec::new());
         }
     }
     let answer = calls.send(Method::DELETE, &path, None, false).await?;
     if !is_missing(calls, &answer).await? {
-        answer.done(&path)?;
+        answer.done(&path, REASON)?;
     }
     Ok(Vec::new())
 }
@@ -157,7 +155,7 @@ async fn is_missing(calls: &Calls<'_>, answer: &Answer) -> Result<bool, Failure>
 async fn list(calls: &Calls<'_>, prefix: &str, mark: &str) -> Result<Vec<String>, Failure> {
     let path = "users?columns=name,tags";
     let answer = calls.send(Method::GET, path, None, false).await?;
-    let users: Vec<User> = answer.done("users")?.read()?;
+    let users: Vec<User> = read(&answer.done("users", REASON)?)?;
     let ours = |user: &User| user.name.starts_with(prefix) && (mark.is_empty() || user.tags.has(mark));
     Ok(users.into_iter().filter(ours).map(|user| user.name).collect())
 }

@@ -26,7 +26,7 @@ const SINGLE: [&str; 4] = ["cubbyhole", "identity", "system", "token"];
 /// Most mounts.
 const MAX_MOUNTS: usize = 10_000;
 /// Secrets engines of Vault and OpenBao that are not built here.
-const UNBUILT_ENGINES: [&str; 23] = [
+const UNBUILT_ENGINES: [&str; 22] = [
     "ad",
     "alicloud",
     "aws",
@@ -36,7 +36,6 @@ const UNBUILT_ENGINES: [&str; 23] = [
     "gcpkms",
     "keymgmt",
     "kmip",
-    "kubernetes",
     "ldap",
     "mongodbatlas",
     "nomad",

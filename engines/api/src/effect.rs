@@ -73,6 +73,8 @@ pub enum Driver {
     Aws,
     /// RabbitMQ, by its management API. A statement is what is put where: a path beneath `api/`, a space, and JSON.
     RabbitMq,
+    /// Kubernetes, by its API server. A statement is a verb, a path beneath the server's, and JSON.
+    Kubernetes,
 }
 
 impl Driver {
@@ -84,6 +86,7 @@ impl Driver {
             Self::Redis => "redis",
             Self::Aws => "aws",
             Self::RabbitMq => "rabbitmq",
+            Self::Kubernetes => "kubernetes",
         }
     }
 }
@@ -104,11 +107,11 @@ pub struct Target {
     pub tls: TargetTls,
     /// Connections kept open to it at most.
     pub max_connections: u32,
+    /// Another whenever it is to be reached anew: connections of a target with another epoch are used no more, on any node.
+    pub epoch: String,
 }
 
 /// TLS to a target.
-    /// Another whenever it is to be reached anew: connections of a target with another epoch are used no more, on any node.
-    pub epoch: String,
 #[derive(Clone, Default, PartialEq)]
 pub struct TargetTls {
     /// Authorities to trust, PEM; empty: those of the operating system.

@@ -22,6 +22,7 @@ pub fn secret_engines() -> Vec<Arc<dyn Engine>> {
         Arc::new(secret::cubbyhole::Cubbyhole),
         Arc::new(secret::database::Database),
         Arc::new(secret::aws::Aws),
+        Arc::new(secret::kubernetes::Kubernetes),
         Arc::new(secret::rabbitmq::RabbitMq),
         Arc::new(secret::ssh::Ssh),
         Arc::new(secret::transit::Transit),

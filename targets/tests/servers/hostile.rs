@@ -32,6 +32,25 @@ async fn saying(what: Vec<u8>, times: usize) -> u16 {
     port
 }
 
+/// A server that hears a request, says this, and closes, for whoever comes: a client of HTTP takes nothing for an answer that it
+/// did not ask for.
+async fn answering(what: Vec<u8>) -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let what = what.clone();
+            tokio::spawn(async move {
+                let mut heard = [0; 4096];
+                if stream.read(&mut heard).await.is_ok_and(|read| read > 0) {
+                    let _ = stream.write_all(&what).await;
+                }
+            });
+        }
+    });
+    port
+}
+
 /// A packet of MySQL.
 fn packet(number: u8, body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(body.len()).unwrap().to_le_bytes();
@@ -55,17 +74,23 @@ fn greeting(plugin: &str) -> Vec<u8> {
 async fn fails(driver: Driver, what: Vec<u8>, times: usize) {
     let shown = String::from_utf8_lossy(&what[..what.len().min(60)]).into_owned();
     let port = saying(what, times).await;
+    fails_at(Action::Check, driver, port, &shown).await;
+}
+
+/// A plan for the server at this port.
+async fn fails_at(action: Action, driver: Driver, port: u16, shown: &str) {
     let url = match driver {
         Driver::Redis => format!("redis://u:hunter2@127.0.0.1:{port}"),
         Driver::RabbitMq => {
             format!(r#"{{"uri":"http://127.0.0.1:{port}","username":"u","password":"hunter2"}}"#)
         }
+        Driver::Kubernetes => format!(r#"{{"host":"http://127.0.0.1:{port}","token":"hunter2"}}"#),
         Driver::Postgresql => format!("postgresql://u:hunter2@127.0.0.1:{port}/db?sslmode=disable"),
         _ => format!("u:hunter2@tcp(127.0.0.1:{port})/"),
     };
     let scene = Scene::new(driver, &url);
-    let action = Action::Check;
-    let failure = scene.act(action, "conclave/1/1/x", SHORT).await.unwrap_err();
+    let done = scene.act(action, "conclave/1/1/x", SHORT).await;
+    let failure = done.expect_err(shown);
     assert!(!failure.text.contains("hunter2"), "{failure}");
     assert!(failure.text.len() < 100_000, "{shown}");
 }
@@ -208,6 +233,111 @@ async fn nonsense_from_a_broker() {
     fails(Driver::RabbitMq, endless, 10_000).await;
 }
 
+/// An answer of HTTP with this status and body.
+fn http(status: &str, body: &str) -> Vec<u8> {
+    format!(
+        "HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nonsense_from_an_api_server() {
+    let gone = |name: &str, reason: &str| {
+        format!(r#"{{"kind":"Status","reason":"{reason}","message":"no","details":{{"name":"{name}"}}}}"#)
+    };
+    let nonsense = [
+        Vec::new(),
+        b"SSH-2.0-OpenSSH_9.2\r\n".to_vec(),
+        b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n".to_vec(),
+        b"HTTP/1.1 200 OK\r\ncontent-length: 99999999999999\r\n\r\n{}".to_vec(),
+        http("200 OK", "[]"),
+        http("200 OK", "{}"),
+        http("200 OK", "{\"kind\":\"SelfSubjectAccessReview\"}"),
+        http("200 OK", &"[".repeat(100_000)),
+        http("204 No Content", ""),
+        http("401 Unauthorized", r#"{"message":[[1]]}"#),
+        http("500 No", "no"),
+        http("404 Not Found", "404 page not found"),
+        http("404 Not Found", "{}"),
+        http("404 Not Found", &gone("", "NotFound")),
+        http("404 Not Found", &gone("other", "NotFound")),
+        http("404 Not Found", &gone("a", "Forbidden")),
+        http("403 Forbidden", &gone("a", "NotFound")),
+        http("200 OK", &gone("a", "NotFound")),
+        http("200 OK", r#"{"items":[{"metadata":5}],"metadata":{}}"#),
+        http(
+            "200 OK",
+            r#"{"kind":"Status","status":"Failure","items":5,"metadata":{}}"#,
+        ),
+        http(
+            "200 OK",
+            r#"{"kind":"Pod","status":"Success","items":5,"metadata":{"name":"other"}}"#,
+        ),
+        // A list without end.
+        http("200 OK", r#"{"items":[],"metadata":{"continue":"again"}}"#),
+    ];
+    for what in nonsense {
+        let shown = String::from_utf8_lossy(&what[..what.len().min(120)]).into_owned();
+        let port = answering(what).await;
+        for action in [
+            Action::Check,
+            Action::Drop {
+                account: "demo/a".to_owned(),
+                statements: vec![crate::hidden("api/v1/namespaces/demo/serviceaccounts/a")],
+                session: String::new(),
+            },
+            Action::Drop {
+                account: "demo/a".to_owned(),
+                statements: vec![crate::hidden("api/v1/namespaces/demo/serviceaccounts/a mark")],
+                session: "conclave/1/1/old".to_owned(),
+            },
+            Action::List {
+                prefix: String::new(),
+                mark: "mark".to_owned(),
+            },
+        ] {
+            fails_at(action, Driver::Kubernetes, port, &shown).await;
+        }
+    }
+    let endless = [&b"HTTP/1.1 200 OK\r\n\r\n"[..], &[b'x'; 1 << 16]].concat();
+    fails(Driver::Kubernetes, endless, 10_000).await;
+}
+
+/// What bears another mark, or a name that would stand for something else in a path, is nobody's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_from_an_api_server_are_names() {
+    let item = |namespace: &str, name: &str, mark: &str| {
+        let labels = format!(r#"{{"conclave-mount":"{mark}","conclave-namespace":"demo"}}"#);
+        format!(r#"{{"metadata":{{"namespace":"{namespace}","name":"{name}","labels":{labels}}}}}"#)
+    };
+    let items = [
+        item("demo", "good", "mark"),
+        item("", "wide", "mark"),
+        item("demo", "..", "mark"),
+        item("..", "a", "mark"),
+        item("demo", "a/../../x", "mark"),
+        item("demo", "a%2f..", "mark"),
+        item("demo", "another", "other"),
+    ];
+    let body = format!(r#"{{"items":[{}],"metadata":{{}}}}"#, items.join(","));
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let port = answering(answer.into_bytes()).await;
+    let url = format!(r#"{{"host":"http://127.0.0.1:{port}","token":"hunter2"}}"#);
+    let action = Action::List {
+        prefix: String::new(),
+        mark: "mark".to_owned(),
+    };
+    let listed = Scene::new(Driver::Kubernetes, &url)
+        .act(action, "conclave/1/1/x", crate::LONG)
+        .await;
+    assert_eq!(listed.unwrap(), ["demo/good", "demo/wide"]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_is_there() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
@@ -230,8 +360,20 @@ async fn nobody_is_there() {
             Driver::RabbitMq,
             format!(r#"{{"uri":"http://127.0.0.1:{port}","username":"u","password":"p"}}"#),
         ),
+        (
+            Driver::Kubernetes,
+            format!(r#"{{"host":"https://127.0.0.1:{port}","token":"t"}}"#),
+        ),
     ] {
         let failure = Scene::new(driver, &url).check().await.unwrap_err();
         assert_eq!(failure.done, Done::Nothing, "{url}: {failure}");
+        if let Driver::Mysql = driver {
+            let told = "the connection to the server failed: ";
+            let why = failure
+                .text
+                .strip_prefix(told)
+                .unwrap_or_else(|| panic!("{failure}"));
+            assert!(!why.is_empty() && !why.contains("nput/output"), "{failure}");
+        }
     }
 }

@@ -11,6 +11,9 @@
 mod aws;
 mod harness;
 mod hostile;
+mod kubernetes;
+#[allow(dead_code, reason = "clusters use the rest")]
+mod kubernetes_server;
 mod launch;
 #[allow(dead_code, reason = "clusters use the rest")]
 mod mariadb;
@@ -52,10 +55,10 @@ impl Scene {
                 fallback: None,
                 tls: TargetTls::default(),
                 max_connections: 4,
+                epoch: String::new(),
             },
         }
     }
-                epoch: String::new(),
 
     async fn act(&self, action: Action, session: &str, within: Duration) -> Result<Vec<String>, Failure> {
         self.act_as(action, (session, false), within).await

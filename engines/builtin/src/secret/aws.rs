@@ -17,7 +17,7 @@ use conclave_engine_api::{
 use serde_json::{Map, Value};
 
 use super::name::area_and_name;
-use super::template;
+use super::{pairs, template};
 
 /// The AWS engine.
 pub(crate) struct Aws;

@@ -25,6 +25,7 @@ script!(
     aws_root,
     cubbyhole,
     database_roles,
+    kubernetes,
     kv1,
     kv2_config,
     kv2_data,

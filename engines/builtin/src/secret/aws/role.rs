@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use conclave_engine_api::{Error, Fields, Millis, Outcome, Reply, Request, Txn};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::policy;
+use super::{pairs, policy};
 use crate::record;
 
 const FORMAT: u8 = 1;
@@ -186,7 +186,7 @@ fn take(role: &mut Role, fields: &Fields<'_>) -> Result<(), Error> {
         ("iam_tags", &mut role.iam_tags),
         ("session_tags", &mut role.session_tags),
     ] {
-        if let Some(given) = tags(fields, name)? {
+        if let Some(given) = pairs::read(fields, name)? {
             *place = given;
         }
     }
@@ -217,23 +217,6 @@ fn take(role: &mut Role, fields: &Fields<'_>) -> Result<(), Error> {
         };
     }
     Ok(())
-}
-
-/// Tags: an object, a list of `key=value`, or such a list as text.
-fn tags(fields: &Fields<'_>, name: &str) -> Result<Option<BTreeMap<String, String>>, Error> {
-    match fields.value(name) {
-        None => return Ok(None),
-        Some(Value::Object(_)) => return fields.string_map(name),
-        Some(_) => {}
-    }
-    let pairs = fields.strings(name)?.unwrap_or_default();
-    let pair = |pair: &String| {
-        let (key, value) = pair.split_once('=')?;
-        Some((key.trim().to_owned(), value.trim().to_owned()))
-    };
-    let tags: Option<BTreeMap<_, _>> = pairs.iter().map(pair).collect();
-    tags.map(Some)
-        .ok_or_else(|| fields.wrong(name, "expected key=value"))
 }
 
 /// What Vault says of roles that cannot be.

@@ -89,7 +89,7 @@ pub(super) fn fixed_start(template: &str) -> &str {
 pub(super) fn renew_statements(driver: Driver) -> &'static [&'static str] {
     match driver {
         Driver::Postgresql => &[r#"ALTER ROLE "{{name}}" VALID UNTIL '{{expiration}}'"#],
-        Driver::Mysql | Driver::Redis | Driver::Aws | Driver::RabbitMq => &[],
+        Driver::Mysql | Driver::Redis | Driver::Aws | Driver::Kubernetes | Driver::RabbitMq => &[],
     }
 }
 
@@ -99,7 +99,7 @@ pub(super) fn rotate_statements(driver: Driver) -> &'static [&'static str] {
         Driver::Postgresql => &[r#"ALTER ROLE "{{name}}" WITH PASSWORD '{{password}}'"#],
         Driver::Mysql => &[r"ALTER USER '{{name}}'@'%' IDENTIFIED BY '{{password}}'"],
         // Its commands are made elsewhere, or it is no database.
-        Driver::Redis | Driver::Aws | Driver::RabbitMq => &[],
+        Driver::Redis | Driver::Aws | Driver::Kubernetes | Driver::RabbitMq => &[],
     }
 }
 
