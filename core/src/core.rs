@@ -21,6 +21,7 @@ use crate::ceremony::Ceremonies;
 use crate::divergence::Divergence;
 use crate::heads::Heads;
 use crate::inflight::InFlight;
+use crate::jobs::Turns;
 use crate::latch::Latches;
 use crate::launcher::Launcher;
 use crate::leases::Outside;
@@ -142,6 +143,7 @@ pub struct Core {
     pub(crate) watch: Watch,
     pub(crate) watches: Seats,
     pub(crate) autopilot: Autopilot,
+    pub(crate) rewraps: Turns,
 }
 
 impl Core {
@@ -183,6 +185,7 @@ impl Core {
             watch: Watch::new(registry)?,
             watches: Seats::default(),
             autopilot: Autopilot::default(),
+            rewraps: Turns::default(),
         }))
     }
 

@@ -41,6 +41,7 @@ pub struct Metrics {
     snapshot_saved: IntGauge,
     snapshot_bytes: IntGauge,
     rewrapped: IntCounter,
+    rewrap_failures: IntCounter,
     keys: Keys,
     initialized: IntGauge,
     ready: IntGauge,
@@ -180,7 +181,7 @@ impl Metrics {
     ) -> Result<Self, Error> {
         let made = Self::make(registry, kinds, methods);
         let metrics = made.map_err(|error| Error::internal(error.to_string()))?;
-        let all: [Box<dyn prometheus::core::Collector>; 28] = [
+        let all: [Box<dyn prometheus::core::Collector>; 29] = [
             Box::new(metrics.in_flight.clone()),
             Box::new(metrics.attempts.all.clone()),
             Box::new(metrics.attempts.lockouts.clone()),
@@ -193,6 +194,7 @@ impl Metrics {
             Box::new(metrics.snapshot_saved.clone()),
             Box::new(metrics.snapshot_bytes.clone()),
             Box::new(metrics.rewrapped.clone()),
+            Box::new(metrics.rewrap_failures.clone()),
             Box::new(metrics.keys.term.clone()),
             Box::new(metrics.keys.old.clone()),
             Box::new(metrics.keys.made.clone()),
@@ -259,6 +261,10 @@ impl Metrics {
             rewrapped: IntCounter::new(
                 "conclave_rewrapped_rows_total",
                 "Rows this node, as leader, sealed anew because their data key was replaced.",
+            )?,
+            rewrap_failures: IntCounter::new(
+                "conclave_rewrap_failures_total",
+                "Rounds in which this node, as leader, could not seal the rows of one ring anew; each is tried again.",
             )?,
             keys: Keys::new()?,
             rotations: rotations()?,
@@ -356,6 +362,11 @@ impl Metrics {
     /// Rows were sealed anew.
     pub fn rewrapped(&self, rows: usize) {
         self.rewrapped.inc_by(u64::try_from(rows).unwrap_or(u64::MAX));
+    }
+
+    /// Rows of a ring were not sealed anew that should have been.
+    pub fn rewrap_failed(&self) {
+        self.rewrap_failures.inc();
     }
 
     /// The data keys; all 0 without.

@@ -25,6 +25,7 @@ use conclave_raft::state::{Changes, Store};
 use conclave_raft::{Command, Op, Outcome, Replica, Row, View};
 use support::Node;
 use support::hooked::Hooked;
+use support::sealed::{done, make, unseal};
 use support::shared::node_on;
 
 const SEAL_TABLE: u8 = 0x10;
@@ -220,6 +221,75 @@ async fn a_row_that_does_not_open_keeps_its_key_and_stops_nobody() {
     assert_eq!(terms(&node.store)[&1], 1, "all but the damaged one");
     assert_eq!(key_status(&node).await["old_terms"], json!([1]));
     assert_eq!(read(&node, "good").await.unwrap(), "v");
+}
+
+/// Puts a row that is neither sealed nor readable where a name in the clear stands.
+async fn put_clear(replica: &dyn Replica, name: &str, value: &'static [u8]) {
+    let mut key = vec![1, SEAL_TABLE];
+    key.extend_from_slice(&[0; 10]);
+    key.extend_from_slice(&u16::try_from(name.len()).unwrap().to_be_bytes());
+    key.extend_from_slice(name.as_bytes());
+    let row = Op::Put {
+        key: key.into(),
+        kind: 0,
+        term: 0,
+        deadline: 0,
+        new_generation: false,
+        value: Bytes::from_static(value),
+    };
+    propose(replica, row).await;
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_one_ring_holds_up_no_other() {
+    let (node, replica) = on_one_store().await;
+    let node = unsealed_on(&node, &replica).await;
+    let names = ["a", "b", "c"];
+    for name in names {
+        let shares = make(&node, "", name).await;
+        unseal(&node, "", name, &shares).await;
+    }
+    // What is known of the rewrap of the cluster's ring and of the first namespace's is nonsense.
+    rotate(&node).await;
+    for name in names {
+        done(&node, name, Verb::Write, "sys/rotate/keyring", Value::Null).await;
+    }
+    put_clear(replica.as_ref(), "rewrap", b"nonsense").await;
+    put_clear(replica.as_ref(), "rewrap-1", b"nonsense").await;
+    let old = async |name: &str| {
+        let status = done(&node, name, Verb::Read, "sys/key-status", Value::Null).await;
+        status["data"]["old_terms"].clone()
+    };
+    let mut told = Vec::new();
+    for _ in 0..100 {
+        match node.core.rewrap_once().await {
+            Ok(Rewrapped::Nothing) => break,
+            Ok(_) => {}
+            Err(error) => told.push(error.to_string()),
+        }
+    }
+    assert_eq!([old("b").await, old("c").await], [Value::Null, Value::Null]);
+    assert!(told.iter().all(|error| error.contains("rewrap")), "{told:?}");
+    let families = node.registry.gather();
+    let failed = families
+        .iter()
+        .find(|family| family.name() == "conclave_rewrap_failures_total");
+    let failed = failed.expect("it is counted").get_metric()[0]
+        .get_counter()
+        .get_value();
+    assert!(failed >= 2.0, "{failed}");
+    // It is tried again.
+    let key = |name: &str| {
+        let rows = rows(&node.store);
+        rows.into_keys().find(|key| is_named(key, name)).unwrap()
+    };
+    for name in ["rewrap", "rewrap-1"] {
+        propose(replica.as_ref(), Op::Delete { key: key(name) }).await;
+    }
+    tokio::time::pause();
+    tokio::time::advance(std::time::Duration::from_secs(60)).await;
+    rewrap(&node).await;
+    assert_eq!([old("").await, old("a").await], [Value::Null, Value::Null]);
 }
 
 async fn propose(replica: &dyn Replica, op: Op) {

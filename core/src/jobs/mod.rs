@@ -19,6 +19,7 @@ use crate::core::Core;
 
 pub use expiry::Round;
 pub use rewrap::Rewrapped;
+pub(crate) use rewrap::Turns;
 
 /// Pause between rounds when nothing was due.
 const IDLE: Duration = Duration::from_millis(500);
@@ -29,8 +30,6 @@ const BREATH: Duration = Duration::from_millis(100);
 const BREATH_EACH: Duration = Duration::from_millis(1);
 /// Pause between rounds while rows are sealed anew: requests come first.
 const REWRAP_PAUSE: Duration = Duration::from_millis(10);
-/// Pause before a rewrap that met rows which do not open looks again.
-const STUCK: Duration = Duration::from_secs(600);
 /// Pause between rounds of what may wait for members or is not urgent.
 const SLOW: Duration = Duration::from_secs(5);
 /// Between two comparisons of the targets' accounts with the leases.
@@ -98,7 +97,7 @@ impl Core {
 }
 
 async fn run(core: Weak<Core>) {
-    let (mut rewrap_from, mut record_from) = (Instant::now(), Instant::now());
+    let mut record_from = Instant::now();
     loop {
         let Some(core) = core.upgrade() else { return };
         core.follow_devices();
@@ -109,14 +108,14 @@ async fn run(core: Weak<Core>) {
                 tracing::debug!(%error, "what was done and is not on record stays noted");
             }
         }
-        let pause = one_round(&core, &mut rewrap_from).await;
+        let pause = one_round(&core).await;
         drop(core);
         tokio::time::sleep(pause).await;
     }
 }
 
 /// One round of everything; how long to wait before the next.
-async fn one_round(core: &Arc<Core>, rewrap_from: &mut Instant) -> Duration {
+async fn one_round(core: &Arc<Core>) -> Duration {
     let Ok(replica) = core.seal.replica() else {
         return IDLE;
     };
@@ -142,15 +141,11 @@ async fn one_round(core: &Arc<Core>, rewrap_from: &mut Instant) -> Duration {
     if let Err(error) = core.tend_leases() {
         tracing::debug!(%error, "leases that are due are put off");
     }
-    let mut rewraps = false;
-    if Instant::now() >= *rewrap_from {
-        match core.rewrap_once().await {
-            Ok(Rewrapped::More) => rewraps = true,
-            Ok(Rewrapped::Nothing) => {}
-            Ok(Rewrapped::Stuck) => *rewrap_from = Instant::now() + STUCK,
-            Err(error) => tracing::debug!(%error, "sealing old rows anew is put off"),
-        }
+    let rewrapped = core.rewrap_once().await;
+    if let Err(error) = &rewrapped {
+        tracing::debug!(%error, "sealing old rows anew is put off");
     }
+    let rewraps = matches!(rewrapped, Ok(Rewrapped::More));
     match (breath, rewraps) {
         (Some(breath), _) => breath,
         (None, true) => REWRAP_PAUSE,

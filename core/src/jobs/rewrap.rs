@@ -4,10 +4,16 @@
 //! A key goes only after a whole pass met no row of it. A pass begins after the rotation made the new key's term the least
 //! that is accepted, so no row of an older key can appear behind it. Change log and due index hold names and no values;
 //! names are sealed with a key that never rotates.
+//!
+//! Rings take turns, and what is wrong with one is that one's alone.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use conclave_barrier::{Barrier, CLUSTER_RING, Envelope, RingKeys};
 use conclave_raft::{Expect, Op, Replica, Row, View};
@@ -30,6 +36,10 @@ const MAX_ROWS: usize = 4096;
 const MAX_REWRAPS: usize = 512;
 /// Bytes of values after which a round looks no further; with one more value of the largest size, well within a command.
 const MAX_BYTES: usize = 2 << 20;
+/// How long a ring is left alone that has rows which do not open.
+const STUCK: Duration = Duration::from_secs(600);
+/// How long one is left alone whose round failed.
+const FAILED: Duration = Duration::from_secs(5);
 
 /// What a round left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,25 +64,74 @@ struct Stretch {
     cursor: Option<Bytes>,
 }
 
+/// Whose turn it is.
+#[derive(Default)]
+pub(crate) struct Turns(Mutex<Taken>);
+
+#[derive(Default)]
+struct Taken {
+    /// The ring that was worked on last.
+    last: Option<u16>,
+    /// Rings that are left alone, and until when.
+    later: BTreeMap<u16, Instant>,
+}
+
+impl Turns {
+    /// Those of the rings that are not left alone, beginning after the one that was worked on last.
+    fn of(&self, mut rings: Vec<u16>) -> Vec<u16> {
+        let mut taken = self.0.lock();
+        let now = Instant::now();
+        taken.later.retain(|_, until| *until > now);
+        rings.retain(|ring| !taken.later.contains_key(ring));
+        rings.sort_unstable();
+        let after = |ring: &u16| taken.last.is_none_or(|last| *ring > last);
+        let first = rings.iter().position(after).unwrap_or(0);
+        rings.rotate_left(first);
+        rings
+    }
+
+    fn taken(&self, ring: u16) {
+        self.0.lock().last = Some(ring);
+    }
+
+    fn leave(&self, ring: u16, alone: Duration) {
+        self.0.lock().later.insert(ring, Instant::now() + alone);
+    }
+}
+
 impl Core {
-    /// One round: of the cluster's ring, or if nothing is to be done there, of another whose keys are here. Reads prove
+    /// One round: of the first ring whose keys are here and that has something to be done, in turn. Reads prove
     /// leadership: an old leader that wakes up cannot act on what it remembers.
+    ///
+    /// # Errors
+    /// What keeps the cluster from telling, and if nothing was done at all, the last of what was wrong with single rings: each of
+    /// these is left alone for a while and tried again.
     pub async fn rewrap_once(self: &Arc<Self>) -> Result<Rewrapped, Error> {
         let (session, replica) = (self.seal.session()?, self.seal.replica()?);
         let (opened, _) = session.view(replica.read().await?)?;
         let others = opened.barrier().rings().map(RingKeys::number);
-        let mut round = Rewrapped::Nothing;
-        for ring in std::iter::once(CLUSTER_RING).chain(others) {
-            match self
-                .rewrap_ring(&session, replica.as_ref(), &opened, ring)
-                .await?
-            {
-                Rewrapped::More => return Ok(Rewrapped::More),
-                Rewrapped::Stuck => round = Rewrapped::Stuck,
-                Rewrapped::Nothing => {}
+        let rings = std::iter::once(CLUSTER_RING).chain(others).collect();
+        let mut round = Ok(Rewrapped::Nothing);
+        for ring in self.rewraps.of(rings) {
+            match self.rewrap_ring(&session, replica.as_ref(), &opened, ring).await {
+                Ok(Rewrapped::More) => {
+                    self.rewraps.taken(ring);
+                    return Ok(Rewrapped::More);
+                }
+                Ok(Rewrapped::Stuck) => {
+                    self.rewraps.leave(ring, STUCK);
+                    round = round.map(|_| Rewrapped::Stuck);
+                }
+                Ok(Rewrapped::Nothing) => {}
+                Err(error) => {
+                    tracing::warn!(ring, %error, "old rows of a ring are sealed anew later");
+                    self.metrics.rewrap_failed();
+                    self.rewraps.leave(ring, FAILED);
+                    round = Err(error);
+                }
             }
         }
-        Ok(round)
+        round
     }
 
     async fn rewrap_ring(
