@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use conclave_core::Verb::{Delete, List, Patch, Read, Scan, Write};
 use conclave_core::{Error, Settings};
 use conclave_raft::Walk;
-use support::{Node, ask};
+use support::{Node, ask, sealed};
 
 async fn make(node: &Node, parent: &str, name: &str) -> Value {
     let path = format!("sys/namespaces/{name}");
@@ -595,4 +595,53 @@ async fn records_name_the_namespace_of_a_request_and_of_the_policies_that_allow_
         assert_eq!(granting["namespace_id"], team["id"]);
         assert_eq!(granting["namespace_path"], "team/");
     }
+}
+
+/// As many namespaces with a seal as may be made beneath one of the root's in its life.
+const SEALS_BENEATH: usize = 256;
+
+#[tokio::test]
+async fn nobody_beneath_one_namespace_uses_up_the_numbers_of_seals_for_the_others() {
+    let node = Node::unsealed().await;
+    for name in ["greedy", "other"] {
+        make(&node, "", name).await;
+    }
+    make(&node, "greedy", "inner").await;
+    let (token, _) = token_of(&node, "greedy").await;
+    let wanted = || json!({"seal": sealed::SEAL});
+    let path = "sys/namespaces/again";
+    let mut made = 0;
+    let refused = loop {
+        // Wherever beneath it they are made.
+        let place = ["greedy", "greedy/inner"][made % 2];
+        match ask(&node, place, &token, (Write, path), wanted()).await {
+            Ok(_) => made += 1,
+            Err(error) => break error,
+        }
+        assert!(made <= SEALS_BENEATH, "it never ends");
+        let gone = "sys/namespaces/again/delete-sealed";
+        ask(&node, place, &token, (Delete, gone), Value::Null)
+            .await
+            .unwrap();
+        node.expire().await;
+    };
+    assert_eq!(made, SEALS_BENEATH);
+    let text = refused.to_string();
+    assert!(matches!(refused, Error::Invalid(_)), "{text}");
+    assert!(text.contains("256") && text.contains("greedy/"), "{text}");
+    // Without a seal there are as many as before, and others have theirs.
+    ask(&node, "greedy", &token, (Write, path), Value::Null)
+        .await
+        .unwrap();
+    for place in ["", "other"] {
+        sealed::make(&node, place, "again").await;
+    }
+    // Another of the same name is another one.
+    for (place, name) in [("greedy", "again"), ("greedy", "inner"), ("", "greedy")] {
+        let path = format!("sys/namespaces/{name}");
+        sealed::done(&node, place, Delete, &path, Value::Null).await;
+        node.expire().await;
+    }
+    make(&node, "", "greedy").await;
+    sealed::make(&node, "greedy", "again").await;
 }

@@ -7,7 +7,7 @@ use conclave_raft::{Op, Walk};
 use crate::catalog::encode_record;
 use crate::error::Error;
 use crate::leases;
-use crate::namespaces::{NamespaceRecord, stored};
+use crate::namespaces::{NamespaceRecord, seals_made_of, stored};
 use crate::seal::ring_rows;
 use crate::store::layout::{RING, after_prefix, owner_of, ring_of, ring_prefix};
 use crate::store::{Opened, Space, Table, expiry_queue};
@@ -113,6 +113,10 @@ fn forget(work: &mut Work<'_>, record: &NamespaceRecord, name: &str) -> Result<(
         for op in ring_rows::drop_ring(record.ring()) {
             work.draft.op(op);
         }
+    }
+    let made = seals_made_of(record.number);
+    if work.cluster.get(&made)?.is_some() {
+        work.cluster.delete(&made)?;
     }
     stored::delete(work, record)?;
     Ok(work.closing.delete(name)?)

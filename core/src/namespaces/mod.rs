@@ -21,6 +21,14 @@ pub const NEXT_NUMBER: &str = "next-namespace";
 /// Directory of namespaces by number, among the root's configuration.
 pub const RECORDS: &str = "namespace/";
 
+/// How many seals were made beneath a namespace that lies right beneath the root, by its number, among the root's configuration.
+const SEALS_MADE: &str = "seals-made/";
+
+/// The row that counts the seals beneath a namespace.
+pub fn seals_made_of(number: u32) -> String {
+    format!("{SEALS_MADE}{number}")
+}
+
 /// The row of a namespace.
 pub fn row_of(number: u32) -> String {
     format!("{RECORDS}{number}")

@@ -17,7 +17,7 @@ use crate::catalog::{decode_record, encode_record};
 use crate::core::Core;
 use crate::entropy::OsEntropy;
 use crate::error::Error;
-use crate::namespaces::{NamespaceRecord, close};
+use crate::namespaces::{NamespaceRecord, close, seals_made_of};
 use crate::routes::{Act, Answer, Call};
 use crate::seal::ring_rows::{self, RingRow};
 use crate::seal::{Handed, Threshold, decode_share, hand_out, read_all};
@@ -27,6 +27,11 @@ use crate::sys::{object, uuid_text};
 const NEXT_RING: &str = "next-ring";
 /// The first ring beside the cluster's.
 const FIRST_RING: u16 = 1;
+/// Most seals that are made beneath a namespace right beneath the root, in its life and at any depth: numbers of rings are never used
+/// again, and nobody there can use them up for the others.
+const MAX_BENEATH: u16 = 256;
+/// So many of the last numbers are for callers with the root policy of the root alone.
+const KEPT_FOR_ROOT: u16 = 1024;
 /// The one kind of seal that a namespace can have.
 const SHAMIR: &str = "shamir";
 
@@ -99,18 +104,53 @@ impl Made {
     }
 }
 
-/// Makes a ring of keys within the one that holds the namespace asked in. Its root key is split and forgotten: the namespace is
-/// sealed from the start.
-pub fn make(call: &mut Call<'_, '_>, wanted: &Wanted, parent: u16) -> Result<Made, Error> {
-    let row = call.work.cluster.get(NEXT_RING)?;
+/// The number of a new ring, counted to the namespace right beneath the root in which it is made.
+fn next_ring(call: &mut Call<'_, '_>) -> Result<u16, Error> {
+    let cluster = &mut call.work.cluster;
+    let row = cluster.get(NEXT_RING)?;
     let ring = match row {
         Some(row) => decode_record(&row.value)?,
         None => FIRST_RING,
     };
-    let next = ring
-        .checked_add(1)
-        .ok_or_else(|| Error::Overloaded("numbers of namespaces with a seal are used up".to_owned()))?;
-    call.work.cluster.put(NEXT_RING, encode_record(&next)?)?;
+    let caller = call.caller;
+    let next = after(ring, caller.namespace.is_root() && caller.acl.is_root())?;
+    cluster.put(NEXT_RING, encode_record(&next)?)?;
+    let way = call.work.catalog.tree().way(call.work.catalog.namespace().number);
+    let Some(top) = way.get(1) else {
+        return Ok(ring);
+    };
+    let row = seals_made_of(top.record.number);
+    let made = match cluster.get(&row)? {
+        Some(row) => decode_record(&row.value)?,
+        None => 0,
+    };
+    if made >= MAX_BENEATH {
+        return Err(Error::invalid(format!(
+            "{MAX_BENEATH} namespaces with a seal were made beneath {:?}, which is all there may be in its life, those that are gone \
+             included",
+            top.record.path
+        )));
+    }
+    cluster.put(&row, encode_record(&(made + 1))?)?;
+    Ok(ring)
+}
+
+/// The number after that of a new ring.
+fn after(ring: u16, for_root: bool) -> Result<u16, Error> {
+    let next = ring.checked_add(1);
+    let next = next.ok_or_else(|| Error::invalid("the numbers of namespaces with a seal are used up"))?;
+    match for_root || ring <= u16::MAX - 1 - KEPT_FOR_ROOT {
+        true => Ok(next),
+        false => Err(Error::invalid(format!(
+            "the last {KEPT_FOR_ROOT} numbers of namespaces with a seal are kept for the root policy"
+        ))),
+    }
+}
+
+/// Makes a ring of keys within the one that holds the namespace asked in. Its root key is split and forgotten: the namespace is
+/// sealed from the start.
+pub fn make(call: &mut Call<'_, '_>, wanted: &Wanted, parent: u16) -> Result<Made, Error> {
+    let ring = next_ring(call)?;
     let split = wanted.split;
     let now = call.env.now();
     // Keys of people are tried before anything is made: what could not be encrypted afterwards would be lost.
@@ -264,4 +304,26 @@ pub fn delete_sealed(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     Ok(Answer::data(object(
         json!({"status": Value::from("in-progress")}),
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_numbers_are_for_root() {
+        for (ring, others, root) in [
+            (FIRST_RING, true, true),
+            (u16::MAX - 1 - KEPT_FOR_ROOT, true, true),
+            (u16::MAX - KEPT_FOR_ROOT, false, true),
+            (u16::MAX - 1, false, true),
+            (u16::MAX, false, false),
+        ] {
+            assert_eq!(
+                (after(ring, false).is_ok(), after(ring, true).is_ok()),
+                (others, root),
+                "{ring}"
+            );
+        }
+    }
 }
