@@ -265,6 +265,7 @@ impl Trio {
         });
         let settings = Settings {
             peer_unseal: PeerUnseal::Off,
+            unauthenticated_rekey: true,
             ..Settings::default()
         };
         let registry = prometheus::Registry::new();
@@ -420,6 +421,19 @@ async fn a_member_whose_row_rots_is_named_and_serves_no_more_until_it_is_equal_a
     // Shares open it, and yet it does not serve what it holds.
     let share = json!({"key": trio.shares[0]});
     trio.ask(2, Verb::Write, "sys/unseal", share).await.unwrap();
+    // Nor does it take part in ceremonies, or tell anybody of mounts.
+    for path in ["sys/rekey/init", "sys/internal/ui/mounts"] {
+        let answer = trio.cores[2].handle(Request::new(Verb::Read, path)).await;
+        assert!(
+            matches!(answer, Err(Error::Overloaded(_))),
+            "{path}: {:?}",
+            answer.err()
+        );
+        trio.cores[1]
+            .handle(Request::new(Verb::Read, path))
+            .await
+            .unwrap();
+    }
     assert!(trio.policies(2).await.is_err());
     until("it is sealed again", async || {
         let health = trio.ask(2, Verb::Read, "sys/health", json!({})).await.unwrap();

@@ -11,7 +11,7 @@ mod support;
 
 use serde_json::{Value, json};
 
-use conclave_core::{Error, Verb};
+use conclave_core::{Error, Settings, Verb};
 use support::Node;
 use support::played::{Mood, PATH, SECOND, Scene};
 
@@ -89,6 +89,41 @@ async fn what_is_exempt_and_health_are_not_held_back() {
         over.to_string(),
         "request path \"secret/config\": rate limit quota exceeded"
     );
+}
+
+#[tokio::test]
+async fn what_needs_no_token_is_held_back_as_well() {
+    let node = Node::unsealed_with(Settings {
+        unauthenticated_rekey: true,
+        unauthenticated_generate_root: true,
+        ..Settings::default()
+    });
+    let node = node.await;
+    limit(&node, "all", json!({"rate": 2, "interval": "1h"})).await;
+    let asked = async |path: &str| {
+        let mut told = Vec::new();
+        for _ in 0..4 {
+            told.push(match node.plain(Verb::Read, path, Value::Null).await {
+                Ok(_) => "passed",
+                Err(Error::RateLimited { .. }) => "held back",
+                Err(error) => panic!("{path}: {error}"),
+            });
+        }
+        told
+    };
+    // The way to a root token is exempt, as in Vault, until somebody says otherwise.
+    assert_eq!(asked("sys/generate-root/attempt").await, ["passed"; 4]);
+    let config = json!({"rate_limit_exempt_paths": "sys/quotas/*"});
+    node.call(Verb::Write, "sys/quotas/config", config).await.unwrap();
+    for path in [
+        "sys/rekey/init",
+        "sys/internal/ui/mounts",
+        "sys/generate-root/attempt",
+    ] {
+        limit(&node, "all", json!({"rate": 2, "interval": "1h"})).await;
+        let told = asked(path).await;
+        assert!(told[3] == "held back", "{path}: {told:?}");
+    }
 }
 
 #[tokio::test]

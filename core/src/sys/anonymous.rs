@@ -9,9 +9,11 @@ use crate::answer;
 use crate::canon::CanonPath;
 use crate::core::Core;
 use crate::error::Error;
+use crate::namespaces::Place;
 use crate::request::{Request, Verb};
 use crate::response::Response;
-use crate::routes::{Act, Handler, Params, Route, find};
+use crate::routes::{Act, Answer, Handler, Params, Route, find};
+use crate::session::Session;
 use crate::store::layout::ROOT_NAMESPACE;
 use crate::sys::{act, generate_root, rotate_root};
 use crate::trail::Trail;
@@ -66,18 +68,44 @@ async fn run(
     route: Route,
     params: Params,
 ) -> Result<Response, Error> {
+    let session = core.seal.session()?;
+    core.divergence.check()?;
+    let mut trail = Trail::new(core, request, Arc::new(path.clone()), operation);
+    let answered = take(
+        core,
+        &session,
+        request,
+        &mut trail,
+        (path, operation, route, params),
+    )
+    .await;
+    let request_id = trail.request_id.clone();
+    let answer = trail.end(answered, |answer| answer).await?;
+    Ok(answer::encode(request_id, None, answer))
+}
+
+/// Takes one request down the same line as all others, without anybody to authenticate.
+async fn take(
+    core: &Arc<Core>,
+    session: &Arc<Session>,
+    request: &Request,
+    trail: &mut Trail<'_>,
+    (path, operation, route, params): (&CanonPath, Operation, Route, Params),
+) -> Result<Answer, Error> {
     let Handler::Act(handler) = route.handler else {
         return Err(Error::internal("not an act"));
     };
-    let (session, replica) = (core.seal.session()?, core.seal.replica()?);
-    let derived = session.view(replica.read().await?)?.1;
-    let mut trail = Trail::new(core, request, Arc::new(path.clone()), operation);
-    trail.follow(&derived).await?;
+    {
+        let (opened, derived) = session.view(core.seal.replica()?.read().await?)?;
+        trail.follow(&derived).await?;
+        let place = Place::find(&derived.catalog, None, path)?;
+        core.admit(&opened, &place, request.remote).await?;
+    }
     trail.begin(operation)?;
     if operation.is_write() {
         trail.changed();
     }
-    let answered = handler(Act {
+    handler(Act {
         core: core.clone(),
         namespace: ROOT_NAMESPACE,
         operation,
@@ -85,8 +113,5 @@ async fn run(
         data: request.data.clone(),
         upload: None,
     })
-    .await;
-    let request_id = trail.request_id.clone();
-    let answer = trail.end(answered, |answer| answer).await?;
-    Ok(answer::encode(request_id, None, answer))
+    .await
 }

@@ -67,7 +67,7 @@ pub async fn without_token(
             Ok(Body::Empty)
         }
         ("internal/ui/mounts", Verb::Read) if request.token.is_none() && request.inline.is_none() => {
-            let told = ui::mounts_for_anybody(core, request.namespace.as_deref(), path).await;
+            let told = ui::mounts_for_anybody(core, request, path).await;
             told.map(Body::Envelope)
         }
         (

@@ -7,6 +7,7 @@ use crate::catalog::{Category, MountRecord};
 use crate::core::Core;
 use crate::error::Error;
 use crate::namespaces::Place;
+use crate::request::Request;
 use crate::response::Envelope;
 use crate::routes::{Answer, Call};
 use crate::store::layout::ROOT_NAMESPACE;
@@ -30,12 +31,14 @@ pub fn mounts(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
 /// What is told to callers without a token: the mounts that whoever enabled them wanted to be seen by everybody.
 pub async fn mounts_for_anybody(
     core: &Core,
-    header: Option<&str>,
+    request: &Request,
     path: &CanonPath,
 ) -> Result<Box<Envelope>, Error> {
-    let (session, replica) = (core.seal.session()?, core.seal.replica()?);
-    let (_, derived) = session.view(replica.read().await?)?;
-    let place = Place::find(&derived.catalog, header, path)?;
+    let session = core.seal.session()?;
+    core.divergence.check()?;
+    let (opened, derived) = session.view(core.seal.replica()?.read().await?)?;
+    let place = Place::find(&derived.catalog, request.namespace.as_deref(), path)?;
+    core.admit(&opened, &place, request.remote).await?;
     let seen = |category: Category| -> Map<String, Value> {
         let mounts = place.catalog.mounts(category).iter();
         let seen = mounts.filter(|(_, mount)| mount.listing_visibility == "unauth");
