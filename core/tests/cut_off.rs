@@ -197,6 +197,12 @@ async fn an_act_whose_answer_could_not_be_wrapped_is_not_said_to_be_undone() {
 
 /// What share holders do for new shares.
 const INIT: &str = "sys/rotate/root/init";
+const UPDATE: &str = "sys/rotate/root/update";
+/// What they do for a root token.
+const ATTEMPT: (&str, &str) = (
+    "sys/generate-root-token/attempt",
+    "sys/generate-root-token/update",
+);
 
 /// A node whose commands, once it is told so, are kept and answered as if nobody knew what became of them.
 struct Losing {
@@ -239,28 +245,33 @@ impl Losing {
         }
     }
 
-    async fn give(&self, nonce: &str, share: usize) -> Result<Value, Error> {
+    async fn give(&self, path: &str, nonce: &str, share: usize) -> Result<Value, Error> {
         let body = json!({"nonce": nonce, "key": self.node.shares[share]});
-        let path = "sys/rotate/root/update";
         let given = self.node.call(Verb::Write, path, body).await;
         given.map(|given| given["data"].clone())
     }
 
-    /// Gives the present shares for one new one; of the last step nobody knows what became. The nonce.
-    async fn rotate(&self) -> String {
-        let wanted = json!({"secret_shares": 1, "secret_threshold": 1});
-        let begun = self.node.call(Verb::Write, INIT, wanted).await.unwrap();
-        let nonce = begun["data"]["nonce"].as_str().unwrap();
-        self.give(nonce, 0).await.unwrap();
+    /// Begins a ceremony and gives the present shares; of the last step nobody knows what became. What beginning was answered.
+    async fn lose(&self, (init, update): (&str, &str), wanted: Value) -> Value {
+        let begun = self.node.call(Verb::Write, init, wanted).await.unwrap()["data"].clone();
+        let nonce = begun["nonce"].as_str().unwrap();
+        self.give(update, nonce, 0).await.unwrap();
         self.loses.store(true, Ordering::SeqCst);
-        let unknown = self.give(nonce, 1).await;
+        let unknown = self.give(update, nonce, 1).await;
         assert!(matches!(unknown, Err(Error::OutcomeUnknown)), "{unknown:?}");
         self.loses.store(false, Ordering::SeqCst);
-        nonce.to_owned()
+        begun
     }
 
-    async fn cancel(&self) -> Result<Value, Error> {
-        self.node.call(Verb::Delete, INIT, Value::Null).await
+    /// New shares: one for the present ones. The nonce.
+    async fn rotate(&self) -> String {
+        let wanted = json!({"secret_shares": 1, "secret_threshold": 1});
+        let begun = self.lose((INIT, UPDATE), wanted).await;
+        begun["nonce"].as_str().unwrap().to_owned()
+    }
+
+    async fn cancel(&self, init: &str) -> Result<Value, Error> {
+        self.node.call(Verb::Delete, init, Value::Null).await
     }
 
     /// The first command that was lost arrives after all. Whether it is applied.
@@ -276,18 +287,58 @@ async fn new_shares_that_are_cancelled_never_take_effect_and_those_that_have_are
     let node = Node::unsealed().await;
     let losing = Losing::of(&node).await;
     losing.rotate().await;
-    losing.cancel().await.unwrap();
+    losing.cancel(INIT).await.unwrap();
     assert!(!losing.arrives().await, "nobody would be told the new share");
 
     let nonce = losing.rotate().await;
     assert!(losing.arrives().await);
-    let refused = losing.cancel().await.unwrap_err().to_string();
+    let refused = losing.cancel(INIT).await.unwrap_err().to_string();
     assert!(refused.contains("in effect"), "{refused}");
-    let made = losing.give(&nonce, 0).await.unwrap();
-    losing.cancel().await.expect("it is over");
+    let made = losing.give(UPDATE, &nonce, 0).await.unwrap();
+    losing.cancel(INIT).await.expect("it is over");
     let mut opened = node_on(&node, &losing.inner);
     opened.core.resume().await.unwrap();
     opened.shares = vec![made["keys"][0].as_str().unwrap().to_owned()];
     opened.unseal().await;
     assert!(opened.call(Verb::Read, "sys/mounts", Value::Null).await.is_ok());
+}
+
+/// How many tokens there are.
+async fn tokens(node: &Node) -> usize {
+    let listed = node.call(Verb::List, "auth/token/accessors", Value::Null).await;
+    listed.unwrap()["data"]["keys"].as_array().unwrap().len()
+}
+
+#[tokio::test]
+async fn a_root_token_that_is_cancelled_is_never_made_and_one_that_was_is_told_of() {
+    let node = Node::unsealed().await;
+    let losing = Losing::of(&node).await;
+    let before = tokens(&losing.node).await;
+    losing.lose(ATTEMPT, json!({})).await;
+    losing.cancel(ATTEMPT.0).await.unwrap();
+    assert!(!losing.arrives().await, "nobody would know the token");
+    assert_eq!(tokens(&losing.node).await, before);
+
+    let begun = losing.lose(ATTEMPT, json!({})).await;
+    assert!(losing.arrives().await);
+    assert_eq!(tokens(&losing.node).await, before + 1);
+    let refused = losing.cancel(ATTEMPT.0).await.unwrap_err().to_string();
+    assert!(refused.contains("is made already"), "{refused}");
+    let nonce = begun["nonce"].as_str().unwrap();
+    let made = losing.give(ATTEMPT.1, nonce, 0).await.unwrap();
+    let data = json!({"encoded_token": made["encoded_token"], "otp": begun["otp"]});
+    let token = losing
+        .node
+        .call(Verb::Write, "sys/decode-token", data)
+        .await
+        .unwrap()["data"]["token"]
+        .clone();
+    let token = token.as_str().unwrap();
+    losing
+        .node
+        .call_as(token, Verb::Read, "sys/mounts", Value::Null)
+        .await
+        .unwrap();
+    losing.cancel(ATTEMPT.0).await.expect("it is over");
+    assert_eq!(tokens(&losing.node).await, before + 1);
 }

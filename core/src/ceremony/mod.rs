@@ -5,6 +5,7 @@
 
 mod data_key;
 mod generation;
+mod minting;
 mod rotation;
 mod swap;
 

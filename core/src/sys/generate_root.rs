@@ -54,7 +54,8 @@ pub fn cancel(act: Act) -> BoxFuture<'static, Result<Answer, Error>> {
     async move {
         let nonce = act.fields().string("nonce")?.filter(|nonce| !nonce.is_empty());
         act.core
-            .cancel_generation(ring_of(act.namespace), nonce.as_deref())?;
+            .cancel_generation(ring_of(act.namespace), nonce.as_deref())
+            .await?;
         Ok(Answer::empty())
     }
     .boxed()
@@ -64,7 +65,9 @@ pub fn cancel(act: Act) -> BoxFuture<'static, Result<Answer, Error>> {
 pub fn cancel_by_nonce(act: Act) -> BoxFuture<'static, Result<Answer, Error>> {
     async move {
         let nonce = required(&act.fields(), "nonce")?;
-        act.core.cancel_generation(ring_of(act.namespace), Some(&nonce))?;
+        act.core
+            .cancel_generation(ring_of(act.namespace), Some(&nonce))
+            .await?;
         Ok(Answer::empty())
     }
     .boxed()
