@@ -113,7 +113,11 @@ pub fn name_of_login(opened: &Opened, request: &Request, path: &CanonPath) -> Re
         return Ok(None);
     };
     check_key(key)?;
-    let shown = digest_of(&request.data)?;
+    let mut shown = digest_of(&request.data)?;
+    for factor in &request.mfa {
+        shown.push(' ');
+        shown.push_str(&hex::encode(Sha256::digest(factor.as_bytes())));
+    }
     Ok(Some(name_of(
         opened.barrier(),
         [&shown, "login", path.as_str(), key],

@@ -13,48 +13,16 @@ mod support;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use totp_rs::{Algorithm, Builder, Secret};
 
 use conclave_core::{Error, Request, Settings, Verb};
 use conclave_raft::Replica;
-use conclave_raft::local::{Clock, LocalReplica};
+use conclave_raft::local::LocalReplica;
+use support::device::Device;
 use support::shared::node_on;
 use support::{Node, ask};
 
 const PERIOD: u64 = 30_000;
 const WRONG: &str = "MFA credentials not supplied or incorrect";
-
-/// A device: what it was told, and its codes.
-struct Device {
-    method: String,
-    url: String,
-}
-
-impl Device {
-    fn part(&self, name: &str) -> &str {
-        let (_, query) = self.url.split_once('?').unwrap();
-        let mut parts = query.split('&').map(|part| part.split_once('=').unwrap());
-        parts.find(|(known, _)| *known == name).unwrap().1
-    }
-
-    /// The code it shows now, or some periods later.
-    fn code(&self, node: &Node, later: i64) -> String {
-        let at = node.clock.now() / 1000;
-        let at = at.checked_add_signed(later * 30).unwrap();
-        let algorithm = match self.part("algorithm") {
-            "SHA1" => Algorithm::SHA1,
-            "SHA256" => Algorithm::SHA256,
-            _ => Algorithm::SHA512,
-        };
-        let totp = Builder::new()
-            .with_algorithm(algorithm)
-            .with_digits(self.part("digits").parse().unwrap())
-            .with_step_duration(self.part("period").parse().unwrap())
-            .with_secret(Secret::try_from_base32(self.part("secret")).unwrap())
-            .build();
-        totp.unwrap().generate(at).to_string()
-    }
-}
 
 async fn must(node: &Node, path: &str, data: Value) -> Value {
     node.call(Verb::Write, path, data).await.unwrap()
@@ -229,6 +197,52 @@ async fn after_too_many_wrong_codes_none_is_looked_at_for_a_while() {
     node.clock.advance(PERIOD);
     let right = device.code(&node, 0);
     assert!(validate(&node, &request, &method, &right).await.is_ok());
+}
+
+/// A second factor under an idempotency key, of a login that waits or of one that shows it at once. Why it is refused, if it is.
+async fn sent(node: &Node, (method, waiting): (&str, &str), key: &str, code: &str) -> String {
+    let mut request = Request::new(Verb::Write, "auth/userpass/login/ada");
+    let mut data = json!({"password": "pw"});
+    if waiting.is_empty() {
+        request.mfa = vec![format!("{method}:{code}").into()];
+    } else {
+        request.path = "sys/mfa/validate".to_owned();
+        data = json!({"mfa_request_id": waiting, "mfa_payload": {method: [code]}});
+    }
+    request.data = data.as_object().unwrap().clone();
+    request.idempotency_key = Some(key.to_owned());
+    let answer = node.core.handle(request).await;
+    answer.err().map_or_else(String::new, |error| error.to_string())
+}
+
+#[tokio::test]
+async fn a_code_that_is_sent_again_counts_once() {
+    let (node, method) = node().await;
+    let ada = entity_of(&node, "ada").await;
+    enforce(&node, &method).await;
+    let device = enrol(&node, &method, &ada).await;
+    for waiting in [begin(&node, "ada").await, String::new()] {
+        let login = (method.as_str(), waiting.as_str());
+        // Another code under the same key is another guess: these are five.
+        for key in ["a", "a", "a", "a", "a", "a", "b", "a", "b", "c", "d"] {
+            assert!(sent(&node, login, key, "000000").await.contains(WRONG), "{key}");
+        }
+        assert!(sent(&node, login, "a", "000001").await.contains(WRONG));
+        assert!(sent(&node, login, "e", "000000").await.contains("exceeded"));
+        assert!(
+            sent(&node, login, "a", "000000").await.contains(WRONG),
+            "as before"
+        );
+        node.clock.advance(PERIOD);
+        let code = device.code(&node, 0);
+        assert_eq!(sent(&node, login, "f", &code).await, "");
+        for _ in 0..6 {
+            assert_ne!(sent(&node, login, "f", &code).await, "", "taken is taken");
+        }
+        node.clock.advance(PERIOD);
+        assert_eq!(sent(&node, ("phone", ""), "g", &device.code(&node, 0)).await, "");
+        node.clock.advance(PERIOD);
+    }
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use conclave_engine_api::cidr::admits;
 use conclave_engine_api::{Env, Fields, Operation, Txn};
 use conclave_raft::Condition;
 
+use crate::answered;
 use crate::auth::login::{Asked, Decided};
 use crate::canon::CanonPath;
 use crate::catalog::{CONFIG, EPOCH, MountRecord};
@@ -50,7 +51,9 @@ pub(super) fn grant(
     let mut txn = Txn::new(&reader);
     let granted = if !shown.is_empty() {
         let places = (asked.catalog, &mut txn);
-        match mfa::check(work, places, &demands, (&known.entity, &shown), asked.now)? {
+        let name = answered::name_of_login(asked.opened, asked.request, asked.path)?;
+        let shown = (known.entity.as_str(), &shown, name.as_deref());
+        match mfa::check(work, places, &demands, shown, asked.now)? {
             Checked::Failed(text) => Granted::Out(Error::SecondFactor(text)),
             Checked::Passed => {
                 new.factor = asked.now;
@@ -116,7 +119,9 @@ pub fn validate(asked: &Asked<'_>) -> Result<Decided, Error> {
         return Err(Error::invalid("found nil or empty MFAEnforcement configuration"));
     }
     let places = (asked.catalog, &mut txn);
-    let checked = mfa::check(&mut work, places, &demands, (&known.entity, &shown), asked.now)?;
+    let name = answered::name_of_login(asked.opened, asked.request, asked.path)?;
+    let shown = (known.entity.as_str(), &shown, name.as_deref());
+    let checked = mfa::check(&mut work, places, &demands, shown, asked.now)?;
     let metrics = &asked.core.metrics;
     if let Checked::Failed(text) = checked {
         metrics.logged_in(&mount.kind, "failure");

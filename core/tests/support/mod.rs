@@ -1,6 +1,7 @@
 //! One node on rows in memory, with a clock that moves when told to: what core's tests stand on.
 #![allow(dead_code, reason = "each file of tests uses what it needs")]
 
+pub mod device;
 pub mod held;
 pub mod hooked;
 pub mod played;

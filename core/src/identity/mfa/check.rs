@@ -123,7 +123,7 @@ pub enum Checked {
 }
 
 /// Checks for the entity `entity` of the namespace of `catalog`. What it leaves behind is in `txn`, over the rows that pass by,
-/// and must be committed whatever came of it.
+/// and must be committed whatever came of it. `login` names a login that may be sent again: its codes are looked at once.
 ///
 /// # Errors
 /// The store's own.
@@ -131,7 +131,7 @@ pub fn check(
     work: &mut Work<'_>,
     (catalog, txn): (&Catalog, &mut Txn<'_>),
     demands: &[Demand<'_>],
-    (entity, shown): (&str, &Credentials),
+    (entity, shown, login): (&str, &Credentials, Option<&str>),
     now: Millis,
 ) -> Result<Checked, Error> {
     // A method that two demands name is shown once.
@@ -149,7 +149,7 @@ pub fn check(
         for (method, codes) in asked {
             let outcome = match known.get(method.id.as_str()) {
                 Some(outcome) => outcome.clone(),
-                None => one(work, (catalog, txn), method, (entity, codes), now)?,
+                None => one(work, (catalog, txn), method, (entity, codes, login), now)?,
             };
             known.insert(&method.id, outcome.clone());
             match outcome {
@@ -172,7 +172,7 @@ fn one(
     work: &mut Work<'_>,
     (catalog, txn): (&Catalog, &mut Txn<'_>),
     method: &Method,
-    (entity, codes): (&str, &[Zeroizing<String>]),
+    (entity, codes, login): (&str, &[Zeroizing<String>], Option<&str>),
     now: Millis,
 ) -> Result<Result<(), String>, Error> {
     // Not which: it would tell a guesser more than it tells others.
@@ -187,7 +187,10 @@ fn one(
         return Ok(Err(wrong()));
     };
     let period = secret.period();
-    let tried = Tried::load(txn, &method.id, entity, (period, now))?;
+    let tried = Tried::load(txn, (&method.id, entity), login, (period, now))?;
+    if tried.is_known() {
+        return Ok(Err(wrong()));
+    }
     if tried.failures() >= u64::from(method.max_validation_attempts) {
         let seconds = tried.again(period).saturating_sub(now).div_ceil(1000);
         return Ok(Err(format!(

@@ -17,23 +17,30 @@ struct Row {
     last: Millis,
     /// Periods whose codes were taken, and when those end to hold.
     taken: Vec<(u64, Millis)>,
+    /// The last logins whose codes were looked at and that may be sent again, by their names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    named: Vec<String>,
 }
+
+/// Most logins that are known again when they are sent again: a client sends one after the other.
+const MAX_NAMED: usize = 8;
 
 /// Of one entity and method.
-pub struct Tried {
+pub struct Tried<'a> {
     path: String,
     row: Row,
+    login: Option<&'a str>,
 }
 
-impl Tried {
-    /// As it is at `now`; `period` is how long wrong codes count, in milliseconds.
+impl<'a> Tried<'a> {
+    /// As it is at `now`; `period` is how long wrong codes count, in milliseconds. `login` names one that may be sent again.
     ///
     /// # Errors
     /// The store's own.
     pub fn load(
         txn: &mut Txn<'_>,
-        method: &str,
-        entity: &str,
+        (method, entity): (&str, &str),
+        login: Option<&'a str>,
         (period, now): (Millis, Millis),
     ) -> Result<Self, Error> {
         let path = format!("tried/{method}/{entity}");
@@ -46,7 +53,13 @@ impl Tried {
         if row.last.saturating_add(period) <= now {
             row.failures = 0;
         }
-        Ok(Self { path, row })
+        Ok(Self { path, row, login })
+    }
+
+    /// Whether the code of this very login was looked at before: it was sent again, and tells nothing new.
+    pub fn is_known(&self) -> bool {
+        self.login
+            .is_some_and(|login| self.row.named.iter().any(|known| known == login))
     }
 
     /// How many wrong codes count.
@@ -84,7 +97,10 @@ impl Tried {
         self.keep(txn, now.saturating_add(period))
     }
 
-    fn keep(self, txn: &mut Txn<'_>, until: Millis) -> Result<(), Error> {
+    fn keep(mut self, txn: &mut Txn<'_>, until: Millis) -> Result<(), Error> {
+        let named = &mut self.row.named;
+        named.extend(self.login.map(str::to_owned));
+        named.drain(..named.len().saturating_sub(MAX_NAMED));
         let holds = self.row.taken.iter().map(|(_, until)| *until).max();
         let deadline = until.max(holds.unwrap_or(0));
         Ok(txn.put_due(&self.path, encode_record(&self.row)?, Some(deadline))?)
