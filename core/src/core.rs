@@ -183,7 +183,7 @@ impl Core {
             room: Room::default(),
             workshop: Workshop::default(),
             watch: Watch::new(registry)?,
-            watches: Seats::default(),
+            watches: Seats::new(registry)?,
             autopilot: Autopilot::default(),
             rewraps: Turns::default(),
         }))

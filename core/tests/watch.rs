@@ -405,6 +405,21 @@ async fn a_token_has_so_many_watches_and_no_more() {
     assert!(matches!(refused, Err(Error::Overloaded(_))));
     let other = node.token(json!({"policies": ["root"]})).await;
     watch_in(&node, ("", &other), "secret/", 0).await.unwrap();
+    assert_eq!(watches(&node), 32.0, "the other one's is over");
     open.pop();
+    assert_eq!(watches(&node), 31.0);
     watch_in(&node, ("", &node.root), "secret/", 0).await.unwrap();
+    drop(open);
+    assert_eq!(watches(&node), 0.0);
+}
+
+/// As many as the node says are open.
+fn watches(node: &Node) -> f64 {
+    let families = node.registry.gather();
+    let family = families
+        .iter()
+        .find(|family| family.name() == "conclave_watches_open");
+    family.expect("it is counted").get_metric()[0]
+        .get_gauge()
+        .get_value()
 }

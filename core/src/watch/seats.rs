@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use prometheus::{IntGauge, Registry};
 
 use crate::error::Error;
 
@@ -13,15 +14,14 @@ const MAX_OF_NODE: usize = 512;
 const MAX_OF_TOKEN: usize = 32;
 
 /// The watches of a node.
-#[derive(Default)]
 pub(crate) struct Seats {
     taken: Arc<Mutex<Taken>>,
 }
 
-#[derive(Default)]
 struct Taken {
     all: usize,
     by: HashMap<String, usize>,
+    open: IntGauge,
 }
 
 /// One watch, until it is dropped.
@@ -31,6 +31,24 @@ pub(crate) struct Seat {
 }
 
 impl Seats {
+    /// All are free.
+    ///
+    /// # Errors
+    /// A number that is registered already.
+    pub fn new(registry: &Registry) -> Result<Self, Error> {
+        let internal = |error: prometheus::Error| Error::internal(error.to_string());
+        let open =
+            IntGauge::new("conclave_watches_open", "Watches that this node serves.").map_err(internal)?;
+        registry.register(Box::new(open.clone())).map_err(internal)?;
+        Ok(Self {
+            taken: Arc::new(Mutex::new(Taken {
+                all: 0,
+                by: HashMap::new(),
+                open,
+            })),
+        })
+    }
+
     /// A seat for whoever shows the token of this name.
     ///
     /// # Errors
@@ -49,6 +67,7 @@ impl Seats {
             )));
         }
         taken.all += 1;
+        taken.open.inc();
         taken.by.insert(holder.to_owned(), of_holder + 1);
         Ok(Seat {
             taken: self.taken.clone(),
@@ -61,6 +80,7 @@ impl Drop for Seat {
     fn drop(&mut self) {
         let mut taken = self.taken.lock();
         taken.all = taken.all.saturating_sub(1);
+        taken.open.dec();
         match taken.by.get_mut(&self.holder) {
             Some(count) if *count > 1 => *count -= 1,
             _ => drop(taken.by.remove(&self.holder)),
@@ -74,7 +94,7 @@ mod tests {
 
     #[test]
     fn seats_are_bounded_by_node_and_by_token_and_come_back() {
-        let seats = Seats::default();
+        let seats = Seats::new(&Registry::new()).unwrap();
         let take = |holder: &str| seats.take(holder).map_err(|error| error.to_string());
         let mut of_one: Vec<_> = (0..MAX_OF_TOKEN).map(|_| take("one").unwrap()).collect();
         assert!(take("one").err().unwrap().contains("this token has 32"));
