@@ -5,6 +5,10 @@ mod certificates;
 mod clocks;
 mod door;
 mod kinds;
+mod kubernetes;
+#[path = "../../../targets/tests/servers/kubernetes_server.rs"]
+#[allow(dead_code, reason = "drivers are tried with the rest")]
+mod kubernetes_server;
 #[path = "../../../targets/tests/servers/launch.rs"]
 mod launch;
 mod many;
@@ -29,7 +33,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Api, Cluster, Node, SOON, eventually};
+use crate::harness::{Api, Cluster, Lost, Node, Reply, SOON, eventually};
 use postgres::{PASSWORD, Postgres, ROOT};
 
 /// Set to try every step with every fault.
@@ -55,6 +59,7 @@ enum Kind {
     MariaDb,
     Redis,
     RabbitMq,
+    Kubernetes,
 }
 
 /// A target that can be stopped.
@@ -91,15 +96,15 @@ const FEW: [(Kind, &str, Fault, bool); 21] = [
     (Kind::Postgresql, "after-create", Fault::Pause, true),
     (Kind::RabbitMq, "after-create", Fault::Seal, false),
     (Kind::MariaDb, "before-active", Fault::Kill, true),
-    (Kind::RabbitMq, "before-active", Fault::Pause, false),
+    (Kind::Kubernetes, "before-active", Fault::Pause, false),
     (Kind::Postgresql, "before-active", Fault::Seal, false),
     (Kind::RabbitMq, "after-active", Fault::Kill, false),
     (Kind::Redis, "after-active", Fault::Pause, true),
     (Kind::MariaDb, "after-active", Fault::Seal, false),
     (Kind::Postgresql, "after-revoking", Fault::Kill, false),
     (Kind::MariaDb, "after-revoking", Fault::Pause, true),
-    (Kind::Redis, "after-revoking", Fault::Seal, false),
-    (Kind::MariaDb, "after-drop", Fault::Kill, false),
+    (Kind::Kubernetes, "after-revoking", Fault::Seal, false),
+    (Kind::Kubernetes, "after-drop", Fault::Kill, true),
     (Kind::Redis, "after-drop", Fault::Pause, false),
     (Kind::RabbitMq, "after-drop", Fault::Seal, true),
     (Kind::Redis, "after-ended", Fault::Kill, true),
@@ -287,6 +292,14 @@ async fn issued_by(api: &Api, creds: &str) -> (String, String) {
     }
 }
 
+/// Asks for a credential; Kubernetes' are made by a write.
+async fn ask(api: &Api, creds: &str) -> Result<Reply, Lost> {
+    match creds.starts_with("kubernetes/") {
+        true => api.call("POST", creds, Some(json!({}))).await,
+        false => api.call("GET", creds, None).await,
+    }
+}
+
 async fn leases(api: &Api) -> Vec<Value> {
     leases_of(api, CREDS).await
 }
@@ -311,13 +324,14 @@ async fn strike(cluster: &mut Cluster, target: &mut impl Target, creds: &str, st
         let (creds, wish) = if MAKING.contains(&point) {
             (creds.to_owned(), None)
         } else {
-            let lease = api.get(creds).await.body["lease_id"].clone();
+            let made = ask(&api, creds).await.expect("an answer");
+            let lease = made.body["lease_id"].clone();
             (String::new(), Some(json!({"lease_id": lease})))
         };
         cluster.nodes[leader].arm(point);
         let asked = tokio::spawn(async move {
             match wish {
-                None => api.call("GET", &creds, None).await,
+                None => ask(&api, &creds).await,
                 revoke => api.call("PUT", "sys/leases/revoke", revoke).await,
             }
         });

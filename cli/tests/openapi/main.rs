@@ -23,7 +23,14 @@ use server::{Product, Server};
 const LEFT_OUT: &str = "^/sys/(seal|step-down|init|unseal|rekey|generate-root|rotate|storage|audit|remount|quotas|config\
                         |namespaces/api-lock|monitor|watch)|revoke-self|token/revoke";
 /// Besides the defaults of a development server.
-const ENGINES: [&str; 5] = ["transit", "database", "aws", "rabbitmq", "-path=plain kv"];
+const ENGINES: [&str; 6] = [
+    "transit",
+    "database",
+    "aws",
+    "rabbitmq",
+    "kubernetes",
+    "-path=plain kv",
+];
 const METHODS: [&str; 2] = ["userpass", "approle"];
 /// What is not built says 501; every other answer from 500 on fails a check.
 const CHECKS: &str =

@@ -16,6 +16,7 @@ const MOUNTS: &[(&str, &str)] = &[
     ("transit/", "{transit}/"),
     ("ssh/", "{ssh}/"),
     ("rabbitmq/", "{rabbitmq}/"),
+    ("kubernetes/", "{kubernetes}/"),
     ("auth/people/", "auth/{userpass}/"),
     ("auth/a/b/", "auth/{userpass}/"),
     ("auth/approle/", "auth/{approle}/"),
@@ -127,6 +128,14 @@ const UNTRIED: &[(&str, &str)] = &[
     (
         "GET {rabbitmq}/creds/",
         "same; what comes of it is tried in tests of leases, with a broker",
+    ),
+    (
+        "POST {kubernetes}/creds/",
+        "same; what comes of it is tried in tests of leases, with an API server",
+    ),
+    (
+        "GET {kubernetes}/check",
+        "better: the API server is asked, not the environment; tried in tests of leases",
     ),
     ("GET sys/metrics", "different: Prometheus' text form alone"),
     (

@@ -15,8 +15,18 @@ pub enum Differs {
 
 use Differs::{Status, Text, Unbuilt};
 
-/// Deliberate differences: a part of the line between `^` and `$`, what differs, and why.
-pub const DIFFERENT: &[(&str, Differs, &str)] = &[
+mod kubernetes;
+
+/// A part of the line between `^` and `$`, what differs, and why.
+pub type Difference = (&'static str, Differs, &'static str);
+
+/// All deliberate differences; of a line the first that fits.
+pub fn all() -> impl Iterator<Item = &'static Difference> {
+    DIFFERENT.iter().chain(kubernetes::DIFFERENT)
+}
+
+/// Those of everything but what has a file of its own.
+const DIFFERENT: &[Difference] = &[
     (
         "^POST sys/generate-root-token/update {\"key\":\"zz\"",
         Status,

@@ -24,7 +24,6 @@ mod server;
 use std::collections::BTreeMap;
 
 use coverage::Coverage;
-use different::DIFFERENT;
 use different::Differs::{self, Status, Text, Unbuilt};
 use logical::Logical;
 use request::{Answer, Request, Side};
@@ -62,7 +61,7 @@ fn requests_are_answered_alike() {
     let third = Server::raft(Product::Conclave);
     let mut over_grpc = Logical::new(&third);
     let mut wrong = Vec::new();
-    let mut needless: BTreeMap<&str, bool> = DIFFERENT.iter().map(|(part, ..)| (*part, true)).collect();
+    let mut needless: BTreeMap<&str, bool> = different::all().map(|(part, ..)| (*part, true)).collect();
     let requests = Request::parse_all(include_str!("requests.txt"));
     let mut coverage = Coverage::default();
     let mut rest = requests.as_slice();
@@ -82,7 +81,7 @@ fn requests_are_answered_alike() {
         for (request, [expected, got]) in batch.iter().zip(ask_both(&mut sides, &batch)) {
             let target = sides[1].target(request);
             let marked = format!("^{}$", request.line);
-            let differs = DIFFERENT.iter().find(|(part, ..)| marked.contains(part));
+            let differs = different::all().find(|(part, ..)| marked.contains(part));
             let differs_each_time = differs.is_some_and(|(_, differs, _)| *differs == Differs::Answer);
             over_grpc.send(request, &got, differs_each_time);
             let found = compare(&expected, &got);
