@@ -13,7 +13,7 @@ use crate::audit::chain::Tip;
 use crate::catalog::{decode_record, encode_record};
 use crate::core::Core;
 use crate::error::Error;
-use crate::store::{CommitError, Draft, Opened, Proposal, Space, Table, commit};
+use crate::store::{Draft, Opened, Proposal, Space, Table, commit_once};
 
 /// Most heads of one chain that are kept; older ones give way.
 const KEPT: usize = 1024;
@@ -58,15 +58,10 @@ impl Core {
         let (opened, _) = session.view(replica.view()?)?;
         let proposal = draft_of(&opened, &moved, (replica.node_id(), replica.now()))?;
         drop(opened);
-        match commit(replica.as_ref(), proposal).await {
-            Ok(_) => {
-                let moved = moved.into_iter().map(|(_, chain, tip)| (chain, tip.seq));
-                self.heads.0.lock().extend(moved);
-                Ok(())
-            }
-            Err(CommitError::Failed(error)) => Err(error),
-            Err(CommitError::Retry | CommitError::Refused) => Err(Error::Contention),
-        }
+        commit_once(replica.as_ref(), proposal).await?;
+        let moved = moved.into_iter().map(|(_, chain, tip)| (chain, tip.seq));
+        self.heads.0.lock().extend(moved);
+        Ok(())
     }
 
     /// Before keys go: the last heads, if they can be committed soon.

@@ -191,6 +191,50 @@ pub enum Access {
     Caller,
 }
 
+/// A line whose handler works on rows, for whoever the policies allow.
+pub(crate) const fn rows(
+    pattern: &'static str,
+    operations: &'static [Operation],
+    handler: fn(&mut Call<'_, '_>) -> Result<Answer, Error>,
+) -> Route {
+    Route {
+        pattern,
+        operations,
+        access: Access::Policy,
+        handler: Handler::Rows(handler),
+    }
+}
+
+/// A line whose handler acts on the node or the cluster, for whoever the policies allow.
+pub(crate) const fn act(
+    pattern: &'static str,
+    operations: &'static [Operation],
+    handler: fn(Act) -> BoxFuture<'static, Result<Answer, Error>>,
+) -> Route {
+    Route {
+        pattern,
+        operations,
+        access: Access::Policy,
+        handler: Handler::Act(handler),
+    }
+}
+
+/// The same line for those who have `sudo` on the path as well.
+pub(crate) const fn sudo(route: Route) -> Route {
+    Route {
+        access: Access::Sudo,
+        ..route
+    }
+}
+
+/// The same line for whoever shows a valid token.
+pub(crate) const fn for_callers(route: Route) -> Route {
+    Route {
+        access: Access::Caller,
+        ..route
+    }
+}
+
 /// What a pattern's names stand for in a path.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Params(Vec<(&'static str, String)>);

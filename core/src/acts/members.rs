@@ -13,7 +13,7 @@ use crate::acts::note::SPACE;
 use crate::catalog::{decode_record, encode_record};
 use crate::core::Core;
 use crate::error::Error;
-use crate::store::{CommitError, Draft, commit};
+use crate::store::{Draft, commit_once};
 
 /// Where it is kept who is on record.
 const ROW: &str = "members";
@@ -54,14 +54,9 @@ impl Core {
             draft.finish()
         };
         drop(opened);
-        match commit(replica, proposal).await {
-            Ok(_) => {
-                self.record_noted(noted).await;
-                Ok(())
-            }
-            Err(CommitError::Failed(error)) => Err(error),
-            Err(CommitError::Retry | CommitError::Refused) => Err(Error::Contention),
-        }
+        commit_once(replica, proposal).await?;
+        self.record_noted(noted).await;
+        Ok(())
     }
 }
 

@@ -16,7 +16,7 @@ use crate::clocktext::rfc3339;
 use crate::core::Core;
 use crate::error::Error;
 use crate::session::Session;
-use crate::store::{CommitError, Draft, Opened, commit};
+use crate::store::{CommitError, Draft, Opened, commit, commit_once};
 use crate::sys::object;
 
 /// Where events are stored, by id.
@@ -266,11 +266,7 @@ impl Core {
             draft.include(STORED, txn.into_changes())?;
             draft.finish()
         };
-        match commit(replica, proposal).await {
-            Ok(_) => Ok(()),
-            Err(CommitError::Failed(error)) => Err(error),
-            Err(CommitError::Retry | CommitError::Refused) => Err(Error::Contention),
-        }
+        commit_once(replica, proposal).await
     }
 
     /// Changes an event that is stored. One that is gone stays so.

@@ -7,7 +7,7 @@ use conclave_raft::Replica;
 use crate::anomaly::{STORED, events};
 use crate::core::Core;
 use crate::error::Error;
-use crate::store::{CommitError, Draft, Opened, commit};
+use crate::store::{Draft, Opened, commit_once};
 
 /// Where parts of what was learned lie.
 const LEARNED: &str = "learned/";
@@ -71,9 +71,5 @@ async fn put(opened: &Opened, replica: &dyn Replica, parts: &[Saved]) -> Result<
         draft.include(STORED, txn.into_changes())?;
         draft.finish()
     };
-    match commit(replica, proposal).await {
-        Ok(_) => Ok(()),
-        Err(CommitError::Failed(error)) => Err(error),
-        Err(CommitError::Retry | CommitError::Refused) => Err(Error::Contention),
-    }
+    commit_once(replica, proposal).await
 }

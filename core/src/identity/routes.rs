@@ -1,24 +1,10 @@
 //! The table of paths beneath `identity/`.
 
-use conclave_engine_api::Operation::{self, Delete, List, Read, Update};
+use conclave_engine_api::Operation::{Delete, List, Read, Update};
 
-use crate::error::Error;
 use crate::identity::mfa::{enforcements, enrol, methods};
 use crate::identity::{aliases, entities, group_aliases, groups, lookup, merge};
-use crate::routes::{Access, Answer, Call, Handler, Route};
-
-const fn rows(
-    pattern: &'static str,
-    operations: &'static [Operation],
-    handler: fn(&mut Call<'_, '_>) -> Result<Answer, Error>,
-) -> Route {
-    Route {
-        pattern,
-        operations,
-        access: Access::Policy,
-        handler: Handler::Rows(handler),
-    }
-}
+use crate::routes::{Route, rows};
 
 /// Everything beneath `identity/`. `alias` and `persona` are older names of `entity-alias`.
 pub const ROUTES: &[Route] = &[

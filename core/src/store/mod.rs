@@ -96,6 +96,15 @@ pub async fn commit(replica: &dyn Replica, proposal: Proposal) -> Result<Committ
     }
 }
 
+/// Commits what is tried again later anyway: if another change overtook it, that is contention.
+pub async fn commit_once(replica: &dyn Replica, proposal: Proposal) -> Result<(), Error> {
+    match commit(replica, proposal).await {
+        Ok(_) => Ok(()),
+        Err(CommitError::Failed(error)) => Err(error),
+        Err(CommitError::Retry | CommitError::Refused) => Err(Error::Contention),
+    }
+}
+
 /// A proposal that was committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Committed {

@@ -25,7 +25,7 @@ use crate::error::Error;
 use crate::response::{Body, Envelope, Response};
 use crate::routes::{Act, Answer, Call};
 use crate::session::Derived;
-use crate::store::{CommitError, Opened, commit};
+use crate::store::{CommitError, Opened, commit, commit_once};
 use crate::sys::open::object;
 use crate::sys::raft::status;
 use crate::work::{Readers, Work};
@@ -441,11 +441,7 @@ async fn drop_approval(core: &Arc<Core>, record: &NodeRecord) -> Result<(), Erro
         }
         work.finish()?
     };
-    match commit(replica.as_ref(), proposal).await {
-        Ok(_) => Ok(()),
-        Err(CommitError::Failed(error)) => Err(error),
-        Err(CommitError::Retry | CommitError::Refused) => Err(Error::Contention),
-    }
+    commit_once(replica.as_ref(), proposal).await
 }
 
 fn approval_name(key_hash: &[u8; 32]) -> String {

@@ -8,10 +8,8 @@ use crate::leases;
 use crate::quota::{LEASE_COUNTS, LeaseCount};
 use crate::routes::{Answer, Call};
 use crate::sys::object;
-use crate::sys::quotas::normal_path;
+use crate::sys::quotas::{check_others, listed, normal_path, remove};
 
-/// Most rules: each is looked at by each request for a secret with a lease.
-const MAX_RULES: usize = 1000;
 /// Longest name in bytes.
 const MAX_NAME: usize = 1024;
 /// Bytes of the id that leases are counted under.
@@ -19,14 +17,8 @@ const ID_BYTES: usize = 16;
 
 /// `LIST sys/quotas/lease-count`.
 pub fn list(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
-    let page = call.fields().page()?;
-    let names = call.work.catalog.quotas.lease_counts.iter();
-    let names = names.map(|rule| &rule.name).filter(|name| **name > page.after);
-    let names: Vec<_> = names.take(page.limit.unwrap_or(usize::MAX)).collect();
-    match names.is_empty() {
-        true => Err(Error::NotFound { warnings: Vec::new() }),
-        false => Ok(Answer::data(object(json!({"keys": names})))),
-    }
+    let rules = &call.work.catalog.quotas.lease_counts;
+    listed(call, rules.iter().map(|rule| rule.name.as_str()))
 }
 
 /// One, and how many leases it counts now.
@@ -65,21 +57,9 @@ pub fn write(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
             "lease counts of auth methods: tokens are not counted".to_owned(),
         ));
     }
-    let rules = &call.work.catalog.quotas.lease_counts;
-    let other = rules
-        .iter()
-        .find(|other| other.path == path && other.name != name);
-    if let Some(other) = other {
-        return Err(Error::invalid(format!(
-            "quota rule with similar properties exists under the name {:?}",
-            other.name
-        )));
-    }
-    if rules.len() >= MAX_RULES && rules.iter().all(|other| other.name != name) {
-        return Err(Error::invalid(format!(
-            "there are {MAX_RULES} lease counts already"
-        )));
-    }
+    let rules = call.work.catalog.quotas.lease_counts.iter();
+    let others = rules.map(|rule| (rule.name.as_str(), rule.path.as_str()));
+    check_others((&name, &path), others, "lease counts")?;
     let row = row_of(&name);
     let id = match call.work.config.get(&row)? {
         Some(row) => decode_record::<LeaseCount>(&row.value)?.id,
@@ -99,10 +79,7 @@ pub fn write(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
 /// Removes a rule: what it counted is counted no more.
 pub fn delete(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     let row = row_of(call.params.get("name"));
-    if call.work.config.get(&row)?.is_some() {
-        call.work.config.delete(&row)?;
-    }
-    Ok(Answer::empty())
+    remove(call, &row)
 }
 
 fn row_of(name: &str) -> String {

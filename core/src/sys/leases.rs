@@ -2,6 +2,7 @@
 //! it and the HMAC that names its row, so a lease id is no token and leads to none.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -18,8 +19,9 @@ use crate::leases::{self, Reconcile};
 use crate::namespaces::id;
 use crate::namespaces::located::{self, Located};
 use crate::routes::{Act, Answer, Call};
+use crate::session::Derived;
 use crate::store::layout::ROOT_NAMESPACE;
-use crate::store::{CommitError, Opened, Space, Table, commit};
+use crate::store::{CommitError, Opened, Proposal, Space, Table, commit, commit_once};
 use crate::sys::object;
 use crate::tokens::{self, Found, TokenRecord};
 use crate::work::{Readers, Work};
@@ -96,40 +98,49 @@ pub fn revoke(act: Act) -> BoxFuture<'static, Result<Answer, Error>> {
     async move {
         let id = lease_id(act.params.get("lease_id"), act.fields())?;
         let sync = act.fields().bool("sync")?.unwrap_or(false);
-        let core = &act.core;
-        for _ in 0..TRIES {
-            let (session, replica) = (core.seal.session()?, core.seal.replica()?);
-            let (opened, derived) = session.view(replica.read().await?)?;
-            let now = replica.now();
-            let proposal = {
-                let catalog = derived.catalog.of(act.namespace)?;
-                let readers = Readers::within(&opened, act.namespace);
-                let mut work = Work::new(&readers, &catalog);
-                if let Some(found) = leased(&mut work, &id, now)? {
-                    tokens::revoke(&mut work, &found)?;
-                } else if id::of_shown(&id) == act.namespace {
-                    leases::mark(&mut work, &id, now, false)?;
-                }
-                work.finish()?
-            };
-            drop(opened);
-            let closed = proposal.closed().to_vec();
-            match commit(replica.as_ref(), proposal).await {
-                Ok(_) => {
-                    core.close_tokens(&session, replica.as_ref(), closed).await;
-                    if sync {
-                        wait_gone(core, &id).await?;
-                    }
-                    return Ok(Answer::empty());
-                }
-                Err(CommitError::Retry) => {}
-                Err(CommitError::Refused) => return Err(Error::internal("a revocation was refused")),
-                Err(CommitError::Failed(error)) => return Err(error),
+        let (core, namespace) = (&act.core, act.namespace);
+        change(core, |opened, derived, now| {
+            let catalog = derived.catalog.of(namespace)?;
+            let readers = Readers::within(opened, namespace);
+            let mut work = Work::new(&readers, &catalog);
+            if let Some(found) = leased(&mut work, &id, now)? {
+                tokens::revoke(&mut work, &found)?;
+            } else if id::of_shown(&id) == namespace {
+                leases::mark(&mut work, &id, now, false)?;
             }
+            work.finish()
+        })
+        .await?;
+        if sync {
+            wait_gone(core, &id).await?;
         }
-        Err(Error::Contention)
+        Ok(Answer::empty())
     }
     .boxed()
+}
+
+/// Commits what ends tokens and leases, made anew on a newer view when it loses to another change, and closes the tokens.
+async fn change(
+    core: &Arc<Core>,
+    make: impl Fn(&Opened, &Derived, Millis) -> Result<Proposal, Error> + Send,
+) -> Result<(), Error> {
+    for _ in 0..TRIES {
+        let (session, replica) = (core.seal.session()?, core.seal.replica()?);
+        let (opened, derived) = session.view(replica.read().await?)?;
+        let proposal = make(&opened, &derived, replica.now())?;
+        drop(opened);
+        let closed = proposal.closed().to_vec();
+        match commit(replica.as_ref(), proposal).await {
+            Ok(_) => {
+                core.close_tokens(&session, replica.as_ref(), closed).await;
+                return Ok(());
+            }
+            Err(CommitError::Retry) => {}
+            Err(CommitError::Refused) => return Err(Error::internal("a revocation was refused")),
+            Err(CommitError::Failed(error)) => return Err(error),
+        }
+    }
+    Err(Error::Contention)
 }
 
 /// Waits until a lease that is being revoked is gone, or its target has refused.
@@ -343,11 +354,8 @@ async fn end_beneath(act: &Act, force: bool) -> Result<Answer, Error> {
     };
     drop(opened);
     let closed = closing.closed().to_vec();
-    match commit(replica.as_ref(), closing).await {
-        Ok(_) => core.close_tokens(&session, replica.as_ref(), closed).await,
-        Err(CommitError::Failed(error)) => return Err(error),
-        Err(CommitError::Retry | CommitError::Refused) => return Err(Error::Contention),
-    }
+    commit_once(replica.as_ref(), closing).await?;
+    core.close_tokens(&session, replica.as_ref(), closed).await;
     for batch in names.chunks(BATCH) {
         revoke_batch(core, batch).await?;
     }
@@ -380,34 +388,19 @@ async fn wait_gone_beneath(core: &Core, namespace: u32, directory: &str) -> Resu
     Err(Error::Target("the leases are still being revoked".to_owned()))
 }
 
-async fn revoke_batch(core: &Core, names: &[String]) -> Result<(), Error> {
-    let (session, replica) = (core.seal.session()?, core.seal.replica()?);
-    for _ in 0..TRIES {
-        let (opened, derived) = session.view(replica.read().await?)?;
-        let proposal = {
-            let readers = Readers::new(&opened);
-            let mut work = Work::new(&readers, &derived.catalog);
-            for name in names {
-                // An expired token that still stands is closed like a live one.
-                if let Some(found) = tokens::by_name(&mut work, name, 0)? {
-                    tokens::revoke(&mut work, &found)?;
-                }
+async fn revoke_batch(core: &Arc<Core>, names: &[String]) -> Result<(), Error> {
+    change(core, |opened, derived, _| {
+        let readers = Readers::new(opened);
+        let mut work = Work::new(&readers, &derived.catalog);
+        for name in names {
+            // An expired token that still stands is closed like a live one.
+            if let Some(found) = tokens::by_name(&mut work, name, 0)? {
+                tokens::revoke(&mut work, &found)?;
             }
-            work.finish()?
-        };
-        drop(opened);
-        let closed = proposal.closed().to_vec();
-        match commit(replica.as_ref(), proposal).await {
-            Ok(_) => {
-                core.close_tokens(&session, replica.as_ref(), closed).await;
-                return Ok(());
-            }
-            Err(CommitError::Retry) => {}
-            Err(CommitError::Refused) => return Err(Error::internal("a revocation was refused")),
-            Err(CommitError::Failed(error)) => return Err(error),
         }
-    }
-    Err(Error::Contention)
+        work.finish()
+    })
+    .await
 }
 
 /// The lease of an engine with this id, if it is of the namespace worked in.

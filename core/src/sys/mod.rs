@@ -50,51 +50,9 @@ pub use open::without_token;
 pub(crate) use open::{object, uuid_text};
 pub(crate) use policies::normal_names;
 
-use conclave_engine_api::Operation::{self, Delete, List, Patch, Read, Scan, Update};
+use conclave_engine_api::Operation::{Delete, List, Patch, Read, Scan, Update};
 
-use crate::routes::{Access, Handler, Route};
-
-const fn rows(
-    pattern: &'static str,
-    operations: &'static [Operation],
-    handler: fn(&mut crate::routes::Call<'_, '_>) -> Result<crate::routes::Answer, crate::Error>,
-) -> Route {
-    Route {
-        pattern,
-        operations,
-        access: Access::Policy,
-        handler: Handler::Rows(handler),
-    }
-}
-
-const fn act(
-    pattern: &'static str,
-    operations: &'static [Operation],
-    handler: fn(
-        crate::routes::Act,
-    ) -> futures::future::BoxFuture<'static, Result<crate::routes::Answer, crate::Error>>,
-) -> Route {
-    Route {
-        pattern,
-        operations,
-        access: Access::Policy,
-        handler: Handler::Act(handler),
-    }
-}
-
-const fn sudo(route: Route) -> Route {
-    Route {
-        access: Access::Sudo,
-        ..route
-    }
-}
-
-const fn for_callers(route: Route) -> Route {
-    Route {
-        access: Access::Caller,
-        ..route
-    }
-}
+use crate::routes::{Route, act, for_callers, rows, sudo};
 
 /// Everything beneath `sys/` that needs a token.
 pub const ROUTES: &[Route] = &[

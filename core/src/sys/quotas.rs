@@ -60,15 +60,45 @@ pub fn change_settings(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
 
 /// `LIST sys/quotas/rate-limit`.
 pub fn list(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
-    let page = call.fields().page()?;
     let limits = &call.work.catalog.quotas.limits;
-    let names = limits.iter().map(|limit| &limit.name);
-    let names = names.filter(|name| **name > page.after);
+    listed(call, limits.iter().map(|limit| limit.name.as_str()))
+}
+
+/// The names of rules, those of the page that is asked for.
+pub(super) fn listed<'n>(call: &Call<'_, '_>, names: impl Iterator<Item = &'n str>) -> Result<Answer, Error> {
+    let page = call.fields().page()?;
+    let names = names.filter(|name| *name > page.after.as_str());
     let names: Vec<_> = names.take(page.limit.unwrap_or(usize::MAX)).collect();
     match names.is_empty() {
         true => Err(Error::NotFound { warnings: Vec::new() }),
         false => Ok(Answer::data(object(json!({"keys": names})))),
     }
+}
+
+/// Refuses a rule for a path that has one of another name, and one too many. `others` are those there are, `what` they are called.
+pub(super) fn check_others<'n>(
+    (name, path): (&str, &str),
+    others: impl Iterator<Item = (&'n str, &'n str)> + Clone,
+    what: &str,
+) -> Result<(), Error> {
+    let mut unlike = others.clone().filter(|(other, _)| *other != name);
+    if let Some((other, _)) = unlike.find(|(_, of)| *of == path) {
+        return Err(Error::invalid(format!(
+            "quota rule with similar properties exists under the name {other:?}"
+        )));
+    }
+    if others.clone().count() >= MAX_RULES && others.clone().all(|(other, _)| other != name) {
+        return Err(Error::invalid(format!("there are {MAX_RULES} {what} already")));
+    }
+    Ok(())
+}
+
+/// Removes a rule's row, if it is there.
+pub(super) fn remove(call: &mut Call<'_, '_>, row: &str) -> Result<Answer, Error> {
+    if call.work.config.get(row)?.is_some() {
+        call.work.config.delete(row)?;
+    }
+    Ok(Answer::empty())
 }
 
 /// `GET sys/quotas/rate-limit/:name`.
@@ -120,21 +150,9 @@ pub fn write(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
         Some("none") => GroupBy::None,
         Some(_) => return Err(Error::invalid("group_by must be ip or none")),
     };
-    let limits = &call.work.catalog.quotas.limits;
-    if let Some(other) = limits
-        .iter()
-        .find(|other| other.path == path && other.name != name)
-    {
-        return Err(Error::invalid(format!(
-            "quota rule with similar properties exists under the name {:?}",
-            other.name
-        )));
-    }
-    if limits.len() >= MAX_RULES && limits.iter().all(|other| other.name != name) {
-        return Err(Error::invalid(format!(
-            "there are {MAX_RULES} rate limits already"
-        )));
-    }
+    let limits = call.work.catalog.quotas.limits.iter();
+    let others = limits.map(|limit| (limit.name.as_str(), limit.path.as_str()));
+    check_others((&name, &path), others, "rate limits")?;
     let limit = RateLimit {
         inheritable: fields.bool("inheritable")?.unwrap_or(path.is_empty()),
         name,
@@ -195,10 +213,7 @@ pub(super) fn normal_path(call: &Call<'_, '_>, given: &str) -> Result<String, Er
 /// Removes a rate limit.
 pub fn delete(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     let row = row_of(call.params.get("name"));
-    if call.work.config.get(&row)?.is_some() {
-        call.work.config.delete(&row)?;
-    }
-    Ok(Answer::empty())
+    remove(call, &row)
 }
 
 fn row_of(name: &str) -> String {

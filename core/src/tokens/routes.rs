@@ -8,31 +8,11 @@ use conclave_engine_api::{Reply, Status};
 
 use crate::catalog::decode_record;
 use crate::error::Error;
-use crate::routes::{Access, Answer, Call, Handler, Route};
+use crate::routes::{Answer, Call, Route, rows, sudo};
 use crate::tokens::create::{create, create_by_role, create_orphan};
 use crate::tokens::lookup::Found;
 use crate::tokens::renew::extend;
 use crate::tokens::{self, TokenKind, TokenRecord, roles};
-
-const fn rows(
-    pattern: &'static str,
-    operations: &'static [conclave_engine_api::Operation],
-    handler: fn(&mut Call<'_, '_>) -> Result<Answer, Error>,
-) -> Route {
-    Route {
-        pattern,
-        operations,
-        access: Access::Policy,
-        handler: Handler::Rows(handler),
-    }
-}
-
-const fn sudo(route: Route) -> Route {
-    Route {
-        access: Access::Sudo,
-        ..route
-    }
-}
 
 /// Everything beneath `auth/token/`.
 pub const ROUTES: &[Route] = &[
