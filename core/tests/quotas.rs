@@ -297,3 +297,129 @@ async fn leases_are_bounded_and_counted_with_the_commands_that_make_and_end_them
     scene.node.call(Verb::Delete, rule, json!({})).await.unwrap();
     assert!(scene.node.call(Verb::Read, rule, json!({})).await.is_err());
 }
+
+/// Makes namespaces, each with a mount and a row in it.
+async fn namespaces(node: &Node, paths: &[&str]) {
+    for path in paths {
+        let (above, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let above = if above.is_empty() {
+            String::new()
+        } else {
+            format!("{above}/")
+        };
+        for (path, data) in [
+            (format!("{above}sys/namespaces/{name}"), json!({})),
+            (format!("{path}/sys/mounts/kv"), json!({"type": "kv"})),
+            (format!("{path}/kv/x"), json!({"k": "v"})),
+        ] {
+            node.call(Verb::Write, &path, data).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_namespace_has_limits_of_its_own_and_hands_them_down_if_told_to() {
+    let node = Node::unsealed().await;
+    namespaces(&node, &["a", "a/c", "b", "b/d", "b/d/e"]).await;
+    limit(&node, "own", json!({"rate": 3, "interval": "1h", "path": "a"})).await;
+    let told = node
+        .call(Verb::Read, "sys/quotas/rate-limit/own", Value::Null)
+        .await;
+    let told = told.unwrap();
+    assert_eq!(
+        (&told["data"]["path"], &told["data"]["inheritable"]),
+        (&json!("a/"), &json!(false))
+    );
+    assert_eq!(reads(&node, "a/kv/x", 10).await, 3);
+    assert_eq!(
+        reads(&node, "a/c/kv/x", 10).await,
+        10,
+        "it is handed down to nobody"
+    );
+    assert_eq!(reads(&node, "b/kv/x", 10).await, 10);
+    // One bucket for a namespace and all beneath it, until one of them has its own.
+    let down = json!({"rate": 4, "interval": "1h", "path": "b/", "inheritable": true});
+    limit(&node, "down", down).await;
+    assert_eq!(reads(&node, "b/kv/x", 1).await, 1);
+    assert_eq!(reads(&node, "b/d/kv/x", 1).await, 1);
+    assert_eq!(reads(&node, "b/d/e/kv/x", 10).await, 2);
+    assert_eq!(reads(&node, "b/d/kv/x", 10).await, 0);
+    limit(
+        &node,
+        "nearer",
+        json!({"rate": 5, "interval": "1h", "path": "b/d"}),
+    )
+    .await;
+    assert_eq!(reads(&node, "b/d/kv/x", 10).await, 5);
+    assert_eq!(reads(&node, "b/d/e/kv/x", 10).await, 0, "that of b/d is its own");
+    limit(
+        &node,
+        "mount",
+        json!({"rate": 6, "interval": "1h", "path": "b/d/e/kv"}),
+    )
+    .await;
+    assert_eq!(reads(&node, "b/d/e/kv/x", 10).await, 6);
+    limit(
+        &node,
+        "rows",
+        json!({"rate": 7, "interval": "1h", "path": "b/d/e/kv/*"}),
+    )
+    .await;
+    assert_eq!(reads(&node, "b/d/e/kv/x", 10).await, 7);
+    for (path, why) in [
+        ("a/nosuch", "invalid mount path \"nosuch/\""),
+        ("a/c/nosuch/*", "invalid mount path \"nosuch/\""),
+        ("c/", "invalid mount path \"c/\""),
+        ("a/*", "invalid mount path \"a/*\""),
+        ("a", "similar properties exists under the name \"own\""),
+    ] {
+        let asked = json!({"rate": 1, "path": path});
+        let refused = node.call(Verb::Write, "sys/quotas/rate-limit/wrong", asked).await;
+        let text = refused.unwrap_err().to_string();
+        assert!(text.contains(why), "{path}: {text}");
+    }
+    // What holds for everything may be kept from namespaces.
+    let root = json!({"rate": 2, "interval": "1h", "inheritable": false});
+    limit(&node, "root", root).await;
+    assert_eq!(reads(&node, "a/c/kv/x", 10).await, 10);
+    assert_eq!(reads(&node, "sys/mounts", 10).await, 2);
+}
+
+#[tokio::test]
+async fn leases_of_a_namespace_are_bounded() {
+    let scene = Scene::new().await;
+    let paths = ["team", "team/sub"];
+    namespaces(&scene.node, &paths).await;
+    for path in paths {
+        scene.has_a_database(path).await;
+    }
+    let issue = async |path: &str| scene.node.call(Verb::Read, path, Value::Null).await;
+    let rule = "sys/quotas/lease-count/team";
+    let tokens = scene.node.call(
+        Verb::Write,
+        rule,
+        json!({"max_leases": 1, "path": "team/auth/token"}),
+    );
+    let refused = tokens.await.unwrap_err().to_string();
+    assert!(refused.contains("tokens are not counted"), "{refused}");
+    scene.must(rule, json!({"max_leases": 1, "path": "team"})).await;
+    let lease = issue("team/database/creds/app").await.unwrap()["lease_id"].clone();
+    let refused = issue("team/database/creds/app").await.unwrap_err();
+    assert!(matches!(refused, Error::LeasesExceeded(_)), "{refused:?}");
+    for elsewhere in ["team/sub/database/creds/app", PATH, PATH] {
+        issue(elsewhere).await.unwrap();
+    }
+    // What was made in the namespaces beneath before it counted them is not counted.
+    let down = json!({"max_leases": 2, "path": "team", "inheritable": true});
+    scene.must(rule, down).await;
+    issue("team/sub/database/creds/app").await.unwrap();
+    for counted in ["team/sub/database/creds/app", "team/database/creds/app"] {
+        let refused = issue(counted).await.unwrap_err();
+        assert!(matches!(refused, Error::LeasesExceeded(_)), "{refused:?}");
+    }
+    scene
+        .must("team/sys/leases/revoke", json!({"lease_id": lease}))
+        .await;
+    scene.pass(SECOND).await;
+    issue("team/sub/database/creds/app").await.unwrap();
+}

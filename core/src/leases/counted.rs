@@ -4,6 +4,7 @@
 use crate::catalog::MountRecord;
 use crate::error::Error;
 use crate::leases::LeaseRecord;
+use crate::quota::Asked;
 use crate::store::{Opened, Space, Table};
 use crate::work::Work;
 
@@ -15,7 +16,12 @@ pub fn begin(work: &mut Work<'_>, mount: &MountRecord, lease: &mut LeaseRecord) 
     let above = &work.catalog.namespace().path;
     let path = format!("{above}{}", lease.path);
     let mount = format!("{above}{}", mount.full_path());
-    let Some(rule) = work.catalog.quotas.counting(&path, &mount).cloned() else {
+    let asked = Asked {
+        path: &path,
+        mount: Some(&mount),
+        namespace: above,
+    };
+    let Some(rule) = work.catalog.quotas.counting(&asked).cloned() else {
         return Ok(());
     };
     lease.counted = Some(rule.id.clone());

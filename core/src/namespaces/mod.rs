@@ -12,7 +12,7 @@ mod tree;
 
 pub(crate) use close::{CLOSING_PREFIX, close_step};
 pub use name::{check_name, check_segment, path_of_header};
-pub use place::Place;
+pub use place::{Place, namespace_of};
 pub use record::NamespaceRecord;
 pub use tree::{Node, Tree};
 

@@ -47,13 +47,7 @@ impl<'a> Place<'a> {
             let missing = || Error::NoNamespace;
             node = beneath(root, node, name).ok_or_else(missing)?;
         }
-        let mut rest = path.as_str();
-        while !node.is_sealed()
-            && let Some((name, left)) = rest.split_once('/')
-            && let Some(child) = beneath(root, node, name)
-        {
-            (node, rest) = (child, left);
-        }
+        let (node, rest) = led_to(root, node, path.as_str());
         if node.record.is_root() {
             return Ok(Self {
                 catalog: Cow::Borrowed(root),
@@ -86,6 +80,24 @@ impl<'a> Place<'a> {
             None => Ok(()),
         }
     }
+}
+
+/// The namespace that a path from the root on leads to, and what is left of the path within it. One whose keys are not here is as
+/// deep as it leads.
+pub fn namespace_of<'c>(root: &'c Catalog, path: &'c str) -> Result<(&'c Node, &'c str), Error> {
+    Ok(led_to(root, root.node()?, path))
+}
+
+/// As deep as a path leads from a namespace.
+fn led_to<'c>(root: &'c Catalog, from: &'c Node, path: &'c str) -> (&'c Node, &'c str) {
+    let (mut node, mut rest) = (from, path);
+    while !node.is_sealed()
+        && let Some((name, left)) = rest.split_once('/')
+        && let Some(child) = beneath(root, node, name)
+    {
+        (node, rest) = (child, left);
+    }
+    (node, rest)
 }
 
 /// The namespace `name` right beneath another, unless it is ending.

@@ -25,7 +25,7 @@ use crate::store::Opened;
 
 use ledger::Ledger;
 use message::{Ask, Grant};
-pub use rule::{GroupBy, LEASE_COUNTS, LIMITS, LeaseCount, RateLimit, Rules, SETTINGS, Settings};
+pub use rule::{Asked, GroupBy, LEASE_COUNTS, LIMITS, LeaseCount, RateLimit, Rules, SETTINGS, Settings};
 use slices::{Bank, Slices};
 
 /// Message to the leader: a slice of this bucket.
@@ -57,7 +57,12 @@ impl Core {
         let mount = routed.map(|routed| format!("{above}{}", routed.mount.full_path()));
         let path = format!("{above}{}", place.path.as_str());
         let rules = &place.catalog.quotas;
-        let Some(rule) = rules.concerning(&path, mount.as_deref()) else {
+        let asked = Asked {
+            path: &path,
+            mount: mount.as_deref(),
+            namespace: above,
+        };
+        let Some(rule) = rules.concerning(&asked) else {
             return Ok(());
         };
         let group = match rule.group_by {

@@ -44,7 +44,7 @@ pub enum GroupBy {
 pub struct RateLimit {
     /// Its name.
     pub name: String,
-    /// Empty for everything; a mount with its slash; a path; or what paths begin with and a `*`.
+    /// Empty for everything; a namespace or a mount with its slash; a path; or what paths begin with and a `*`.
     pub path: String,
     /// Requests in each interval; more than nothing.
     pub rate: f64,
@@ -52,7 +52,7 @@ pub struct RateLimit {
     pub interval: Millis,
     /// For how long nothing passes once the limit is exceeded; 0: until there is something left again.
     pub block: Millis,
-    /// Whether it holds in namespaces beneath.
+    /// Whether that of a namespace holds in those beneath it as well.
     pub inheritable: bool,
     /// Whose requests share a bucket.
     #[serde(default)]
@@ -77,7 +77,7 @@ pub struct LeaseCount {
     pub path: String,
     /// Most leases.
     pub max_leases: i64,
-    /// Whether it holds in namespaces beneath.
+    /// As that of a rate limit.
     pub inheritable: bool,
 }
 
@@ -136,38 +136,61 @@ impl Rules {
         self.limits.is_empty()
     }
 
-    /// The rule for a path beneath `mount`: the one for exactly this path, else for the longest beginning of it, else for
-    /// its mount, else for everything.
-    pub fn concerning(&self, path: &str, mount: Option<&str>) -> Option<&Arc<RateLimit>> {
-        if self.limits.is_empty() || self.settings.exempt.iter().any(|exempt| covers(exempt, path)) {
+    /// The rule for a request: the one for exactly its path, else for the longest beginning of it, else for its mount, else for
+    /// its namespace, else for the nearest one above that hands its own down.
+    pub fn concerning(&self, asked: &Asked<'_>) -> Option<&Arc<RateLimit>> {
+        if self.limits.is_empty()
+            || self
+                .settings
+                .exempt
+                .iter()
+                .any(|exempt| covers(exempt, asked.path))
+        {
             return None;
         }
         self.limits
             .iter()
-            .filter_map(|rule| Some((weight(&rule.path, path, mount)?, rule)))
+            .filter_map(|rule| Some((asked.weight(&rule.path, rule.inheritable)?, rule)))
             .max_by_key(|(weight, _)| *weight)
             .map(|(_, rule)| rule)
     }
 }
 
 impl Rules {
-    /// The bound that counts a lease of a path beneath `mount`; found as rate limits are.
-    pub fn counting(&self, path: &str, mount: &str) -> Option<&Arc<LeaseCount>> {
+    /// The bound that counts a lease of what is asked for; found as rate limits are.
+    pub fn counting(&self, asked: &Asked<'_>) -> Option<&Arc<LeaseCount>> {
         self.lease_counts
             .iter()
-            .filter_map(|rule| Some((weight(&rule.path, path, Some(mount))?, rule)))
+            .filter_map(|rule| Some((asked.weight(&rule.path, rule.inheritable)?, rule)))
             .max_by_key(|(weight, _)| *weight)
             .map(|(_, rule)| rule)
     }
 }
 
-/// How closely a rule's path describes a request's; `None`: not at all.
-fn weight(rule: &str, path: &str, mount: Option<&str>) -> Option<(u8, usize)> {
-    match rule.strip_suffix('*') {
-        _ if rule.is_empty() => Some((0, 0)),
-        Some(head) => path.starts_with(head).then_some((2, head.len())),
-        None if mount == Some(rule) => Some((1, rule.len())),
-        None => (rule.trim_end_matches('/') == path.trim_end_matches('/')).then_some((3, rule.len())),
+/// What rules are looked for. Paths are those from the root on.
+pub struct Asked<'a> {
+    /// Its path.
+    pub path: &'a str,
+    /// Its mount's, with a slash; `None`: it leads to none.
+    pub mount: Option<&'a str>,
+    /// Its namespace's, with a slash; empty: the root.
+    pub namespace: &'a str,
+}
+
+impl Asked<'_> {
+    /// How closely a rule's path describes it; `None`: not at all.
+    fn weight(&self, rule: &str, inheritable: bool) -> Option<(u8, usize)> {
+        // Those of a namespace begin with a namespace: they end in a slash, or are empty.
+        let is_above = (rule.is_empty() || rule.ends_with('/')) && self.namespace.starts_with(rule);
+        match rule.strip_suffix('*') {
+            _ if rule == self.namespace || inheritable && is_above => Some((0, rule.len())),
+            Some(head) => self.path.starts_with(head).then_some((2, head.len())),
+            None if self.mount == Some(rule) => Some((1, rule.len())),
+            None => {
+                let is_it = rule.trim_end_matches('/') == self.path.trim_end_matches('/');
+                is_it.then_some((3, rule.len()))
+            }
+        }
     }
 }
 
@@ -182,15 +205,16 @@ fn covers(pattern: &str, path: &str) -> bool {
 mod tests {
     use super::*;
 
+    /// Those of namespaces that hand them down end in `+`.
     fn rules(paths: &[&str]) -> Rules {
         let limit = |path: &&str| {
             Arc::new(RateLimit {
                 name: format!("<{path}>"),
-                path: (*path).to_owned(),
+                path: path.trim_end_matches('+').to_owned(),
                 rate: 1.0,
                 interval: 1000,
                 block: 0,
-                inheritable: false,
+                inheritable: path.ends_with('+'),
                 group_by: GroupBy::Ip,
             })
         };
@@ -221,8 +245,45 @@ mod tests {
             ("nowhere", None, Some("<>")),
             ("sys/health", Some("sys/"), None),
         ] {
-            let found = rules.concerning(path, mount).map(|rule| rule.name.as_str());
-            assert_eq!(found, expected, "{path}");
+            assert_eq!(found(&rules, path, mount, ""), expected, "{path}");
+        }
+    }
+
+    fn found<'r>(rules: &'r Rules, path: &str, mount: Option<&str>, namespace: &str) -> Option<&'r str> {
+        let asked = Asked {
+            path,
+            mount,
+            namespace,
+        };
+        rules.concerning(&asked).map(|rule| rule.name.as_str())
+    }
+
+    #[test]
+    fn a_namespace_s_rule_concerns_what_is_in_it_and_beneath_it_if_it_is_handed_down() {
+        let own = rules(&["", "a/", "a/kv/", "a/kv/x*", "b/+", "b/c/d/"]);
+        for (path, mount, namespace, expected) in [
+            ("kv/x", Some("kv/"), "", Some("<>")),
+            ("a/other/x", Some("a/other/"), "a/", Some("<a/>")),
+            ("a/nowhere", None, "a/", Some("<a/>")),
+            ("a/kv/y", Some("a/kv/"), "a/", Some("<a/kv/>")),
+            ("a/kv/xy", Some("a/kv/"), "a/", Some("<a/kv/x*>")),
+            ("a/b/kv/x", Some("a/b/kv/"), "a/b/", None),
+            ("aa/kv/x", Some("aa/kv/"), "aa/", None),
+            ("b/kv/x", Some("b/kv/"), "b/", Some("<b/+>")),
+            ("b/c/kv/x", Some("b/c/kv/"), "b/c/", Some("<b/+>")),
+            ("b/c/d/kv/x", Some("b/c/d/kv/"), "b/c/d/", Some("<b/c/d/>")),
+            ("b/c/d/e/kv/x", Some("b/c/d/e/kv/"), "b/c/d/e/", Some("<b/+>")),
+        ] {
+            assert_eq!(found(&own, path, mount, namespace), expected, "{path}");
+        }
+        // That of the root is handed down unless somebody says otherwise.
+        let all = rules(&["+", "a/"]);
+        for (path, namespace, expected) in [
+            ("kv/x", "", "<+>"),
+            ("a/kv/x", "a/", "<a/>"),
+            ("a/b/kv/x", "a/b/", "<+>"),
+        ] {
+            assert_eq!(found(&all, path, None, namespace), Some(expected), "{path}");
         }
     }
 
@@ -230,8 +291,8 @@ mod tests {
     fn what_is_exempt_is_concerned_by_no_rule() {
         let mut rules = rules(&[""]);
         rules.settings.exempt = vec!["sys/*".to_owned(), "a/b".to_owned()];
-        assert!(rules.concerning("sys/mounts", Some("sys/")).is_none());
-        assert!(rules.concerning("a/b", None).is_none());
-        assert!(rules.concerning("a/b/c", None).is_some());
+        assert!(found(&rules, "sys/mounts", Some("sys/"), "").is_none());
+        assert!(found(&rules, "a/b", None, "").is_none());
+        assert!(found(&rules, "a/b/c", None, "").is_some());
     }
 }

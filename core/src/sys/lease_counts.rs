@@ -8,7 +8,7 @@ use crate::leases;
 use crate::quota::{LEASE_COUNTS, LeaseCount};
 use crate::routes::{Answer, Call};
 use crate::sys::object;
-use crate::sys::quotas::{check_others, listed, normal_path, remove};
+use crate::sys::quotas::{check_others, listed, remove, scope};
 
 /// Longest name in bytes.
 const MAX_NAME: usize = 1024;
@@ -51,12 +51,13 @@ pub fn write(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     if fields.string("role")?.is_some_and(|role| !role.is_empty()) {
         return Err(Error::Unsupported("lease counts for roles".to_owned()));
     }
-    let path = normal_path(call, &fields.string("path")?.unwrap_or_default())?;
-    if path.starts_with("auth/") {
+    let scope = scope(call, &fields.string("path")?.unwrap_or_default())?;
+    if scope.within.starts_with("auth/") {
         return Err(Error::Unsupported(
             "lease counts of auth methods: tokens are not counted".to_owned(),
         ));
     }
+    let path = scope.path();
     let rules = call.work.catalog.quotas.lease_counts.iter();
     let others = rules.map(|rule| (rule.name.as_str(), rule.path.as_str()));
     check_others((&name, &path), others, "lease counts")?;

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::canon::CanonPath;
 use crate::catalog::{decode_record, encode_record};
 use crate::error::Error;
+use crate::namespaces::namespace_of;
 use crate::quota::{GroupBy, LIMITS, RateLimit, SETTINGS, Settings};
 use crate::routes::{Answer, Call};
 use crate::sys::object;
@@ -141,7 +142,7 @@ pub fn write(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     if interval > MAX_TIME || block > MAX_TIME || name.len() > MAX_TEXT {
         return Err(Error::invalid("interval, block_interval or name is too long"));
     }
-    let path = normal_path(call, &fields.string("path")?.unwrap_or_default())?;
+    let path = scope(call, &fields.string("path")?.unwrap_or_default())?.path();
     if fields.string("role")?.is_some_and(|role| !role.is_empty()) {
         return Err(Error::Unsupported("rate limits for roles".to_owned()));
     }
@@ -184,30 +185,57 @@ fn rate(call: &Call<'_, '_>) -> Result<f64, Error> {
     }
 }
 
-/// A path as rules are compared: of a mount, with its slash; else as it was given.
-pub(super) fn normal_path(call: &Call<'_, '_>, given: &str) -> Result<String, Error> {
+/// What a rule is for.
+#[derive(Default)]
+pub(super) struct Scope {
+    /// The path of its namespace; empty: the root.
+    namespace: String,
+    /// As rules are compared: nothing for all of the namespace; a mount, with its slash; else as it was given.
+    pub within: String,
+}
+
+impl Scope {
+    /// Both.
+    pub fn path(&self) -> String {
+        format!("{}{}", self.namespace, self.within)
+    }
+}
+
+/// What a rule for the given path is for: it leads into the namespace that a request for it would.
+pub(super) fn scope(call: &Call<'_, '_>, given: &str) -> Result<Scope, Error> {
     let given = given.trim().trim_start_matches('/');
     if given.is_empty() {
-        return Ok(String::new());
+        return Ok(Scope::default());
     }
     let no_mount = |path: &str| Error::invalid(format!("invalid mount path {path:?}"));
     if given.len() > MAX_TEXT {
         return Err(Error::invalid("path is too long"));
     }
-    let beneath = given.strip_suffix('*').unwrap_or(given).trim_end_matches('/');
-    let directory = format!("{beneath}/");
-    let canon = CanonPath::parse(&directory.replace('%', "%25")).map_err(|_| no_mount(&directory))?;
-    let routed = call
-        .work
-        .catalog
-        .route(&canon)
-        .ok_or_else(|| no_mount(&directory))?;
+    let all = given.strip_suffix('*');
+    let directory = format!("{}/", all.unwrap_or(given).trim_end_matches('/'));
+    let canonical = |path: &str| CanonPath::parse(&path.replace('%', "%25")).map_err(|_| no_mount(path));
+    canonical(&directory)?;
+    let catalog = &call.work.catalog;
+    let (node, rest) = namespace_of(catalog, &directory)?;
+    let namespace = node.record.path.clone();
+    if rest.is_empty() {
+        return match all {
+            Some(_) => Err(no_mount(given)),
+            None => Ok(Scope {
+                namespace,
+                within: String::new(),
+            }),
+        };
+    }
+    let own = catalog.of(node.record.number)?;
+    let canon = canonical(rest)?;
+    let routed = own.route(&canon).ok_or_else(|| no_mount(rest))?;
     let mount = routed.mount.full_path();
-    Ok(if mount == directory && !given.ends_with('*') {
-        mount
-    } else {
-        given.to_owned()
-    })
+    let within = match mount == rest && all.is_none() {
+        true => mount,
+        false => given.strip_prefix(&namespace).unwrap_or(given).to_owned(),
+    };
+    Ok(Scope { namespace, within })
 }
 
 /// Removes a rate limit.

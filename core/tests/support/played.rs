@@ -117,19 +117,27 @@ impl Scene {
         let target = Played::new();
         let node = Node::unsealed_at(settings, target.clone()).await;
         let scene = Self { node, target };
+        scene.has_a_database("").await;
         scene
-            .must("sys/mounts/database", json!({"type": "database"}))
+    }
+
+    /// Makes a mount in a namespace; empty: in the root.
+    pub async fn has_a_database(&self, namespace: &str) {
+        let at = |path: &str| match namespace {
+            "" => path.to_owned(),
+            namespace => format!("{namespace}/{path}"),
+        };
+        self.must(&at("sys/mounts/database"), json!({"type": "database"}))
             .await;
         let config = json!({
             "plugin_name": "postgresql-database-plugin", "allowed_roles": "*", "username": "root",
             "connection_url": "postgresql://{{username}}:{{password}}@h/db", "password": "p",
         });
-        scene.must("database/config/db", config).await;
+        self.must(&at("database/config/db"), config).await;
         let role = json!({
             "db_name": "db", "creation_statements": ["CREATE {{name}}"], "default_ttl": "1h", "max_ttl": "3h",
         });
-        scene.must("database/roles/app", role).await;
-        scene
+        self.must(&at("database/roles/app"), role).await;
     }
 
     pub async fn must(&self, path: &str, data: Value) -> Value {
