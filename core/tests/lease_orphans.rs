@@ -11,7 +11,7 @@ mod support;
 
 use serde_json::{Value, json};
 
-use conclave_core::Verb;
+use conclave_core::{Error, Verb};
 use support::played::{Mood, SECOND, Scene};
 
 const HOUR: u64 = 3600 * SECOND;
@@ -234,25 +234,38 @@ async fn leases_are_counted_beneath_a_prefix() {
 async fn renewals_by_any_increment_stay_within_the_longest_life() {
     let scene = Scene::new().await;
     let id = scene.issue().await["lease_id"].clone();
-    for (increment, most) in [
-        (json!(i64::MAX), 10_800),
+    let renew = async |increment: &Value| {
+        let asked = json!({"lease_id": id, "increment": increment});
+        scene.node.call(Verb::Write, "sys/leases/renew", asked).await
+    };
+    for (increment, given) in [
+        (json!("999999h"), 10_800),
         (json!("9223372036s"), 10_800),
-        (json!(0), 3600),
+        (json!(9_223_372_036_u64), 10_800),
+        (json!("2h"), 7_200),
+        (json!(0), 3_600),
         (json!("1s"), 1),
     ] {
-        let asked = json!({"lease_id": id, "increment": increment});
-        let told = scene.node.call(Verb::Write, "sys/leases/renew", asked).await;
-        match told {
-            Ok(told) => assert!(told["lease_duration"].as_u64().unwrap() <= most, "{told}"),
-            Err(error) => assert!(error.to_string().contains("increment"), "{error}"),
-        }
+        let told = renew(&increment).await.unwrap();
+        assert_eq!(told["lease_duration"], given, "{increment}: {told}");
     }
-    for increment in [json!(-5), json!("-1h"), json!("soon")] {
-        let asked = json!({"lease_id": id, "increment": increment});
-        let told = scene.node.call(Verb::Write, "sys/leases/renew", asked).await;
-        if let Ok(told) = told {
-            assert!(told["lease_duration"].as_u64().unwrap() <= 3600, "{told}");
-        }
+    for (increment, why) in [
+        (json!(i64::MAX), "invalid duration"),
+        (json!("9223372037s"), "invalid duration"),
+        (json!(-5), "cannot provide negative value"),
+        (json!("-1h"), "cannot provide negative value"),
+        (json!("soon"), "invalid duration"),
+        (json!([1]), "could not parse duration"),
+    ] {
+        let refused = renew(&increment).await.unwrap_err();
+        assert!(matches!(refused, Error::Invalid(_)), "{increment}: {refused:?}");
+        let text = refused.to_string();
+        assert!(
+            text.contains("\"increment\"") && text.contains(why),
+            "{increment}: {text}"
+        );
     }
+    // What was refused changed nothing: the last that was granted holds.
+    assert_eq!(scene.look_up(&id).await.unwrap()["ttl"], 1);
     assert_eq!(scene.target.accounts(), 1);
 }

@@ -24,7 +24,8 @@ async fn cluster_lease_keeper() {
     works(&server, &first);
     let known = conclave.leases().lookup(&first.lease_id).await.expect("a lease");
     assert!(known.renewable && known.id == first.lease_id);
-    let renewed = standing.wait_for(|told| told.renewals > 0 || told.number > 1);
+    // A machine that slept may have missed the first one's: each is renewed once before its time.
+    let renewed = standing.wait_for(|told| told.renewals > 0);
     let renewed = timeout(SOON, renewed)
         .await
         .expect("a renewal")
