@@ -15,6 +15,7 @@ const MOUNTS: &[(&str, &str)] = &[
     ("kv2/", "{kv}/"),
     ("transit/", "{transit}/"),
     ("ssh/", "{ssh}/"),
+    ("database/", "{database}/"),
     ("rabbitmq/", "{rabbitmq}/"),
     ("kubernetes/", "{kubernetes}/"),
     ("auth/people/", "auth/{userpass}/"),
@@ -125,6 +126,14 @@ const UNTRIED: &[(&str, &str)] = &[
         " sys/quotas/lease-count",
         "as in Vault: OpenBao bounds no leases; tried in tests of quotas",
     ),
+    ("GET {database}/creds/", SERVED),
+    ("GET {database}/static-creds/", SERVED),
+    ("GET {database}/static-roles/", SERVED),
+    ("POST {database}/static-roles/", SERVED),
+    ("POST {database}/rotate-role/", SERVED),
+    ("POST {database}/rotate-root/", SERVED),
+    ("POST {database}/reset/", SERVED),
+    ("LIST {database}/static-roles:", SERVED),
     (
         "GET {rabbitmq}/creds/",
         "same; what comes of it is tried in tests of leases, with a broker",
@@ -169,6 +178,7 @@ const OLD_NAME: &str = "an old name of `identity/entity-alias`, answered by the 
 const NAMELESS: &str = "same: refused, for a method must be named";
 const SERVICES: &str = "unsupported: second factors that another service checks";
 const PLUGINS: &str = "unsupported: engines and auth methods are built in";
+const SERVED: &str = "same; what comes of it is tried in tests of leases, with a database";
 const FILE: &str = "a file; what is in it and what becomes of it is tried in tests of snapshots";
 /// Where the table stands.
 const BEGIN: &str = "<!-- routes: made by `make compat WRITE=1` -->\n";

@@ -200,6 +200,61 @@ const DIFFERENT: &[Difference] = &[
         "a cache that is not there is not resized",
     ),
     (
+        "^POST database/config/pg {\"plugin_name\":\"nosuch\"",
+        Text,
+        "which plugin there is not is said in our words",
+    ),
+    (
+        "\"username\":\"u\",\"password\":\"pass-word\"}",
+        Text,
+        "why a database is not reached is said in our words",
+    ),
+    (
+        "^POST database/roles/app {\"max_ttl\":\"-1h\"",
+        Text,
+        "errors name the field, not the value",
+    ),
+    (
+        "^GET database/creds/app",
+        Text,
+        "why a database is not reached is said in our words",
+    ),
+    (
+        "^GET database/creds/b",
+        Status,
+        "a wrong request is 400, never 500",
+    ),
+    (
+        "^POST database/static-roles/no {",
+        Status,
+        "a wrong request is 400, never 500",
+    ),
+    (
+        "\"username\":\"svc\",\"rotation_period\":\"1h\"}",
+        Text,
+        "why a database is not reached is said in our words",
+    ),
+    (
+        "^POST database/rotate-root/nosuch",
+        Status,
+        "a wrong request is 400, never 500",
+    ),
+    (
+        "^POST database/rotate-root/pg",
+        Text,
+        "why a database is not reached is said in our words",
+    ),
+    (
+        "^POST database/reset/nosuch",
+        Status,
+        "a wrong request is 400, never 500",
+    ),
+    (
+        "^POST database/reset/pg",
+        Text,
+        "why a database is not reached is said in our words",
+    ),
+    (
         "^POST rabbitmq/config/connection {\"connection_uri\":\"http://127.0.0.1:1\",\"username\":\"a\",\"password\":\"b\"}",
         Text,
         "why a broker is not reached is said in our words",

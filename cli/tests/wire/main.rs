@@ -51,6 +51,7 @@ const OURS: &[&str] = &[
     "server_time",
     "verification_nonce",
     "verification_required",
+    "verify_connection",
     "zone",
 ];
 
