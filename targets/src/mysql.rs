@@ -12,7 +12,7 @@ use std::time::Duration;
 use conclave_engine_api::{Action, Bounds, Done, Failure, Hidden, Plan};
 use futures::FutureExt;
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Error, Row, Value};
+use mysql_async::{Conn, Error, IoError, Row, Value};
 
 use crate::pool::{self, Pool};
 use crate::{left, there, within};
@@ -404,6 +404,8 @@ fn told(error: &Error) -> String {
             error.message, error.code, error.state
         ),
         Error::Url(_) => "connection_url cannot be used".to_owned(),
+        Error::Io(IoError::Io(error)) => format!("the connection to the server failed: {error}"),
+        Error::Io(IoError::Tls(error)) => format!("TLS with the server failed: {error}"),
         other => other.to_string(),
     }
 }
