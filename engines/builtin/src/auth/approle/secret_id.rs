@@ -220,6 +220,39 @@ pub(super) fn list(txn: &mut Txn<'_>, request: &Request<'_>, name: &str) -> Resu
     Outcome::listing(txn.list(&format!("accessor/{}/", role.uid), &request.fields().page()?)?)
 }
 
+/// What a request names: a secret id by itself, or by its accessor.
+struct Named {
+    role: Role,
+    /// Where it lies; `None` if there is no such accessor.
+    hash: Option<String>,
+    accessor: Option<String>,
+}
+
+impl Named {
+    fn of(txn: &mut Txn<'_>, request: &Request<'_>, name: &str, what: &str) -> Result<Self, Error> {
+        let by_accessor = what.starts_with("secret-id-accessor");
+        let shown = request.fields().required(if by_accessor {
+            "secret_id_accessor"
+        } else {
+            "secret_id"
+        })?;
+        let role = Role::load(txn, name)?.ok_or_else(|| unknown_role(name))?;
+        let hash = match by_accessor {
+            true => hash_of_accessor(txn, &role, &shown)?,
+            false => Some(role.hash(&shown)?),
+        };
+        let accessor = by_accessor.then_some(shown);
+        Ok(Self { role, hash, accessor })
+    }
+
+    fn load(&self, txn: &mut Txn<'_>, now: Millis) -> Result<Option<SecretId>, Error> {
+        match &self.hash {
+            Some(hash) => SecretId::load(txn, &self.role, hash, now),
+            None => Ok(None),
+        }
+    }
+}
+
 /// What is known of a secret id, found by itself or by its accessor.
 pub(super) fn lookup(
     txn: &mut Txn<'_>,
@@ -228,29 +261,14 @@ pub(super) fn lookup(
     name: &str,
     what: &str,
 ) -> Result<Outcome, Error> {
-    let by_accessor = what.starts_with("secret-id-accessor");
-    let shown = request.fields().required(if by_accessor {
-        "secret_id_accessor"
-    } else {
-        "secret_id"
-    })?;
-    let role = Role::load(txn, name)?.ok_or_else(|| unknown_role(name))?;
-    let hash = if by_accessor {
-        hash_of_accessor(txn, &role, &shown)?
-    } else {
-        Some(role.hash(&shown)?)
-    };
-    let found = match hash {
-        Some(hash) => SecretId::load(txn, &role, &hash, env.now())?,
-        None => None,
-    };
-    Ok(match found {
-        Some(found) => Reply::data(found.describe()).into(),
-        None if by_accessor => Outcome::Reply(Reply {
+    let named = Named::of(txn, request, name, what)?;
+    Ok(match (named.load(txn, env.now())?, named.accessor) {
+        (Some(found), _) => Reply::data(found.describe()).into(),
+        (None, Some(accessor)) => Outcome::Reply(Reply {
             status: Status::NotFoundWithBody,
-            ..Reply::json(json!({ "error": no_accessor(&shown) }))
+            ..Reply::json(json!({ "error": no_accessor(&accessor) }))
         }),
-        None => Reply::empty().into(),
+        (None, None) => Reply::empty().into(),
     })
 }
 
@@ -261,22 +279,13 @@ pub(super) fn destroy(
     name: &str,
     what: &str,
 ) -> Result<Outcome, Error> {
-    let by_accessor = what.starts_with("secret-id-accessor");
-    let shown = request.fields().required(if by_accessor {
-        "secret_id_accessor"
-    } else {
-        "secret_id"
-    })?;
-    let role = Role::load(txn, name)?.ok_or_else(|| unknown_role(name))?;
-    let hash = if by_accessor {
-        let hash = hash_of_accessor(txn, &role, &shown)?;
-        hash.ok_or_else(|| Error::invalid(no_accessor(&shown)))?
-    } else {
-        role.hash(&shown)?
-    };
+    let named = Named::of(txn, request, name, what)?;
+    if let (None, Some(accessor)) = (&named.hash, &named.accessor) {
+        return Err(Error::invalid(no_accessor(accessor)));
+    }
     // What has ended and not yet been removed may go as well.
-    if let Some(found) = SecretId::load(txn, &role, &hash, 0)? {
-        found.end(txn, &role, &hash)?;
+    if let (Some(found), Some(hash)) = (named.load(txn, 0)?, &named.hash) {
+        found.end(txn, &named.role, hash)?;
     }
     Ok(Reply::empty().into())
 }
