@@ -441,11 +441,24 @@ async fn follows(cluster: &Cluster, at: usize) {
 
 /// Waits until the accounts are those with a lease.
 async fn accounts_have_leases(server: &Postgres, api: &Api) {
+    match_up(api, CREDS, None, || server.accounts()).await;
+}
+
+/// Waits until a target's accounts are as many as there are leases and, if that is known, this many, and each has one by its name.
+async fn match_up(api: &Api, creds: &str, count: Option<usize>, accounts: impl Fn() -> Vec<String>) {
+    let (mount, _) = creds.split_once('/').expect("a path beneath a mount");
+    let asked = json!({"mount": mount, "dry_run": true});
     eventually("the accounts are those with a lease", QUIET, async || {
-        let (accounts, leases) = (server.accounts(), leases(api).await);
-        match accounts.len() == leases.len() {
-            true => Ok(()),
-            false => Err((accounts, leases)),
+        let (accounts, leases) = (accounts(), leases_of(api, creds).await);
+        if accounts.len() != leases.len() || count.is_some_and(|count| leases.len() != count) {
+            return Err((accounts, leases, Value::Null));
+        }
+        let told = api.call("POST", "sys/leases/reconcile", Some(asked.clone()));
+        let told = told.await.expect("an answer").body["data"]["targets"].take();
+        let clean = |target: &Value| target["orphans"] == json!([]) && target["error"] == "";
+        match told.as_array() {
+            Some(targets) if targets.len() == 1 && targets.iter().all(clean) => Ok(()),
+            _ => Err((accounts, leases, told)),
         }
     })
     .await;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::door::Door;
 use super::mariadb::{self, MariaDb};
 use super::redis::{self, Redis};
-use super::{Kind, QUIET, Target, another_leads, issued_by, leases_of, many, strike, strikes};
+use super::{Kind, QUIET, Target, another_leads, issued_by, leases_of, many, match_up, strike, strikes};
 use crate::harness::{Api, Cluster, SOON, eventually};
 
 /// A target of a kind.
@@ -136,15 +136,7 @@ impl Peer {
 
     /// Waits until its accounts are those with a lease and, if that is known, this many.
     async fn has(&self, api: &Api, count: Option<usize>) {
-        eventually("the accounts are those with a lease", QUIET, async || {
-            let leases = leases_of(api, &self.at("creds/app")).await;
-            let accounts = self.accounts();
-            match accounts.len() == leases.len() && count.is_none_or(|count| leases.len() == count) {
-                true => Ok(()),
-                false => Err((accounts, leases)),
-            }
-        })
-        .await;
+        match_up(api, &self.at("creds/app"), count, || self.accounts()).await;
     }
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::rabbitmq_server::amqp::Session;
 use super::rabbitmq_server::{PASSWORD, ROOT, RabbitMq};
-use super::{Kind, QUIET, Target, issued_by, leases_of, strike, strikes};
+use super::{Kind, QUIET, Target, issued_by, leases_of, match_up, strike, strikes};
 use crate::harness::{Api, Cluster, eventually};
 
 const CREDS: &str = "rabbitmq/creds/app";
@@ -58,14 +58,7 @@ fn refuses(broker: &RabbitMq, account: &(String, String)) -> bool {
 
 /// Waits until the users are those with a lease and, if that is known, this many.
 async fn has(broker: &RabbitMq, api: &Api, count: Option<usize>) {
-    eventually("the users are those with a lease", QUIET, async || {
-        let (users, leases) = (ours(broker), leases_of(api, CREDS).await);
-        match users.len() == leases.len() && count.is_none_or(|count| leases.len() == count) {
-            true => Ok(()),
-            false => Err((users, leases)),
-        }
-    })
-    .await;
+    match_up(api, CREDS, count, || ours(broker)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
