@@ -49,10 +49,10 @@ pub struct Counts {
     pub of_source: u32,
     pub of_name: u32,
     pub of_mount: u32,
-    /// Different names, networks and nodes of the mount.
+    /// Different names, networks and nodes of the mount. The first two are estimates, and never more than what failed.
     pub names: u32,
     pub sources: u32,
-    pub nodes: usize,
+    pub nodes: u32,
 }
 
 impl Default for Half {
@@ -123,13 +123,15 @@ impl Failures {
         }
         let none = AtMount::default();
         let before = self.before.mounts.get(&place).unwrap_or(&none);
+        let of_mount = mount.count.saturating_add(before.count);
+        let nodes = mount.nodes.union(&before.nodes).count();
         Counts {
             of_source,
             of_name,
-            of_mount: mount.count.saturating_add(before.count),
-            names: mount.names.count_with(&before.names),
-            sources: mount.sources.count_with(&before.sources),
-            nodes: mount.nodes.union(&before.nodes).count(),
+            of_mount,
+            names: mount.names.count_with(&before.names).min(of_mount),
+            sources: mount.sources.count_with(&before.sources).min(of_mount),
+            nodes: u32::try_from(nodes).unwrap_or(u32::MAX),
         }
     }
 

@@ -10,6 +10,11 @@ use crate::rule::Kind;
 use super::episodes::Telling;
 use super::{Detector, Seen};
 
+/// So many of them, in words.
+fn many(count: u32, one: &str) -> String {
+    format!("{count} {one}{}", if count == 1 { "" } else { "s" })
+}
+
 impl Detector {
     /// A login failed, or a token was none.
     pub(super) fn refused(&mut self, node: u64, seen: &mut Seen<'_>) {
@@ -26,6 +31,7 @@ impl Detector {
             over(counts.of_name, "per_name"),
         );
         let minutes = self.rules.settings.window_minutes;
+        // A rule looks at two at least.
         let what = match fact.act {
             Act::LoginFailed => "logins failed",
             _ => "requests showed no valid token",
@@ -36,7 +42,7 @@ impl Detector {
             ("failures_at_mount", counts.of_mount.into()),
             ("different_names", counts.names.into()),
             ("different_networks", counts.sources.into()),
-            ("nodes", Evidence::from(counts.nodes as u64)),
+            ("nodes", Evidence::from(counts.nodes)),
             ("most_at_mount_so_far", peak.into()),
             ("window_minutes", minutes.into()),
             ("last_network", self.names.of(fact.source).into()),
@@ -46,8 +52,11 @@ impl Detector {
             self.failures.found(place);
             let key = (u64::from(place.0) << 32 | u64::from(place.1)) ^ 0x5eed;
             let text = format!(
-                "{} {what} within {minutes} minutes, under {} names from {} networks over {} nodes",
-                counts.of_mount, counts.names, counts.sources, counts.nodes,
+                "{} {what} within {minutes} minutes, under {} from {} over {}",
+                counts.of_mount,
+                many(counts.names, "name"),
+                many(counts.sources, "network"),
+                many(counts.nodes, "node"),
             );
             self.tell(
                 seen,

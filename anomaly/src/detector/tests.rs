@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::finding::Subject;
+use crate::finding::{Evidence, Subject};
 use crate::key::Keyer;
 use crate::rule::Severity;
 use crate::zone::{Hours, Zone};
@@ -132,6 +132,41 @@ fn failures_spread_over_nodes_names_and_networks_are_one_burst() {
         "{}",
         found[0].explanation
     );
+}
+
+#[test]
+fn the_numbers_of_a_burst_fit_together() {
+    for count in 2..=60u64 {
+        let mut rules = RuleSet::default();
+        let mut rule = rules.rule(Kind::AuthFailureBurst).clone();
+        rule.set("per_source", 1000.0).unwrap();
+        rule.set("per_mount", count as f64).unwrap();
+        rules.replace(rule);
+        let mut world = World::new(rules);
+        for n in 0..count {
+            let fact = world.fact(
+                Act::LoginFailed,
+                &format!("user-{n}"),
+                "",
+                "10.0.0.0/24",
+                START + n * 1000,
+            );
+            world.observe(fact);
+        }
+        let [found] = &world.found[..] else {
+            panic!("{count}: {:?}", world.found);
+        };
+        let names = match found.evidence["different_names"] {
+            Evidence::Count(names) => names,
+            _ => panic!("{found:?}"),
+        };
+        assert!(names <= count, "{names} names of {count} failures");
+        let told = format!(
+            "{count} logins failed within 10 minutes, under {names} name{} from 1 network over 1 node",
+            if names == 1 { "" } else { "s" }
+        );
+        assert_eq!(found.explanation, told);
+    }
 }
 
 #[test]
