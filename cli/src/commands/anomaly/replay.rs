@@ -5,7 +5,7 @@ use std::io::BufRead;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use conclave_anomaly::{Act, Detector, Fact, Finding, Keyer, Network, RuleSet};
+use conclave_anomaly::{Act, Detector, Fact, Finding, Keyer, Kind, Network, RuleSet};
 use conclave_client::http::{Fields, Json};
 
 use super::calls::Wishes;
@@ -32,6 +32,8 @@ pub const COMMAND: Command =
         .output(Output::Format)
         .flags(&[CANARY]);
 
+/// What keys of nodes are made with; the others of a log are made with less.
+const NODE: u8 = 7;
 /// Most findings that are printed.
 const MAX_FOUND: usize = 10_000;
 
@@ -61,9 +63,9 @@ fn replay(cx: &mut Cx, args: &Args) -> Result<Exit, Fail> {
             break;
         }
         match replay.fact(&line) {
-            Some(fact) => {
+            Some((node, fact)) => {
                 read.records += 1;
-                replay.detector.observe(1, &fact, &mut found);
+                replay.detector.observe(node, &fact, &mut found);
                 found.retain(|finding: &Finding| !finding.again);
                 found.truncate(MAX_FOUND);
             }
@@ -124,7 +126,11 @@ fn rules(wishes: &Wishes) -> Result<RuleSet, Fail> {
     for (name, value) in wishes {
         let wrong = || Fail::usage(format!("{name}={value}: rules are set by RULE.PARAM=NUMBER"));
         let (rule, param) = name.split_once('.').ok_or_else(wrong)?;
-        let kind = conclave_anomaly::Kind::parse(rule).ok_or_else(wrong)?;
+        let unknown = || {
+            let known = Kind::ALL.map(Kind::name).join(", ");
+            Fail::usage(format!("there is no rule {rule:?}; there are {known}"))
+        };
+        let kind = Kind::parse(rule).ok_or_else(unknown)?;
         let mut changed = rules.rule(kind).clone();
         let number = value.parse().map_err(|_| wrong())?;
         changed
@@ -142,8 +148,8 @@ struct Replay {
 }
 
 impl Replay {
-    /// What a line tells, if it is the record of an answer.
-    fn fact(&mut self, line: &[u8]) -> Option<Fact> {
+    /// What a line tells, and which node wrote it, if it is the record of an answer.
+    fn fact(&mut self, line: &[u8]) -> Option<(u64, Fact)> {
         let record = Json::parse(line).ok()?;
         let text = |path: &[&str]| {
             let mut at = &record;
@@ -180,7 +186,10 @@ impl Replay {
         if let Some(address) = address.and_then(|address| address.parse::<IpAddr>().ok()) {
             fact.source = self.name(4, &Network::of(address).to_string());
         }
-        Some(fact)
+        // `NODE:DEVICE/`. A log without chains, such as Vault's, says nothing of nodes, and counts as one.
+        let chain = text(&["chain", "id"]).unwrap_or_default();
+        let node = chain.split_once(':').map_or("", |(node, _)| node);
+        Some((self.keyer.key(NODE, &[node.as_bytes()]), fact))
     }
 
     fn name(&mut self, domain: u8, name: &str) -> u64 {
