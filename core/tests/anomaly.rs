@@ -294,6 +294,38 @@ async fn habits_are_learned_outlive_the_process_and_what_is_unusual_is_told() {
     );
 }
 
+/// So many events of a rule, of this severity, were counted; the series must be there.
+fn found(node: &Node, rule: &str, severity: &str) -> u64 {
+    let families = node.registry.gather();
+    let mut families = families.iter();
+    let family = families.find(|family| family.name() == "conclave_anomalies_total");
+    let series = family.expect("it is told").get_metric().iter();
+    let mut series = series.filter(|metric| {
+        let has = |value: &str| metric.get_label().iter().any(|label| label.value() == value);
+        has(rule) && has(severity)
+    });
+    let series = series
+        .next()
+        .unwrap_or_else(|| panic!("no series of {rule}, {severity}"));
+    series.get_counter().get_value() as u64
+}
+
+#[tokio::test]
+async fn every_rule_is_counted_by_every_severity_before_it_finds_anything() {
+    let node = node().await;
+    let rules = node
+        .call(Verb::List, "sys/anomaly/rules", Value::Null)
+        .await
+        .unwrap();
+    let rules = rules["data"]["keys"].as_array().unwrap();
+    assert_eq!(rules.len(), 10);
+    for rule in rules {
+        for severity in ["low", "medium", "high", "critical"] {
+            assert_eq!(found(&node, rule.as_str().unwrap(), severity), 0);
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_identity_can_be_locked_and_what_is_muted_is_stored_only() {
     let node = node().await;
@@ -325,6 +357,12 @@ async fn an_identity_can_be_locked_and_what_is_muted_is_stored_only() {
         look(&node).await;
         let event = events(&node).await.remove(0);
         assert_eq!(event["muted"], !locked, "{event}");
+        // Whoever is paged is paged for what is counted.
+        assert_eq!(
+            found(&node, "canary_read", "critical"),
+            u64::from(locked),
+            "{user}"
+        );
         let again = read(&node, &token, "secret/data/honey", "10.0.0.1").await;
         assert_eq!(again.is_err(), locked, "{user}");
         assert_eq!(login(&node, user, "pass-word", "10.0.0.1").await.is_err(), locked);

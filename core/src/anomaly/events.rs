@@ -222,10 +222,11 @@ impl Core {
         let muted = watched.mutes(&found.rule, &found.subject, now);
         let event = EventRecord { muted, ..found };
         self.put_event(&opened, replica, &event).await?;
-        self.watch.numbers.found(finding.kind, finding.severity);
+        // The count pages somebody, as a webhook does.
         if muted {
             return Ok(());
         }
+        self.watch.numbers.found(finding.kind, finding.severity);
         // Names stay out of logs: whoever may read the event finds them there.
         tracing::warn!(
             rule = event.rule,

@@ -114,8 +114,11 @@ impl Numbers {
     /// Shows every label there is from the start: Prometheus sees no increase in a number that it has not seen before.
     fn show(&self) {
         for kind in Kind::ALL {
-            let labels = [kind.name(), kind.severity().name()];
-            self.found.with_label_values(&labels).inc_by(0);
+            // Any of them: a rule's may be changed, and what it finds then is to be told of the first time too.
+            for severity in Severity::ALL {
+                let labels = [kind.name(), severity.name()];
+                self.found.with_label_values(&labels).inc_by(0);
+            }
             self.active.with_label_values(&[kind.name()]).set(0);
         }
         for stage in [QUEUE, SUMMARY] {
