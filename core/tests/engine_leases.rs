@@ -369,6 +369,54 @@ async fn static_roles_change_their_passwords_by_themselves() {
     assert!(gone.is_err());
 }
 
+/// What a number says, for each of its labels.
+fn told(scene: &Scene, name: &str) -> Vec<f64> {
+    let families = scene.node.registry.gather();
+    let family = families.iter().find(|family| family.name() == name);
+    let family = family.unwrap_or_else(|| panic!("{name} is not told"));
+    let all = family.get_metric().iter();
+    all.map(|metric| metric.get_gauge().get_value() + metric.get_counter().get_value())
+        .collect()
+}
+
+#[tokio::test]
+async fn what_goes_wrong_with_leases_is_counted_from_nothing_on() {
+    let scene = Scene::new().await;
+    scene.issue().await;
+    scene.node.core.count_leases().await.unwrap();
+    // Whoever asks how much was added sees nothing of a number that begins at 1.
+    assert_eq!(told(&scene, "conclave_lease_orphans_total"), [0.0]);
+    assert_eq!(told(&scene, "conclave_lease_revocations_total"), [0.0; 2]);
+}
+
+#[tokio::test]
+async fn rotations_that_nobody_has_begun_are_counted() {
+    let scene = Scene::new().await;
+    let role = json!({"db_name": "db", "username": "svc", "rotation_period": "1h"});
+    for name in ["one", "two"] {
+        scene
+            .must(&format!("database/static-roles/{name}"), role.clone())
+            .await;
+    }
+    // A token ends at the same time: it is due as well, and no rotation.
+    scene.node.token(json!({"ttl": "1h"})).await;
+    let due = async || {
+        scene.node.core.count_leases().await.unwrap();
+        told(&scene, "conclave_rotation_due")
+    };
+    assert_eq!(due().await, [0.0]);
+    scene.node.clock.advance(3600 * SECOND);
+    assert_eq!(due().await, [2.0]);
+    let begun = async {
+        while due().await != [0.0] {
+            scene.node.expire().await;
+            tokio::task::yield_now().await;
+        }
+    };
+    let begun = tokio::time::timeout(std::time::Duration::from_secs(60), begun).await;
+    assert!(begun.is_ok(), "nobody begins");
+}
+
 /// A rotation whose answer was lost may have been taken. That the database is not reached the next time says nothing of that.
 #[tokio::test]
 async fn a_password_that_may_have_been_taken_is_told_until_that_is_known() {

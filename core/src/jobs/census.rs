@@ -1,5 +1,5 @@
 //! Counts what lives for a time, for the gauges: tokens by keys alone, so a sealed node counts them too; leases of engines
-//! while it holds the keys.
+//! and rotations that wait while it holds the keys.
 
 use std::sync::Arc;
 
@@ -21,18 +21,22 @@ impl Core {
         let replica = self.seal.replica()?;
         let (view, now) = (replica.view()?, replica.now());
         let session = self.seal.session().ok();
+        let core = self.clone();
         let counting = off_thread(self.offload.as_ref(), "counting leases", move || {
             let tokens = count_tokens(&view)?;
             let tally = session.map(|session| {
                 let (opened, derived) = session.view(view)?;
-                leases::tally(&opened, &derived.catalog, now)
+                let rotations = core.due_outside(&opened, &derived.catalog, now)?;
+                Ok::<_, Error>((leases::tally(&opened, &derived.catalog, now)?, rotations))
             });
             Ok((tokens, tally.transpose()?))
         });
         let (tokens, tally) = counting.await?;
+        let (tally, rotations) = tally.unzip();
         let held = tally.as_ref().map(|tally| &tally.leases);
         self.metrics.leases(tokens, held);
         self.outside.numbers.counted(tally.as_ref());
+        self.outside.numbers.rotations_due(rotations.unwrap_or(0));
         Ok(())
     }
 }

@@ -3,21 +3,61 @@
 
 use std::sync::Arc;
 
+use conclave_barrier::RingKeys;
 use conclave_engine_api::{Env, Millis, Txn};
 use conclave_raft::Key;
 
 use crate::acts::Act;
+use crate::catalog::Catalog;
 use crate::core::Core;
 use crate::entropy::OsEntropy;
 use crate::error::Error;
 use crate::leases;
 use crate::session::Session;
-use crate::store::layout::open_key;
-use crate::store::{CommitError, Space, Table, commit};
+use crate::store::layout::{RING, open_key};
+use crate::store::{CommitError, Opened, Space, Table, commit, expiry_queue};
 use crate::sys::passwords::Policies;
 use crate::work::{Readers, Work};
 
+/// Most rows of a ring that are looked at for a count: one beyond says "many".
+const MAX_DUE: usize = 20_000;
+
 impl Core {
+    /// How many rows are due whose engine acts outside then, and which nobody has begun with: rotations by time. One that
+    /// nobody can read is not among them.
+    pub(super) fn due_outside(
+        &self,
+        opened: &Opened,
+        catalog: &Catalog,
+        now: Millis,
+    ) -> Result<usize, Error> {
+        let others = opened.barrier().rings().map(RingKeys::number);
+        let mut count = 0;
+        for ring in std::iter::once(RING).chain(others) {
+            let due = opened.view().rows().due(expiry_queue(ring), now, MAX_DUE)?;
+            let acted_on = |key: &Key| matches!(self.acted_on_outside(opened, catalog, key), Ok(Some(_)));
+            count += due.iter().filter(|(_, key)| acted_on(key)).count();
+        }
+        Ok(count)
+    }
+
+    /// Where a row lies, if its engine acts outside when it is due.
+    fn acted_on_outside(
+        &self,
+        opened: &Opened,
+        catalog: &Catalog,
+        key: &Key,
+    ) -> Result<Option<(Space, String)>, Error> {
+        let (space, _) = Space::of_key(key)?;
+        let mount = catalog.mount_by_id(space.mount);
+        let engine = mount.and_then(|mount| self.engine_of(mount));
+        let Some(engine) = engine.filter(|_| space.table == Table::Data) else {
+            return Ok(None);
+        };
+        let (_, path) = open_key(opened.barrier(), key)?;
+        Ok(engine.acts_when_due(&path).then_some((space, path)))
+    }
+
     /// Takes out of `due` what is done outside, and has it done; the rest is the expiry job's.
     pub(super) fn begin_outside(
         self: &Arc<Self>,
@@ -27,17 +67,11 @@ impl Core {
         let (opened, derived) = session.view(self.seal.replica()?.view()?)?;
         let mut rest = Vec::with_capacity(due.len());
         for (deadline, key) in due {
-            let (space, _) = Space::of_key(&key)?;
-            let mount = derived.catalog.mount_by_id(space.mount);
-            let engine = mount.and_then(|mount| self.engine_of(mount));
-            let Some(engine) = engine.filter(|_| space.table == Table::Data) else {
+            let Some((space, path)) = self.acted_on_outside(&opened, &derived.catalog, &key)? else {
                 rest.push((deadline, key));
                 continue;
             };
-            let (_, path) = open_key(opened.barrier(), &key)?;
-            if !engine.acts_when_due(&path) {
-                rest.push((deadline, key));
-            } else if self.outside.begin(&key) {
+            if self.outside.begin(&key) {
                 let (core, session) = (self.clone(), session.clone());
                 tokio::spawn(async move {
                     if let Err(error) = core.act_when_due(&session, space, (deadline, &key, &path)).await {

@@ -16,6 +16,7 @@ pub struct Numbers {
     stuck: IntGaugeVec,
     open: IntGaugeVec,
     due: IntGauge,
+    rotations_due: IntGauge,
 }
 
 impl Numbers {
@@ -23,7 +24,7 @@ impl Numbers {
     pub fn new(registry: &Registry) -> Result<Self, Error> {
         let internal = |error: prometheus::Error| Error::internal(error.to_string());
         let numbers = Self::unregistered().map_err(internal)?;
-        let all: [Box<dyn prometheus::core::Collector>; 8] = [
+        let all: [Box<dyn prometheus::core::Collector>; 9] = [
             Box::new(numbers.effects.clone()),
             Box::new(numbers.revocations.clone()),
             Box::new(numbers.left_alone.clone()),
@@ -32,6 +33,7 @@ impl Numbers {
             Box::new(numbers.stuck.clone()),
             Box::new(numbers.open.clone()),
             Box::new(numbers.due.clone()),
+            Box::new(numbers.rotations_due.clone()),
         ];
         for collector in all {
             registry.register(collector).map_err(internal)?;
@@ -81,6 +83,10 @@ impl Numbers {
                 "conclave_leases_due",
                 "Leases whose end has come and that are still there; counted once a minute.",
             )?,
+            rotations_due: IntGauge::new(
+                "conclave_rotation_due",
+                "Rotations of credentials at their targets whose time has come and that nobody has begun; counted once a minute.",
+            )?,
         })
     }
 
@@ -113,9 +119,24 @@ impl Numbers {
     pub fn counted(&self, tally: Option<&Tally>) {
         let none = Tally::default();
         let tally = tally.unwrap_or(&none);
+        // Prometheus sees no increase in a number that it has not seen before.
+        for engine in tally.leases.keys() {
+            self.orphans.with_label_values(&[engine]).inc_by(0);
+            for done in [true, false] {
+                self.revocations
+                    .with_label_values(&[engine, result(done)])
+                    .inc_by(0);
+            }
+        }
         set(&self.stuck, &tally.stuck);
         set(&self.open, &tally.open);
         self.due.set(i64::try_from(tally.due).unwrap_or(i64::MAX));
+    }
+
+    /// So many rotations wait to be begun.
+    pub fn rotations_due(&self, rotations: usize) {
+        self.rotations_due
+            .set(i64::try_from(rotations).unwrap_or(i64::MAX));
     }
 
     /// How many targets are left alone.
