@@ -10,6 +10,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
@@ -59,6 +60,18 @@ async fn an_account_lives_as_long_as_its_lease() {
     let late = json!({"lease_id": id});
     let late = scene.node.call(Verb::Write, "sys/leases/renew", late).await;
     assert_eq!(late.unwrap_err().to_string(), "lease not found");
+}
+
+#[tokio::test]
+async fn what_is_handed_out_together_does_not_end_together() {
+    let scene = Scene::new().await;
+    let mut lives = BTreeSet::new();
+    for _ in 0..20 {
+        lives.insert(scene.issue().await["lease_duration"].as_u64().unwrap());
+    }
+    // Twenty alike of sixteen that are as likely: never.
+    assert!(lives.len() > 1, "{lives:?}");
+    assert!(lives.iter().all(|life| (3585..=3600).contains(life)), "{lives:?}");
 }
 
 #[tokio::test]
@@ -223,6 +236,129 @@ async fn a_silent_target_is_left_alone_and_its_leases_stay_due() {
     assert_eq!((scene.leases().await.len(), scene.target.accounts()), (0, 0));
 }
 
+/// More than are tried at once, of which some were never tried: the rest is given up without a question for each.
+#[tokio::test]
+async fn all_that_is_forced_at_a_silent_target_is_given_up_after_one_question() {
+    let scene = Scene::new().await;
+    for _ in 0..70 {
+        scene.issue().await;
+    }
+    let queue = scene.node.target_queue();
+    scene.target.is(Mood::Down);
+    scene.must("sys/leases/revoke-prefix/database", Value::Null).await;
+    scene.pass(SECOND).await;
+    assert_eq!(scene.leases().await.len(), 70);
+    scene.must("sys/leases/revoke-force/database", Value::Null).await;
+    let before = scene.target.asked.load(Ordering::SeqCst);
+    for _ in 0..4 {
+        scene.pass(30 * SECOND).await;
+    }
+    assert_eq!(scene.leases().await.len(), 0);
+    assert_eq!(scene.node.waiting(queue), 0);
+    assert_eq!(scene.target.asked.load(Ordering::SeqCst) - before, 1);
+    assert_eq!(scene.target.accounts(), 70, "given up as told");
+}
+
+/// What nobody forces is not given up with it, wherever in the queue it stands.
+#[tokio::test]
+async fn what_is_not_forced_stays_beside_what_is() {
+    let scene = Scene::new().await;
+    let role = json!({"db_name": "db", "creation_statements": ["CREATE {{name}}"], "default_ttl": "1h"});
+    scene.must("database/roles/other", role).await;
+    for _ in 0..35 {
+        scene.issue().await;
+        let other = scene.node.call(Verb::Read, "database/creds/other", Value::Null);
+        other.await.unwrap();
+    }
+    let queue = scene.node.target_queue();
+    scene.target.is(Mood::Down);
+    scene
+        .must("sys/leases/revoke-prefix/database/creds/other", Value::Null)
+        .await;
+    scene.pass(SECOND).await;
+    scene
+        .must("sys/leases/revoke-force/database/creds/app", Value::Null)
+        .await;
+    for _ in 0..4 {
+        scene.pass(30 * SECOND).await;
+    }
+    assert_eq!(scene.leases().await.len(), 0);
+    assert_eq!(scene.node.waiting(queue), 35);
+    scene.target.is(Mood::Well);
+    for _ in 0..2 {
+        scene.pass(60 * SECOND).await;
+    }
+    assert_eq!(scene.node.waiting(queue), 0);
+    assert_eq!(scene.target.accounts(), 35, "those given up");
+}
+
+/// How many revocations do not get on: as listed, as counted, and by the gauge.
+async fn held_up(scene: &Scene) -> (usize, u64, f64) {
+    let read = |path: &'static str| {
+        let asked = json!({"type": "irrevocable"});
+        scene.node.call(Verb::Read, path, asked)
+    };
+    let listed = read("sys/leases").await.unwrap();
+    let listed = listed["data"]["leases"].as_array().unwrap().len();
+    let counted = read("sys/leases/count").await.unwrap();
+    let counted = counted["data"]["lease_count"].as_u64().unwrap();
+    scene.node.core.count_leases().await.unwrap();
+    (listed, counted, gauge(scene, "conclave_leases_stuck"))
+}
+
+/// The sum of a gauge.
+fn gauge(scene: &Scene, name: &str) -> f64 {
+    let families = scene.node.registry.gather();
+    let family = families.iter().find(|family| family.name() == name).unwrap();
+    family
+        .get_metric()
+        .iter()
+        .map(|metric| metric.get_gauge().get_value())
+        .sum()
+}
+
+#[tokio::test]
+async fn what_waits_for_a_silent_target_is_told_of_before_it_was_tried() {
+    let scene = Scene::new().await;
+    for _ in 0..70 {
+        scene.issue().await;
+    }
+    scene.target.is(Mood::Down);
+    // They end by themselves: of those that were not tried yet no row says so.
+    scene.pass(3600 * SECOND).await;
+    assert_eq!(held_up(&scene).await, (70, 70, 70.0));
+    let told = scene.node.call(Verb::Read, "sys/leases", Value::Null).await;
+    let told = told.unwrap()["data"]["leases"].clone();
+    let told = told.as_array().unwrap();
+    let untried = told.iter().filter(|lease| lease["attempts"] == 0).count();
+    assert_eq!(untried, 6);
+    assert!(told.iter().all(|lease| lease["error"] == "connection refused"));
+    assert_eq!(gauge(&scene, "conclave_targets_left_alone"), 1.0);
+
+    // What is forced at it goes; nothing is due there any more, so nobody can tell whether it is silent still.
+    scene.must("sys/leases/revoke-force/database", Value::Null).await;
+    for _ in 0..10 {
+        scene.pass(30 * SECOND).await;
+    }
+    assert_eq!(held_up(&scene).await, (0, 0, 0.0));
+    assert_eq!(gauge(&scene, "conclave_targets_left_alone"), 0.0);
+}
+
+/// Those whose turn has not come at a target that answers are under way.
+#[tokio::test]
+async fn what_waits_for_its_turn_is_not_told_of() {
+    let scene = Scene::new().await;
+    for _ in 0..70 {
+        scene.issue().await;
+    }
+    scene.target.is(Mood::Stubborn);
+    scene.must("sys/leases/revoke-prefix/database", Value::Null).await;
+    scene.pass(0).await;
+    assert_eq!(held_up(&scene).await, (64, 64, 64.0));
+    assert_eq!(gauge(&scene, "conclave_leases_due"), 6.0);
+    assert_eq!(gauge(&scene, "conclave_targets_left_alone"), 0.0);
+}
+
 #[tokio::test]
 async fn a_lease_that_cannot_be_read_holds_up_no_other() {
     let mut scene = Scene::new().await;
@@ -239,6 +375,20 @@ async fn a_lease_that_cannot_be_read_holds_up_no_other() {
         (1, 1),
         "it stays, and is told of in the log"
     );
+    // Nor does it keep anybody from being told of the others.
+    scene.target.is(Mood::Stubborn);
+    let id = scene.issue().await["lease_id"].clone();
+    scene.must("sys/leases/revoke", json!({"lease_id": id})).await;
+    scene.pass(0).await;
+    let told = scene.node.call(Verb::Read, "sys/leases", Value::Null).await;
+    let told = told.unwrap();
+    assert_eq!(told["data"]["leases"][0]["lease_id"], id);
+    assert_eq!(
+        told["warnings"],
+        json!(["1 that is due cannot be read: the leader's log says why"])
+    );
+    assert_eq!(held_up(&scene).await, (1, 2, 2.0));
+    assert_eq!(gauge(&scene, "conclave_leases_due"), 1.0);
 }
 
 #[tokio::test]
@@ -259,17 +409,25 @@ async fn an_effect_that_fails_leaves_no_lease_and_no_account() {
         (0, 1),
         "made, and nobody was told"
     );
+    let name = scene.target.accounts.lock().first().unwrap().clone();
     scene.target.is(Mood::Well);
     scene.pass(0).await;
     assert_eq!(scene.target.accounts(), 0, "swept at once");
-    // What may still have been on its way then is dropped too.
+    // What may still have been on its way then is dropped too: it arrives right after the sweep before.
     for pause in [60, 600, 3600] {
-        scene.target.accounts.lock().insert("nobody".to_owned());
-        let before = scene.target.asked.load(Ordering::SeqCst);
-        scene.pass(pause * SECOND).await;
+        scene.target.accounts.lock().insert(name.clone());
+        let asked = || scene.target.asked.load(Ordering::SeqCst);
+        let before = asked();
+        scene.pass(pause * SECOND - 1).await;
         assert_eq!(
-            scene.target.asked.load(Ordering::SeqCst),
-            before + 1,
+            (asked(), scene.target.accounts()),
+            (before, 1),
+            "before {pause} s"
+        );
+        scene.pass(1).await;
+        assert_eq!(
+            (asked(), scene.target.accounts()),
+            (before + 1, 0),
             "after {pause} s"
         );
     }

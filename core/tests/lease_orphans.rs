@@ -9,6 +9,8 @@
 
 mod support;
 
+use std::cell::Cell;
+
 use serde_json::{Value, json};
 
 use conclave_core::{Error, Verb};
@@ -202,6 +204,129 @@ async fn an_intent_that_cannot_be_swept_is_told_of_and_can_be_forced() {
     let stuck = scene.node.call(Verb::Read, "sys/leases/count", asked).await;
     assert_eq!(count(stuck.unwrap()), 0);
     assert_eq!(scene.target.accounts(), 1, "given up as told");
+}
+
+/// An intent that nobody could be asked about yet, as the target was silent already, is no less forced.
+#[tokio::test]
+async fn an_intent_that_waits_for_a_silent_target_can_be_forced() {
+    let scene = Scene::new().await;
+    scene.issue().await;
+    scene.target.is(Mood::Down);
+    scene.must("sys/leases/revoke-prefix/database", Value::Null).await;
+    scene.pass(SECOND).await;
+    scene.target.is(Mood::Mute);
+    let made = scene.node.call(Verb::Read, support::played::PATH, Value::Null);
+    made.await.unwrap_err();
+    scene.target.is(Mood::Down);
+    let queue = scene.node.target_queue();
+    assert_eq!(scene.node.waiting(queue), 2, "a lease and an intent");
+    scene.must("sys/leases/revoke-force/database", Value::Null).await;
+    scene.pass(30 * SECOND).await;
+    assert_eq!(scene.node.waiting(queue), 0);
+    assert_eq!(scene.target.accounts(), 2, "given up as told");
+}
+
+/// It was dropped; what is dropped again later is what may have been on its way.
+#[tokio::test]
+async fn an_account_that_was_dropped_holds_no_place_of_a_quota() {
+    let scene = Scene::new().await;
+    let rule = json!({"path": "database/", "max_leases": 1});
+    scene.must("sys/quotas/lease-count/few", rule).await;
+    let counted = async || {
+        let read = scene
+            .node
+            .call(Verb::Read, "sys/quotas/lease-count/few", Value::Null);
+        read.await.unwrap()["data"]["counter"].clone()
+    };
+    let make = || scene.node.call(Verb::Read, support::played::PATH, Value::Null);
+    scene.target.is(Mood::Mute);
+    make().await.unwrap_err();
+    scene.target.is(Mood::Stubborn);
+    scene.pass(0).await;
+    assert_eq!(counted().await, 1, "it is still there");
+    assert!(matches!(make().await, Err(Error::LeasesExceeded(_))));
+    scene.target.is(Mood::Well);
+    scene.pass(SECOND).await;
+    assert_eq!((counted().await, scene.target.accounts()), (json!(0), 0));
+    make().await.unwrap();
+    let before = scene.target.asked.load(std::sync::atomic::Ordering::SeqCst);
+    for pause in [60, 600, 2900] {
+        scene.pass(pause * SECOND).await;
+        assert_eq!(counted().await, 1, "the other is counted once");
+    }
+    let asked = scene.target.asked.load(std::sync::atomic::Ordering::SeqCst) - before;
+    assert_eq!(asked, 2, "it is dropped again");
+}
+
+impl Scene {
+    /// What a request answers while the leader does what is due.
+    async fn tended(&self, path: &str, data: Value) -> Result<Value, Error> {
+        let done = Cell::new(false);
+        let asked = async {
+            let told = self.node.call(Verb::Write, path, data).await;
+            done.set(true);
+            told
+        };
+        let tending = async {
+            while !done.get() {
+                self.pass(0).await;
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::join!(asked, tending).0
+    }
+}
+
+/// Whoever has mended the cause and asks again is told what comes of it now.
+#[tokio::test]
+async fn an_error_from_before_is_not_the_answer() {
+    let scene = Scene::new().await;
+    let one = json!({"lease_id": scene.issue().await["lease_id"], "sync": true});
+    scene.issue().await;
+    let (path, beneath) = ("sys/leases/revoke", "sys/leases/revoke-prefix/database");
+    let refused = "failed to revoke: it owns objects; it is tried again";
+    for (path, data) in [(path, one), (beneath, json!({"sync": true}))] {
+        scene.target.is(Mood::Stubborn);
+        for _ in 0..2 {
+            let told = scene.tended(path, data.clone()).await.unwrap_err();
+            assert_eq!(told.to_string(), refused);
+            scene.node.clock.advance(500);
+        }
+        scene.target.is(Mood::Well);
+        scene.tended(path, data).await.unwrap();
+    }
+    assert_eq!((scene.leases().await.len(), scene.target.accounts()), (0, 0));
+}
+
+/// Nothing is begun there, so there is nothing to wait for, and nothing to be told.
+#[tokio::test]
+async fn a_lease_of_another_namespace_is_neither_waited_for_nor_told_of() {
+    let scene = Scene::new().await;
+    scene.must("sys/namespaces/team", Value::Null).await;
+    let root = scene.node.root.clone();
+    let within = async |verb, path: &str, data| {
+        let told = support::ask(&scene.node, "team", &root, (verb, path), data).await;
+        told.unwrap()
+    };
+    within(Verb::Write, "sys/mounts/database", json!({"type": "database"})).await;
+    let config = json!({
+        "plugin_name": "postgresql-database-plugin", "allowed_roles": "*", "username": "root",
+        "connection_url": "postgresql://{{username}}:{{password}}@h/db", "password": "p",
+    });
+    within(Verb::Write, "database/config/db", config).await;
+    let role = json!({"db_name": "db", "creation_statements": ["CREATE {{name}}"]});
+    within(Verb::Write, "database/roles/app", role).await;
+    let issued = within(Verb::Read, support::played::PATH, Value::Null).await;
+    let id = issued["lease_id"].clone();
+    let asked = json!({"lease_id": id, "sync": true});
+    scene.must("sys/leases/revoke", asked.clone()).await;
+    let found = within(Verb::Write, "sys/leases/lookup", json!({"lease_id": id})).await;
+    assert!(found["data"]["ttl"].as_u64().unwrap() > 0, "{found}");
+    // Nor is what its own are told of it told here.
+    scene.target.is(Mood::Stubborn);
+    within(Verb::Write, "sys/leases/revoke", json!({"lease_id": id})).await;
+    scene.pass(0).await;
+    scene.must("sys/leases/revoke", asked).await;
 }
 
 #[tokio::test]

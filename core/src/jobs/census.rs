@@ -18,6 +18,8 @@ impl Core {
     /// # Errors
     /// The store's own.
     pub async fn count_leases(self: &Arc<Self>) -> Result<(), Error> {
+        // Who led before forgets by this which targets were silent.
+        self.outside.tell_left_alone();
         let replica = self.seal.replica()?;
         let (view, now) = (replica.view()?, replica.now());
         let session = self.seal.session().ok();

@@ -23,7 +23,7 @@ impl Core {
             let core = self.clone();
             tokio::spawn(async move { core.tend_queue(queue, share).await });
         }
-        self.outside.numbers.left_alone(self.outside.tending.open());
+        self.outside.tell_left_alone();
         Ok(())
     }
 

@@ -12,6 +12,9 @@ use crate::leases::FIRST_QUEUE;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// Longest pause.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
+/// How long after a target may be asked again it is still held for silent if nobody asks it. Whatever is due there is tried within
+/// less: a lease that was tried before waits a minute at most, and a target half of one.
+const FORGOTTEN: Duration = Duration::from_secs(120);
 /// Leases of a target that are tried at once while it answers, and when it is asked again after it did not.
 const SHARE: usize = 64;
 
@@ -82,13 +85,12 @@ impl Tending {
         }
     }
 
-    /// How many targets are left alone.
-    pub fn open(&self) -> usize {
-        self.queues
-            .lock()
-            .values()
-            .filter(|queue| queue.failures > 0)
-            .count()
+    /// How many targets are left alone. One that nobody has asked for a while, as nothing is due there any more or another node
+    /// leads, is forgotten: nobody knows whether it is silent still.
+    pub fn open(&self, now: Duration) -> usize {
+        let mut queues = self.queues.lock();
+        queues.retain(|_, queue| queue.busy || now < queue.retry_at + FORGOTTEN);
+        queues.values().filter(|queue| queue.failures > 0).count()
     }
 }
 
@@ -112,6 +114,25 @@ mod tests {
         assert_eq!((&first, &second), (&all, &all));
     }
 
+    /// Its leases were given up, or another node leads: nobody asks it any more, so nobody knows that it is silent.
+    #[test]
+    fn a_target_that_nobody_asks_is_forgotten() {
+        let tending = Tending::default();
+        let at = Duration::from_secs;
+        for queue in [1, 2] {
+            tending.take(queue, at(0));
+            tending.give_back(queue, Some(false), at(0));
+        }
+        assert_eq!(tending.open(at(1)), 2);
+        // The longest pause of a lease at a target that is left alone, and one more look.
+        assert_eq!(tending.open(at(61)), 2);
+        assert_eq!(tending.take(2, at(61)), Some(1));
+        assert_eq!(tending.open(at(200)), 1, "one is being asked");
+        tending.give_back(2, Some(false), at(200));
+        assert_eq!((tending.open(at(201)), tending.open(at(400))), (1, 0));
+        assert_eq!(tending.take(1, at(400)), Some(SHARE), "nothing is known of it");
+    }
+
     #[test]
     fn a_silent_target_is_asked_more_and_more_seldom_and_one_at_a_time() {
         let tending = Tending::default();
@@ -120,13 +141,13 @@ mod tests {
         assert_eq!(tending.take(1, at(0)), None, "one at a time");
         assert_eq!(tending.take(2, at(0)), Some(SHARE), "others go on");
         tending.give_back(1, Some(false), at(0));
-        assert_eq!((tending.take(1, at(0)), tending.open()), (None, 1));
+        assert_eq!((tending.take(1, at(0)), tending.open(at(0))), (None, 1));
         assert_eq!(tending.take(1, at(1)), Some(1), "one lease finds out");
         tending.give_back(1, Some(false), at(1));
         assert_eq!(tending.take(1, at(2)), None);
         assert_eq!(tending.take(1, at(3)), Some(1));
         tending.give_back(1, Some(true), at(3));
-        assert_eq!((tending.take(1, at(3)), tending.open()), (Some(SHARE), 0));
+        assert_eq!((tending.take(1, at(3)), tending.open(at(3))), (Some(SHARE), 0));
         for _ in 0..40 {
             tending.give_back(1, Some(false), at(0));
         }

@@ -21,6 +21,8 @@ const CLOSES: &str = "leases";
 const FORCES: &str = "forced";
 /// When a closing row falls due: at once.
 const AT_ONCE: Millis = 1;
+/// When a lease or an intent falls due that is forced: before all others of its target. What is due by then is forced.
+pub const FORCED: Millis = 1;
 
 /// Marks one lease as ending and due now. Whether there is one.
 pub fn mark(work: &mut Work<'_>, id: &str, now: Millis, force: bool) -> Result<bool, Error> {
@@ -36,7 +38,12 @@ pub fn mark(work: &mut Work<'_>, id: &str, now: Millis, force: bool) -> Result<b
         return Ok(true);
     }
     record.begin_end(now, force);
-    put(work, id, &record, now.min(due_before))?;
+    put(
+        work,
+        id,
+        &record,
+        if force { FORCED } else { now.min(due_before) },
+    )?;
     Ok(true)
 }
 
@@ -197,13 +204,16 @@ fn beneath(
     Ok(keys)
 }
 
-/// What is left of an intent goes with its next attempt, whatever the target says. One in the making is let be.
+/// What is left of an intent goes with its next attempt, whatever the target says. One in the making is let be, and so is one
+/// whose account was dropped: it is there for what may come late.
 fn force_intent(work: &mut Work<'_>, id: &str, now: Millis) -> Result<(), Error> {
     let Some(row) = work.opened().space(intended(id)).row(id)? else {
         return Ok(());
     };
     let mut intent: IntentRecord = decode_record(&row.value)?;
-    if !intent.lease.ending.as_ref().is_some_and(Ending::failed) {
+    let failed = intent.lease.ending.as_ref().is_some_and(Ending::failed);
+    let waits = intent.sweeps == 0 && row.deadline.is_some_and(|deadline| deadline <= now);
+    if !failed && !waits {
         return Ok(());
     }
     intent.lease.begin_end(now, true);
@@ -211,6 +221,6 @@ fn force_intent(work: &mut Work<'_>, id: &str, now: Millis) -> Result<(), Error>
     let value = encode_record(&intent)?;
     edit(work, intended(id), queue, |txn| {
         txn.get(id)?;
-        Ok(txn.put_due(id, value, Some(now))?)
+        Ok(txn.put_due(id, value, Some(FORCED))?)
     })
 }

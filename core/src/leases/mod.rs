@@ -6,6 +6,7 @@ mod breaker;
 mod counted;
 mod effect;
 mod end;
+mod forced;
 mod issue;
 mod lead;
 mod numbers;

@@ -73,7 +73,7 @@ impl Numbers {
             )?,
             stuck: gauges(
                 "conclave_leases_stuck",
-                "Revocations that failed and are tried again, by type of engine; counted once a minute.",
+                "Revocations that failed and are tried again or wait for a target that does not answer, by type of engine; counted once a minute.",
             )?,
             open: gauges(
                 "conclave_lease_intents_open",

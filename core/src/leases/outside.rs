@@ -64,6 +64,12 @@ impl Outside {
         overdue.len()
     }
 
+    /// Tells how many targets are left alone.
+    pub fn tell_left_alone(&self) {
+        self.numbers
+            .left_alone(self.tending.open(self.targets.boot_time()));
+    }
+
     /// Nobody acts on it any more.
     pub fn end(&self, key: &Key) {
         self.acting.lock().remove(key);

@@ -52,6 +52,12 @@ pub struct Ending {
     pub attempts: u32,
     /// What was said the last time; empty: nothing went wrong.
     pub error: String,
+    /// When the attempt began of which that was said.
+    #[serde(default)]
+    pub tried: Millis,
+    /// Whether the target did not answer it.
+    #[serde(default)]
+    pub silent: bool,
     /// Whether the row goes even if the target does not do its part.
     #[serde(default)]
     pub force: bool,
@@ -61,6 +67,25 @@ impl Ending {
     /// Whether the last attempt failed.
     pub fn failed(&self) -> bool {
         !self.error.is_empty()
+    }
+
+    /// What was said of the last attempt, if that failed and did not begin before `began`.
+    pub fn error_since(&self, began: Millis) -> Option<&str> {
+        (self.failed() && self.tried >= began).then_some(self.error.as_str())
+    }
+
+    /// The last attempt failed.
+    pub fn fail(&mut self, error: String, tried: Millis, silent: bool) {
+        self.error = error;
+        self.tried = tried;
+        self.silent = silent;
+    }
+
+    /// What was there is gone; it is dropped again later, as if it had not been tried.
+    pub fn start_over(&mut self) {
+        self.attempts = 0;
+        self.error.clear();
+        self.silent = false;
     }
 }
 
@@ -92,6 +117,8 @@ impl LeaseRecord {
             since: now,
             attempts: 0,
             error: String::new(),
+            tried: 0,
+            silent: false,
             force: false,
         });
         ending.force |= force;

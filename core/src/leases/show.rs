@@ -6,18 +6,22 @@ use conclave_engine_api::Millis;
 
 use crate::clocktext::rfc3339;
 use crate::error::Error;
+use crate::leases::LeaseRecord;
 use crate::leases::tally::waiting;
-use crate::leases::{Ending, LeaseRecord};
 use crate::store::Opened;
 use crate::sys::object;
 
-/// One lease whose revocation failed.
+/// One lease whose revocation does not get on.
 pub struct Shown {
     /// Its id.
     pub id: String,
     /// The lease.
     pub record: LeaseRecord,
-    /// When it is tried next.
+    /// What was said of the last attempt at it or, if there was none, at another of a target that does not answer.
+    pub why: String,
+    /// Since when it is to go.
+    pub since: Millis,
+    /// When it is tried next, if its target answers by then.
     pub next: Millis,
 }
 
@@ -49,20 +53,31 @@ pub fn describe(id: &str, record: &LeaseRecord, now: Millis) -> Map<String, Valu
     told
 }
 
-/// What of a namespace is to be revoked, was tried at least once, and was not yet done since, leases and intents of which
-/// something may be left; by their ids, at most `limit`.
-pub fn stuck(opened: &Opened, namespace: u32, now: Millis, limit: usize) -> Result<Vec<Shown>, Error> {
-    let mut found: Vec<Shown> = waiting(opened, now)?
+/// What of a namespace is to be revoked and does not get on, leases and intents of which something may be left; by their ids, at
+/// most `limit`. Beside it how many are due and cannot be read.
+pub fn stuck(
+    opened: &Opened,
+    namespace: u32,
+    now: Millis,
+    limit: usize,
+) -> Result<(Vec<Shown>, usize), Error> {
+    let (found, unread) = waiting(opened, now)?;
+    let mut found: Vec<Shown> = found
         .into_iter()
-        .filter(|waiting| waiting.record.namespace == namespace)
-        .filter(|waiting| waiting.record.ending.as_ref().is_some_and(Ending::failed))
+        .filter(|waiting| waiting.record.namespace == namespace && !waiting.why.is_empty())
         .map(|waiting| Shown {
             id: waiting.id,
+            since: match &waiting.record.ending {
+                Some(ending) => ending.since,
+                None => waiting.deadline,
+            },
             record: waiting.record,
-            next: waiting.deadline,
+            why: waiting.why,
+            next: waiting.deadline.max(now),
         })
         .collect();
     found.sort_by(|one, other| one.id.cmp(&other.id));
     found.truncate(limit);
-    Ok(found)
+    let unread = unread.into_iter().filter(|of| *of == namespace).count();
+    Ok((found, unread))
 }

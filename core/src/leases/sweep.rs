@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::failpoint;
 use crate::leases::lead::Lead;
 use crate::leases::{
-    IntentRecord, LeaseRecord, edit, end, intended, leased, mount_of, queue_of, session_name,
+    IntentRecord, LeaseRecord, counted, edit, end, forced, intended, leased, mount_of, queue_of, session_name,
 };
 use crate::session::Session;
 use crate::store::layout::open_key;
@@ -46,7 +46,19 @@ struct Due {
     /// An intent, or a lease as an intent that was carried out.
     intent: IntentRecord,
     is_intent: bool,
+    /// When this attempt began.
+    began: Millis,
     plan: Result<Plan, String>,
+}
+
+/// A row that is due.
+pub struct Stored {
+    /// Where it lies.
+    pub space: Space,
+    /// The id of its lease.
+    pub id: String,
+    /// An intent, or a lease as an intent that was carried out.
+    pub intent: IntentRecord,
 }
 
 /// What came of a round.
@@ -100,6 +112,14 @@ pub async fn sweep(core: &Arc<Core>, queue: u64, share: usize) -> Result<Swept, 
             Err(Failed::Ours(error)) => return Err(error),
         }
     }
+    let silence = round
+        .silent
+        .lock()
+        .take()
+        .filter(|_| swept.answered == Some(false));
+    if let Some(silence) = silence {
+        swept.ended += forced::give_up(core, &round.session, replica.as_ref(), queue, &silence).await?;
+    }
     Ok(swept)
 }
 
@@ -147,31 +167,16 @@ fn begin_one(
     (queue, deadline, key): (u64, Millis, &Key),
     now: Millis,
 ) -> Result<Option<Due>, Error> {
-    let opened = work.opened();
-    let row = opened.view().rows().get(key)?;
-    if row.is_none_or(|row| row.deadline != deadline) {
-        // Left over from a row that moved on without its index entry.
-        work.draft.op(Op::DueDelete {
-            queue,
-            deadline,
-            key: key.clone(),
-        });
+    let Some(stored) = stored(work, (queue, deadline, key))? else {
         return Ok(None);
-    }
-    let (space, id) = open_key(opened.barrier(), key)?;
-    let row = opened.space(space).row(&id)?;
-    let row = row.ok_or_else(|| Error::internal("a row that is due is gone"))?;
-    let is_intent = space.table == Table::Intent;
-    let mut intent: IntentRecord = match space.table {
-        Table::Intent => decode_record(&row.value)?,
-        Table::Lease => IntentRecord {
-            lease: decode_record(&row.value)?,
-            run_until: 0,
-            session: String::new(),
-            sweeps: 0,
-        },
-        _ => return Err(Error::internal("a row of this table does not wait for a target")),
     };
+    let Stored {
+        space,
+        id,
+        mut intent,
+    } = stored;
+    let opened = work.opened();
+    let is_intent = space.table == Table::Intent;
     if intent.lease.ending.is_none() {
         core.metrics.expired_late(now.saturating_sub(deadline));
     }
@@ -194,8 +199,41 @@ fn begin_one(
         id,
         intent,
         is_intent,
+        began: now,
         plan,
     }))
+}
+
+/// The row of an entry of the due index. `None`: there is none; the entry goes with `work`.
+pub fn stored(
+    work: &mut Work<'_>,
+    (queue, deadline, key): (u64, Millis, &Key),
+) -> Result<Option<Stored>, Error> {
+    let opened = work.opened();
+    let row = opened.view().rows().get(key)?;
+    if row.is_none_or(|row| row.deadline != deadline) {
+        // Left over from a row that moved on without its index entry.
+        work.draft.op(Op::DueDelete {
+            queue,
+            deadline,
+            key: key.clone(),
+        });
+        return Ok(None);
+    }
+    let (space, id) = open_key(opened.barrier(), key)?;
+    let row = opened.space(space).row(&id)?;
+    let row = row.ok_or_else(|| Error::internal("a row that is due is gone"))?;
+    let intent = match space.table {
+        Table::Intent => decode_record(&row.value)?,
+        Table::Lease => IntentRecord {
+            lease: decode_record(&row.value)?,
+            run_until: 0,
+            session: String::new(),
+            sweeps: 0,
+        },
+        _ => return Err(Error::internal("a row of this table does not wait for a target")),
+    };
+    Ok(Some(Stored { space, id, intent }))
 }
 
 /// How the account goes, as its engine knows now.
@@ -257,7 +295,10 @@ impl Round {
         let ending = due.intent.lease.ending.as_ref();
         let first = ending.map_or(0, |ending| ending.attempts) <= 1;
         let told = done || (first && may_record.is_ok());
-        let acts: Vec<Act> = told.then(|| record_of(&due, done)).into_iter().collect();
+        let acts: Vec<Act> = told
+            .then(|| record_of(&due.intent.lease, &due.id, done))
+            .into_iter()
+            .collect();
         for _ in 0..TRIES {
             match self.finish(&due, failed.as_ref(), &acts, now).await {
                 Ok(gone) => {
@@ -351,9 +392,8 @@ impl Round {
 }
 
 /// What is on record of one attempt.
-fn record_of(due: &Due, done: bool) -> Act {
-    let lease = &due.intent.lease;
-    Act::end(lease.path.as_str(), "lease_id", due.id.as_str()).complete(done)
+pub fn record_of(lease: &LeaseRecord, id: &str, done: bool) -> Act {
+    Act::end(lease.path.as_str(), "lease_id", id).complete(done)
 }
 
 /// What is left of an intent is dropped: once more later, or it is done with.
@@ -364,9 +404,11 @@ fn swept_intent(work: &mut Work<'_>, id: &str, mut intent: IntentRecord, now: Mi
         return Ok(true);
     };
     intent.sweeps += 1;
+    // What was there is gone, and what may come late is nobody's: it holds no place of a quota.
+    counted::end(work, &intent.lease)?;
+    intent.lease.counted = None;
     if let Some(ending) = &mut intent.lease.ending {
-        ending.attempts = 0;
-        ending.error.clear();
+        ending.start_over();
     }
     put_intent(work, id, &intent, now.saturating_add(pause))?;
     Ok(false)
@@ -383,7 +425,9 @@ fn again(
     let mut attempts = 1;
     if let Some(ending) = &mut intent.lease.ending {
         attempts = ending.attempts;
-        ending.error = failed.map(|failure| failure.text.clone()).unwrap_or_default();
+        let error = failed.map(|failure| failure.text.clone()).unwrap_or_default();
+        let silent = failed.is_some_and(|failure| failure.done != Done::Refused);
+        ending.fail(error, due.began, silent);
     }
     let next = now.saturating_add(pause_after(attempts));
     if due.is_intent {

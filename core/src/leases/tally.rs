@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 
 use conclave_engine_api::Millis;
-use conclave_raft::Walk;
+use conclave_raft::{Key, Walk};
 
 use crate::catalog::{Catalog, Category, decode_record};
 use crate::error::Error;
 use crate::leases::sweep::MAX_PAUSE;
-use crate::leases::{Ending, FIRST_QUEUE, IntentRecord, LeaseRecord};
+use crate::leases::{FIRST_QUEUE, IntentRecord, LeaseRecord};
 use crate::store::layout::{ROOT_NAMESPACE, after_prefix, open_key, ring_of_key, table_prefix};
 use crate::store::{Opened, Space, Table};
 
@@ -17,7 +17,7 @@ use crate::store::{Opened, Space, Table};
 const PAGE: usize = 4096;
 /// Most rows of one target that are looked at: a count beyond says "many".
 const MAX_DUE: usize = 20_000;
-/// What is counted of mounts that are gone or were moved.
+/// What is counted of mounts that are gone or were moved, and of rows that cannot be read.
 const ELSEWHERE: &str = "other";
 
 /// Numbers by type of engine.
@@ -28,7 +28,7 @@ pub type ByEngine = BTreeMap<String, u64>;
 pub struct Tally {
     /// Leases.
     pub leases: ByEngine,
-    /// Revocations that failed and are tried again.
+    /// Revocations that do not get on: tried again, or not tried as their target does not answer.
     pub stuck: ByEngine,
     /// Accounts in the making.
     pub open: ByEngine,
@@ -52,14 +52,19 @@ pub fn tally(opened: &Opened, catalog: &Catalog, now: Millis) -> Result<Tally, E
     if rest > 0 {
         tally.leases.insert(ELSEWHERE.to_owned(), rest);
     }
-    for found in waiting(opened, now)? {
+    let (found, unread) = waiting(opened, now)?;
+    for found in found {
         tally.due += u64::from(found.deadline <= now);
-        let ending = found.record.ending.as_ref();
-        if ending.is_some_and(Ending::failed) {
+        if !found.why.is_empty() {
             *tally.stuck.entry(found.record.kind.clone()).or_default() += 1;
-        } else if found.is_intent && ending.is_none() {
+        } else if found.is_intent && found.record.ending.is_none() {
             *tally.open.entry(found.record.kind.clone()).or_default() += 1;
         }
+    }
+    if !unread.is_empty() {
+        let unread = u64::try_from(unread.len()).unwrap_or(u64::MAX);
+        tally.due += unread;
+        *tally.stuck.entry(ELSEWHERE.to_owned()).or_default() += unread;
     }
     Ok(tally)
 }
@@ -93,12 +98,16 @@ pub struct Waiting {
     pub record: LeaseRecord,
     /// When it is due.
     pub deadline: Millis,
+    /// Why it does not get on: what was said of its last attempt or, if its time has come, by its target of another; empty: it
+    /// does.
+    pub why: String,
 }
 
-/// What is due, or will be within the longest pause: a revocation that failed is always among it.
-pub fn waiting(opened: &Opened, now: Millis) -> Result<Vec<Waiting>, Error> {
+/// What is due, or will be within the longest pause: a revocation that failed is always among it. Beside it the namespaces of
+/// those that are due and cannot be read.
+pub fn waiting(opened: &Opened, now: Millis) -> Result<(Vec<Waiting>, Vec<u32>), Error> {
     let rows = opened.view().rows();
-    let mut found = Vec::new();
+    let (mut found, mut unread) = (Vec::new(), Vec::new());
     let mut queues = rows.queues(Some(FIRST_QUEUE - 1), PAGE)?;
     while let Some(last) = queues.last().copied().filter(|_| queues.len() % PAGE == 0) {
         let more = rows.queues(Some(last), PAGE)?;
@@ -108,30 +117,62 @@ pub fn waiting(opened: &Opened, now: Millis) -> Result<Vec<Waiting>, Error> {
         queues.extend(more);
     }
     for queue in queues {
+        let others = found.len();
         for (deadline, key) in rows.due(queue, now.saturating_add(MAX_PAUSE), MAX_DUE)? {
             if !opened.barrier().has_ring(ring_of_key(&key)?) {
                 // All of a queue is of one mount.
                 break;
             }
-            let (space, id) = open_key(opened.barrier(), &key)?;
-            let Some(row) = opened.space(space).row(&id)? else {
-                continue;
-            };
-            if row.deadline != Some(deadline) {
-                continue;
+            match read(opened, deadline, &key) {
+                Ok(row) => found.extend(row),
+                // It holds up no other. Nobody can tell when it would be tried.
+                Err(_) if deadline <= now => unread.push(Space::of_key(&key)?.0.namespace),
+                Err(_) => {}
             }
-            let is_intent = space.table == Table::Intent;
-            let record = match is_intent {
-                true => decode_record::<IntentRecord>(&row.value)?.lease,
-                false => decode_record(&row.value)?,
-            };
-            found.push(Waiting {
-                id,
-                is_intent,
-                record,
-                deadline,
-            });
+        }
+        hold_up(found.iter_mut().skip(others), now);
+    }
+    Ok((found, unread))
+}
+
+fn read(opened: &Opened, deadline: Millis, key: &Key) -> Result<Option<Waiting>, Error> {
+    let (space, id) = open_key(opened.barrier(), key)?;
+    let Some(row) = opened.space(space).row(&id)? else {
+        return Ok(None);
+    };
+    if row.deadline != Some(deadline) {
+        return Ok(None);
+    }
+    let is_intent = space.table == Table::Intent;
+    let record = match is_intent {
+        true => decode_record::<IntentRecord>(&row.value)?.lease,
+        false => decode_record(&row.value)?,
+    };
+    let why = record.ending.as_ref().map(|ending| ending.error.clone());
+    Ok(Some(Waiting {
+        id,
+        is_intent,
+        record,
+        deadline,
+        why: why.unwrap_or_default(),
+    }))
+}
+
+/// What is due at one target and was not tried yet waits for the same as what was, if that target does not answer: while it does,
+/// it is tried soon.
+fn hold_up<'w>(queue: impl Iterator<Item = &'w mut Waiting>, now: Millis) {
+    let mut untried = Vec::new();
+    let mut silence = None;
+    for waiting in queue {
+        match &waiting.record.ending {
+            Some(ending) if ending.silent => silence = Some(ending.error.clone()),
+            _ if waiting.why.is_empty() && waiting.deadline <= now => untried.push(waiting),
+            _ => {}
         }
     }
-    Ok(found)
+    if let Some(silence) = silence {
+        for waiting in untried {
+            waiting.why.clone_from(&silence);
+        }
+    }
 }

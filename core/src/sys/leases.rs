@@ -38,7 +38,7 @@ const LOOK: Duration = Duration::from_millis(50);
 const AUTH: &str = "auth/";
 /// What is counted of tokens ...
 const TOKENS: &str = "auth_token";
-/// ... and of mounts that are gone or were moved.
+/// ... and of mounts that are gone or were moved, and of leases that cannot be read.
 const DISABLED: &str = "disabled";
 /// Most leases shown of those that could not be revoked.
 const MAX_STUCK: usize = 10_000;
@@ -99,6 +99,7 @@ pub fn revoke(act: Act) -> BoxFuture<'static, Result<Answer, Error>> {
         let id = lease_id(act.params.get("lease_id"), act.fields())?;
         let sync = act.fields().bool("sync")?.unwrap_or(false);
         let (core, namespace) = (&act.core, act.namespace);
+        let began = core.seal.replica()?.now();
         change(core, |opened, derived, now| {
             let catalog = derived.catalog.of(namespace)?;
             let readers = Readers::within(opened, namespace);
@@ -111,8 +112,9 @@ pub fn revoke(act: Act) -> BoxFuture<'static, Result<Answer, Error>> {
             work.finish()
         })
         .await?;
-        if sync {
-            wait_gone(core, &id).await?;
+        // Nothing was begun elsewhere.
+        if sync && id::of_shown(&id) == namespace {
+            wait_gone(core, &id, began).await?;
         }
         Ok(Answer::empty())
     }
@@ -143,8 +145,8 @@ async fn change(
     Err(Error::Contention)
 }
 
-/// Waits until a lease that is being revoked is gone, or its target has refused.
-async fn wait_gone(core: &Core, id: &str) -> Result<(), Error> {
+/// Waits until a lease that is being revoked is gone, or an attempt that began since has failed.
+async fn wait_gone(core: &Core, id: &str, began: Millis) -> Result<(), Error> {
     let until = tokio::time::Instant::now() + SYNC;
     while tokio::time::Instant::now() < until {
         let (session, replica) = (core.seal.session()?, core.seal.replica()?);
@@ -152,11 +154,9 @@ async fn wait_gone(core: &Core, id: &str) -> Result<(), Error> {
         let Some(record) = leases::by_id(&opened, id)? else {
             return Ok(());
         };
-        let error = record.ending.map(|ending| ending.error).unwrap_or_default();
-        if !error.is_empty() {
-            return Err(Error::Target(format!(
-                "failed to revoke: {error}; it is tried again"
-            )));
+        let ending = record.ending.as_ref();
+        if let Some(error) = ending.and_then(|ending| ending.error_since(began)) {
+            return Err(failed(error));
         }
         drop(opened);
         tokio::time::sleep(LOOK).await;
@@ -164,32 +164,40 @@ async fn wait_gone(core: &Core, id: &str) -> Result<(), Error> {
     Err(Error::Target("the lease is still being revoked".to_owned()))
 }
 
-/// `GET sys/leases`: leases whose revocation failed, with what was said. They are all tried again, so none is irrevocable in
-/// Vault's sense; clients ask for them by that name.
+fn failed(error: &str) -> Error {
+    Error::Target(format!("failed to revoke: {error}; it is tried again"))
+}
+
+/// `GET sys/leases`: leases whose revocation does not get on, with what was said. They are all tried again, so none is irrevocable
+/// in Vault's sense; clients ask for them by that name.
 pub fn stuck(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     let limit = call.fields().page()?.limit.unwrap_or(MAX_STUCK).min(MAX_STUCK);
     let now = call.env.now();
-    let found = leases::stuck(call.work.opened(), call.work.namespace(), now, limit)?;
+    let (found, unread) = leases::stuck(call.work.opened(), call.work.namespace(), now, limit)?;
     let shown: Vec<Value> = found
         .into_iter()
-        .filter_map(|stuck| {
-            let ending = stuck.record.ending?;
-            Some(json!({
+        .map(|stuck| {
+            json!({
                 "lease_id": stuck.id,
                 "mount_path": stuck.record.mount_path,
-                "error": ending.error,
-                "attempts": ending.attempts,
-                "since": rfc3339(ending.since),
+                "error": stuck.why,
+                "attempts": stuck.record.ending.map_or(0, |ending| ending.attempts),
+                "since": rfc3339(stuck.since),
                 "next_attempt": rfc3339(stuck.next),
-            }))
+            })
         })
         .collect();
-    Ok(Answer::data(object(
-        json!({"lease_count": shown.len(), "leases": shown}),
-    )))
+    let reply = Reply::data(object(json!({"lease_count": shown.len(), "leases": shown})));
+    Ok(match unread {
+        0 => reply,
+        _ => reply.warn(format!(
+            "{unread} that is due cannot be read: the leader's log says why"
+        )),
+    }
+    .into())
 }
 
-/// `GET sys/leases/count`: of all leases, or with `type=irrevocable` of those whose revocation failed. Ours: with `prefix`, of
+/// `GET sys/leases/count`: of all leases, or with `type=irrevocable` of those whose revocation does not get on. Ours: with `prefix`, of
 /// those beneath it, which is told back.
 pub fn count(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     let kind = call.fields().string("type")?.unwrap_or_default();
@@ -217,7 +225,8 @@ pub fn count(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
             tell(DISABLED, left);
         }
         ("irrevocable", None) => {
-            let found = leases::stuck(opened, namespace, now, usize::MAX)?;
+            let (found, unread) = leases::stuck(opened, namespace, now, usize::MAX)?;
+            tell(DISABLED, u64::try_from(unread).unwrap_or(u64::MAX));
             for stuck in &found {
                 let mount = mounts.clone().find(|mount| stuck.id.starts_with(&mount.path));
                 tell(mount.map_or(DISABLED, |mount| &mount.accessor), 1);
@@ -341,6 +350,7 @@ async fn end_beneath(act: &Act, force: bool) -> Result<Answer, Error> {
     let core = &act.core;
     let directory = as_directory(act.params.get("prefix"));
     let (session, replica) = (core.seal.session()?, core.seal.replica()?);
+    let began = replica.now();
     let (opened, derived) = session.view(replica.read().await?)?;
     let names: Vec<String> = beneath(&opened, act.namespace, &directory, replica.now())?
         .into_iter()
@@ -360,13 +370,13 @@ async fn end_beneath(act: &Act, force: bool) -> Result<Answer, Error> {
         revoke_batch(core, batch).await?;
     }
     if act.fields().bool("sync")?.unwrap_or(false) {
-        wait_gone_beneath(core, act.namespace, &directory).await?;
+        wait_gone_beneath(core, act.namespace, &directory, began).await?;
     }
     Ok(Answer::empty())
 }
 
-/// Waits until no lease is left beneath a directory, or a target has refused.
-async fn wait_gone_beneath(core: &Core, namespace: u32, directory: &str) -> Result<(), Error> {
+/// Waits until no lease is left beneath a directory, or an attempt at one that began since has failed.
+async fn wait_gone_beneath(core: &Core, namespace: u32, directory: &str, began: Millis) -> Result<(), Error> {
     let until = tokio::time::Instant::now() + SYNC;
     while tokio::time::Instant::now() < until {
         let (session, replica) = (core.seal.session()?, core.seal.replica()?);
@@ -374,13 +384,11 @@ async fn wait_gone_beneath(core: &Core, namespace: u32, directory: &str) -> Resu
         if leases::beneath(&opened, namespace, directory)? == 0 {
             return Ok(());
         }
-        let stuck = leases::stuck(&opened, namespace, replica.now(), MAX_STUCK)?;
-        let stuck = stuck.into_iter().find(|stuck| stuck.id.starts_with(directory));
-        if let Some(ending) = stuck.and_then(|stuck| stuck.record.ending) {
-            return Err(Error::Target(format!(
-                "failed to revoke: {}; it is tried again",
-                ending.error
-            )));
+        let (stuck, _) = leases::stuck(&opened, namespace, replica.now(), usize::MAX)?;
+        let beneath = stuck.iter().filter(|stuck| stuck.id.starts_with(directory));
+        let mut endings = beneath.filter_map(|stuck| stuck.record.ending.as_ref());
+        if let Some(error) = endings.find_map(|ending| ending.error_since(began)) {
+            return Err(failed(error));
         }
         drop(opened);
         tokio::time::sleep(LOOK).await;
