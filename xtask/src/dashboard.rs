@@ -207,13 +207,14 @@ const SECTIONS: &[Section] = &[
         panels: &[
             Panel {
                 title: "Rotations of credentials",
-                about: "At their targets, by result; overdue ones failed when last tried",
+                about: "At their targets, by result; due ones wait to be begun, overdue ones failed when last tried",
                 unit: "short",
                 queries: &[
                     (
                         r#"sum by (result) (increase(conclave_rotations_total{job="$job"}[1h]))"#,
                         "{{result}} in an hour",
                     ),
+                    (r#"max(conclave_rotation_due{job="$job"})"#, "due"),
                     (r#"max(conclave_rotation_overdue{job="$job"})"#, "overdue"),
                 ],
             },
@@ -222,7 +223,7 @@ const SECTIONS: &[Section] = &[
                 about: "Since it was rotated",
                 unit: "s",
                 queries: &[(
-                    r#"time() - max(conclave_keyring_rotated_timestamp_seconds{job="$job"})"#,
+                    r#"time() - max(conclave_keyring_rotated_timestamp_seconds{job="$job"} > 0)"#,
                     "age",
                 )],
             },
@@ -231,16 +232,16 @@ const SECTIONS: &[Section] = &[
                 about: "The first of each node's listeners",
                 unit: "s",
                 queries: &[(
-                    r#"conclave_tls_cert_expiry_timestamp_seconds{job="$job"} - time()"#,
+                    r#"(conclave_tls_cert_expiry_timestamp_seconds{job="$job"} > 0) - time()"#,
                     "{{instance}}",
                 )],
             },
             Panel {
                 title: "Last snapshot",
-                about: "Since any node saved one; since 1970 if none did",
+                about: "Since any node saved one; nothing if none did",
                 unit: "s",
                 queries: &[(
-                    r#"time() - max(conclave_snapshot_last_success_timestamp_seconds{job="$job"})"#,
+                    r#"time() - max(conclave_snapshot_last_success_timestamp_seconds{job="$job"} > 0)"#,
                     "age",
                 )],
             },

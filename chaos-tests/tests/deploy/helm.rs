@@ -86,6 +86,7 @@ fn the_chart_takes_every_value_and_refuses_those_that_make_no_cluster() {
         "storageClassName: fast",
         "release: prometheus",
         "- alert: ConclaveNoLeader",
+        "runbook_url: https://wiki.example/conclave/ConclaveNoLeader.md\n",
     ] {
         assert!(text.contains(part), "{part}");
     }
@@ -105,6 +106,7 @@ fn the_chart_takes_every_value_and_refuses_those_that_make_no_cluster() {
         ("image.repository=", "repository"),
         ("storage.data.size=", "size"),
         ("serviceMonitor.interval=soon", "interval"),
+        ("prometheusRule.runbooks=wiki", "runbooks"),
     ] {
         let mut helm = helm(home.path());
         let refused = helm

@@ -81,6 +81,8 @@ async fn cluster_attacked_pages_for_each_rule() {
     })
     .await;
     pages.paged("pager", "ConclaveAnomalyCanaryRead").await;
+    // It is of no consequence at first, and was made critical: the first time pages already.
+    pages.paged("pager", "ConclaveAnomalyOffHoursAccess").await;
     let seen = as_published(
         &cluster,
         &format!("tail -n +1 -f {file} | grep -m 1 \"secret/data\""),
@@ -248,7 +250,7 @@ async fn attack(cluster: &Cluster, ada: &str) {
     api.must(
         "POST",
         "sys/anomaly/rules/off_hours_access",
-        json!({"hours": hours}),
+        json!({"hours": hours, "severity": "critical"}),
     )
     .await;
     for number in 0..8 {

@@ -13,13 +13,20 @@ use crate::shell::{folder, must, read};
 
 /// For so long reads were few, before Prometheus was there: some alerts compare with the day that was.
 const QUIET: Duration = Duration::from_secs(25 * 3600);
+/// How bad an event may be, and whether that pages.
+const SEVERITIES: [(&str, bool); 4] = [
+    ("low", false),
+    ("medium", false),
+    ("high", true),
+    ("critical", true),
+];
 /// Between two of its numbers of that time.
 const STEP: u64 = 60;
 
 /// A cluster in the gravest troubles, which hide others of it.
 fn grave(_: u64) -> String {
     "conclave_initialized 1\nconclave_sealed 1\nconclave_raft_has_leader 0\nconclave_state_diverged 1\nconclave_disk_low 1\n\
-     conclave_tls_cert_expiry_timestamp_seconds 86400\n"
+     conclave_tls_cert_expiry_timestamp_seconds 86400\nconclave_raft_voters 3\n"
         .to_owned()
 }
 
@@ -75,12 +82,20 @@ fn troubled(scrape: u64) -> String {
             page += &format!("{name}_bucket{{{labels}le=\"{bound}\"}} {count}\n");
         }
     }
-    let rules = read(ALERTS);
-    for rule in rules.split("conclave_anomalies_total{rule=\"").skip(1) {
-        let rule = rule.split('"').next().expect("a rule");
-        page += &format!("conclave_anomalies_total{{rule=\"{rule}\",severity=\"high\"}} {scrape}\n");
+    for (number, rule) in rules().iter().enumerate() {
+        let severity = SEVERITIES[number % SEVERITIES.len()].0;
+        page += &format!("conclave_anomalies_total{{rule=\"{rule}\",severity=\"{severity}\"}} {scrape}\n");
     }
     page
+}
+
+/// Rules of anomalies, in the order of their alerts. Here they find in turn what is of each severity, whatever is theirs at first.
+fn rules() -> Vec<String> {
+    let text = read(ALERTS);
+    let rules = text.split("conclave_anomalies_total{rule=\"").skip(1);
+    rules
+        .filter_map(|rule| Some(rule.split_once('"')?.0.to_owned()))
+        .collect()
 }
 
 /// Seconds since 1970.
@@ -126,6 +141,7 @@ async fn every_alert_reaches_whoever_is_to_hear_of_it() {
     let nobody = format!("127.0.0.1:{}", ports::free(1)[0]);
     let jobs = [
         ("conclave-grave", vec![exporter(grave).await]),
+        ("conclave-down", vec![nobody.clone()]),
         (
             "conclave-troubled",
             vec![exporter(sealed).await, exporter(troubled).await, nobody],
@@ -144,7 +160,12 @@ async fn every_alert_reaches_whoever_is_to_hear_of_it() {
         }
     })
     .await;
-    let critical = of_severity("critical");
+    let mut critical = of_severity("critical");
+    let anomalies = alerts()
+        .into_iter()
+        .filter(|name| name.starts_with("ConclaveAnomaly"))
+        .zip(SEVERITIES.iter().cycle());
+    critical.extend(anomalies.filter_map(|(alert, (_, pages))| pages.then_some(alert)));
     eventually("what is critical pages", SOON, async || {
         let paged: BTreeSet<String> = pages
             .all()

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 use crate::harness::packages;
-use crate::shell::{must, read, root};
+use crate::shell::{block, folder, must, read, root};
 
 const ALERTS: &str = "deploy/observability/rules/alerts.yml";
 const RECORDING: &str = "deploy/observability/rules/recording.yml";
@@ -31,13 +31,69 @@ fn alerts() -> Vec<String> {
     names.map(str::to_owned).collect()
 }
 
-/// Names of our metrics in a text, without the ends that Prometheus gives to parts of a histogram.
+/// Names of our metrics in a text, without the ends that Prometheus gives to parts of a histogram, and of what is recorded.
 fn metrics_in(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != ':');
     words
-        .filter(|word| word.starts_with("conclave_") && !word.contains(':'))
+        .filter(|word| word.starts_with("conclave_") || word.starts_with("conclave:"))
         .map(|word| word.strip_suffix("_bucket").unwrap_or(word).to_owned())
         .collect()
+}
+
+/// Names under which rules record what they worked out.
+fn recorded() -> BTreeSet<String> {
+    let text = read(RECORDING);
+    let names = text
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- record: "));
+    names.map(str::to_owned).collect()
+}
+
+#[test]
+fn what_is_asked_for_and_never_recorded_is_seen() {
+    let asked = r#"conclave:nosuch:rate5m{job="$job"} + rate(conclave_requests_bucket[5m])"#;
+    let expected = ["conclave:nosuch:rate5m", "conclave_requests"];
+    assert_eq!(metrics_in(asked), expected.map(str::to_owned).into());
+    assert!(!recorded().contains("conclave:nosuch:rate5m"));
+    for file in [ALERTS, DASHBOARD] {
+        for name in metrics_in(&read(file)) {
+            let known = !name.contains(':') || recorded().contains(&name);
+            assert!(known, "{file} asks for {name}, which no rule records");
+        }
+    }
+}
+
+/// What the document has an operator do, so that a page's link opens.
+#[test]
+fn links_to_pages_are_made_whole_by_the_line_of_the_document() {
+    let line = block("docs/observability.md", "runbook_url").replace("rules/", "");
+    let folder = folder();
+    for name in ["alerts.yml", "recording.yml"] {
+        let text = read(&format!("deploy/observability/rules/{name}"));
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    must(
+        Command::new("bash")
+            .args(["-c", &line])
+            .current_dir(folder.path()),
+    );
+    let text = std::fs::read_to_string(folder.path().join("alerts.yml")).unwrap();
+    let urls = text
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("runbook_url: "));
+    let urls: Vec<&str> = urls.collect();
+    assert_eq!(urls.len(), alerts().len());
+    for (url, name) in urls.iter().zip(alerts()) {
+        assert!(
+            url.starts_with("https://") && url.ends_with(&format!("/{name}.md")),
+            "{url}"
+        );
+    }
+    must(
+        Command::new("promtool")
+            .args(["check", "rules", "alerts.yml"])
+            .current_dir(folder.path()),
+    );
 }
 
 #[test]
