@@ -21,6 +21,7 @@ mod local;
 mod observability;
 mod orchestrated;
 mod package;
+mod runbooks;
 mod shell;
 mod signals;
 mod throwaway;
