@@ -27,6 +27,7 @@ mod rabbitmq_server;
 #[path = "../../../targets/tests/servers/redis_server.rs"]
 #[allow(dead_code, reason = "drivers are tried with the rest")]
 mod redis;
+mod roles;
 mod rotations;
 
 use std::time::Duration;
