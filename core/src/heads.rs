@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use conclave_engine_api::{Millis, Page, Txn};
 
-use crate::audit::chain::Tip;
+use crate::audit::chain::{self, Tip};
 use crate::catalog::{decode_record, encode_record};
 use crate::core::Core;
 use crate::error::Error;
 use crate::store::{Draft, Opened, Proposal, Space, Table, commit_once};
 
-/// Most heads of one chain that are kept; older ones give way.
+/// Most heads of one device of one node that are kept; older ones give way.
 const KEPT: usize = 1024;
 /// How long sealing waits for the last heads.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -56,7 +56,11 @@ impl Core {
         }
         let (session, replica) = (self.seal.session()?, self.seal.replica()?);
         let (opened, _) = session.view(replica.view()?)?;
-        let proposal = draft_of(&opened, &moved, (replica.node_id(), replica.now()))?;
+        let proposal = draft_of(
+            &opened,
+            &moved,
+            (replica.node_id(), self.audit.node(), replica.now()),
+        )?;
         drop(opened);
         commit_once(replica.as_ref(), proposal).await?;
         let moved = moved.into_iter().map(|(_, chain, tip)| (chain, tip.seq));
@@ -98,7 +102,7 @@ pub fn all(opened: &Opened) -> Result<Vec<HeadRecord>, Error> {
 fn draft_of(
     opened: &Opened,
     moved: &[(String, String, Tip)],
-    (node, time): (u64, Millis),
+    (node, name, time): (u64, &str, Millis),
 ) -> Result<Proposal, Error> {
     let reader = opened.space(SPACE);
     let mut txn = Txn::new(&reader);
@@ -114,7 +118,7 @@ fn draft_of(
         let path = format!("{}/{:020}", hex::encode(chain), tip.seq);
         txn.get(&path)?;
         txn.put(&path, encode_record(&record)?)?;
-        for old in surplus(opened, chain)? {
+        for old in surplus(opened, name, device)? {
             txn.get(&old)?;
             txn.delete(&old)?;
         }
@@ -124,14 +128,28 @@ fn draft_of(
     Ok(draft.finish())
 }
 
-/// The oldest of a chain, that are one too many.
-fn surplus(opened: &Opened, chain: &str) -> Result<Vec<String>, Error> {
-    let directory = format!("{}/", hex::encode(chain));
-    let names = opened.space(SPACE).names(&directory, &Page::default())?;
-    let too_many = (names.len() + 1).saturating_sub(KEPT);
-    Ok(names
-        .into_iter()
-        .take(too_many)
-        .map(|name| format!("{directory}{name}"))
-        .collect())
+/// The oldest of a device's heads, that are one too many: by time, for a chain whose file was gone at a start counts from 1
+/// again, and a device that is enabled again has another chain.
+fn surplus(opened: &Opened, node: &str, device: &str) -> Result<Vec<String>, Error> {
+    let reader = opened.space(SPACE);
+    let mut paths = Vec::new();
+    for directory in reader.names("", &Page::default())? {
+        let id = hex::decode(directory.trim_end_matches('/')).unwrap_or_default();
+        if chain::is_of(&String::from_utf8_lossy(&id), node, device) {
+            let names = reader.names(&directory, &Page::default())?;
+            paths.extend(names.into_iter().map(|name| format!("{directory}{name}")));
+        }
+    }
+    let too_many = (paths.len() + 1).saturating_sub(KEPT);
+    if too_many == 0 {
+        return Ok(Vec::new());
+    }
+    let mut heads = Vec::with_capacity(paths.len());
+    for path in paths {
+        if let Some(row) = reader.row(&path)? {
+            heads.push((decode_record::<HeadRecord>(&row.value)?.time, path));
+        }
+    }
+    heads.sort();
+    Ok(heads.into_iter().take(too_many).map(|(_, path)| path).collect())
 }

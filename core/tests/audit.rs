@@ -10,13 +10,14 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use conclave_core::audit::Declared;
-use conclave_core::audit::verify::{Place, Verifier, read_heads};
+use conclave_core::audit::verify::{Committed, Fault, Place, Verifier, read_heads};
 use conclave_core::{Error, Settings, Verb};
 use conclave_raft::Replica;
 use conclave_raft::local::LocalReplica;
@@ -470,6 +471,103 @@ async fn what_is_done_about_a_finding_is_on_record() {
         .find(|(path, _)| path == "sys/anomaly/limits/expire")
         .expect("its end");
     assert_eq!(ended.1["limit"], limit, "{done:?}");
+}
+
+/// What is wrong with the chains of these files, oldest first.
+fn faults(heads: Vec<Committed>, files: &[PathBuf]) -> Vec<Fault> {
+    let mut verifier = Verifier::new(heads, false);
+    for file in files {
+        for (at, line) in std::fs::read_to_string(file).unwrap().lines().enumerate() {
+            let file = file.display().to_string();
+            verifier.line(
+                Place {
+                    file,
+                    line: at as u64 + 1,
+                },
+                line.as_bytes(),
+            );
+        }
+    }
+    let report = verifier.finish();
+    assert!(!report.chains.is_empty());
+    report.faults
+}
+
+/// How many devices there are, as the metrics say.
+fn devices_of(node: &Node) -> f64 {
+    node.core.observe();
+    let families = node.registry.gather();
+    let family = families
+        .iter()
+        .find(|family| family.name() == "conclave_audit_devices");
+    family.unwrap().get_metric()[0].get_gauge().get_value()
+}
+
+async fn heads(node: &Node) -> Vec<Committed> {
+    node.core.commit_audit_heads().await.unwrap();
+    let told = node.call(Verb::Read, "sys/audit-heads", Value::Null).await;
+    read_heads(told.unwrap().to_string().as_bytes()).unwrap()
+}
+
+#[tokio::test]
+async fn a_chain_of_an_enabled_device_goes_on_over_reloads_and_seals() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = declared(dir.path(), false);
+    let devices = settings.audit_devices.clone();
+    let node = Node::unsealed_with(settings).await;
+    let (file, moved) = (dir.path().join("api.log"), dir.path().join("api.log.1"));
+    enable(&node, &file).await;
+    let read = async || node.call(Verb::Read, "sys/mounts", Value::Null).await.unwrap();
+    read().await;
+    std::fs::rename(&file, &moved).unwrap();
+    // What a reload does: the configuration is read again, then files are opened again.
+    node.core.declare_audit_devices(&devices).unwrap();
+    assert_eq!(devices_of(&node), 2.0, "the device is there without a break");
+    node.core.reopen_audit_files();
+    assert_eq!(
+        std::fs::metadata(&file).unwrap().len(),
+        0,
+        "the moved file is let go"
+    );
+    read().await;
+    node.call(Verb::Write, "sys/seal", Value::Null).await.unwrap();
+    assert_eq!(devices_of(&node), 1.0, "only keys tell of the other");
+    node.unseal().await;
+    read().await;
+    // Another configuration, and back.
+    node.core.declare_audit_devices(&[]).unwrap();
+    read().await;
+    node.core.declare_audit_devices(&devices).unwrap();
+    read().await;
+    let files = [moved, file];
+    assert_eq!(faults(heads(&node).await, &files), []);
+    let text = std::fs::read_to_string(&files[1]).unwrap();
+    assert_eq!(
+        text.matches("\"type\":\"chain\"").count(),
+        1,
+        "one file, opened once: {text}"
+    );
+}
+
+#[tokio::test]
+async fn a_device_that_is_enabled_again_has_a_chain_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::unsealed_with(declared(dir.path(), false)).await;
+    let files = [dir.path().join("a.log"), dir.path().join("b.log")];
+    for file in &files {
+        enable(&node, file).await;
+        node.call(Verb::Read, "sys/mounts", Value::Null).await.unwrap();
+        heads(&node).await;
+        node.call(Verb::Delete, "sys/audit/api", Value::Null)
+            .await
+            .unwrap();
+    }
+    let heads = heads(&node).await;
+    let chains: BTreeSet<&str> = heads.iter().map(|head| head.id.as_str()).collect();
+    assert_eq!(chains.len(), 3, "{chains:?}");
+    for files in [&files[..1], &files[1..], &files[..]] {
+        assert_eq!(faults(heads.clone(), files), [], "{files:?}");
+    }
 }
 
 #[tokio::test]

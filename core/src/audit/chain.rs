@@ -12,6 +12,10 @@ use sha2::{Digest, Sha256};
 const MEMBER: &[u8] = b",\"chain\":{\"id\":";
 /// What every chain begins with.
 const PURPOSE: &[u8] = b"conclave audit chain\0";
+/// What a salt is hashed behind.
+const TAG: &[u8] = b"conclave audit device\0";
+/// Digits of a tag.
+const TAG_DIGITS: usize = 8;
 
 /// A SHA-256 hash.
 pub type Hash = [u8; 32];
@@ -32,6 +36,31 @@ pub struct Link {
     pub id: String,
     /// Where in it.
     pub tip: Tip,
+}
+
+/// What a chain is called: `NODE:DEVICE/`, with `#TAG` behind it for a device that was enabled over the API.
+pub fn name(node: &str, device: &str, tag: Option<&str>) -> String {
+    match tag {
+        Some(tag) => format!("{node}:{device}#{tag}"),
+        None => format!("{node}:{device}"),
+    }
+}
+
+/// Tells one enabling of a device from the next, by the salt that each has of its own: eight digits that do not tell the salt.
+pub fn tag(salt: &str) -> String {
+    let hash = Sha256::new().chain_update(TAG).chain_update(salt).finalize();
+    let mut digits = hex::encode(hash);
+    digits.truncate(TAG_DIGITS);
+    digits
+}
+
+/// Whether a chain of this name is one of that device's, of whichever time it was enabled.
+pub fn is_of(id: &str, node: &str, device: &str) -> bool {
+    let rest = id.strip_prefix(name(node, device, None).as_str());
+    rest.is_some_and(|rest| {
+        let tag = rest.strip_prefix('#');
+        rest.is_empty() || tag.is_some_and(|tag| tag.len() == TAG_DIGITS && !tag.contains('/'))
+    })
 }
 
 /// Hash of a record without its link.
@@ -137,6 +166,19 @@ mod tests {
             None
         );
         assert_eq!(split(text.replace(",\"seq\"", ", \"seq\"").as_bytes()), None);
+    }
+
+    #[test]
+    fn chains_of_a_device_are_told_from_those_of_others() {
+        assert_eq!(tag("salt").len(), TAG_DIGITS);
+        assert_ne!(tag("salt"), tag("pepper"));
+        for id in [name("n1", "file/", None), name("n1", "file/", Some(&tag("salt")))] {
+            assert!(is_of(&id, "n1", "file/"), "{id}");
+            assert!(!is_of(&id, "n1", "fil"), "{id}");
+            assert!(!is_of(&id, "n2", "file/"), "{id}");
+        }
+        assert!(!is_of("n1:file/x/", "n1", "file/"), "another device");
+        assert!(!is_of("n1:file/#234567/", "n1", "file/"), "another device");
     }
 
     #[test]

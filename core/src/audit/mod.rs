@@ -25,6 +25,7 @@ mod target;
 mod tests;
 pub mod verify;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -55,8 +56,18 @@ pub struct Devices {
     around: Surroundings,
     declared: ArcSwap<Vec<(Declared, Device)>>,
     open: ArcSwap<Open>,
-    opening: Mutex<()>,
+    outputs: Mutex<Outputs>,
     numbers: Numbers,
+}
+
+/// The outputs that are open, whether their devices can be told of now or not: a chain goes on in the output that it began in,
+/// over a change of configuration and over a seal. No key is in one.
+#[derive(Default)]
+struct Outputs {
+    /// By whether the configuration declares the device, and its path.
+    sinks: BTreeMap<(bool, String), Arc<Sink>>,
+    /// The node is sealed: a request that began before must not bring keys back.
+    sealed: bool,
 }
 
 /// What is written to now.
@@ -79,7 +90,7 @@ impl Devices {
                 epoch: 0,
                 set: numbers.set(Vec::new()),
             }),
-            opening: Mutex::new(()),
+            outputs: Mutex::default(),
             around: Surroundings {
                 directories: settings.audit_directories.clone().into(),
                 targets: settings.audit_targets.clone(),
@@ -103,13 +114,11 @@ impl Devices {
     /// # Errors
     /// An option that is refused: then everything stays.
     pub fn declare(&self, declared: &[Declared]) -> Result<(), Error> {
-        let _alone = self.opening.lock();
-        let known = self.declared.load_full();
+        let mut outputs = self.outputs.lock();
         let mut devices = Vec::with_capacity(declared.len());
         for device in declared {
             let options = DeviceOptions::read(&device.kind, &device.options)?;
-            let same = known.iter().map(|(_, device)| device);
-            let sink = self.sink(same, &device.path, options)?;
+            let sink = self.sink(&outputs, (&device.path, None), options)?;
             devices.push((
                 device.clone(),
                 Device {
@@ -119,8 +128,18 @@ impl Devices {
                 },
             ));
         }
-        self.declared.store(Arc::new(devices));
-        self.forget_unless_alone();
+        let before = self.declared.swap(Arc::new(devices));
+        let enabled = self.current();
+        let enabled = enabled.devices().iter().filter(|device| {
+            let declared = before.iter().any(|(_, before)| before.path == device.path);
+            !declared && !self.is_declared(&device.path)
+        });
+        // Those that are enabled are there without a break; keys of the new ones come with the next request.
+        let mut all = self.declared_devices();
+        all.extend(enabled.cloned());
+        outputs.replace(true, &self.declared_devices());
+        let set = self.numbers.set(all);
+        self.open.store(Arc::new(Open { epoch: 0, set }));
         Ok(())
     }
 
@@ -131,33 +150,42 @@ impl Devices {
         if open.epoch >= derived.epoch {
             return Ok(open.set.clone());
         }
-        let _alone = self.opening.lock();
+        let mut outputs = self.outputs.lock();
         let open = self.open.load_full();
         if open.epoch >= derived.epoch {
             return Ok(open.set.clone());
         }
-        let mut devices = Vec::new();
-        for (_, device) in self.declared.load().iter() {
-            let key = derived.audit_key(&device.path);
-            devices.push(Device {
-                key: Some(Arc::new(Hasher::new(&key))),
-                ..device.clone()
-            });
-        }
+        let mut enabled = Vec::new();
         for (path, record) in derived.catalog.audit() {
             let options = DeviceOptions::read(&record.kind, &record.options)?;
-            devices.push(Device {
+            let tag = chain::tag(&record.salt);
+            enabled.push(Device {
                 path: path.clone(),
-                sink: self.sink(open.set.devices().iter(), path, options)?,
+                sink: self.sink(&outputs, (path, Some(&tag)), options)?,
                 key: Some(Arc::new(Hasher::new(record.salt.as_bytes()))),
             });
         }
+        let mut devices = self.declared_devices();
+        for device in &mut devices {
+            let key = derived.audit_key(&device.path);
+            device.key = Some(Arc::new(Hasher::new(&key)));
+        }
+        devices.extend(enabled.iter().cloned());
+        if outputs.sealed {
+            return Ok(self.numbers.set(devices));
+        }
+        outputs.replace(false, &enabled);
         let set = self.numbers.set(devices);
         self.open.store(Arc::new(Open {
             epoch: derived.epoch,
             set: set.clone(),
         }));
         Ok(set)
+    }
+
+    /// The node's name, as chains have it.
+    pub fn node(&self) -> &str {
+        &self.around.node
     }
 
     /// The devices there are, of the last view that was followed.
@@ -167,8 +195,15 @@ impl Devices {
 
     /// Drops the keys, and the devices that only keys tell of. Part of sealing the node; requests under way keep theirs.
     pub fn forget_keys(&self) {
-        let _alone = self.opening.lock();
-        self.forget_unless_alone();
+        let mut outputs = self.outputs.lock();
+        outputs.sealed = true;
+        let set = self.numbers.set(self.declared_devices());
+        self.open.store(Arc::new(Open { epoch: 0, set }));
+    }
+
+    /// Keys are there from now on. Part of unsealing the node, before anything is done with them.
+    pub fn take_keys(&self) {
+        self.outputs.lock().sealed = false;
     }
 
     /// Whether the configuration of this node declares a device here.
@@ -184,9 +219,10 @@ impl Devices {
 
     /// Opens every file again, for whoever moved them away.
     pub fn reopen(&self) {
-        for device in self.current().devices() {
-            if let Err(error) = device.sink.reopen() {
-                tracing::error!(device = device.path, %error, "audit file is not opened again; the old one stays");
+        let sinks = self.outputs.lock().sinks.clone();
+        for ((_, path), sink) in sinks {
+            if let Err(error) = sink.reopen() {
+                tracing::error!(device = path, %error, "audit file is not opened again; the old one stays");
             }
         }
     }
@@ -199,7 +235,7 @@ impl Devices {
             // Its spool is made with its first record.
             return Ok(());
         }
-        Sink::new(&record.path, options, &self.around)?
+        Sink::new((&record.path, None), options, &self.around)?
             .check()
             .map_err(|error| Error::invalid(error.to_string()))
     }
@@ -253,24 +289,33 @@ impl Devices {
         }
     }
 
-    fn forget_unless_alone(&self) {
+    /// The declared devices, without keys.
+    fn declared_devices(&self) -> Vec<Device> {
         let declared = self.declared.load();
-        let devices = declared.iter().map(|(_, device)| device.clone()).collect();
-        let set = self.numbers.set(devices);
-        self.open.store(Arc::new(Open { epoch: 0, set }));
+        declared.iter().map(|(_, device)| device.clone()).collect()
     }
 
-    /// The same output for the same device: what waits in it must find it.
-    fn sink<'d>(
+    /// The same output for the same device: what waits in it must find it, and its chain goes on there.
+    fn sink(
         &self,
-        mut known: impl Iterator<Item = &'d Device>,
-        path: &str,
+        outputs: &Outputs,
+        (path, tag): (&str, Option<&str>),
         options: DeviceOptions,
     ) -> Result<Arc<Sink>, Error> {
-        let same = known.find(|device| device.path == path && *device.sink.options() == options);
-        match same {
-            Some(device) => Ok(device.sink.clone()),
-            None => Sink::new(path, options, &self.around),
+        let known = outputs.sinks.get(&(tag.is_none(), path.to_owned()));
+        match known.filter(|sink| sink.is(tag, &options)) {
+            Some(sink) => Ok(sink.clone()),
+            None => Sink::new((path, tag), options, &self.around),
         }
+    }
+}
+
+impl Outputs {
+    /// These are all devices there are now that are declared, or all that are not.
+    fn replace(&mut self, declared: bool, devices: &[Device]) {
+        self.sinks.retain(|(is, _), _| *is != declared);
+        let devices = devices.iter();
+        self.sinks
+            .extend(devices.map(|device| ((declared, device.path.clone()), device.sink.clone())));
     }
 }

@@ -62,12 +62,12 @@ impl Numbers {
 
     /// A set that counts here.
     pub fn set(&self, devices: Vec<Device>) -> Arc<DeviceSet> {
-        self.devices.set(whole(devices.len() as u64));
         Arc::new(DeviceSet::new(devices, self.failures.clone()))
     }
 
     /// Takes over how devices are.
     pub fn observe(&self, states: &[(String, State)]) {
+        self.devices.set(whole(states.len() as u64));
         let failing = states.iter().filter(|(_, state)| state.trouble.is_some());
         self.failing.set(whole(failing.count() as u64));
         let spools = || states.iter().filter_map(|(_, state)| state.spool);

@@ -13,7 +13,7 @@ use prometheus::IntCounter;
 
 use conclave_engine_api::Millis;
 
-use crate::audit::chain::Tip;
+use crate::audit::chain::{self, Tip};
 use crate::audit::courier::Couriers;
 use crate::audit::journal::{Journal, Line, Ticket};
 use crate::audit::options::{DeviceOptions, Output, RemoteOptions};
@@ -44,6 +44,8 @@ pub struct Surroundings {
 /// An output.
 pub struct Sink {
     path: String,
+    /// Tells one enabling of a device from the next.
+    tag: Option<String>,
     options: DeviceOptions,
     journal: Arc<Journal>,
     shipping: Option<Arc<Shipping>>,
@@ -76,12 +78,17 @@ impl Drop for Running {
 }
 
 impl Sink {
-    /// The output of these options for the device at `path`.
+    /// The output of these options for the device at `path`. `tag` is part of its chain's name: a device that is enabled again,
+    /// perhaps with another file, begins a chain of its own.
     ///
     /// # Errors
     /// There is no directory in which a spool may be.
-    pub fn new(path: &str, options: DeviceOptions, around: &Surroundings) -> Result<Arc<Self>, Error> {
-        let chain = options.chain.then(|| format!("{}:{path}", around.node));
+    pub fn new(
+        (path, tag): (&str, Option<&str>),
+        options: DeviceOptions,
+        around: &Surroundings,
+    ) -> Result<Arc<Self>, Error> {
+        let chain = options.chain.then(|| chain::name(&around.node, path, tag));
         let (journal, shipping) = match &options.output {
             Output::File(file) => {
                 let place = NamedFile::new(file.clone(), around.directories.clone());
@@ -104,6 +111,7 @@ impl Sink {
         };
         let sink = Arc::new(Self {
             path: path.to_owned(),
+            tag: tag.map(str::to_owned),
             options,
             journal: Arc::new(journal),
             shipping,
@@ -120,6 +128,11 @@ impl Sink {
             sink.running.set(Running(runtime.spawn(run).abort_handle())).ok();
         }
         Ok(sink)
+    }
+
+    /// Whether it is the output of a device with this tag and these options.
+    pub fn is(&self, tag: Option<&str>, options: &DeviceOptions) -> bool {
+        self.tag.as_deref() == tag && self.options == *options
     }
 
     /// Its options.

@@ -42,6 +42,7 @@ impl Core {
             By::Offer => {}
             By::Shares => self.unmark(),
         }
+        self.audit.take_keys();
         self.seal.session.store(Some(Arc::new(session)));
         *self.seal.recipient.lock() = None;
         replica.set_eligible(!self.room.is_low());

@@ -83,7 +83,7 @@ fn device(path: &str, kind: &str, options: &[(&str, &str)], around: &Surrounding
     let options = DeviceOptions::read(kind, &options.collect()).unwrap();
     Device {
         path: path.to_owned(),
-        sink: Sink::new(path, options, around).unwrap(),
+        sink: Sink::new((path, None), options, around).unwrap(),
         key: None,
     }
 }
