@@ -327,7 +327,10 @@ async fn what_waits_for_a_silent_target_is_told_of_before_it_was_tried() {
     // They end by themselves: of those that were not tried yet no row says so.
     scene.pass(3600 * SECOND).await;
     assert_eq!(held_up(&scene).await, (70, 70, 70.0));
-    let told = scene.node.call(Verb::Read, "sys/leases", Value::Null).await;
+    let told = scene
+        .node
+        .call(Verb::Read, "sys/leases", json!({"type": "irrevocable"}))
+        .await;
     let told = told.unwrap()["data"]["leases"].clone();
     let told = told.as_array().unwrap();
     let untried = told.iter().filter(|lease| lease["attempts"] == 0).count();
@@ -380,7 +383,10 @@ async fn a_lease_that_cannot_be_read_holds_up_no_other() {
     let id = scene.issue().await["lease_id"].clone();
     scene.must("sys/leases/revoke", json!({"lease_id": id})).await;
     scene.pass(0).await;
-    let told = scene.node.call(Verb::Read, "sys/leases", Value::Null).await;
+    let told = scene
+        .node
+        .call(Verb::Read, "sys/leases", json!({"type": "irrevocable"}))
+        .await;
     let told = told.unwrap();
     assert_eq!(told["data"]["leases"][0]["lease_id"], id);
     assert_eq!(

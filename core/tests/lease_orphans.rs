@@ -76,7 +76,7 @@ async fn an_orphan_that_cannot_be_dropped_stays_visible() {
     }
     let stuck = scene
         .node
-        .call(Verb::Read, "sys/leases", Value::Null)
+        .call(Verb::Read, "sys/leases", json!({"type": "irrevocable"}))
         .await
         .unwrap();
     let told = &stuck["data"]["leases"][0];
@@ -327,6 +327,37 @@ async fn a_lease_of_another_namespace_is_neither_waited_for_nor_told_of() {
     within(Verb::Write, "sys/leases/revoke", json!({"lease_id": id})).await;
     scene.pass(0).await;
     scene.must("sys/leases/revoke", asked).await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_revoked_is_listed_as_far_as_is_asked() {
+    let scene = Scene::new().await;
+    scene.issue().await;
+    scene.issue().await;
+    scene.target.is(Mood::Stubborn);
+    scene.must("sys/leases/revoke-prefix/database", Value::Null).await;
+    scene.pass(SECOND).await;
+    let listed = async |asked: Value| {
+        let told = scene.node.call(Verb::Read, "sys/leases", asked).await;
+        told.map(|told| told["data"]["leases"].as_array().unwrap().len())
+    };
+    for (asked, count) in [
+        (json!({"type": "irrevocable"}), 2),
+        (json!({"type": "irrevocable", "limit": "none"}), 2),
+        (json!({"type": "irrevocable", "limit": "1"}), 1),
+        (json!({"type": "irrevocable", "limit": 1}), 1),
+    ] {
+        assert_eq!(listed(asked.clone()).await.unwrap(), count, "{asked}");
+    }
+    for limit in [json!(-1), json!(0), json!("some")] {
+        let refused = listed(json!({"type": "irrevocable", "limit": limit})).await;
+        let text = refused.unwrap_err().to_string();
+        assert_eq!(text, "limit must be 'none' or a positive integer", "{limit}");
+    }
+    for asked in [json!({}), json!({"type": "other"})] {
+        let other = listed(asked.clone()).await;
+        assert!(matches!(other, Err(Error::NotFound { .. })), "{asked}: {other:?}");
+    }
 }
 
 #[tokio::test]

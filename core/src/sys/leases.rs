@@ -169,9 +169,20 @@ fn failed(error: &str) -> Error {
 }
 
 /// `GET sys/leases`: leases whose revocation does not get on, with what was said. They are all tried again, so none is irrevocable
-/// in Vault's sense; clients ask for them by that name.
+/// in Vault's sense; clients ask for them by that name, and by no other.
 pub fn stuck(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
-    let limit = call.fields().page()?.limit.unwrap_or(MAX_STUCK).min(MAX_STUCK);
+    let fields = call.fields();
+    if fields.string("type")?.as_deref() != Some("irrevocable") {
+        return Err(Error::NotFound { warnings: Vec::new() });
+    }
+    let limit = match fields.string("limit")?.as_deref() {
+        None | Some("none") => MAX_STUCK,
+        Some(limit) => {
+            let limit: Option<usize> = limit.parse().ok().filter(|limit| *limit > 0);
+            let limit = limit.ok_or_else(|| Error::invalid("limit must be 'none' or a positive integer"))?;
+            limit.min(MAX_STUCK)
+        }
+    };
     let now = call.env.now();
     let (found, unread) = leases::stuck(call.work.opened(), call.work.namespace(), now, limit)?;
     let shown: Vec<Value> = found

@@ -62,7 +62,7 @@ impl Beneath {
             if moved.1.elapsed() > PATIENCE {
                 bar.clear(&mut cx.ui);
                 cx.ui.warn(&format!(
-                    "{left} leases are still being revoked. 'read sys/leases' says what keeps them."
+                    "{left} leases are still being revoked. 'read sys/leases type=irrevocable' says what keeps them."
                 ));
                 return;
             }
