@@ -64,7 +64,7 @@ impl Core {
     }
 
     /// Works on one target until nothing is due there or it does not answer. How many leases ended.
-    async fn tend_queue(self: &Arc<Self>, queue: u64, share: usize) -> usize {
+    async fn tend_queue(self: &Arc<Self>, queue: u64, mut share: usize) -> usize {
         let mut ended = 0;
         let mut answered = None;
         loop {
@@ -75,6 +75,8 @@ impl Core {
                     if swept.answered != Some(true) || swept.ended == 0 {
                         break;
                     }
+                    // One that was left alone until now answers: what waits goes as fast as anywhere.
+                    share = leases::SHARE;
                 }
                 Err(error) => {
                     tracing::debug!(%error, "leases that are due are put off");

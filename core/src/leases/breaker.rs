@@ -16,7 +16,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(30);
 /// less: a lease that was tried before waits a minute at most, and a target half of one.
 const FORGOTTEN: Duration = Duration::from_secs(120);
 /// Leases of a target that are tried at once while it answers, and when it is asked again after it did not.
-const SHARE: usize = 64;
+pub const SHARE: usize = 64;
 
 /// What is known of the targets.
 #[derive(Default)]

@@ -20,7 +20,7 @@ mod sweep;
 mod tally;
 mod targets;
 
-pub use breaker::Tending;
+pub use breaker::{SHARE, Tending};
 pub use conclave_engine_api::{Bounds, Failure, Plan};
 pub use counted::count;
 pub use effect::{Begun, perform};

@@ -64,14 +64,17 @@ impl Cache {
         self.entries.front().map(|entry| entry.log_id.index)
     }
 
-    /// The kept entries with `from <= index < to`.
-    pub fn range(&self, from: u64, to: u64) -> impl Iterator<Item = &LogEntry> {
+    /// The kept entries with `from <= index < to` as far as `limit` bytes go, at least one if there is any.
+    pub fn first_of(&self, from: u64, to: u64, limit: usize) -> Vec<LogEntry> {
         let first = self.first().unwrap_or(u64::MAX);
         let skip = usize::try_from(from.saturating_sub(first)).unwrap_or(usize::MAX);
-        self.entries
-            .iter()
-            .skip(skip)
-            .take_while(move |entry| entry.log_id.index < to)
+        let mut size = 0;
+        let wanted = self.entries.iter().skip(skip).take_while(|entry| {
+            let fits = entry.log_id.index < to && size < limit;
+            size += weight(entry);
+            fits
+        });
+        wanted.cloned().collect()
     }
 
     fn pop_front(&mut self) {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::error::Error;
-use crate::log::{Loaded, LogBackend, Slot};
+use crate::log::{Loaded, LogBackend, Slot, within};
 
 /// A log that lives as long as this value; a node restarted on it finds everything it wrote.
 #[derive(Default)]
@@ -62,13 +62,13 @@ impl LogBackend for MemoryLog {
         Ok(())
     }
 
-    fn read(&self, from: u64, to: u64) -> Result<Vec<(u64, Bytes)>, Error> {
+    fn read(&self, from: u64, to: u64, bytes: usize) -> Result<Vec<(u64, Bytes)>, Error> {
         if from >= to {
             return Ok(Vec::new());
         }
         let inner = self.inner.lock();
         let range = inner.entries.range(from..to);
-        Ok(range.map(|(index, bytes)| (*index, bytes.clone())).collect())
+        Ok(within(bytes, range.map(|(index, entry)| (*index, entry.clone()))))
     }
 
     fn sync(&self) -> Result<(), Error> {

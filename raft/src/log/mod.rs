@@ -36,12 +36,27 @@ pub trait LogBackend: Send + Sync + 'static {
     fn purge(&self, through: u64, purged: &Bytes) -> Result<(), Error>;
     /// Remembers a value beside the entries, not yet durable.
     fn save(&self, slot: Slot, value: &Bytes) -> Result<(), Error>;
-    /// Stored entries with `from <= index < to`, in order.
-    fn read(&self, from: u64, to: u64) -> Result<Vec<(u64, Bytes)>, Error>;
+    /// Stored entries with `from <= index < to`, in order, as far as `bytes` go: at least one if there is any, and none
+    /// behind the one with which they are reached.
+    fn read(&self, from: u64, to: u64, bytes: usize) -> Result<Vec<(u64, Bytes)>, Error>;
     /// Makes everything written before this call durable.
     fn sync(&self) -> Result<(), Error>;
     /// Whether `sync` costs nothing and promises nothing, as in memory.
     fn volatile(&self) -> bool;
+}
+
+/// The entries that a backend gives when it is asked for as many as `bytes` go.
+pub fn within(bytes: usize, entries: impl Iterator<Item = (u64, Bytes)>) -> Vec<(u64, Bytes)> {
+    let mut size = 0;
+    let mut out = Vec::new();
+    for (index, entry) in entries {
+        size += entry.len();
+        out.push((index, entry));
+        if size >= bytes {
+            break;
+        }
+    }
+    out
 }
 
 /// What a backend holds when it is opened.

@@ -18,7 +18,7 @@ use crate::log::format::{decode_log_id, decode_vote};
 use crate::log::mark::Mark;
 use crate::log::store::refuse;
 use crate::log::types::position;
-use crate::log::{Loaded, LogBackend, Slot};
+use crate::log::{Loaded, LogBackend, Slot, within};
 use crate::mutant;
 
 /// How often the high-water mark follows the log; each time costs one more sync.
@@ -171,7 +171,7 @@ impl LogBackend for RocksLog {
         Ok(())
     }
 
-    fn read(&self, from: u64, to: u64) -> Result<Vec<(u64, Bytes)>, Error> {
+    fn read(&self, from: u64, to: u64, bytes: usize) -> Result<Vec<(u64, Bytes)>, Error> {
         if from >= to {
             return Ok(Vec::new());
         }
@@ -180,14 +180,17 @@ impl LogBackend for RocksLog {
         bounds.set_iterate_upper_bound(key(to));
         // Entries are read once, at a start: kept, they would be a third of a node's heap for as long as it runs.
         bounds.fill_cache(false);
-        let mut out = Vec::new();
-        for found in self.db.iterator_opt(IteratorMode::Start, bounds) {
-            let (key, value) = found.map_err(storage)?;
-            if let Some(index) = index_of(&key) {
-                out.push((index, Bytes::from(value)));
+        let mut failed = None;
+        let mut found = self.db.iterator_opt(IteratorMode::Start, bounds);
+        let entries = std::iter::from_fn(|| match found.next()? {
+            Ok((key, value)) => index_of(&key).map(|index| (index, Bytes::from(value))),
+            Err(error) => {
+                failed = Some(storage(error));
+                None
             }
-        }
-        Ok(out)
+        });
+        let out = within(bytes, entries);
+        failed.map_or(Ok(out), Err)
     }
 
     fn sync(&self) -> Result<(), Error> {

@@ -28,8 +28,8 @@ pub type Fatal = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// Payload bytes in one replication request or one piece of apply.
 const PIECE_BYTES: usize = 2 << 20;
-/// Entries read from the backend at once.
-const READ_ENTRIES: u64 = 256;
+/// Bytes read at once of a log that is verified.
+const VERIFIED_BYTES: usize = 256 << 10;
 
 /// The Raft log of one node. Clones share it.
 #[derive(Clone)]
@@ -152,7 +152,7 @@ impl LogStore {
     /// behind any entry.
     pub(crate) fn stands_at(&self, expected: Option<LogId>) -> Option<LogId> {
         let index = expected?.index;
-        let found = self.chunk(index, index + 1).ok();
+        let found = self.chunk(index, index + 1, 1).ok();
         let entry = found.and_then(|found| found.first().map(|entry| entry.log_id));
         entry.or(expected)
     }
@@ -188,42 +188,38 @@ impl LogStore {
         let mut size = 0;
         let mut next = from;
         while next < to && size < limit {
-            let read = self.chunk(next, to.min(next + READ_ENTRIES))?;
+            let read = self.chunk(next, to, limit - size)?;
             let Some(last) = read.last() else { break };
             next = last.log_id.index + 1;
-            for entry in read {
-                if size >= limit && !out.is_empty() {
-                    return Ok(out);
-                }
-                size += weight(&entry);
-                out.push(entry);
-            }
+            size += read.iter().map(weight).sum::<usize>();
+            out.extend(read);
         }
         Ok(out)
     }
 
-    /// All entries of `from..to` that exist, from memory where possible.
-    fn chunk(&self, from: u64, to: u64) -> Result<Vec<LogEntry>, Error> {
-        let (from, to, cached_from, cached) = {
+    /// The first entries of `from..to` that exist, from memory where possible, as far as `limit` bytes go; `piece` has more.
+    fn chunk(&self, from: u64, to: u64, limit: usize) -> Result<Vec<LogEntry>, Error> {
+        let (from, to, stored_to) = {
             let state = self.shared.state.read();
             let from = from.max(state.purged.map_or(0, |id| id.index + 1));
             let to = to.min(state.last.map_or(0, |id| id.index + 1));
-            let cached_from = state.cache.first().unwrap_or(u64::MAX);
-            let cached: Vec<LogEntry> = state.cache.range(from, to).cloned().collect();
-            (from, to, cached_from, cached)
+            let stored_to = to.min(state.cache.first().unwrap_or(u64::MAX));
+            if from >= stored_to {
+                return Ok(state.cache.first_of(from, to, limit));
+            }
+            (from, to, stored_to)
         };
-        let stored_to = to.min(cached_from);
-        if from >= stored_to {
-            return Ok(cached);
-        }
         let mut out = Vec::new();
-        for (index, bytes) in self.shared.backend.read(from, stored_to)? {
+        for (index, bytes) in self.shared.backend.read(from, stored_to, limit)? {
             if index != from + out.len() as u64 {
                 return Err(missing(from + out.len() as u64));
             }
             out.push(format::decode_entry(index, &bytes)?);
         }
-        out.extend(cached);
+        if out.is_empty() {
+            // The log begins later: all of it is in memory.
+            out = self.shared.state.read().cache.first_of(stored_to, to, limit);
+        }
         Ok(out)
     }
 
@@ -246,9 +242,15 @@ impl LogStore {
 impl State {
     /// Takes in an entry that follows all others.
     fn push(&mut self, entry: LogEntry) {
-        self.last = Some(entry.log_id);
-        self.sizes.push(entry.log_id.index, weight(&entry) as u64);
+        self.count(&entry);
         self.cache.push(entry);
+    }
+
+    /// Notes an entry that follows all others, but does not keep it: of what was there before a start hardly anything is
+    /// asked for again.
+    fn count(&mut self, entry: &LogEntry) {
+        self.last = Some(entry.log_id);
+        self.sizes.push(entry.log_id.index, weight(entry) as u64);
     }
 }
 
@@ -256,7 +258,7 @@ impl State {
 fn verify(backend: &dyn LogBackend, state: &mut State, last: u64) -> Result<(), Error> {
     let mut next = state.purged.map_or(0, |id| id.index + 1);
     while next <= last {
-        let read = backend.read(next, (next + READ_ENTRIES).min(last + 1))?;
+        let read = backend.read(next, last + 1, VERIFIED_BYTES)?;
         if read.is_empty() {
             return Err(missing(next));
         }
@@ -265,7 +267,7 @@ fn verify(backend: &dyn LogBackend, state: &mut State, last: u64) -> Result<(), 
                 return Err(missing(next));
             }
             let entry = format::decode_entry(index, &bytes).map_err(|e| refuse(&e.to_string()))?;
-            state.push(entry);
+            state.count(&entry);
             next += 1;
         }
     }
@@ -306,7 +308,7 @@ impl RaftLogReader<TypeConfig> for LogStore {
         RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
     {
         let (from, to) = self.bounds(&range);
-        self.chunk(from, to).map_err(failed)
+        self.piece(from, to, usize::MAX).map_err(failed)
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
@@ -416,9 +418,11 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
     use crate::log::MemoryLog;
-    use crate::log::types::{LogPayload, log_id};
+    use crate::log::types::{LogPayload, Payload, log_id};
     use crate::node::offload::Threads;
 
     fn open(backend: &Arc<MemoryLog>) -> LogStore {
@@ -449,5 +453,42 @@ mod tests {
         assert_eq!((log.last(), log.purged()), (applied, applied));
         let again = open(&backend);
         assert_eq!((again.last(), again.purged()), (applied, applied));
+    }
+
+    #[tokio::test]
+    async fn a_piece_is_read_as_far_as_its_bytes_go() {
+        const ENTRY: usize = 1 << 20;
+        let entry = |index| LogEntry {
+            log_id: log_id(1, index),
+            payload: LogPayload::Normal(Payload(Bytes::from(vec![7; ENTRY]))),
+        };
+        let backend = Arc::new(MemoryLog::default());
+        let entries = (0..10).map(|index| (index, format::encode_entry(&entry(index)).unwrap()));
+        backend.append(&entries.collect::<Vec<_>>()).unwrap();
+        assert_eq!(backend.read(0, 10, 1).unwrap().len(), 1);
+        assert_eq!(
+            backend.read(3, 10, ENTRY + 1).unwrap().len(),
+            1,
+            "its head counts, too"
+        );
+        assert_eq!(backend.read(3, 10, 2 * ENTRY).unwrap().len(), 2);
+
+        let mut log = open(&backend);
+        log.append([entry(10), entry(11)], IOFlushed::noop())
+            .await
+            .unwrap();
+        let indexes = |from, limit| {
+            let read = log.piece(from, 12, limit).unwrap();
+            read.iter().map(|entry| entry.log_id.index).collect::<Vec<_>>()
+        };
+        assert_eq!(indexes(0, 1), [0]);
+        assert_eq!(indexes(4, PIECE_BYTES), [4, 5]);
+        assert_eq!(
+            indexes(9, PIECE_BYTES),
+            [9, 10],
+            "one from the disk, one from memory"
+        );
+        assert_eq!(indexes(10, 1), [10]);
+        assert_eq!(indexes(0, usize::MAX), (0..12).collect::<Vec<_>>());
     }
 }

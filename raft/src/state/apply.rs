@@ -2,6 +2,7 @@
 //! commands see what earlier ones wrote. This file must not know where the commands come from.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use bytes::Bytes;
 
@@ -12,7 +13,7 @@ use crate::mutant;
 use crate::state::adopt::outlives_adoption;
 use crate::state::cache::{Cache, Head};
 use crate::state::changes::encode_changes;
-use crate::state::retained::Retained;
+use crate::state::retained::Kept;
 use crate::state::staged::{Halt, Staged};
 use crate::state::{Applied, DueEntry, Row, RowChange, Stats, Store, WriteSet, clock};
 
@@ -21,7 +22,7 @@ pub(super) struct OpenBatch<'a> {
     store: &'a dyn Store,
     cache: &'a mut Cache,
     stats: &'a mut Stats,
-    retained: &'a mut Retained,
+    kept: &'a mut Kept,
     pub applied: Applied,
     pub membership: Bytes,
     rows: BTreeMap<Key, Option<Row>>,
@@ -36,7 +37,7 @@ impl<'a> OpenBatch<'a> {
         store: &'a dyn Store,
         cache: &'a mut Cache,
         stats: &'a mut Stats,
-        retained: &'a mut Retained,
+        kept: &'a mut Kept,
         applied: Applied,
         membership: Bytes,
     ) -> Self {
@@ -44,7 +45,7 @@ impl<'a> OpenBatch<'a> {
             store,
             cache,
             stats,
-            retained,
+            kept,
             applied,
             membership,
             rows: BTreeMap::new(),
@@ -99,22 +100,15 @@ impl<'a> OpenBatch<'a> {
     }
 
     /// What is to be written. The cache is brought up to date with it, so it must be written or the machine stop.
-    pub fn finish(mut self) -> WriteSet {
-        if self.replaces {
-            self.retained.clear();
-        }
-        let sets = self.changes.iter();
-        let trim = self
-            .retained
-            .take_in(sets.map(|(revision, set)| (*revision, set.len() as u64)));
-        if let Some(trim) = &trim {
-            // Dropped before they are written: those of one great batch.
-            self.changes.retain(|(revision, _)| *revision >= trim.end);
-        }
+    ///
+    /// # Errors
+    /// The store's own; the machine must stop then.
+    pub fn finish(mut self) -> Result<WriteSet, Error> {
+        let trim = self.take_in_changes()?;
         for (key, row) in &self.rows {
             self.cache.put(key, row.as_ref().map(Head::of));
         }
-        WriteSet {
+        Ok(WriteSet {
             rows: self.rows.into_iter().collect(),
             due: self.due.into_iter().collect(),
             changes: self.changes,
@@ -122,7 +116,25 @@ impl<'a> OpenBatch<'a> {
             replaces: self.replaces,
             applied: self.applied,
             membership: self.membership,
+        })
+    }
+
+    /// The revisions that are no longer kept. A batch that changes nothing does not wait for what is kept to be known.
+    fn take_in_changes(&mut self) -> Result<Option<Range<u64>>, Error> {
+        if self.changes.is_empty() && !self.replaces {
+            return Ok(None);
         }
+        let retained = self.kept.get()?;
+        if self.replaces {
+            retained.clear();
+        }
+        let sets = self.changes.iter();
+        let trim = retained.take_in(sets.map(|(revision, set)| (*revision, set.len() as u64)));
+        if let Some(trim) = &trim {
+            // Dropped before they are written: those of one great batch.
+            self.changes.retain(|(revision, _)| *revision >= trim.end);
+        }
+        Ok(trim)
     }
 
     fn command(&mut self, command: &Command, proposed_at: Millis) -> Result<Outcome, Error> {

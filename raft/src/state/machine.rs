@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::mutant;
 use crate::state::apply::OpenBatch;
 use crate::state::cache::Cache;
-use crate::state::retained::Retained;
+use crate::state::retained::Kept;
 use crate::state::{Applied, Marks, Store, Views};
 
 /// Bytes the cache of row headers may take.
@@ -24,7 +24,7 @@ pub struct Machine {
     marks: Marks,
     cache: Cache,
     stats: Stats,
-    retained: Retained,
+    kept: Kept,
     applied: Applied,
     membership: Bytes,
     /// A write failed: what the store holds is unknown.
@@ -79,9 +79,9 @@ impl Machine {
     pub fn open(store: Arc<dyn Store>) -> Result<Self, Error> {
         let (applied, membership) = store.applied()?;
         understands(&applied)?;
-        let retained = Retained::load(store.snapshot()?.as_ref())?;
+        let kept = Kept::load(store.snapshot()?)?;
         Ok(Self {
-            retained,
+            kept,
             views: Views::new(Arc::clone(&store)),
             store,
             marks: Marks::default(),
@@ -123,7 +123,7 @@ impl Machine {
             self.store.as_ref(),
             &mut self.cache,
             &mut self.stats,
-            &mut self.retained,
+            &mut self.kept,
             self.applied,
             self.membership.clone(),
         );
@@ -146,7 +146,9 @@ impl Machine {
                 outcomes,
             });
         }
-        let set = batch.finish();
+        let finished = batch.finish();
+        self.failed = finished.is_err();
+        let set = finished?;
         let (applied, membership) = (set.applied, set.membership.clone());
         let replaces = set.replaces;
         let recents = self.views.recents();
@@ -202,7 +204,7 @@ impl Machine {
         self.cache.clear();
         let (applied, membership) = self.store.applied()?;
         understands(&applied)?;
-        self.retained = Retained::load(self.store.snapshot()?.as_ref())?;
+        self.kept = Kept::load(self.store.snapshot()?)?;
         self.applied = applied;
         self.membership = membership;
         self.failed = false;

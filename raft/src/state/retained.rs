@@ -3,6 +3,8 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 
 use crate::error::Error;
 use crate::state::Snapshot;
@@ -27,12 +29,55 @@ pub struct Retained {
     bytes: u64,
 }
 
-impl Retained {
-    /// What a store keeps.
+/// What a store keeps, looked at beside whatever else a start has to do: up to sixteen megabytes are read for it, and nothing
+/// depends on it before the first change.
+pub(super) struct Kept {
+    loading: Option<JoinHandle<Result<Retained, Error>>>,
+    retained: Retained,
+}
+
+impl Kept {
+    /// Begins to read.
     ///
     /// # Errors
-    /// The store's own.
-    pub fn load(rows: &dyn Snapshot) -> Result<Self, Error> {
+    /// No thread can be started.
+    pub fn load(rows: Arc<dyn Snapshot>) -> Result<Self, Error> {
+        let loading = thread::Builder::new()
+            .name("change-log".to_owned())
+            .spawn(move || Retained::load(rows.as_ref()))
+            .map_err(|e| Error::Storage(format!("a thread that reads the change log: {e}")))?;
+        Ok(Self {
+            loading: Some(loading),
+            retained: Retained::default(),
+        })
+    }
+
+    /// What is kept, once it is read.
+    ///
+    /// # Errors
+    /// The store's own, once: the machine must stop then.
+    pub fn get(&mut self) -> Result<&mut Retained, Error> {
+        if let Some(loading) = self.loading.take() {
+            let loaded = loading.join();
+            self.retained =
+                loaded.map_err(|_| Error::Stopped("reading the change log panicked".to_owned()))??;
+        }
+        Ok(&mut self.retained)
+    }
+}
+
+impl Drop for Kept {
+    /// Whoever opens the same directory next must find it closed.
+    fn drop(&mut self) {
+        if let Some(loading) = self.loading.take() {
+            // What it read, or why it could not, is asked for by nobody.
+            let _ = loading.join();
+        }
+    }
+}
+
+impl Retained {
+    fn load(rows: &dyn Snapshot) -> Result<Self, Error> {
         let mut retained = Self::default();
         let mut from = 0;
         loop {

@@ -140,8 +140,8 @@ impl LogBackend for Failing {
     fn save(&self, slot: Slot, value: &Bytes) -> Result<(), Error> {
         self.log.save(slot, value)
     }
-    fn read(&self, from: u64, to: u64) -> Result<Vec<(u64, Bytes)>, Error> {
-        self.log.read(from, to)
+    fn read(&self, from: u64, to: u64, bytes: usize) -> Result<Vec<(u64, Bytes)>, Error> {
+        self.log.read(from, to, bytes)
     }
     fn sync(&self) -> Result<(), Error> {
         match self.fails.load(Ordering::SeqCst) {

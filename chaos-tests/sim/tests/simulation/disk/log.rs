@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use conclave_raft::Error;
-use conclave_raft::log::{Loaded, LogBackend, Slot};
+use conclave_raft::log::{Loaded, LogBackend, Slot, within};
 use parking_lot::Mutex;
 
 use crate::disk::Disk;
@@ -195,13 +195,13 @@ impl LogBackend for SimLog {
         Ok(())
     }
 
-    fn read(&self, from: u64, to: u64) -> Result<Vec<(u64, Bytes)>, Error> {
+    fn read(&self, from: u64, to: u64, bytes: usize) -> Result<Vec<(u64, Bytes)>, Error> {
         if from >= to {
             return Ok(Vec::new());
         }
         let inner = self.inner.lock();
         let range = inner.live.entries.range(from..to);
-        Ok(range.map(|(index, entry)| (*index, entry.clone())).collect())
+        Ok(within(bytes, range.map(|(index, entry)| (*index, entry.clone()))))
     }
 
     fn sync(&self) -> Result<(), Error> {
