@@ -184,6 +184,7 @@ async fn comes_back_sealed_and_counts(local: &Local, node: usize) {
     let other = node % 3 + 1;
     local.restart(node);
     is(local, node, 2, "\"sealed\": true").await;
+    the_balancer_knows(local).await;
     local.kill(other);
     local.with_env(&format!("conclave kv put secret/b without={other}"));
     local.restart(other);
@@ -199,6 +200,22 @@ async fn comes_back_sealed_and_counts(local: &Local, node: usize) {
         "conclave kv get -address=https://127.0.0.1:{port} -field=without secret/b"
     ));
     assert_eq!(read, other.to_string());
+}
+
+/// A node that is back within two looks of the balancer, and sealed, is sent requests until the second.
+async fn the_balancer_knows(local: &Local) {
+    eventually("every connection reaches an open node", SOON, async || {
+        let codes = local.with_env(
+            "for at in $(seq 12)
+             do curl -s --cacert $VAULT_CACERT -o /dev/null -w '%{http_code} ' $VAULT_ADDR/v1/sys/health
+             done",
+        );
+        match codes.split_whitespace().all(|code| code == "200") {
+            true => Ok(()),
+            false => Err(codes),
+        }
+    })
+    .await;
 }
 
 async fn is(local: &Local, node: usize, code: i32, words: &str) {

@@ -12,6 +12,7 @@ use std::sync::{Arc, OnceLock};
 #[cfg(test)]
 use futures::FutureExt;
 use parking_lot::{Condvar, Mutex};
+use zeroize::Zeroize;
 
 use conclave_engine_api::Millis;
 
@@ -230,6 +231,8 @@ impl Journal {
         let bytes = u64::try_from(buffer.len()).unwrap_or(u64::MAX);
         self.place.admit(bytes)?;
         let written = self.place.append(&file, length, &buffer);
+        // The journal outlives a seal, and records name paths.
+        buffer.as_mut_slice().zeroize();
         if buffer.capacity() <= SPARE {
             out.spare = buffer;
         }

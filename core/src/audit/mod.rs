@@ -138,6 +138,7 @@ impl Devices {
         let mut all = self.declared_devices();
         all.extend(enabled.cloned());
         outputs.replace(true, &self.declared_devices());
+        self.start(&self.declared_devices());
         let set = self.numbers.set(all);
         self.open.store(Arc::new(Open { epoch: 0, set }));
         Ok(())
@@ -175,6 +176,7 @@ impl Devices {
             return Ok(self.numbers.set(devices));
         }
         outputs.replace(false, &enabled);
+        self.start(&enabled);
         let set = self.numbers.set(devices);
         self.open.store(Arc::new(Open {
             epoch: derived.epoch,
@@ -197,6 +199,11 @@ impl Devices {
     pub fn forget_keys(&self) {
         let mut outputs = self.outputs.lock();
         outputs.sealed = true;
+        for ((declared, _), sink) in &outputs.sinks {
+            if !declared {
+                sink.stop();
+            }
+        }
         let set = self.numbers.set(self.declared_devices());
         self.open.store(Arc::new(Open { epoch: 0, set }));
     }
@@ -286,6 +293,12 @@ impl Devices {
                 )))
             }
             _ => Ok(()),
+        }
+    }
+
+    fn start(&self, devices: &[Device]) {
+        for device in devices {
+            device.sink.start(&self.around);
         }
     }
 

@@ -4,7 +4,6 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -49,7 +48,7 @@ pub struct Sink {
     options: DeviceOptions,
     journal: Arc<Journal>,
     shipping: Option<Arc<Shipping>>,
-    running: OnceLock<Running>,
+    running: Mutex<Option<Running>>,
     failing: AtomicBool,
     /// What it failed with first.
     failed: Mutex<String>,
@@ -109,25 +108,36 @@ impl Sink {
                 (journal, Some(Arc::new(Shipping::new(spool, target.clone()))))
             }
         };
-        let sink = Arc::new(Self {
+        Ok(Arc::new(Self {
             path: path.to_owned(),
             tag: tag.map(str::to_owned),
             options,
             journal: Arc::new(journal),
             shipping,
-            running: OnceLock::new(),
+            running: Mutex::default(),
             failing: AtomicBool::new(false),
             failed: Mutex::default(),
             stuck: AtomicBool::new(false),
             alarmed: AtomicBool::new(false),
-        });
-        if let (Some(shipping), Ok(runtime)) = (&sink.shipping, tokio::runtime::Handle::try_current()) {
+        }))
+    }
+
+    /// Has records handed on, unless they are already; for a file there is nothing to do.
+    pub fn start(&self, around: &Surroundings) {
+        let mut running = self.running.lock();
+        if let (Some(shipping), None, Ok(runtime)) =
+            (&self.shipping, &*running, tokio::runtime::Handle::try_current())
+        {
             let run = shipping
                 .clone()
-                .run(path.to_owned(), around.couriers.clone(), around.sent.clone());
-            sink.running.set(Running(runtime.spawn(run).abort_handle())).ok();
+                .run(self.path.clone(), around.couriers.clone(), around.sent.clone());
+            *running = Some(Running(runtime.spawn(run).abort_handle()));
         }
-        Ok(sink)
+    }
+
+    /// Hands nothing on until it is started again: connections end, whose buffers hold records.
+    pub fn stop(&self) {
+        *self.running.lock() = None;
     }
 
     /// Whether it is the output of a device with this tag and these options.

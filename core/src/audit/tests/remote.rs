@@ -81,9 +81,11 @@ fn device(path: &str, kind: &str, options: &[(&str, &str)], around: &Surrounding
         .iter()
         .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
     let options = DeviceOptions::read(kind, &options.collect()).unwrap();
+    let sink = Sink::new((path, None), options, around).unwrap();
+    sink.start(around);
     Device {
         path: path.to_owned(),
-        sink: Sink::new((path, None), options, around).unwrap(),
+        sink,
         key: None,
     }
 }
