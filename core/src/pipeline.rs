@@ -179,7 +179,7 @@ impl Attempt<'_> {
                     if !std::mem::replace(&mut self.asked_for_ring, true)
                         && self.core.ask_for_ring_if_open(ring).await => {}
                 Err(CommitError::Failed(error)) => return Err(error),
-                Err(CommitError::Refused) => return Err(Error::unauthenticated()),
+                Err(CommitError::Refused) => return Err(self.refused()),
                 Err(CommitError::Retry) => {
                     self.core.metrics.conflict();
                     if tries >= MIN_TRIES && started.elapsed() >= MIN_TRYING {
@@ -192,6 +192,15 @@ impl Attempt<'_> {
             }
         }
         Err(Error::Contention)
+    }
+
+    /// What a command says that would take a counter past its bound: a quota's, if it is a login's, which nobody asks for who
+    /// has a token; else that of a token's uses.
+    fn refused(&self) -> Error {
+        match self.trail.asked().caller {
+            None => Error::LeasesExceeded(self.path.to_string()),
+            Some(_) => Error::unauthenticated(),
+        }
     }
 
     async fn once(&mut self, session: &Arc<Session>, replica: &dyn Replica) -> Result<Answered, CommitError> {
@@ -379,7 +388,7 @@ impl Attempt<'_> {
         self.watched = watched.config.enabled.then(canary);
         let now = replica.now();
         if !self.admitted && !derived.catalog.quotas.is_empty() {
-            self.core.admit(&opened, &place, self.request.remote).await?;
+            self.core.admit(&opened, &place, self.request).await?;
             self.admitted = true;
         }
         let login = auth::mount_of_login(self.core, &place.catalog, &place.path);

@@ -5,6 +5,7 @@ use conclave_engine_api::{Changes, Txn, Write};
 
 use crate::catalog::{CONFIG, Catalog, EPOCH};
 use crate::error::Error;
+use crate::leases;
 use crate::namespaces::located::{self, Located};
 use crate::store::layout::ROOT_NAMESPACE;
 use crate::store::{Draft, Opened, Proposal, Space, SpaceReader, Table};
@@ -154,7 +155,9 @@ impl<'r> Work<'r> {
         }
         located::include(&mut draft, Table::Token, self.tokens.into_changes())?;
         located::include(&mut draft, Table::Accessor, self.accessors.into_changes())?;
-        located::include(&mut draft, Table::TokenChild, self.children.into_changes())?;
+        let children = self.children.into_changes();
+        leases::end_logins(&mut draft, self.opened, &self.catalog.quotas, &children)?;
+        located::include(&mut draft, Table::TokenChild, children)?;
         let closing = self.closing.into_changes();
         let closed = closing
             .writes

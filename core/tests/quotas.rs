@@ -141,7 +141,7 @@ async fn wrong_limits_are_refused_and_change_nothing() {
         (json!({"rate": 1, "path": "nosuch/"}), "invalid mount path"),
         (json!({"rate": 1, "path": "../x"}), "invalid mount path"),
         (json!({"rate": 1, "group_by": "zz"}), "group_by"),
-        (json!({"rate": 1, "role": "x"}), "unsupported"),
+        (json!({"rate": 1, "role": "x"}), "not a valid auth method"),
     ] {
         let refused = node
             .call(Verb::Write, "sys/quotas/rate-limit/a", data.clone())
@@ -251,7 +251,7 @@ async fn leases_are_bounded_and_counted_with_the_commands_that_make_and_end_them
         (json!({}), "max_leases"),
         (json!({"max_leases": 0}), "max_leases"),
         (json!({"max_leases": 2, "path": "nowhere/"}), "invalid mount path"),
-        (json!({"max_leases": 2, "role": "x"}), "roles"),
+        (json!({"max_leases": 2, "role": "x"}), "not a valid auth method"),
         (
             json!({"max_leases": 2, "path": "auth/token/"}),
             "tokens are not counted",

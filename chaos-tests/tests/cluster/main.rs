@@ -35,6 +35,7 @@ mod namespace_seal;
 mod one_key;
 mod pause;
 mod restarts;
+mod roles;
 mod rot;
 mod rotation;
 mod sdk;

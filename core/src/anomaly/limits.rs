@@ -113,6 +113,7 @@ fn bucket(record: &LimitRecord) -> RateLimit {
     RateLimit {
         name: format!("\0anomaly\0{}", record.name),
         path: String::new(),
+        role: String::new(),
         rate: record.rate,
         interval: 1000,
         block: 0,

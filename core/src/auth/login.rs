@@ -15,8 +15,9 @@ use crate::core::Core;
 use crate::entropy::OsEntropy;
 use crate::error::Error;
 use crate::identity;
+use crate::namespaces::Place;
 use crate::namespaces::located::{locate, split};
-use crate::request::Request;
+use crate::request::{Request, Verb};
 use crate::routes::{Answer, matches};
 use crate::session::Derived;
 use crate::store::{Opened, Proposal};
@@ -70,6 +71,35 @@ pub fn mount_of_login<'c>(core: &Core, catalog: &'c Catalog, path: &'c CanonPath
     };
     let is_open = open.iter().any(|pattern| matches(pattern, routed.rest).is_some());
     is_open.then_some(routed)
+}
+
+/// The role that a request names, if it is a login and its method knows roles. Nothing is verified.
+pub fn role_of_login(
+    core: &Core,
+    opened: &Opened,
+    place: &Place<'_>,
+    request: &Request,
+) -> Result<Option<String>, Error> {
+    let login = mount_of_login(core, &place.catalog, &place.path);
+    let Some(routed) = login.filter(|_| request.verb == Verb::Write) else {
+        return Ok(None);
+    };
+    let record = routed.mount.as_ref();
+    let Some(method) = core.engine_of(record) else {
+        return Ok(None);
+    };
+    let reader = opened.space(record.space());
+    let mount = record.to_mount(core.settings.default_lease_ttl, core.settings.max_lease_ttl);
+    let asked = api::Request {
+        operation: Operation::Update,
+        path: routed.rest,
+        data: &request.data,
+        mount: &mount,
+        caller: "",
+        display_name: "",
+        remote: request.remote,
+    };
+    Ok(method.login_role(&mut Txn::new(&reader), &asked)?)
 }
 
 /// What tokens hang on that a mount's logins made, among the parents of tokens.
@@ -153,7 +183,11 @@ fn decide(
             return Err(Error::unauthenticated());
         }
         Ok(Outcome::Login(login)) => {
-            let (result, answer) = match let_in(asked, record, &mut work, &mut env, *login)? {
+            let role = match asked.catalog.quotas.counts_logins() {
+                true => method.login_role(&mut txn, request)?,
+                false => None,
+            };
+            let (result, answer) = match let_in(asked, record, &mut work, &mut env, (*login, role))? {
                 Granted::In(answer) => ("success", answer),
                 Granted::Waits(answer) => ("waiting", answer),
                 Granted::Out(refused) => {
@@ -198,7 +232,7 @@ fn let_in(
     record: &MountRecord,
     work: &mut Work<'_>,
     env: &mut Env<'_>,
-    login: Login,
+    (login, role): (Login, Option<String>),
 ) -> Result<Granted, Error> {
     let remote = asked.request.remote;
     if !admits(&login.token.bound_cidrs, remote) {
@@ -254,7 +288,7 @@ fn let_in(
         ..NewToken::default()
     };
     let warnings = life.warning.into_iter().collect();
-    second::grant(asked, record, work, env, (&known, new, warnings))
+    second::grant(asked, record, work, env, (&known, new, warnings), role)
 }
 
 /// The one spelling of each policy, and `default` unless the role says no. Only tokens make root tokens.

@@ -8,5 +8,5 @@ mod second;
 
 pub use hashing::Hashing;
 pub use lockout::{Lockout, LockoutSettings};
-pub use login::{Asked, Decided, login, mount_of_login, mount_of_owner, owner_of};
+pub use login::{Asked, Decided, login, mount_of_login, mount_of_owner, owner_of, role_of_login};
 pub use second::{is_validation, validate};

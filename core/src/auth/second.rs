@@ -13,6 +13,7 @@ use crate::entropy::OsEntropy;
 use crate::error::Error;
 use crate::identity::mfa::{self, Checked, Credentials, Pending, Waiting};
 use crate::identity::{self, Known};
+use crate::leases;
 use crate::routes::Answer;
 use crate::seal::rows;
 use crate::tokens::{self, NewToken};
@@ -40,10 +41,12 @@ pub(super) fn grant(
     work: &mut Work<'_>,
     env: &mut Env<'_>,
     (known, mut new, warnings): (&Known, NewToken, Vec<String>),
+    role: Option<String>,
 ) -> Result<Granted, Error> {
     let demands = mfa::demands(asked.catalog, mount, known.who())?;
+    let by = (mount, role.as_deref());
     if demands.is_empty() {
-        return Ok(Granted::In(hand_out(work, env, known, new, warnings)?));
+        return Ok(Granted::In(hand_out(work, env, (known, by), new, warnings)?));
     }
     let shown = Credentials::of_headers(&asked.request.mfa)?;
     let space = mfa::passing(work.namespace());
@@ -57,7 +60,7 @@ pub(super) fn grant(
             Checked::Failed(text) => Granted::Out(Error::SecondFactor(text)),
             Checked::Passed => {
                 new.factor = asked.now;
-                Granted::In(hand_out(work, env, known, new, warnings)?)
+                Granted::In(hand_out(work, env, (known, by), new, warnings)?)
             }
         }
     } else if asked.inline {
@@ -67,6 +70,7 @@ pub(super) fn grant(
     } else {
         let waiting = Waiting {
             mount: mount.id,
+            role,
             token: new,
             warnings,
             seals: rows::seal_epoch(asked.opened.view())?,
@@ -132,12 +136,16 @@ pub fn validate(asked: &Asked<'_>) -> Result<Decided, Error> {
         ))));
     }
     let Waiting {
-        mut token, warnings, ..
+        mut token,
+        warnings,
+        role,
+        ..
     } = pending.end(&mut txn)?;
     token.factor = asked.now;
     let mut entropy = OsEntropy;
     let mut env = Env::new(asked.now, &mut entropy);
-    let answer = hand_out(&mut work, &mut env, &known, token, warnings)?;
+    let by = (mount, role.as_deref());
+    let answer = hand_out(&mut work, &mut env, (&known, by), token, warnings)?;
     metrics.logged_in(&mount.kind, "success");
     work.draft.include(space, txn.into_changes())?;
     Ok(Decided::In(Box::new((work.finish()?, answer))))
@@ -153,15 +161,17 @@ fn mount_of<'a>(asked: &Asked<'a>, waiting: &Waiting) -> Result<&'a MountRecord,
         .ok_or_else(|| Error::invalid("invalid request ID"))
 }
 
-/// Makes the token, and what its holder is told.
+/// Makes the token of whoever is known by now, and what its holder is told. `by` is the mount that let them in, and the role
+/// that they named.
 fn hand_out(
     work: &mut Work<'_>,
     env: &mut Env<'_>,
-    known: &Known,
+    (known, (mount, role)): (&Known, (&MountRecord, Option<&str>)),
     new: NewToken,
     warnings: Vec<String>,
 ) -> Result<Answer, Error> {
     let minted = tokens::mint(work, env, new)?;
+    leases::begin_login(work, mount, role, &minted)?;
     let mut answer = Answer {
         auth: Some(tokens::auth_object(
             &minted.record,

@@ -22,7 +22,7 @@ mod targets;
 
 pub use breaker::{SHARE, Tending};
 pub use conclave_engine_api::{Bounds, Failure, Plan};
-pub use counted::count;
+pub use counted::{begin_login, count, count_logins, end_logins};
 pub use effect::{Begun, perform};
 pub use end::{Closes, close_prefix, closes, end_of_owner, end_of_prefix, mark};
 pub use issue::{Asked, begin, begin_due};

@@ -18,9 +18,11 @@ use futures::future::BoxFuture;
 
 use conclave_raft::PeerCall;
 
+use crate::auth;
 use crate::core::Core;
 use crate::error::Error;
 use crate::namespaces::Place;
+use crate::request::Request;
 use crate::store::Opened;
 
 use ledger::Ledger;
@@ -50,23 +52,28 @@ impl Core {
         &self,
         opened: &Opened,
         place: &Place<'_>,
-        remote: Option<IpAddr>,
+        request: &Request,
     ) -> Result<(), Error> {
         let above = &place.catalog.namespace().path;
         let routed = place.catalog.route(&place.path);
         let mount = routed.map(|routed| format!("{above}{}", routed.mount.full_path()));
         let path = format!("{above}{}", place.path.as_str());
         let rules = &place.catalog.quotas;
+        let role = match mount.as_deref() {
+            Some(mount) if rules.limits_roles_of(mount) => auth::role_of_login(self, opened, place, request)?,
+            _ => None,
+        };
         let asked = Asked {
             path: &path,
             mount: mount.as_deref(),
+            role: role.as_deref(),
             namespace: above,
         };
         let Some(rule) = rules.concerning(&asked) else {
             return Ok(());
         };
         let group = match rule.group_by {
-            GroupBy::Ip => remote,
+            GroupBy::Ip => request.remote,
             GroupBy::None => None,
         };
         match self.takes_one(opened, rule, group).await {

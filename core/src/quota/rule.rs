@@ -46,6 +46,9 @@ pub struct RateLimit {
     pub name: String,
     /// Empty for everything; a namespace or a mount with its slash; a path; or what paths begin with and a `*`.
     pub path: String,
+    /// A role of that mount, an auth method's: the limit is for logins that name it. Empty for none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub role: String,
     /// Requests in each interval; more than nothing.
     pub rate: f64,
     /// Milliseconds, at least a second.
@@ -75,6 +78,13 @@ pub struct LeaseCount {
     pub id: String,
     /// As that of a rate limit.
     pub path: String,
+    /// As that of a rate limit: tokens are counted that such logins made.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub role: String,
+    /// Whether it counts the tokens of an auth method's logins, not leases of secrets: its path is that of such a method, or
+    /// leads into one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub logins: bool,
     /// Most leases.
     pub max_leases: i64,
     /// As that of a rate limit.
@@ -136,8 +146,19 @@ impl Rules {
         self.limits.is_empty()
     }
 
-    /// The rule for a request: the one for exactly its path, else for the longest beginning of it, else for its mount, else for
-    /// its namespace, else for the nearest one above that hands its own down.
+    /// Whether there is one for the rate of a role of this mount.
+    pub fn limits_roles_of(&self, mount: &str) -> bool {
+        let of_roles = |rule: &Arc<RateLimit>| !rule.role.is_empty() && rule.path == mount;
+        self.limits.iter().any(of_roles)
+    }
+
+    /// Whether there is one that counts what logins make.
+    pub fn counts_logins(&self) -> bool {
+        self.lease_counts.iter().any(|rule| rule.logins)
+    }
+
+    /// The rule for a request: the one for the role that it names, else for exactly its path, else for the longest beginning of
+    /// it, else for its mount, else for its namespace, else for the nearest one above that hands its own down.
     pub fn concerning(&self, asked: &Asked<'_>) -> Option<&Arc<RateLimit>> {
         if self.limits.is_empty()
             || self
@@ -150,7 +171,10 @@ impl Rules {
         }
         self.limits
             .iter()
-            .filter_map(|rule| Some((asked.weight(&rule.path, rule.inheritable)?, rule)))
+            .filter_map(|rule| {
+                let weight = asked.weight((&rule.path, &rule.role), rule.inheritable)?;
+                Some((weight, rule))
+            })
             .max_by_key(|(weight, _)| *weight)
             .map(|(_, rule)| rule)
     }
@@ -159,9 +183,22 @@ impl Rules {
 impl Rules {
     /// The bound that counts a lease of what is asked for; found as rate limits are.
     pub fn counting(&self, asked: &Asked<'_>) -> Option<&Arc<LeaseCount>> {
-        self.lease_counts
-            .iter()
-            .filter_map(|rule| Some((asked.weight(&rule.path, rule.inheritable)?, rule)))
+        self.closest(asked, false)
+    }
+
+    /// The bound that counts a token which a login makes; the same way.
+    pub fn counting_login(&self, asked: &Asked<'_>) -> Option<&Arc<LeaseCount>> {
+        self.closest(asked, true)
+    }
+
+    fn closest(&self, asked: &Asked<'_>, logins: bool) -> Option<&Arc<LeaseCount>> {
+        let rules = self.lease_counts.iter();
+        rules
+            .filter(|rule| rule.logins == logins)
+            .filter_map(|rule| {
+                let weight = asked.weight((&rule.path, &rule.role), rule.inheritable)?;
+                Some((weight, rule))
+            })
             .max_by_key(|(weight, _)| *weight)
             .map(|(_, rule)| rule)
     }
@@ -173,13 +210,19 @@ pub struct Asked<'a> {
     pub path: &'a str,
     /// Its mount's, with a slash; `None`: it leads to none.
     pub mount: Option<&'a str>,
+    /// The role that it names, if it is a login; `None`: none, or no rule asks.
+    pub role: Option<&'a str>,
     /// Its namespace's, with a slash; empty: the root.
     pub namespace: &'a str,
 }
 
 impl Asked<'_> {
-    /// How closely a rule's path describes it; `None`: not at all.
-    fn weight(&self, rule: &str, inheritable: bool) -> Option<(u8, usize)> {
+    /// How closely a rule's path and role describe it; `None`: not at all.
+    fn weight(&self, (rule, role): (&str, &str), inheritable: bool) -> Option<(u8, usize)> {
+        if !role.is_empty() {
+            let is_it = self.mount == Some(rule) && self.role == Some(role);
+            return is_it.then_some((4, rule.len()));
+        }
         // Those of a namespace begin with a namespace: they end in a slash, or are empty.
         let is_above = (rule.is_empty() || rule.ends_with('/')) && self.namespace.starts_with(rule);
         match rule.strip_suffix('*') {
@@ -211,6 +254,7 @@ mod tests {
             Arc::new(RateLimit {
                 name: format!("<{path}>"),
                 path: path.trim_end_matches('+').to_owned(),
+                role: String::new(),
                 rate: 1.0,
                 interval: 1000,
                 block: 0,
@@ -253,6 +297,7 @@ mod tests {
         let asked = Asked {
             path,
             mount,
+            role: None,
             namespace,
         };
         rules.concerning(&asked).map(|rule| rule.name.as_str())
@@ -284,6 +329,40 @@ mod tests {
             ("a/b/kv/x", "a/b/", "<+>"),
         ] {
             assert_eq!(found(&all, path, None, namespace), Some(expected), "{path}");
+        }
+    }
+
+    #[test]
+    fn the_rule_of_a_role_is_closer_than_any_path() {
+        let mut all = rules(&["", "auth/a/", "auth/a/login", "auth/a/l*"]);
+        let of = |name: &str, path: &str, role: &str| {
+            Arc::new(RateLimit {
+                name: name.to_owned(),
+                path: path.to_owned(),
+                role: role.to_owned(),
+                ..RateLimit::clone(&all.limits[0])
+            })
+        };
+        let (web, elsewhere) = (of("web", "auth/a/", "web"), of("elsewhere", "auth/b/", "web"));
+        all.limits.splice(0..0, [web, elsewhere]);
+        assert!(all.limits_roles_of("auth/a/") && !all.limits_roles_of("auth/"));
+        for (mount, role, expected) in [
+            ("auth/a/", Some("web"), "web"),
+            ("auth/a/", Some("job"), "<auth/a/login>"),
+            ("auth/a/", None, "<auth/a/login>"),
+            ("auth/b/", Some("web"), "elsewhere"),
+            ("auth/b/", Some("job"), "<>"),
+            ("auth/c/", Some("web"), "<>"),
+        ] {
+            let path = format!("{mount}login");
+            let asked = Asked {
+                path: &path,
+                mount: Some(mount),
+                role,
+                namespace: "",
+            };
+            let found = all.concerning(&asked).map(|rule| rule.name.as_str());
+            assert_eq!(found, Some(expected), "{mount} {role:?}");
         }
     }
 

@@ -52,6 +52,7 @@ fn rule(rate: f64, interval: u64, block: u64) -> Arc<RateLimit> {
     Arc::new(RateLimit {
         name: "all".to_owned(),
         path: String::new(),
+        role: String::new(),
         rate,
         interval,
         block,

@@ -61,7 +61,7 @@ pub enum Table {
     TokenUses = 0x13,
     /// Token by the HMAC of its accessor.
     Accessor = 0x14,
-    /// `parent/child` for each token that has a parent.
+    /// `parent/child` for each token that has a parent; a login's keeps which quota counts it.
     TokenChild = 0x15,
     /// What engines store, by mount.
     Data = 0x16,
@@ -81,7 +81,7 @@ pub enum Table {
     Intent = 0x29,
     /// `owner/lease` for each lease that ends with a token.
     OwnedLease = 0x2a,
-    /// How many leases each rule counts: clear counters.
+    /// How many leases, and tokens of logins, each rule counts: clear counters.
     LeaseCount = 0x2b,
     /// Ends of nodes' audit chains.
     AuditHead = 0x38,

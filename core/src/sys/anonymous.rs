@@ -99,7 +99,7 @@ async fn take(
         let (opened, derived) = session.view(core.seal.replica()?.read().await?)?;
         trail.follow(&derived).await?;
         let place = Place::find(&derived.catalog, None, path)?;
-        core.admit(&opened, &place, request.remote).await?;
+        core.admit(&opened, &place, request).await?;
     }
     trail.begin(operation)?;
     if operation.is_write() {

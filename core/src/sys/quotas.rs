@@ -1,9 +1,11 @@
 //! `sys/quotas`: rate limits and their settings. What holds a request back is in `quota/`.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
 
 use crate::canon::CanonPath;
-use crate::catalog::{decode_record, encode_record};
+use crate::catalog::{Category, MountRecord, decode_record, encode_record};
 use crate::error::Error;
 use crate::namespaces::namespace_of;
 use crate::quota::{GroupBy, LIMITS, RateLimit, SETTINGS, Settings};
@@ -76,19 +78,22 @@ pub(super) fn listed<'n>(call: &Call<'_, '_>, names: impl Iterator<Item = &'n st
     }
 }
 
-/// Refuses a rule for a path that has one of another name, and one too many. `others` are those there are, `what` they are called.
+/// What tells a rule from others: its name, its path and its role.
+pub(super) type Rule<'n> = (&'n str, &'n str, &'n str);
+
+/// Refuses a rule for what has one of another name, and one too many. `others` are those there are, `what` they are called.
 pub(super) fn check_others<'n>(
-    (name, path): (&str, &str),
-    others: impl Iterator<Item = (&'n str, &'n str)> + Clone,
+    (name, path, role): Rule<'_>,
+    others: impl Iterator<Item = Rule<'n>> + Clone,
     what: &str,
 ) -> Result<(), Error> {
-    let mut unlike = others.clone().filter(|(other, _)| *other != name);
-    if let Some((other, _)) = unlike.find(|(_, of)| *of == path) {
+    let mut unlike = others.clone().filter(|(other, ..)| *other != name);
+    if let Some((other, ..)) = unlike.find(|(_, its_path, its_role)| (*its_path, *its_role) == (path, role)) {
         return Err(Error::invalid(format!(
             "quota rule with similar properties exists under the name {other:?}"
         )));
     }
-    if others.clone().count() >= MAX_RULES && others.clone().all(|(other, _)| other != name) {
+    if others.clone().count() >= MAX_RULES && others.clone().all(|(other, ..)| other != name) {
         return Err(Error::invalid(format!("there are {MAX_RULES} {what} already")));
     }
     Ok(())
@@ -114,7 +119,7 @@ fn describe(limit: &RateLimit) -> Map<String, Value> {
         "type": "rate-limit",
         "name": limit.name,
         "path": limit.path,
-        "role": "",
+        "role": limit.role,
         "rate": number(limit.rate),
         "interval": limit.interval / 1000,
         "block_interval": limit.block / 1000,
@@ -142,22 +147,21 @@ pub fn write(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     if interval > MAX_TIME || block > MAX_TIME || name.len() > MAX_TEXT {
         return Err(Error::invalid("interval, block_interval or name is too long"));
     }
-    let path = scope(call, &fields.string("path")?.unwrap_or_default())?.path();
-    if fields.string("role")?.is_some_and(|role| !role.is_empty()) {
-        return Err(Error::Unsupported("rate limits for roles".to_owned()));
-    }
+    let scope = scope(call, &fields.string("path")?.unwrap_or_default())?;
+    let (path, role) = (scope.path(), role(call, &scope)?);
     let group_by = match fields.string("group_by")?.as_deref() {
         None | Some("" | "ip") => GroupBy::Ip,
         Some("none") => GroupBy::None,
         Some(_) => return Err(Error::invalid("group_by must be ip or none")),
     };
     let limits = call.work.catalog.quotas.limits.iter();
-    let others = limits.map(|limit| (limit.name.as_str(), limit.path.as_str()));
-    check_others((&name, &path), others, "rate limits")?;
+    let others = limits.map(|limit| (limit.name.as_str(), limit.path.as_str(), limit.role.as_str()));
+    check_others((&name, &path, &role), others, "rate limits")?;
     let limit = RateLimit {
         inheritable: fields.bool("inheritable")?.unwrap_or(path.is_empty()),
         name,
         path,
+        role,
         rate,
         interval,
         block,
@@ -191,7 +195,9 @@ pub(super) struct Scope {
     /// The path of its namespace; empty: the root.
     namespace: String,
     /// As rules are compared: nothing for all of the namespace; a mount, with its slash; else as it was given.
-    pub within: String,
+    within: String,
+    /// The mount that it is, or leads into.
+    pub mount: Option<Arc<MountRecord>>,
 }
 
 impl Scope {
@@ -223,7 +229,7 @@ pub(super) fn scope(call: &Call<'_, '_>, given: &str) -> Result<Scope, Error> {
             Some(_) => Err(no_mount(given)),
             None => Ok(Scope {
                 namespace,
-                within: String::new(),
+                ..Scope::default()
             }),
         };
     }
@@ -235,7 +241,38 @@ pub(super) fn scope(call: &Call<'_, '_>, given: &str) -> Result<Scope, Error> {
         true => mount,
         false => given.strip_prefix(&namespace).unwrap_or(given).to_owned(),
     };
-    Ok(Scope { namespace, within })
+    Ok(Scope {
+        namespace,
+        within,
+        mount: Some(routed.mount.clone()),
+    })
+}
+
+/// The role that a rule is for, in its one spelling; empty for none. Its scope must be a mount whose logins name roles.
+pub(super) fn role(call: &Call<'_, '_>, scope: &Scope) -> Result<String, Error> {
+    let given = call.fields().string("role")?.unwrap_or_default();
+    if given.is_empty() {
+        return Ok(given);
+    }
+    let mount = scope.mount.as_ref();
+    let path = mount.map(|mount| mount.full_path()).unwrap_or_default();
+    if path != scope.within {
+        return Err(Error::invalid(
+            "Quotas cannot contain both a path suffix and a role. If a role is provided, path must be a valid auth mount with a \
+             concept of roles",
+        ));
+    }
+    let Some(mount) = mount.filter(|mount| mount.category == Category::Auth) else {
+        return Err(Error::invalid(format!(
+            "Mount path {path:?} is not a valid auth method and therefore unsuitable for use with role-based quotas"
+        )));
+    };
+    let name = match call.core.engine_of(mount) {
+        Some(method) => method.role_name(&given)?,
+        None => None,
+    };
+    let no_roles = || format!("Mount path {path:?} does not support use with role-based quotas");
+    name.ok_or_else(|| Error::invalid(no_roles()))
 }
 
 /// Removes a rate limit.

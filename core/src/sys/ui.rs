@@ -38,7 +38,7 @@ pub async fn mounts_for_anybody(
     core.divergence.check()?;
     let (opened, derived) = session.view(core.seal.replica()?.read().await?)?;
     let place = Place::find(&derived.catalog, request.namespace.as_deref(), path)?;
-    core.admit(&opened, &place, request.remote).await?;
+    core.admit(&opened, &place, request).await?;
     let seen = |category: Category| -> Map<String, Value> {
         let mounts = place.catalog.mounts(category).iter();
         let seen = mounts.filter(|(_, mount)| mount.listing_visibility == "unauth");

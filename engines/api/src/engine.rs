@@ -176,6 +176,18 @@ pub trait Engine: Send + Sync + 'static {
         Ok(None)
     }
 
+    /// The one spelling of the name of a role that logins name, as rules about roles are kept. `None`: the method knows no roles.
+    fn role_name(&self, given: &str) -> Result<Option<String>, Error> {
+        let _ = given;
+        Ok(None)
+    }
+
+    /// The role that a login names, in that spelling, before anything is verified. `None`: it names none that there is.
+    fn login_role(&self, txn: &mut Txn<'_>, request: &Request<'_>) -> Result<Option<String>, Error> {
+        let _ = (txn, request);
+        Ok(None)
+    }
+
     /// Whether the method still knows whom it let in under this alias. `None`: it keeps no list, or another directory does.
     fn knows(&self, txn: &mut Txn<'_>, alias: &str) -> Result<Option<bool>, Error> {
         let _ = (txn, alias);

@@ -22,6 +22,9 @@ const MAX_ID: usize = 64;
 pub struct Waiting {
     /// The mount that let it in.
     pub mount: u32,
+    /// The role that it named there, if a quota counts what logins make.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
     /// The token it gets; its `login` says more of the mount.
     pub token: NewToken,
     /// What is said beside the token.

@@ -74,6 +74,18 @@ impl Engine for Approle {
         }
     }
 
+    fn role_name(&self, given: &str) -> Result<Option<String>, Error> {
+        let name = canonical(given).map_err(|_| Error::invalid("role is not the name of a role"))?;
+        Ok(Some(name))
+    }
+
+    fn login_role(&self, txn: &mut Txn<'_>, request: &Request<'_>) -> Result<Option<String>, Error> {
+        match Place::of(request.path)? {
+            Place::Login => login::role(txn, request),
+            _ => Ok(None),
+        }
+    }
+
     fn handle(&self, txn: &mut Txn<'_>, request: &Request<'_>, env: &mut Env<'_>) -> Result<Outcome, Error> {
         use Operation::{Create, Delete, List, Read, Update};
         let operation = request.operation;

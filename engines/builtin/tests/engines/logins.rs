@@ -205,3 +205,54 @@ proptest! {
         }
     }
 }
+
+/// The role that a login names.
+fn named(harness: &Harness<'_>, kind: &str, path: &str, data: &Value) -> Result<Option<String>, Error> {
+    let request = Request {
+        operation: Operation::Update,
+        path,
+        data: data.as_object().unwrap(),
+        mount: &harness.mount,
+        caller: "",
+        display_name: "",
+        remote: harness.remote,
+    };
+    engine(kind).login_role(&mut Txn::new(&harness.rows), &request)
+}
+
+#[test]
+fn a_login_names_its_role_before_anything_is_verified() {
+    let approle = engine("approle");
+    let mut harness = Harness::new(&*approle);
+    harness.call(Operation::Update, "role/Web", json!({})).unwrap();
+    let chosen = json!({"role_id": "chosen"});
+    harness
+        .call(Operation::Update, "role/web/role-id", chosen)
+        .unwrap();
+    for (path, data, wanted) in [
+        ("login", json!({"role_id": "chosen"}), Some("web")),
+        (
+            "login",
+            json!({"role_id": "chosen", "secret_id": "wrong"}),
+            Some("web"),
+        ),
+        ("role/web", json!({"role_id": "chosen"}), None),
+        ("login", json!({"role_id": "web"}), None),
+        ("login", json!({"role_id": ""}), None),
+        ("login", json!({"role_id": ["chosen"]}), None),
+        ("login", json!({"role_id": {"a": 1}}), None),
+        ("login", json!({"role_id": null}), None),
+        ("login", json!({}), None),
+    ] {
+        let named = named(&harness, "approle", path, &data).unwrap();
+        assert_eq!(named.as_deref(), wanted, "{path} {data}");
+    }
+    assert_eq!(approle.role_name("WEB").unwrap().as_deref(), Some("web"));
+    assert!(approle.role_name("a b").is_err());
+    // Where logins are of people, there are no roles.
+    let userpass = engine("userpass");
+    let harness = Harness::new(&*userpass);
+    assert_eq!(userpass.role_name("web").unwrap(), None);
+    let nobody = named(&harness, "userpass", "login/ada", &json!({"role_id": "chosen"}));
+    assert_eq!(nobody.unwrap(), None);
+}

@@ -19,6 +19,14 @@ pub(super) fn alias(txn: &mut Txn<'_>, request: &Request<'_>) -> Result<Option<S
     Ok(Role::by_id(txn, &role_id)?.map(|_| role_id))
 }
 
+/// The role whose id is shown. What is no id names none: why it is not is for the login to say.
+pub(super) fn role(txn: &mut Txn<'_>, request: &Request<'_>) -> Result<Option<String>, Error> {
+    let Ok(Some(role_id)) = request.fields().string("role_id") else {
+        return Ok(None);
+    };
+    Ok(Role::by_id(txn, &role_id)?.map(|(name, _)| name))
+}
+
 /// `login`.
 pub(super) fn login(txn: &mut Txn<'_>, request: &Request<'_>, env: &Env<'_>) -> Result<Outcome, Error> {
     let role_id = request.fields().required("role_id")?;
