@@ -21,7 +21,7 @@ use crate::ceremony::Ceremonies;
 use crate::divergence::Divergence;
 use crate::heads::Heads;
 use crate::inflight::InFlight;
-use crate::jobs::Turns;
+use crate::jobs::{LowWater, Turns};
 use crate::latch::Latches;
 use crate::launcher::Launcher;
 use crate::leases::Outside;
@@ -144,6 +144,7 @@ pub struct Core {
     pub(crate) watches: Seats,
     pub(crate) autopilot: Autopilot,
     pub(crate) rewraps: Turns,
+    pub(crate) low_water: LowWater,
 }
 
 impl Core {
@@ -186,6 +187,7 @@ impl Core {
             watches: Seats::new(registry)?,
             autopilot: Autopilot::default(),
             rewraps: Turns::default(),
+            low_water: LowWater::default(),
         }))
     }
 

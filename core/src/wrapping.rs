@@ -131,6 +131,7 @@ pub fn wrap(
     let body = body.map_err(|_| Error::internal("an answer does not encode"))?;
     let data = Map::from_iter([(PLACE.to_owned(), Value::String(body))]);
     in_cubbyhole(core, &mut work, &owner, Operation::Create, &data, now)?;
+    tokens::hang_on(&mut work, &owner)?;
     let work = work.finish()?;
     proposal.expect.extend(work.expect);
     proposal.ops.extend(work.ops);

@@ -17,6 +17,7 @@ use crate::core::Core;
 use crate::entropy::OsEntropy;
 use crate::error::Error;
 use crate::identity;
+use crate::jobs::LowWater;
 use crate::leases;
 use crate::namespaces::{self, located};
 use crate::session::Session;
@@ -25,8 +26,11 @@ use crate::store::{CommitError, Space, Table, commit, expiry_queue};
 use crate::work::{Left, Readers, Work};
 use crate::{sys, tokens};
 
-/// Most due entries of one round. What is applied at once is as long as every read waits.
-const BATCH: usize = 32;
+/// Most due entries of one round while nobody asks for anything.
+pub(super) const MANY: usize = 32;
+
+/// Most of one while requests come: what is applied at once is as long as every read waits.
+pub(super) const FEW: usize = 8;
 
 /// Changes after which a command takes no more ends.
 const MAX_CHANGES: usize = 200;
@@ -63,12 +67,27 @@ enum Stays {
 impl Core {
     /// One round. Reads prove leadership: an old leader that wakes up cannot act on what it remembers.
     pub async fn expire_once(self: &Arc<Self>) -> Result<Round, Error> {
+        self.expire_up_to(MANY).await
+    }
+
+    /// One of at most so many entries.
+    pub(super) async fn expire_up_to(self: &Arc<Self>, most: usize) -> Result<Round, Error> {
         self.may_act()?;
         let (session, replica) = (self.seal.session()?, self.seal.replica()?);
         let view = replica.read().await?;
         let now = replica.now();
-        let due = self.begin_outside(&session, due(&session, view, now)?)?;
+        let marked = self.low_water.holds();
+        let mut found = due(&session, view.clone(), &self.low_water, (now, most))?;
+        if found.is_empty() && marked {
+            self.low_water.forget();
+            found = due(&session, view, &self.low_water, (now, most))?;
+        }
+        let due = self.begin_outside(&session, found)?;
         let ended = self.end_all(&session, replica.as_ref(), &due).await?;
+        if ended == 0 {
+            // What is found stays for now, and there may be something that falls due before it.
+            self.low_water.forget();
+        }
         let lags = lags(due.get(..ended).unwrap_or_default(), now);
         self.metrics.expired(lags.len());
         for lag in lags {
@@ -345,14 +364,24 @@ impl Core {
 }
 
 /// What is due in the queues of all rings whose keys are here. That of a sealed namespace waits until it is open.
-fn due(session: &Session, view: Arc<View>, now: Millis) -> Result<Vec<(Millis, Key)>, Error> {
+fn due(
+    session: &Session,
+    view: Arc<View>,
+    low_water: &LowWater,
+    (now, most): (Millis, usize),
+) -> Result<Vec<(Millis, Key)>, Error> {
     let (opened, _) = session.view(view)?;
     let others = opened.barrier().rings().map(RingKeys::number);
     let mut due = Vec::new();
     for ring in std::iter::once(RING).chain(others) {
-        let room = BATCH - due.len();
-        due.extend(opened.view().rows().due(expiry_queue(ring), now, room)?);
-        if due.len() >= BATCH {
+        let (queue, room) = (expiry_queue(ring), most - due.len());
+        let rows = opened.view().rows();
+        let found = rows.due_from(queue, low_water.of(queue), now, room)?;
+        if let Some((first, _)) = found.first() {
+            low_water.found(queue, *first);
+        }
+        due.extend(found);
+        if due.len() >= most {
             break;
         }
     }

@@ -5,6 +5,7 @@ mod census;
 mod expiry;
 mod handover;
 mod leases;
+mod low_water;
 mod outside;
 mod rewrap;
 mod spent;
@@ -18,6 +19,7 @@ use crate::backup::forget_stagings;
 use crate::core::Core;
 
 pub use expiry::Round;
+pub(crate) use low_water::LowWater;
 pub use rewrap::Rewrapped;
 pub(crate) use rewrap::Turns;
 
@@ -28,6 +30,10 @@ const IDLE: Duration = Duration::from_millis(500);
 const BREATH: Duration = Duration::from_millis(100);
 /// What each command or question that came during the round adds to that pause: it is short where nobody asks.
 const BREATH_EACH: Duration = Duration::from_millis(1);
+/// Commands and questions of a round of expiry itself.
+const OWN: u64 = 4;
+/// How long rounds stay short after more than that came during one.
+const SHORT_FOR: Duration = Duration::from_millis(100);
 /// Pause between rounds while rows are sealed anew: requests come first.
 const REWRAP_PAUSE: Duration = Duration::from_millis(10);
 /// Pause between rounds of what may wait for members or is not urgent.
@@ -98,6 +104,7 @@ impl Core {
 
 async fn run(core: Weak<Core>) {
     let mut record_from = Instant::now();
+    let mut short_until = record_from;
     loop {
         let Some(core) = core.upgrade() else { return };
         core.follow_devices();
@@ -108,14 +115,14 @@ async fn run(core: Weak<Core>) {
                 tracing::debug!(%error, "what was done and is not on record stays noted");
             }
         }
-        let pause = one_round(&core).await;
+        let pause = one_round(&core, &mut short_until).await;
         drop(core);
         tokio::time::sleep(pause).await;
     }
 }
 
-/// One round of everything; how long to wait before the next.
-async fn one_round(core: &Arc<Core>) -> Duration {
+/// One round of everything; how long to wait before the next. Until `short_until` little ends at a time.
+async fn one_round(core: &Arc<Core>, short_until: &mut Instant) -> Duration {
     let Ok(replica) = core.seal.replica() else {
         return IDLE;
     };
@@ -127,11 +134,17 @@ async fn one_round(core: &Arc<Core>) -> Duration {
         tracing::debug!(%error, "what abandoned restores have left stays for now");
     }
     let (began, asked) = (Instant::now(), replica.work().asked);
-    let breath = match core.expire_once().await {
-        Ok(Round::Full) => Some(breath(
-            began.elapsed(),
-            replica.work().asked.saturating_sub(asked),
-        )),
+    let most = match began < *short_until {
+        true => expiry::FEW,
+        false => expiry::MANY,
+    };
+    let expired = core.expire_up_to(most).await;
+    let asked = replica.work().asked.saturating_sub(asked);
+    if asked > OWN {
+        *short_until = Instant::now() + SHORT_FOR;
+    }
+    let breath = match expired {
+        Ok(Round::Full) => Some(breath(began.elapsed(), asked)),
         Ok(Round::Drained) => None,
         Err(error) => {
             tracing::debug!(%error, "expiry round put off");

@@ -13,7 +13,7 @@ use crate::leases::{
     Begun, IntentRecord, LeaseRecord, OWNED, RANDOM, RUN, SWEEP_AFTER, edit, intended, queue_of, session_name,
 };
 use crate::namespaces::id;
-use crate::tokens::{Bounds, Caller, TokenKind, Wish, life};
+use crate::tokens::{self, Bounds, Caller, TokenKind, Wish, life};
 use crate::work::Work;
 
 /// Lives below this are given as they are.
@@ -80,6 +80,7 @@ pub fn begin(work: &mut Work<'_>, asked: &Asked<'_>, effect: Effect) -> Result<B
         Ok(txn.put_due(&id, value, Some(run_until.saturating_add(SWEEP_AFTER)))?)
     })?;
     if let Some(owner) = &intent.lease.owner {
+        tokens::hang_on(work, owner)?;
         let value = super::owned::seal(work.opened(), &id)?;
         let row = format!("{owner}/{}", super::random_of(&id));
         edit(work, OWNED, queue, |txn| Ok(txn.put(&row, value)?))?;

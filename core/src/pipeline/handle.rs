@@ -235,6 +235,9 @@ impl Attempt<'_> {
             return Ok(Decision::Commit(Box::new((Proposal::nothing(opened), answer))));
         }
         work.draft.include(space, txn.into_changes())?;
+        if engine.keeps_for_callers() {
+            tokens::hang_on(&mut work, &caller.name)?;
+        }
         let proposal = answered::keep(opened, unanswered, work.finish()?, &answer, now)?;
         Ok(Decision::Commit(Box::new((proposal, answer))))
     }

@@ -9,7 +9,7 @@ use conclave_engine_api::{Env, Millis};
 use crate::catalog::encode_record;
 use crate::error::Error;
 use crate::namespaces::id;
-use crate::tokens::{LoginOrigin, TokenKind, TokenRecord, accessor_name, batch, name_of};
+use crate::tokens::{LoginOrigin, TokenKind, TokenRecord, accessor_name, batch, name_of, revoke};
 use crate::work::Work;
 
 /// Characters of a token after its prefix and of an accessor: 142 bits, as OpenBao's.
@@ -119,6 +119,7 @@ pub fn mint(work: &mut Work<'_>, env: &mut Env<'_>, new: NewToken) -> Result<Min
         factor: new.factor,
         login: new.login,
         namespace,
+        bare: new.kind == TokenKind::Service,
     };
     if record.kind != TokenKind::Service {
         let id = batch::seal(&barrier, &record)?;
@@ -140,6 +141,9 @@ pub fn mint(work: &mut Work<'_>, env: &mut Env<'_>, new: NewToken) -> Result<Min
     if let Some(owner) = record.owner() {
         work.children
             .put(&format!("{owner}/{name}"), encode_record(&())?)?;
+    }
+    if let Some(parent) = &record.parent {
+        revoke::hang_on(work, parent)?;
     }
     if uses > 0 {
         crate::tokens::add_uses(&mut work.draft, &name, uses, 0)?;

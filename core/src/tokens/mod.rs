@@ -20,7 +20,7 @@ pub use life::{Bounds, Life, Wish, life};
 pub use lookup::{Found, by_accessor, by_id, by_name, describe};
 pub use mint::{Minted, NewToken, RANDOM_TOKEN_BYTES, mint, random_token};
 pub use record::{LoginOrigin, TokenKind, TokenRecord};
-pub use revoke::{close, close_children, revoke, revoke_orphan};
+pub use revoke::{close, close_children, hang_on, revoke, revoke_orphan};
 pub use routes::auth_object;
 pub use uses::{Payment, add_uses, end_spent, pay, spent_token, uses};
 

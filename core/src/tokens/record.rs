@@ -101,6 +101,10 @@ pub struct TokenRecord {
     /// The login it was made by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub login: Option<LoginOrigin>,
+    /// Whether nothing ever hung on it: no child, no lease, nothing in a cubbyhole. Its end is its own row's then. Who hangs the
+    /// first thing on it says so in the same command.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bare: bool,
 }
 
 fn is_root(namespace: &u32) -> bool {

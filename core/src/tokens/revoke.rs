@@ -4,13 +4,13 @@
 use conclave_engine_api::Page;
 use conclave_raft::{Op, mutant};
 
-use crate::catalog::encode_record;
+use crate::catalog::{decode_record, encode_record};
 use crate::error::Error;
 use crate::namespaces::located;
 use crate::store::Table;
 use crate::store::layout::ring_of;
-use crate::tokens::accessor_name;
 use crate::tokens::lookup::{self, Found};
+use crate::tokens::{TokenRecord, accessor_name};
 use crate::work::{Left, Work};
 
 /// Most rows one closing batch removes.
@@ -18,12 +18,29 @@ const BATCH: usize = 256;
 /// When a closing row falls due: at once.
 const AT_ONCE: u64 = 1;
 
-/// Removes a token's own rows and leaves a closing row for what hangs on it.
+/// Has a command that hangs something on a token say so in its row, once. Whoever ends the token as one on which nothing hangs
+/// rests on that row's revision, so one of the two commands fails.
+///
+/// # Errors
+/// [`Error::Denied`]: there is no such token any more.
+pub fn hang_on(work: &mut Work<'_>, token: &str) -> Result<(), Error> {
+    let row = work.tokens.get(token)?.ok_or_else(Error::unauthenticated)?;
+    let mut record: TokenRecord = decode_record(&row.value)?;
+    if record.bare {
+        record.bare = false;
+        work.tokens
+            .put_due(token, encode_record(&record)?, row.deadline)?;
+    }
+    Ok(())
+}
+
+/// Removes a token's own rows and leaves a closing row, if anything can hang on it.
 pub fn revoke(work: &mut Work<'_>, found: &Found) -> Result<(), Error> {
     forget(work, found)?;
-    work.closing
-        .put_due(&found.name, encode_record(&())?, Some(AT_ONCE))?;
-    Ok(())
+    match found.record.bare {
+        true => Ok(()),
+        false => close(work, &found.name),
+    }
 }
 
 /// Ends everything that hangs on `owner`, in batches.
@@ -44,7 +61,7 @@ pub fn revoke_orphan(work: &mut Work<'_>, found: &Found) -> Result<(), Error> {
     for child in children {
         work.children.delete(&format!("{}/{child}", found.name))?;
         if let Some(row) = work.tokens.get(&child)? {
-            let mut record: crate::tokens::TokenRecord = crate::catalog::decode_record(&row.value)?;
+            let mut record: TokenRecord = decode_record(&row.value)?;
             record.parent = None;
             work.tokens
                 .put_due(&child, encode_record(&record)?, row.deadline)?;
@@ -89,9 +106,8 @@ pub fn close_children(work: &mut Work<'_>, name: &str, closed: &mut dyn FnMut(&s
         // An expired child is closed like a live one. The mutant closes none.
         let found = lookup::by_name(work, child, 0)?;
         if let Some(found) = found.filter(|_| !mutant::is("dropped-revocation")) {
-            forget(work, &found)?;
+            revoke(work, &found)?;
             closed(found.record.accessor.as_str());
-            work.closing.put_due(child, encode_record(&())?, Some(AT_ONCE))?;
         }
     }
     Ok(left)

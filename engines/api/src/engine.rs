@@ -153,6 +153,11 @@ pub trait Engine: Send + Sync + 'static {
         Ok(true)
     }
 
+    /// Whether what it writes hangs on the token that asked for it, and ends by [`Engine::forget_caller`].
+    fn keeps_for_callers(&self) -> bool {
+        false
+    }
+
     /// Whether it keeps secrets or lets people in.
     fn class(&self) -> Class {
         Class::Secret

@@ -157,9 +157,15 @@ impl Snapshot for Content {
         Ok(())
     }
 
-    fn due(&self, queue: u64, until: Millis, limit: usize) -> Result<Vec<(Millis, Key)>, Error> {
+    fn due_from(
+        &self,
+        queue: u64,
+        from: Millis,
+        until: Millis,
+        limit: usize,
+    ) -> Result<Vec<(Millis, Key)>, Error> {
         let mut found = Vec::new();
-        for (key, ()) in self.due.from(&due_prefix(queue, 0)).take(limit) {
+        for (key, ()) in self.due.from(&due_prefix(queue, from)).take(limit) {
             let entry = decode_due(key)?;
             if entry.queue != queue || entry.deadline > until {
                 break;

@@ -119,7 +119,18 @@ pub trait Snapshot: Send + Sync {
     /// How many rows there are at or after `from` and before `to`. Looks at the key of each.
     fn count(&self, from: &[u8], to: &[u8]) -> Result<u64, Error>;
     /// Up to `limit` entries of a queue's due index with `deadline <= until`, oldest first.
-    fn due(&self, queue: u64, until: Millis, limit: usize) -> Result<Vec<(Millis, Key)>, Error>;
+    fn due(&self, queue: u64, until: Millis, limit: usize) -> Result<Vec<(Millis, Key)>, Error> {
+        self.due_from(queue, 0, until, limit)
+    }
+    /// The same of those with `deadline >= from`: whoever knows that there are none before has a store pass over nothing that
+    /// was removed there.
+    fn due_from(
+        &self,
+        queue: u64,
+        from: Millis,
+        until: Millis,
+        limit: usize,
+    ) -> Result<Vec<(Millis, Key)>, Error>;
     /// Up to `limit` queue ids greater than `after` that have an entry.
     fn queues(&self, after: Option<u64>, limit: usize) -> Result<Vec<u64>, Error>;
     /// Calls `visit` for each row at or after `from` and before `to` (`None`: to the end), in key order, until it

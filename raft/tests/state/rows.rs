@@ -243,6 +243,11 @@ fn the_due_index_is_ordered_and_exact() {
         names(view.rows().due(u64::MAX, u64::MAX, 10).unwrap()),
         [(u64::MAX, key("z"))]
     );
+    let behind = |from, until| view.rows().due_from(1, from, until, 10).unwrap();
+    assert_eq!(names(behind(2, 2)), [(2, key("a")), (2, key("b"))]);
+    assert_eq!(names(behind(3, 300)), [(300, key("c"))]);
+    assert_eq!(behind(301, u64::MAX), []);
+    assert_eq!(behind(300, 2), [], "an end before the beginning");
     assert_eq!(view.rows().queues(None, 10).unwrap(), [1, 2, u64::MAX]);
     assert_eq!(view.rows().queues(Some(1), 1).unwrap(), [2]);
     assert_eq!(view.rows().queues(Some(u64::MAX), 10).unwrap(), []);

@@ -69,6 +69,10 @@ impl Engine for Cubbyhole {
         }
     }
 
+    fn keeps_for_callers(&self) -> bool {
+        true
+    }
+
     fn forget_caller(&self, txn: &mut Txn<'_>, _mount: &Mount, caller: &str) -> Result<bool, Error> {
         let mut pending = vec![dir(caller)?];
         let mut room = FORGET_BATCH;

@@ -111,13 +111,22 @@ impl Snapshot for RocksSnapshot {
         Ok(())
     }
 
-    fn due(&self, queue: u64, until: Millis, limit: usize) -> Result<Vec<(Millis, Key)>, Error> {
+    fn due_from(
+        &self,
+        queue: u64,
+        from: Millis,
+        until: Millis,
+        limit: usize,
+    ) -> Result<Vec<(Millis, Key)>, Error> {
+        let mut found = Vec::new();
+        if from > until {
+            return Ok(found);
+        }
         let after = (u128::from(queue) << 64 | u128::from(until))
             .checked_add(1)
             .map(u128::to_be_bytes);
         let after = after.as_ref().map(<[u8; 16]>::as_slice);
-        let mut iterator = self.range(DUE, &due_prefix(queue, 0), after, Read::Often)?;
-        let mut found = Vec::new();
+        let mut iterator = self.range(DUE, &due_prefix(queue, from), after, Read::Often)?;
         while found.len() < limit {
             let Some((key, _)) = current(&iterator)? else {
                 break;
@@ -131,16 +140,21 @@ impl Snapshot for RocksSnapshot {
 
     fn queues(&self, after: Option<u64>, limit: usize) -> Result<Vec<u64>, Error> {
         let mut found = Vec::new();
-        let mut next = after.map_or(Some(0), |queue| queue.checked_add(1));
-        let mut iterator = self.range(DUE, &[], None, Read::Often)?;
-        while let Some(from) = next.filter(|_| found.len() < limit) {
-            iterator.seek(due_prefix(from, 0));
+        let Some(first) = after.map_or(Some(0), |queue| queue.checked_add(1)) else {
+            return Ok(found);
+        };
+        // Not from the beginning of the index: what was removed there would be passed over each time.
+        let mut iterator = self.range(DUE, &due_prefix(first, 0), None, Read::Often)?;
+        while found.len() < limit {
             let Some((key, _)) = current(&iterator)? else {
                 break;
             };
             let queue = decode_due(&Bytes::copy_from_slice(key))?.queue;
             found.push(queue);
-            next = queue.checked_add(1);
+            let Some(next) = queue.checked_add(1) else {
+                break;
+            };
+            iterator.seek(due_prefix(next, 0));
         }
         Ok(found)
     }
