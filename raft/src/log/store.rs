@@ -17,7 +17,7 @@ use crate::log::cache::{Cache, weight};
 use crate::log::flusher::Flusher;
 use crate::log::format;
 use crate::log::sizes::Sizes;
-use crate::log::types::{LogEntry, LogId, TypeConfig, Vote};
+use crate::log::types::{LogEntry, LogId, TypeConfig, Vote, position};
 use crate::log::{LogBackend, Slot};
 use crate::meter::{Meter, Reading};
 use crate::node::offload::Offload;
@@ -54,12 +54,10 @@ struct State {
 }
 
 impl LogStore {
-    /// Opens the log, reads every entry once and checks that none is damaged or missing. Syncs run on a thread, or by
-    /// `offload` where it has none.
+    /// Opens the log; `verify` looks at what is in it. Syncs run on a thread, or by `offload` where it has none.
     ///
     /// # Errors
-    /// `Error::Corrupt` when an entry is damaged or missing in the middle (the tail after the last durable entry may
-    /// be missing), `Error::Storage` when the disk fails. The node must not start then.
+    /// `Error::Corrupt` when the last entry is damaged, `Error::Storage` when the disk fails. The node must not start then.
     pub fn open(
         backend: Arc<dyn LogBackend>,
         fatal: Fatal,
@@ -67,17 +65,16 @@ impl LogStore {
     ) -> Result<Self, Error> {
         let loaded = backend.load()?;
         let purged = loaded.purged.as_ref().map(format::decode_log_id).transpose()?;
-        let mut state = State {
+        let behind = loaded.last.filter(|last| *last >= position(purged.as_ref()));
+        let last = behind.map(|last| stored(backend.as_ref(), last)).transpose()?;
+        let state = State {
             cache: Cache::default(),
             sizes: Sizes::default(),
             vote: loaded.vote.as_ref().map(format::decode_vote).transpose()?,
             committed: loaded.committed.as_ref().map(format::decode_log_id).transpose()?,
             purged,
-            last: purged,
+            last: last.map(|entry| entry.log_id).or(purged),
         };
-        if let Some(last) = loaded.last {
-            verify(backend.as_ref(), &mut state, last)?;
-        }
         let (term, voted_for) = state
             .vote
             .map_or((0, 0), |vote| (vote.leader_id.term, vote.leader_id.voted_for));
@@ -93,6 +90,37 @@ impl LogStore {
                 state: RwLock::new(state),
             }),
         })
+    }
+
+    /// Reads every entry once and checks that none is damaged or missing: a hole in the middle must never be taken for the
+    /// log's end. None is kept in memory, for of what was there before a start hardly anything is asked for again. Blocks on
+    /// the disk. Before it has ended nothing may be appended, and the node may neither vote nor tell anybody what it has.
+    ///
+    /// # Errors
+    /// `Error::Corrupt` when an entry is damaged or missing in the middle (the tail after the last durable entry may
+    /// be missing), `Error::Storage` when the disk fails. The node must not start then.
+    pub fn verify(&self) -> Result<(), Error> {
+        let (mut next, end) = {
+            let state = self.shared.state.read();
+            (position(state.purged.as_ref()), position(state.last.as_ref()))
+        };
+        let mut sizes = Sizes::default();
+        while next < end {
+            let read = self.shared.backend.read(next, end, VERIFIED_BYTES)?;
+            if read.is_empty() {
+                return Err(missing(next));
+            }
+            for (index, bytes) in read {
+                if index != next {
+                    return Err(missing(next));
+                }
+                let entry = format::decode_entry(index, &bytes).map_err(|e| refuse(&e.to_string()))?;
+                sizes.push(index, weight(&entry) as u64);
+                next += 1;
+            }
+        }
+        self.shared.state.write().sizes = sizes;
+        Ok(())
     }
 
     /// Last entry in the log, or the last removed one.
@@ -113,12 +141,13 @@ impl LogStore {
     /// in its place is older and was never committed.
     ///
     /// # Errors
-    /// `Error::Storage` when the disk fails.
+    /// Those of `verify`.
     pub fn catch_up(&self, applied: Option<LogId>) -> Result<(), Error> {
         let Some(applied) = applied.filter(|applied| self.last() < Some(*applied)) else {
             return Ok(());
         };
         tracing::warn!(%applied, "the log ends before the applied state: it goes on behind it");
+        self.verify()?;
         self.cut_after(Some(applied))?;
         self.cut(applied)
     }
@@ -242,36 +271,20 @@ impl LogStore {
 impl State {
     /// Takes in an entry that follows all others.
     fn push(&mut self, entry: LogEntry) {
-        self.count(&entry);
-        self.cache.push(entry);
-    }
-
-    /// Notes an entry that follows all others, but does not keep it: of what was there before a start hardly anything is
-    /// asked for again.
-    fn count(&mut self, entry: &LogEntry) {
         self.last = Some(entry.log_id);
-        self.sizes.push(entry.log_id.index, weight(entry) as u64);
+        self.sizes.push(entry.log_id.index, weight(&entry) as u64);
+        self.cache.push(entry);
     }
 }
 
-/// Reads the whole log once: a hole or a damaged entry in the middle must never be taken for its end.
-fn verify(backend: &dyn LogBackend, state: &mut State, last: u64) -> Result<(), Error> {
-    let mut next = state.purged.map_or(0, |id| id.index + 1);
-    while next <= last {
-        let read = backend.read(next, last + 1, VERIFIED_BYTES)?;
-        if read.is_empty() {
-            return Err(missing(next));
+/// The entry that a backend has at `index`.
+fn stored(backend: &dyn LogBackend, index: u64) -> Result<LogEntry, Error> {
+    match backend.read(index, index + 1, 1)?.first() {
+        Some((found, bytes)) if *found == index => {
+            format::decode_entry(index, bytes).map_err(|e| refuse(&e.to_string()))
         }
-        for (index, bytes) in read {
-            if index != next {
-                return Err(missing(next));
-            }
-            let entry = format::decode_entry(index, &bytes).map_err(|e| refuse(&e.to_string()))?;
-            state.count(&entry);
-            next += 1;
-        }
+        _ => Err(missing(index)),
     }
-    Ok(())
 }
 
 fn missing(index: u64) -> Error {
@@ -428,7 +441,9 @@ mod tests {
     fn open(backend: &Arc<MemoryLog>) -> LogStore {
         let offload: Arc<dyn Offload> = Arc::new(Threads);
         let backend: Arc<dyn LogBackend> = Arc::<MemoryLog>::clone(backend);
-        LogStore::open(backend, Arc::new(|reason: &str| panic!("{reason}")), &offload).unwrap()
+        let log = LogStore::open(backend, Arc::new(|reason: &str| panic!("{reason}")), &offload).unwrap();
+        log.verify().unwrap();
+        log
     }
 
     #[test]

@@ -98,6 +98,8 @@ impl Config {
             // A restarted leader stands for election again: its state may be behind what it acknowledged.
             enable_leader_restore: Some(false),
             enable_pre_vote: Some(true),
+            // Whoever makes a core says when it may stand.
+            enable_elect: false,
             // Ours picks the successor.
             removed_leader_step_down: openraft::StepDownPolicy::Never,
             // Ours counts bytes too, and so does our purge, which comes on top of openraft's.

@@ -29,7 +29,7 @@ use crate::node::clock::{Clock, ClusterClock};
 use crate::node::config::Config;
 use crate::node::identity::Identity;
 use crate::node::machine::StateMachine;
-use crate::node::offload::Offload;
+use crate::node::offload::{Offload, offload};
 use crate::node::runtime::{seed_of, with_seed};
 use crate::node::snapshots::{Snapshots, applied_log_id};
 use crate::node::{observe, quorum, tend};
@@ -129,7 +129,7 @@ impl RaftReplica {
         let (peers, network) = open_network(&config, &parts, identity.incarnation, &clock, &log);
         // What is applied now was durable before: a later start with less has lost something.
         let reached = machine.applied().borrow().index;
-        let raft = open_core(&config, &network, &log, &machine).await?;
+        let raft = open_first(&config, &parts, &network, &log, &machine).await?;
 
         let (asks, asked) = mpsc::unbounded_channel();
         let node = Arc::new(Node {
@@ -287,7 +287,31 @@ fn open_network(
     (peers, network)
 }
 
-/// A Raft core over the node's log and state machine.
+/// The first Raft core of a start, over a log that is whole. The log is read beside: the time after which a core stands for election
+/// runs meanwhile, but nobody is voted for, heard or answered before the last entry was looked at.
+async fn open_first(
+    config: &Config,
+    parts: &Parts,
+    network: &Network,
+    log: &LogStore,
+    machine: &StateMachine,
+) -> Result<Raft, Error> {
+    let unread = log.clone();
+    let verifying = offload(parts.offload.as_ref(), "reading the log", move || unread.verify());
+    let (verified, raft) = tokio::join!(verifying, open_core(config, network, log, machine));
+    // What is wrong with the log may be why there is no core.
+    if let Err(error) = verified.and_then(|verified| verified) {
+        if let Ok(raft) = raft {
+            raft.shutdown().await.ok();
+        }
+        return Err(error);
+    }
+    let raft = raft?;
+    raft.runtime_config().elect(true);
+    Ok(raft)
+}
+
+/// A Raft core over the node's log and state machine, which does not stand for election yet.
 pub(crate) async fn open_core(
     config: &Config,
     network: &Network,

@@ -31,6 +31,7 @@ where
         let offload: Arc<dyn Offload> = Arc::new(Threads);
         let fatal: Fatal = Arc::new(|reason: &str| panic!("{reason}"));
         let log = LogStore::open(log, Arc::clone(&fatal), &offload).unwrap();
+        log.verify().unwrap();
         let snapshots = Arc::new(Snapshots::open(dir.path().join("snapshots")).unwrap());
         let waiters = Arc::new(Waiters::new(0, 1, mpsc::unbounded_channel().0));
         let clock = Arc::new(ClusterClock::new(Arc::new(SystemClock)));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use conclave_raft::log::{Loaded, LogBackend, MemoryLog, Slot};
 use conclave_raft::net::{NodeKey, TlsTransport, Transport};
-use conclave_raft::node::{Clock, SystemClock};
+use conclave_raft::node::{Clock, SystemClock, Timings};
 use conclave_raft::{Change, Error, NodeRecord, Op, Outcome, PeerCall, Replica};
 use futures::StreamExt;
 
@@ -117,11 +117,34 @@ async fn a_disk_that_was_set_back_is_noticed() {
     .await;
 }
 
-/// A log whose disk fails when told to.
+/// Bytes of the pieces in which a whole log is looked at.
+const PIECE: usize = 256 << 10;
+
+/// A log whose disk fails when told to, and is slow.
 #[derive(Default)]
 struct Failing {
     log: MemoryLog,
     fails: AtomicBool,
+    /// While it is locked, nobody looks at the whole log.
+    slow: tokio::sync::Mutex<()>,
+    /// Votes that were saved, and reads that were not of the whole log.
+    votes: AtomicU64,
+    reads: AtomicU64,
+    /// An entry that is damaged.
+    damaged: AtomicU64,
+}
+
+impl Failing {
+    fn damage(&self, mut read: Vec<(u64, Bytes)>) -> Vec<(u64, Bytes)> {
+        let damaged = self.damaged.load(Ordering::SeqCst);
+        for (_, bytes) in read
+            .iter_mut()
+            .filter(|(index, _)| damaged > 0 && *index == damaged)
+        {
+            *bytes = bytes.slice(..bytes.len() - 1);
+        }
+        read
+    }
 }
 
 impl LogBackend for Failing {
@@ -138,10 +161,17 @@ impl LogBackend for Failing {
         self.log.purge(through, purged)
     }
     fn save(&self, slot: Slot, value: &Bytes) -> Result<(), Error> {
+        if slot == Slot::Vote {
+            self.votes.fetch_add(1, Ordering::SeqCst);
+        }
         self.log.save(slot, value)
     }
     fn read(&self, from: u64, to: u64, bytes: usize) -> Result<Vec<(u64, Bytes)>, Error> {
-        self.log.read(from, to, bytes)
+        match bytes {
+            PIECE => drop(self.slow.blocking_lock()),
+            _ => drop(self.reads.fetch_add(1, Ordering::SeqCst)),
+        }
+        Ok(self.damage(self.log.read(from, to, bytes)?))
     }
     fn sync(&self) -> Result<(), Error> {
         match self.fails.load(Ordering::SeqCst) {
@@ -169,6 +199,66 @@ async fn a_failed_sync_ends_the_node_and_acknowledges_nothing() {
     );
     assert!(!matches!(lost, Ok(Ok(_))), "{lost:?}");
     assert!(member.fatal.lock().iter().any(|reason| reason.contains("EIO")));
+}
+
+/// A member of one, with a few entries in its log, that does not run any more.
+async fn ended() -> (Cluster, Arc<Failing>) {
+    let mut cluster = Cluster::prepare(Kind::MemoryPlain, 1).await;
+    let log = Arc::new(Failing::default());
+    cluster.members[0].use_log(Arc::clone(&log) as Arc<dyn LogBackend>);
+    cluster.found().await;
+    for key in ["a", "b", "c"] {
+        cluster.members[0].put(key, b"1").await.unwrap();
+    }
+    cluster.members[0].kill().await;
+    (cluster, log)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_is_read_beside_the_core_and_nobody_is_voted_for_before_its_end() {
+    let (mut cluster, log) = ended().await;
+    let (votes, reads) = (log.votes.load(Ordering::SeqCst), log.reads.load(Ordering::SeqCst));
+    let slow = log.slow.lock().await;
+    let starting = tokio::spawn(async move {
+        cluster.members[0].start().await;
+        cluster
+    });
+    // The last entry is read when the log is opened, what follows by the core.
+    eventually("the core begins", || log.reads.load(Ordering::SeqCst) > reads + 1).await;
+    // why: nothing tells that a core does not stand for election. One that is alone would at its first tick.
+    tokio::time::sleep(Timings::default().election_min).await;
+    assert_eq!(log.votes.load(Ordering::SeqCst), votes);
+    assert!(
+        !starting.is_finished(),
+        "the node runs although its log is not read"
+    );
+    drop(slow);
+    let cluster = starting.await.unwrap();
+    cluster.members[0].put("d", b"1").await.unwrap();
+    assert!(log.votes.load(Ordering::SeqCst) > votes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_entry_anywhere_in_the_log_keeps_the_node_from_starting() {
+    let (mut cluster, log) = ended().await;
+    let member = &mut cluster.members[0];
+    let votes = log.votes.load(Ordering::SeqCst);
+    let last = log.load().unwrap().last.unwrap();
+    for damaged in 1..=last {
+        log.damaged.store(damaged, Ordering::SeqCst);
+        let refused = member.try_start().await;
+        assert!(
+            matches!(refused, Err(Error::Corrupt { .. })),
+            "{damaged}: {refused:?}"
+        );
+        // Its place is held until everything of that start has ended.
+        member.move_away();
+    }
+    assert_eq!(log.votes.load(Ordering::SeqCst), votes);
+    assert_eq!(*member.fatal.lock(), [""; 0]);
+    log.damaged.store(0, Ordering::SeqCst);
+    member.start().await;
+    member.put("d", b"1").await.unwrap();
 }
 
 /// The machine's clocks with the wall clock set forward.

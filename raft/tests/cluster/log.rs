@@ -18,7 +18,9 @@ use crate::harness::copy_folder as copy;
 fn open(dir: &Path) -> Result<LogStore, Error> {
     let fatal = Arc::new(|reason: &str| panic!("{reason}"));
     let offload: Arc<dyn Offload> = Arc::new(Threads);
-    LogStore::open(Arc::new(RocksLog::open(dir)?), fatal, &offload)
+    let log = LogStore::open(Arc::new(RocksLog::open(dir)?), fatal, &offload)?;
+    log.verify()?;
+    Ok(log)
 }
 
 async fn append(log: &mut LogStore, range: std::ops::Range<u64>) {

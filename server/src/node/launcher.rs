@@ -186,9 +186,15 @@ impl NodeLauncher {
         if self.in_memory {
             return Ok((Arc::new(MemoryLog::default()), Arc::new(MemoryStore::default())));
         }
-        let log = RocksLog::open(&self.dir.path().join("log"))?;
-        let state = RocksStore::open(&self.dir.path().join("state"))?;
-        Ok((Arc::new(log), Arc::new(state)))
+        let (log, state) = (self.dir.path().join("log"), self.dir.path().join("state"));
+        // Side by side: each replays what it wrote last and waits for the disk.
+        let (log, state) = std::thread::scope(|scope| {
+            let log = scope.spawn(|| RocksLog::open(&log));
+            let state = RocksStore::open(&state);
+            (log.join(), state)
+        });
+        let log = log.map_err(|_| conclave_raft::Error::Stopped("opening the log panicked".to_owned()))?;
+        Ok((Arc::new(log?), Arc::new(state?)))
     }
 
     fn remember(&self, membership: &Membership) -> Result<(), CoreError> {
