@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use crate::effect::{Effect, Failure};
+use crate::effect::{Effect, Failure, Leased, Plan};
 use crate::engine::Engine;
 use crate::env::{Entropy, Env, Millis};
 use crate::error::Error;
@@ -244,6 +244,14 @@ impl<'e> Harness<'e> {
         let changes = txn.into_changes();
         self.rows.apply(changes);
         Ok(effect)
+    }
+
+    /// How the engine has an account dropped, by what it kept of its lease and the session in which it may still be being made.
+    pub fn revocation(&mut self, internal: &Map<String, Value>, session: &str) -> Result<Plan, Error> {
+        let mut txn = Txn::new(&self.rows);
+        let mut env = Env::new(self.now, &mut self.entropy);
+        let lease = Leased { internal, session };
+        self.engine.revocation(&mut txn, &self.mount, &lease, &mut env)
     }
 
     /// Tells the engine what came of an effect.

@@ -9,6 +9,7 @@
 )]
 
 mod aws_rotation;
+mod database_revocation;
 mod database_rotation;
 #[path = "../../../../targets/tests/servers/harness/mod.rs"]
 mod harness;

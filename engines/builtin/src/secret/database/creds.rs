@@ -181,9 +181,15 @@ pub(super) fn revocation(txn: &mut Txn<'_>, lease: &Leased<'_>) -> Result<Plan, 
         password: "",
         expires: None,
     };
-    let own = match lease.session.is_empty() || kept.rollback_statements.is_empty() {
-        true => &kept.revocation_statements,
-        false => &kept.rollback_statements,
+    // Those that the role has now, for wrong ones are put right there; of a role that speaks of another database none.
+    let role = Role::load(txn, kept.role)?.filter(|role| role.db_name == kept.db_name);
+    let (revocation, rollback) = match &role {
+        Some(role) => (&role.revocation_statements, &role.rollback_statements),
+        None => (&kept.revocation_statements, &kept.rollback_statements),
+    };
+    let own = match lease.session.is_empty() || rollback.is_empty() {
+        true => revocation,
+        false => rollback,
     };
     let driver = kind::driver(&connection.plugin_name)?;
     Ok(Plan {
