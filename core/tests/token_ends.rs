@@ -137,65 +137,109 @@ async fn what_was_hung_on_one_in_another_namespace_goes_too() {
     assert_eq!(rows(&node), before);
 }
 
-/// Two nodes over the same rows: the reads of the first can be held.
-async fn two() -> (Node, Arc<Held>, Arc<Node>, Node) {
-    let node = Node::unsealed().await;
+/// Two nodes over the same rows and the same target: the scene's, and a slow one whose commands can be held.
+async fn two() -> (Scene, Arc<Held>, Arc<Node>) {
+    let scene = Scene::new().await;
+    let node = &scene.node;
     let replica: Arc<dyn Replica> =
         Arc::new(LocalReplica::open(node.store.clone(), node.clock.clone()).unwrap());
     let held = Held::over(replica.clone());
     let late: Arc<dyn Replica> = held.clone();
-    let (slow, other) = (Arc::new(node_on(&node, &late)), node_on(&node, &replica));
+    let (slow, other) = (Arc::new(node_on(node, &late)), node_on(node, &replica));
     for node in [&*slow, &other] {
         node.core.resume().await.unwrap();
         node.unseal().await;
     }
-    (node, held, slow, other)
+    let scene = Scene { node: other, ..scene };
+    scene.pass(0).await;
+    (scene, held, slow)
+}
+
+/// Every thing, hung on a token as the first one and as the second.
+fn all_ways() -> impl Iterator<Item = (Thing, bool)> {
+    let things = [Thing::Child, Thing::Cubbyhole, Thing::Lease];
+    things
+        .into_iter()
+        .flat_map(|thing| [(thing, false), (thing, true)])
+}
+
+/// A token; if it `bears` something already, that of a kind.
+async fn token_with(node: &Node, (thing, bears): (Thing, bool)) -> String {
+    let token = token(node).await;
+    if bears {
+        hang(node, thing, &token).await.unwrap();
+    }
+    token
+}
+
+/// Whether nobody has an account any more, long before leases end by themselves, and there are as many rows as `before` once all
+/// that ends has ended.
+async fn assert_gone(scene: &Scene, before: u64, way: (Thing, bool)) {
+    scene.pass(0).await;
+    assert_eq!(scene.target.accounts(), 0, "{way:?}");
+    scene.pass(4 * HOUR).await;
+    assert_eq!(rows(&scene.node), before, "{way:?} stays for ever");
 }
 
 #[tokio::test]
 async fn what_is_hung_on_one_that_ends_in_this_moment_ends_with_it() {
-    for thing in [Thing::Child, Thing::Cubbyhole] {
-        let (_node, held, slow, other) = two().await;
-        other.expire().await;
-        let before = rows(&other);
-        let token = token(&other).await;
-        held.hold_after(0);
+    for way in all_ways() {
+        let (scene, held, slow) = two().await;
+        let before = rows(&scene.node);
+        let token = token_with(&scene.node, way).await;
+        held.hold_command();
         let (asked, shown) = (slow.clone(), token.clone());
         let ending = tokio::spawn(async move {
             let shown = json!({ "token": shown });
             asked.call(Verb::Write, "auth/token/revoke", shown).await
         });
         held.is_held().await;
-        // Whoever ends it has seen it bare.
-        hang(&other, thing, &token).await.unwrap();
+        // Whoever ends it has decided without this.
+        hang(&scene.node, way.0, &token).await.unwrap();
         held.release();
         ending.await.unwrap().unwrap();
-        other.expire().await;
-        assert_eq!(rows(&other), before, "{thing:?} stays for ever");
+        assert_gone(&scene, before, way).await;
     }
 }
 
 #[tokio::test]
 async fn nothing_is_hung_on_one_that_has_ended_in_this_moment() {
-    let (_node, held, slow, other) = two().await;
-    other.expire().await;
-    let before = rows(&other);
-    let token = token(&other).await;
-    held.hold_after(0);
-    let (asked, shown) = (slow.clone(), token.clone());
-    let hanging = tokio::spawn(async move { hang(&asked, Thing::Child, &shown).await });
-    held.is_held().await;
-    let ended = json!({ "token": token });
-    other.call(Verb::Write, "auth/token/revoke", ended).await.unwrap();
-    held.release();
-    let refused = hanging.await.unwrap();
-    let is_refused = matches!(
-        refused,
-        Err(Error::Denied {
-            unauthenticated: true
-        })
-    );
-    assert!(is_refused, "{refused:?}");
-    other.expire().await;
-    assert_eq!(rows(&other), before);
+    for way in all_ways() {
+        let (scene, held, slow) = two().await;
+        let before = rows(&scene.node);
+        let token = token_with(&scene.node, way).await;
+        held.hold_command();
+        let (asked, shown) = (slow.clone(), token.clone());
+        let hanging = tokio::spawn(async move { hang(&asked, way.0, &shown).await });
+        held.is_held().await;
+        let ended = json!({ "token": token });
+        scene.must("auth/token/revoke", ended).await;
+        held.release();
+        let refused = hanging.await.unwrap();
+        let is_refused = matches!(
+            refused,
+            Err(Error::Denied {
+                unauthenticated: true
+            })
+        );
+        assert!(is_refused, "{way:?}: {refused:?}");
+        assert_gone(&scene, before, way).await;
+    }
+}
+
+#[tokio::test]
+async fn a_renewal_in_this_moment_keeps_up_nobody_but_who_hangs_the_first_thing() {
+    for way in all_ways() {
+        let (scene, held, slow) = two().await;
+        let token = token_with(&scene.node, way).await;
+        held.hold_command();
+        let (asked, shown) = (slow.clone(), token.clone());
+        let hanging = tokio::spawn(async move { hang(&asked, way.0, &shown).await });
+        held.is_held().await;
+        scene.must("auth/token/renew", json!({ "token": token })).await;
+        held.release();
+        hanging.await.unwrap().unwrap();
+        let decided_again = slow.number("conclave_commit_conflicts_total");
+        assert_eq!(decided_again, if way.1 { 0.0 } else { 1.0 }, "{way:?}");
+    }
 }

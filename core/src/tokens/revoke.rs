@@ -2,7 +2,7 @@
 //! can be added. A closing row stays until its children and cubbyhole are gone too; whoever finds it carries on.
 
 use conclave_engine_api::Page;
-use conclave_raft::{Op, mutant};
+use conclave_raft::{Condition, Op, mutant};
 
 use crate::catalog::{decode_record, encode_record};
 use crate::error::Error;
@@ -19,11 +19,21 @@ const BATCH: usize = 256;
 const AT_ONCE: u64 = 1;
 
 /// Has a command that hangs something on a token say so in its row, once. Whoever ends the token as one on which nothing hangs
-/// rests on that row's revision, so one of the two commands fails.
+/// rests on that row's revision, so one of the two commands fails. If the row says so already, the command rests on nothing but
+/// that the token is there, which renewals leave as it is: whoever ends it looks for what hangs on it.
 ///
 /// # Errors
 /// [`Error::Denied`]: there is no such token any more.
 pub fn hang_on(work: &mut Work<'_>, token: &str) -> Result<(), Error> {
+    let (space, path) = located::place(Table::Token, token);
+    if let Some(row) = work.opened().space(space).row(path)?
+        && !decode_record::<TokenRecord>(&row.value)?.bare
+    {
+        return work
+            .draft
+            .expect(space, path, Condition::Generation(row.generation));
+    }
+    // Or it is made by this very command.
     let row = work.tokens.get(token)?.ok_or_else(Error::unauthenticated)?;
     let mut record: TokenRecord = decode_record(&row.value)?;
     if record.bare {

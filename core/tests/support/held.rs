@@ -1,8 +1,8 @@
 //! A replica that holds one of its reads back: its view is taken, and handed out only when the test says so, as happens to a
-//! request that waits long for its turn.
+//! request that waits long for its turn. Or one of its commands, as happens on a slow network.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -20,6 +20,8 @@ pub struct Held {
     inner: Arc<dyn Replica>,
     /// How many reads pass before the one that is held.
     pass: AtomicUsize,
+    /// Whether the next command is held.
+    command: AtomicBool,
     held: watch::Sender<bool>,
     go: watch::Sender<bool>,
 }
@@ -29,6 +31,7 @@ impl Held {
         Arc::new(Self {
             inner,
             pass: AtomicUsize::new(NONE),
+            command: AtomicBool::new(false),
             held: watch::Sender::new(false),
             go: watch::Sender::new(false),
         })
@@ -39,15 +42,26 @@ impl Held {
         self.pass.store(pass, Ordering::SeqCst);
     }
 
-    /// Until a read is held.
+    /// From now on, the next command is held.
+    pub fn hold_command(&self) {
+        self.command.store(true, Ordering::SeqCst);
+    }
+
+    /// Until a read or a command is held.
     pub async fn is_held(&self) {
         let mut held = self.held.subscribe();
         held.wait_for(|held| *held).await.expect("the replica is there");
     }
 
-    /// Hands the held view out.
+    /// Hands the held view out, or the command on.
     pub fn release(&self) {
         self.go.send_replace(true);
+    }
+
+    async fn wait(&self) {
+        self.held.send_replace(true);
+        let mut go = self.go.subscribe();
+        go.wait_for(|go| *go).await.expect("the replica is there");
     }
 
     /// Whether the read that begins now is the one.
@@ -81,16 +95,19 @@ impl Replica for Held {
             let is_the_one = self.is_the_one();
             let view = self.inner.read().await;
             if is_the_one {
-                self.held.send_replace(true);
-                let mut go = self.go.subscribe();
-                go.wait_for(|go| *go).await.expect("the replica is there");
+                self.wait().await;
             }
             view
         })
     }
 
     fn propose(&self, command: Command) -> BoxFuture<'_, Result<Outcome, Error>> {
-        self.inner.propose(command)
+        Box::pin(async move {
+            if self.command.swap(false, Ordering::SeqCst) {
+                self.wait().await;
+            }
+            self.inner.propose(command).await
+        })
     }
 
     fn now(&self) -> Millis {

@@ -21,7 +21,7 @@ use conclave_core::{Body, Core, Error, Launcher, Membership, Request, Response, 
 use conclave_raft::local::{LocalReplica, ManualClock};
 use conclave_raft::net::{NodeKey, NodeSignature};
 use conclave_raft::state::{MemoryStore, Store};
-use conclave_raft::{Command, NodeRecord, Op, PeerHandler, Replica};
+use conclave_raft::{Command, NodeRecord, Op, Outcome, PeerHandler, Replica};
 
 /// 2026-01-01T00:00:00Z.
 pub const START: u64 = 1_767_225_600_000;
@@ -272,19 +272,38 @@ impl Node {
         let view = replica.view().unwrap();
         let (_, key) = view.rows().due(queue, u64::MAX, 2).unwrap().pop().unwrap();
         let row = view.rows().get(&key).unwrap().unwrap();
+        let spoilt = Op::Rewrap {
+            key,
+            revision: row.revision,
+            term: row.term,
+            value: Bytes::from_static(b"nobody can read this"),
+        };
+        self.apply(spoilt).await;
+    }
+
+    /// Changes its rows past everything that guards them.
+    pub async fn apply(&self, op: Op) {
+        let replica = self.beside();
         let command = Command {
             origin: replica.next_origin(),
             oldest_term: 0,
             now_used: replica.now(),
             expect: Vec::new(),
-            ops: vec![Op::Rewrap {
-                key,
-                revision: row.revision,
-                term: row.term,
-                value: Bytes::from_static(b"nobody can read this"),
-            }],
+            ops: vec![op],
         };
-        replica.propose(command).await.unwrap();
+        let outcome = replica.propose(command).await.unwrap();
+        assert!(matches!(outcome, Outcome::Applied { .. }), "{outcome:?}");
+    }
+
+    /// What one of its numbers says as it is scraped now, over all labels.
+    pub fn number(&self, name: &str) -> f64 {
+        self.core.observe();
+        let families = self.registry.gather();
+        let family = families.iter().find(|family| family.name() == name);
+        let family = family.unwrap_or_else(|| panic!("{name} is not told"));
+        let all = family.get_metric().iter();
+        all.map(|metric| metric.get_gauge().get_value() + metric.get_counter().get_value())
+            .sum()
     }
 
     /// How many rows wait in a queue.

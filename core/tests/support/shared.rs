@@ -6,6 +6,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::{Map, Value};
 
+use conclave_core::leases::Targets;
 use conclave_core::{Core, Error, Launcher, Membership};
 use conclave_raft::net::{NodeKey, NodeSignature};
 use conclave_raft::{NodeRecord, PeerHandler, Replica};
@@ -18,7 +19,7 @@ pub fn node_on(like: &Node, replica: &Arc<dyn Replica>) -> Node {
     let core = Core::new(
         like.settings.clone(),
         conclave_engines::engines(),
-        Arc::new(Shared(replica.clone())),
+        Arc::new(Shared(replica.clone(), like.targets.clone())),
         &registry,
     );
     Node {
@@ -29,13 +30,13 @@ pub fn node_on(like: &Node, replica: &Arc<dyn Replica>) -> Node {
         settings: like.settings.clone(),
         root: like.root.clone(),
         shares: like.shares.clone(),
-        targets: Arc::new(conclave_core::leases::NoTargets),
+        targets: like.targets.clone(),
         couriers: Arc::new(conclave_core::audit::NoCouriers),
     }
 }
 
-/// Hands the same replica to every node.
-struct Shared(Arc<dyn Replica>);
+/// Hands the same replica and the same targets to every node.
+struct Shared(Arc<dyn Replica>, Arc<dyn Targets>);
 
 impl Shared {
     fn replica(&self) -> BoxFuture<'_, Result<Arc<dyn Replica>, Error>> {
@@ -50,6 +51,10 @@ impl Launcher for Shared {
 
     fn sign(&self, message: &[u8]) -> Result<NodeSignature, Error> {
         Ok(NodeKey::generate()?.sign(message)?)
+    }
+
+    fn targets(&self) -> Arc<dyn Targets> {
+        self.1.clone()
     }
 
     fn seal_mark(&self) -> Result<bool, Error> {
