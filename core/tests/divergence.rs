@@ -434,6 +434,15 @@ async fn a_member_whose_row_rots_is_named_and_serves_no_more_until_it_is_equal_a
             .await
             .unwrap();
     }
+    // Nor does it let another node in.
+    let asks = json!({"name": "n4", "cluster_addr": "h:1", "key_hash": "00".repeat(32)});
+    for path in [
+        "sys/storage/raft/bootstrap/challenge",
+        "sys/storage/raft/bootstrap/admit",
+    ] {
+        let answer = trio.ask(2, Verb::Write, path, asks.clone()).await;
+        assert!(matches!(answer, Err(Error::Overloaded(_))), "{path}: {answer:?}");
+    }
     assert!(trio.policies(2).await.is_err());
     until("it is sealed again", async || {
         let health = trio.ask(2, Verb::Read, "sys/health", json!({})).await.unwrap();

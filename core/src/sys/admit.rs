@@ -223,6 +223,7 @@ pub(super) fn request_message(challenge: &str, record: &NodeRecord) -> Vec<u8> {
 /// A challenge for whoever asks: nothing of it is kept, any unsealed member knows its own again.
 pub async fn challenge(core: &Arc<Core>) -> Result<Response, Error> {
     let (session, replica) = (core.seal.session()?, core.seal.replica()?);
+    core.divergence.check()?;
     let (opened, _) = session.view(replica.view()?)?;
     let random = Env::new(0, &mut OsEntropy).hex(CHALLENGE_BYTES);
     let text = format!("{}.{random}", replica.now());
@@ -306,6 +307,7 @@ pub async fn admit(
         ));
     }
     let (session, replica) = (core.seal.session()?, core.seal.replica()?);
+    core.divergence.check()?;
     let view = replica.read().await?;
     let (opened, derived) = session.view(view)?;
     check_proof(&opened, data, &record, replica.now())?;
