@@ -382,8 +382,15 @@ async fn leases_are_counted_beneath_a_prefix() {
     assert_eq!(count("database/creds/app").await, 3);
     assert_eq!(count("database/").await, 3);
     assert_eq!(count("database/creds/ap").await, 0);
-    let all = scene.node.call(Verb::Read, "sys/leases/count", Value::Null).await;
-    assert_eq!(all.unwrap()["data"]["lease_count"], 3);
+    let ask = async |asked: Value| scene.node.call(Verb::Read, "sys/leases/count", asked).await;
+    let all = ask(json!({"prefix": ""})).await.unwrap();
+    let mounts = scene.node.call(Verb::Read, "sys/mounts", Value::Null).await;
+    let accessor = mounts.unwrap()["data"]["database/"]["accessor"].clone();
+    assert_eq!(all["data"]["counts"][accessor.as_str().unwrap()], 3);
+    for asked in [Value::Null, json!({"type": ""}), json!({"type": "other"})] {
+        let other = ask(asked.clone()).await;
+        assert!(matches!(other, Err(Error::NotFound { .. })), "{asked}: {other:?}");
+    }
 }
 
 #[tokio::test]

@@ -67,7 +67,6 @@ const UNTRIED: &[(&str, &str)] = &[
     (" identity/alias", OLD_NAME),
     (" identity/persona", OLD_NAME),
     ("LIST sys/leases/lookup:", "tried in tests of leases"),
-    ("GET sys/leases:", "tried in tests of leases"),
     (
         "POST sys/leases/renew",
         "tried in tests of leases, with a database",

@@ -208,8 +208,8 @@ pub fn stuck(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     .into())
 }
 
-/// `GET sys/leases/count`: of all leases, or with `type=irrevocable` of those whose revocation does not get on. Ours: with `prefix`, of
-/// those beneath it, which is told back.
+/// `GET sys/leases/count`: with `type=irrevocable`, of leases whose revocation does not get on; of no other type. Ours: with
+/// `prefix`, of all beneath it, which is told back.
 pub fn count(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     let kind = call.fields().string("type")?.unwrap_or_default();
     let prefix = call
@@ -225,8 +225,10 @@ pub fn count(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     };
     let mounts = call.work.catalog.mounts(Category::Secret).values();
     match (kind.as_str(), &prefix) {
-        ("", Some(prefix)) => tell("leases", leases::beneath(opened, namespace, prefix)?),
-        ("", None) => {
+        ("", Some(prefix)) if !prefix.is_empty() => {
+            tell("leases", leases::beneath(opened, namespace, prefix)?);
+        }
+        ("", Some(_)) => {
             let mut left = leases::beneath(opened, namespace, "")?;
             for mount in mounts {
                 let found = leases::beneath(opened, namespace, &mount.path)?;
@@ -244,10 +246,10 @@ pub fn count(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
             }
         }
         ("irrevocable", Some(_)) => return Err(Error::invalid("type and prefix cannot both be given")),
-        _ => return Err(Error::invalid("type must be \"irrevocable\", or not be given")),
+        _ => return Err(Error::NotFound { warnings: Vec::new() }),
     }
-    if kind.is_empty() {
-        let tokens = beneath(opened, namespace, prefix.as_deref().unwrap_or_default(), now)?.len();
+    if let Some(prefix) = &prefix {
+        let tokens = beneath(opened, namespace, prefix, now)?.len();
         counts.insert(TOKENS.to_owned(), u64::try_from(tokens).unwrap_or(u64::MAX));
     }
     let total: u64 = counts.values().sum();
