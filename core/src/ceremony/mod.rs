@@ -6,6 +6,7 @@
 mod data_key;
 mod generation;
 mod minting;
+mod once;
 mod rotation;
 mod swap;
 

@@ -2,14 +2,14 @@
 //! command that expects the old seal. After it the old shares open nothing.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use conclave_barrier::{RootKey, SealConfig, SecretBytes};
 use conclave_engine_api::Txn;
-use conclave_raft::Op;
+use conclave_raft::{Op, View};
 use zeroize::Zeroizing;
 
 use crate::catalog::{CONFIG, EPOCH};
+use crate::ceremony::once::Once;
 use crate::core::Core;
 use crate::entropy::OsEntropy;
 use crate::error::Error;
@@ -21,10 +21,6 @@ use crate::store::{CommitError, Draft, Opened, Proposal, Space, Table, commit};
 /// namespace, or of the one whose seal they open.
 pub const BACKUP: &str = "unseal-backup";
 
-/// Tries before a swap that keeps losing to other changes of the keyring, or whose outcome stays unknown, is given up
-/// for now.
-const TRIES: u32 = 8;
-
 /// A seal that is ready to replace another. It may be committed again and again: it takes effect once.
 pub struct Swap {
     replaces: Arc<StoredSeal>,
@@ -33,8 +29,7 @@ pub struct Swap {
     shares: Vec<SecretBytes>,
     /// A record that is kept beside the new seal.
     backup: Option<Zeroizing<Vec<u8>>>,
-    /// Whether nobody wants it any more.
-    abandoned: AtomicBool,
+    once: Once,
 }
 
 impl Swap {
@@ -54,7 +49,7 @@ impl Swap {
             root,
             shares,
             backup: None,
-            abandoned: AtomicBool::new(false),
+            once: Once::default(),
         })
     }
 
@@ -82,18 +77,8 @@ impl Swap {
     /// Puts the new seal in effect on every node. After an error, also one that leaves the outcome open, it may be called
     /// again: it finds out what became of the try before.
     pub async fn commit(&self, core: &Core) -> Result<(), Error> {
-        let mut last = Error::Contention;
-        for _ in 0..TRIES {
-            match self.try_commit(core).await {
-                Ok(()) => return self.follow(core),
-                Err(CommitError::Retry) => {}
-                // The next try reads whether it was committed.
-                Err(CommitError::Failed(Error::OutcomeUnknown)) => last = Error::OutcomeUnknown,
-                Err(CommitError::Failed(error)) => return Err(error),
-                Err(CommitError::Refused) => return Err(Error::internal("a change of the seal was refused")),
-            }
-        }
-        Err(last)
+        self.once.commit(|| self.try_commit(core)).await?;
+        self.follow(core)
     }
 
     /// Sees to it that no try takes effect from now on, not even one that is under way. `false`: one has, before.
@@ -101,29 +86,9 @@ impl Swap {
     /// # Errors
     /// What keeps the cluster from telling: then everything is as it was.
     pub async fn abandon(&self, core: &Core) -> Result<bool, Error> {
-        self.abandoned.store(true, Ordering::SeqCst);
-        let abandoned = self.void(core).await;
-        if !matches!(abandoned, Ok(true)) {
-            self.abandoned.store(false, Ordering::SeqCst);
-        }
-        abandoned
-    }
-
-    async fn void(&self, core: &Core) -> Result<bool, Error> {
-        let replica = core.seal.replica()?;
-        for _ in 0..TRIES {
-            let current = StoredSeal::of(replica.read().await?.as_ref(), self.replaces.ring)?;
-            if current.config.id() == self.seal.id() {
-                return Ok(false);
-            }
-            let proposal = Proposal::new(vec![current.expect()], vec![current.touch()]);
-            match commit(replica.as_ref(), proposal).await {
-                Ok(_) => return Ok(true),
-                Err(CommitError::Failed(error)) => return Err(error),
-                Err(CommitError::Retry | CommitError::Refused) => {}
-            }
-        }
-        Err(Error::Contention)
+        let (replica, ring) = (core.seal.replica()?, self.replaces.ring);
+        let is_done = |view: Arc<View>| Ok(StoredSeal::of(&view, ring)?.config.id() == self.seal.id());
+        self.once.abandon(replica.as_ref(), ring, is_done).await
     }
 
     async fn try_commit(&self, core: &Core) -> Result<(), CommitError> {
@@ -134,7 +99,7 @@ impl Swap {
         if current.config.id() == self.seal.id() {
             return Ok(());
         }
-        if self.abandoned.load(Ordering::SeqCst) {
+        if self.once.is_abandoned() {
             return Err(Error::invalid("the rotation was cancelled").into());
         }
         if !current.is_still(&self.replaces) {
