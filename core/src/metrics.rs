@@ -51,6 +51,7 @@ pub struct Metrics {
     disk_low: IntGauge,
     rotations: IntCounterVec,
     rotations_overdue: IntGauge,
+    expiry_stuck: IntGauge,
     rotation_lag: Histogram,
     state: State,
     quorum: Quorum,
@@ -181,7 +182,7 @@ impl Metrics {
     ) -> Result<Self, Error> {
         let made = Self::make(registry, kinds, methods);
         let metrics = made.map_err(|error| Error::internal(error.to_string()))?;
-        let all: [Box<dyn prometheus::core::Collector>; 29] = [
+        let all: [Box<dyn prometheus::core::Collector>; 30] = [
             Box::new(metrics.in_flight.clone()),
             Box::new(metrics.attempts.all.clone()),
             Box::new(metrics.attempts.lockouts.clone()),
@@ -209,6 +210,7 @@ impl Metrics {
             Box::new(metrics.state.leases.clone()),
             Box::new(metrics.rotations.clone()),
             Box::new(metrics.rotations_overdue.clone()),
+            Box::new(metrics.expiry_stuck.clone()),
             Box::new(metrics.rotation_lag.clone()),
             Box::new(metrics.work.clone()),
         ];
@@ -271,6 +273,10 @@ impl Metrics {
             rotations_overdue: IntGauge::new(
                 "conclave_rotation_overdue",
                 "On the leader: rotations of credentials at their targets that were due and whose last try failed.",
+            )?,
+            expiry_stuck: IntGauge::new(
+                "conclave_expiry_stuck",
+                "On the leader: rows that are no leases, whose time has come, and that could not be ended when last tried.",
             )?,
             rotation_lag: histogram(
                 "conclave_rotation_lag_seconds",
@@ -411,6 +417,11 @@ impl Metrics {
         }
         let result = if done { "done" } else { "failed" };
         self.rotations.with_label_values(&[result]).inc();
+    }
+
+    /// So many rows could not be ended when last tried.
+    pub fn expiry_stuck(&self, stuck: usize) {
+        self.expiry_stuck.set(i64::try_from(stuck).unwrap_or(i64::MAX));
     }
 
     /// So many rotations failed when last tried.

@@ -4,6 +4,7 @@
 use crate::audit::Declared;
 use crate::core::Core;
 use crate::error::Error;
+use crate::leases::Tried;
 
 impl Core {
     /// Whether requests can be served here; otherwise why not, as one line.
@@ -35,8 +36,9 @@ impl Core {
         if let Ok(replica) = self.seal.replica() {
             self.metrics.worked(replica.work());
             let leads = replica.status().borrow().is_leader;
-            self.metrics
-                .overdue(if leads { self.outside.overdue() } else { 0 });
+            let failing = |what| if leads { self.outside.failing(what) } else { 0 };
+            self.metrics.overdue(failing(Tried::Rotation));
+            self.metrics.expiry_stuck(failing(Tried::End));
         }
         if let Some(free) = self.room.free() {
             self.metrics.room(free, self.room.is_low());

@@ -303,18 +303,7 @@ async fn held_up(scene: &Scene) -> (usize, u64, f64) {
     let counted = read("sys/leases/count").await.unwrap();
     let counted = counted["data"]["lease_count"].as_u64().unwrap();
     scene.node.core.count_leases().await.unwrap();
-    (listed, counted, gauge(scene, "conclave_leases_stuck"))
-}
-
-/// The sum of a gauge.
-fn gauge(scene: &Scene, name: &str) -> f64 {
-    let families = scene.node.registry.gather();
-    let family = families.iter().find(|family| family.name() == name).unwrap();
-    family
-        .get_metric()
-        .iter()
-        .map(|metric| metric.get_gauge().get_value())
-        .sum()
+    (listed, counted, scene.node.number("conclave_leases_stuck"))
 }
 
 #[tokio::test]
@@ -336,7 +325,7 @@ async fn what_waits_for_a_silent_target_is_told_of_before_it_was_tried() {
     let untried = told.iter().filter(|lease| lease["attempts"] == 0).count();
     assert_eq!(untried, 6);
     assert!(told.iter().all(|lease| lease["error"] == "connection refused"));
-    assert_eq!(gauge(&scene, "conclave_targets_left_alone"), 1.0);
+    assert_eq!(scene.node.number("conclave_targets_left_alone"), 1.0);
 
     // What is forced at it goes; nothing is due there any more, so nobody can tell whether it is silent still.
     scene.must("sys/leases/revoke-force/database", Value::Null).await;
@@ -344,7 +333,7 @@ async fn what_waits_for_a_silent_target_is_told_of_before_it_was_tried() {
         scene.pass(30 * SECOND).await;
     }
     assert_eq!(held_up(&scene).await, (0, 0, 0.0));
-    assert_eq!(gauge(&scene, "conclave_targets_left_alone"), 0.0);
+    assert_eq!(scene.node.number("conclave_targets_left_alone"), 0.0);
 }
 
 /// Those whose turn has not come at a target that answers are under way.
@@ -358,8 +347,8 @@ async fn what_waits_for_its_turn_is_not_told_of() {
     scene.must("sys/leases/revoke-prefix/database", Value::Null).await;
     scene.pass(0).await;
     assert_eq!(held_up(&scene).await, (64, 64, 64.0));
-    assert_eq!(gauge(&scene, "conclave_leases_due"), 6.0);
-    assert_eq!(gauge(&scene, "conclave_targets_left_alone"), 0.0);
+    assert_eq!(scene.node.number("conclave_leases_due"), 6.0);
+    assert_eq!(scene.node.number("conclave_targets_left_alone"), 0.0);
 }
 
 #[tokio::test]
@@ -394,7 +383,12 @@ async fn a_lease_that_cannot_be_read_holds_up_no_other() {
         json!(["1 that is due cannot be read: the leader's log says why"])
     );
     assert_eq!(held_up(&scene).await, (1, 2, 2.0));
-    assert_eq!(gauge(&scene, "conclave_leases_due"), 1.0);
+    assert_eq!(scene.node.number("conclave_leases_due"), 1.0);
+    assert_eq!(
+        scene.node.number("conclave_rotation_overdue"),
+        0.0,
+        "nobody has a credential to rotate"
+    );
 }
 
 #[tokio::test]
@@ -579,6 +573,44 @@ async fn rotations_that_nobody_has_begun_are_counted() {
     };
     let begun = tokio::time::timeout(std::time::Duration::from_secs(60), begun).await;
     assert!(begun.is_ok(), "nobody begins");
+}
+
+/// Lets rotations go on until one of the numbers says so many.
+async fn expire_until(scene: &Scene, name: &str, number: f64) {
+    let said = async {
+        while scene.node.number(name) != number {
+            scene.node.expire().await;
+            tokio::task::yield_now().await;
+        }
+    };
+    let said = tokio::time::timeout(std::time::Duration::from_secs(60), said).await;
+    assert!(said.is_ok(), "{name} never says {number}");
+}
+
+#[tokio::test]
+async fn a_rotation_that_fails_is_overdue_until_it_is_done() {
+    let scene = Scene::new().await;
+    let role = json!({"db_name": "db", "username": "svc", "rotation_period": "1h"});
+    scene.must("database/static-roles/svc", role).await;
+    scene.target.is(Mood::Down);
+    scene.node.clock.advance(3600 * SECOND);
+    expire_until(&scene, "conclave_rotation_overdue", 1.0).await;
+    scene.target.is(Mood::Well);
+    scene.node.clock.advance(60 * SECOND);
+    expire_until(&scene, "conclave_rotation_overdue", 0.0).await;
+}
+
+#[tokio::test]
+async fn a_rotation_that_cannot_even_be_begun_is_overdue() {
+    let mut scene = Scene::new().await;
+    let role = json!({"db_name": "db", "username": "svc", "rotation_period": "1h"});
+    scene.must("database/static-roles/svc", role).await;
+    assert_eq!(scene.node.waiting(1), 1);
+    scene.node.spoil(1).await;
+    scene.node = scene.node.restarted().await;
+    scene.node.unseal().await;
+    scene.node.clock.advance(3600 * SECOND);
+    expire_until(&scene, "conclave_rotation_overdue", 1.0).await;
 }
 
 /// A rotation whose answer was lost may have been taken. That the database is not reached the next time says nothing of that.

@@ -210,4 +210,10 @@ async fn one_row_that_cannot_be_read_holds_up_no_other() {
     node.clock.advance(120_000);
     node.expire().await;
     assert_eq!(node.waiting(1), 1, "it stays, and the others are gone");
+    assert_eq!(node.number("conclave_expiry_stuck"), 1.0);
+    assert_eq!(
+        node.number("conclave_rotation_overdue"),
+        0.0,
+        "nobody can rotate a token"
+    );
 }

@@ -187,9 +187,12 @@ const SECTIONS: &[Section] = &[
             },
             Panel {
                 title: "Ended",
-                about: "Rows that were removed because their time had come",
-                unit: "ops",
-                queries: &[(r#"sum(rate(conclave_expired_total{job="$job"}[5m]))"#, "a second")],
+                about: "Rows that were removed because their time had come, and how many could not be",
+                unit: "short",
+                queries: &[
+                    (r#"sum(rate(conclave_expired_total{job="$job"}[5m]))"#, "a second"),
+                    (r#"max(conclave_expiry_stuck{job="$job"})"#, "cannot be"),
+                ],
             },
             Panel {
                 title: "How late things end",

@@ -18,7 +18,7 @@ use crate::entropy::OsEntropy;
 use crate::error::Error;
 use crate::identity;
 use crate::jobs::LowWater;
-use crate::leases;
+use crate::leases::{self, Tried};
 use crate::namespaces::{self, located};
 use crate::session::Session;
 use crate::store::layout::{RING, open_key, ring_of_key};
@@ -119,7 +119,7 @@ impl Core {
                 // What changed under us is looked at again in the next round.
                 Err(Stays::Moved) => {}
                 Err(Stays::Broken(error)) => {
-                    if self.outside.tried(&entry.1, false) {
+                    if self.outside.tried(&entry.1, Tried::End, false) {
                         tracing::error!(%error, "a row that is due cannot be ended: it stays, and is tried again");
                     }
                 }

@@ -12,7 +12,7 @@ use crate::catalog::Catalog;
 use crate::core::Core;
 use crate::entropy::OsEntropy;
 use crate::error::Error;
-use crate::leases;
+use crate::leases::{self, Tried};
 use crate::session::Session;
 use crate::store::layout::{RING, open_key};
 use crate::store::{CommitError, Opened, Space, Table, commit, expiry_queue};
@@ -76,6 +76,7 @@ impl Core {
                 tokio::spawn(async move {
                     if let Err(error) = core.act_when_due(&session, space, (deadline, &key, &path)).await {
                         tracing::warn!(%error, "what an engine has to do outside is put off");
+                        core.outside.tried(&key, Tried::Rotation, false);
                     }
                     core.outside.end(&key);
                 });
@@ -125,18 +126,13 @@ impl Core {
             Err(CommitError::Retry | CommitError::Refused) => return Ok(()),
             Err(CommitError::Failed(error)) => return Err(error),
         }
-        match begun {
-            Some(begun) => {
-                let done = leases::perform(self.clone(), session.clone(), begun).await;
-                let lag = replica.now().saturating_sub(deadline);
-                self.metrics.rotated(done.is_ok(), lag);
-                self.outside.tried(key, done.is_ok());
-                done.map(|_| ())
-            }
-            None => {
-                self.outside.tried(key, true);
-                Ok(())
-            }
+        if let Some(begun) = begun {
+            let done = leases::perform(self.clone(), session.clone(), begun).await;
+            let lag = replica.now().saturating_sub(deadline);
+            self.metrics.rotated(done.is_ok(), lag);
+            done?;
         }
+        self.outside.tried(key, Tried::Rotation, true);
+        Ok(())
     }
 }

@@ -26,7 +26,7 @@ pub use counted::{begin_login, count, count_logins, end_logins};
 pub use effect::{Begun, perform};
 pub use end::{Closes, close_prefix, closes, end_of_owner, end_of_prefix, mark};
 pub use issue::{Asked, begin, begin_due};
-pub use outside::Outside;
+pub use outside::{Outside, Tried};
 pub use reconcile::{Found, Reconcile, reconcile};
 pub use record::{Ending, IntentRecord, LeaseRecord};
 pub use renew::renew;

@@ -16,6 +16,17 @@ use crate::leases::{Targets, Tending};
 /// A row that failed and was not tried again for so long is gone, or another node's.
 const FORGOTTEN: Duration = Duration::from_secs(600);
 
+/// What is tried at a row that is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tried {
+    /// Its engine acts outside: a rotation.
+    Rotation,
+    /// Its end, and that of what hangs on it.
+    End,
+    /// The end of a lease.
+    Revocation,
+}
+
 /// One node's means.
 pub struct Outside {
     /// Who carries out plans.
@@ -26,8 +37,8 @@ pub struct Outside {
     pub numbers: Numbers,
     /// Rows of engines that are being acted on.
     acting: Mutex<HashSet<Key>>,
-    /// Those of them that failed when last tried, and when that was, on the boot clock.
-    overdue: Mutex<HashMap<Key, Duration>>,
+    /// Rows at which something failed when it was last tried, and when that was, on the boot clock.
+    failed: Mutex<HashMap<Key, (Tried, Duration)>>,
 }
 
 impl Outside {
@@ -38,7 +49,7 @@ impl Outside {
             tending: Tending::default(),
             numbers: Numbers::new(registry)?,
             acting: Mutex::default(),
-            overdue: Mutex::default(),
+            failed: Mutex::default(),
         })
     }
 
@@ -48,20 +59,22 @@ impl Outside {
     }
 
     /// What is due at a row was tried. Whether that was not so the time before.
-    pub fn tried(&self, key: &Key, done: bool) -> bool {
-        let mut overdue = self.overdue.lock();
+    pub fn tried(&self, key: &Key, what: Tried, done: bool) -> bool {
+        let mut failed = self.failed.lock();
         match done {
-            true => overdue.remove(key).is_some(),
-            false => overdue.insert(key.clone(), self.targets.boot_time()).is_none(),
+            true => failed.remove(key).is_some(),
+            false => failed
+                .insert(key.clone(), (what, self.targets.boot_time()))
+                .is_none(),
         }
     }
 
-    /// How many rows failed when last tried.
-    pub fn overdue(&self) -> usize {
+    /// At how many rows this failed when last tried.
+    pub fn failing(&self, what: Tried) -> usize {
         let now = self.targets.boot_time();
-        let mut overdue = self.overdue.lock();
-        overdue.retain(|_, tried| now.saturating_sub(*tried) < FORGOTTEN);
-        overdue.len()
+        let mut failed = self.failed.lock();
+        failed.retain(|_, (_, tried)| now.saturating_sub(*tried) < FORGOTTEN);
+        failed.values().filter(|(failing, _)| *failing == what).count()
     }
 
     /// Tells how many targets are left alone.

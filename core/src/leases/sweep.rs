@@ -19,7 +19,8 @@ use crate::error::Error;
 use crate::failpoint;
 use crate::leases::lead::Lead;
 use crate::leases::{
-    IntentRecord, LeaseRecord, counted, edit, end, forced, intended, leased, mount_of, queue_of, session_name,
+    IntentRecord, LeaseRecord, Tried, counted, edit, end, forced, intended, leased, mount_of, queue_of,
+    session_name,
 };
 use crate::session::Session;
 use crate::store::layout::open_key;
@@ -142,7 +143,7 @@ async fn begin(
             match begin_one(core, &mut work, &derived.catalog, (queue, *deadline, key), now) {
                 Ok(one) => begun.extend(one),
                 // It holds up no other: nothing of it was planned yet.
-                Err(error) if core.outside.tried(key, false) => {
+                Err(error) if core.outside.tried(key, Tried::Revocation, false) => {
                     tracing::error!(%error, "a lease that is due cannot be ended: it stays, and is tried again");
                 }
                 Err(_) => {}

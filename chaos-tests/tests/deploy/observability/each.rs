@@ -45,6 +45,7 @@ fn troubled(scrape: u64) -> String {
          conclave_raft_replication_lag_entries 20000\nconclave_tls_cert_expiry_timestamp_seconds {ends}\n\
          conclave_disk_free_bytes {free}\nprocess_open_fds 900\nprocess_max_fds 1000\nprocess_start_time_seconds 1\n\
          conclave_leases_due 2000\nconclave_leases_stuck{{engine=\"database\"}} 2\nconclave_targets_left_alone 1\n\
+         conclave_expiry_stuck 1\n\
          conclave_rotation_overdue 1\nconclave_keyring_rotated_timestamp_seconds 1\nconclave_audit_devices 0\n\
          conclave_audit_devices_failing 1\nconclave_audit_acts_waiting 64\nconclave_audit_spool_filled_percent 60\n\
          conclave_snapshot_last_success_timestamp_seconds 1\n",
