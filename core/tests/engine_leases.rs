@@ -16,6 +16,7 @@ use std::sync::atomic::Ordering;
 use serde_json::{Value, json};
 
 use conclave_core::{Body, Error, Request, Verb};
+use conclave_raft::{Key, Op};
 use support::played::{Mood, PATH, SECOND, Scene};
 
 #[tokio::test]
@@ -611,6 +612,26 @@ async fn a_rotation_that_cannot_even_be_begun_is_overdue() {
     scene.node.unseal().await;
     scene.node.clock.advance(3600 * SECOND);
     expire_until(&scene, "conclave_rotation_overdue", 1.0).await;
+}
+
+/// What cannot be counted keeps nobody from being told of the rest.
+#[tokio::test]
+async fn rotations_are_counted_where_leases_cannot_be() {
+    let mut scene = Scene::new().await;
+    let role = json!({"db_name": "db", "username": "svc", "rotation_period": "1h"});
+    scene.must("database/static-roles/svc", role).await;
+    // An entry of a target's queue that is no key of any row.
+    let damaged = Op::DuePut {
+        queue: 1 << 63,
+        deadline: 1,
+        key: Key::from_static(b"?"),
+    };
+    scene.node.apply(damaged).await;
+    scene.node = scene.node.restarted().await;
+    scene.node.unseal().await;
+    scene.node.clock.advance(3600 * SECOND);
+    scene.node.core.count_leases().await.unwrap_err();
+    assert_eq!(scene.node.number("conclave_rotation_due"), 1.0);
 }
 
 /// A rotation whose answer was lost may have been taken. That the database is not reached the next time says nothing of that.

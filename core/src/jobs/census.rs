@@ -26,20 +26,25 @@ impl Core {
         let core = self.clone();
         let counting = off_thread(self.offload.as_ref(), "counting leases", move || {
             let tokens = count_tokens(&view)?;
-            let tally = session.map(|session| {
-                let (opened, derived) = session.view(view)?;
-                let rotations = core.due_outside(&opened, &derived.catalog, now)?;
-                Ok::<_, Error>((leases::tally(&opened, &derived.catalog, now)?, rotations))
-            });
-            Ok((tokens, tally.transpose()?))
+            let Some(session) = session else {
+                return Ok((tokens, Ok(None), Ok(0)));
+            };
+            let (opened, derived) = session.view(view)?;
+            let tally = leases::tally(&opened, &derived.catalog, now);
+            let rotations = core.due_outside(&opened, &derived.catalog, now);
+            Ok((tokens, tally.map(Some), rotations))
         });
-        let (tokens, tally) = counting.await?;
-        let (tally, rotations) = tally.unzip();
-        let held = tally.as_ref().map(|tally| &tally.leases);
-        self.metrics.leases(tokens, held);
-        self.outside.numbers.counted(tally.as_ref());
-        self.outside.numbers.rotations_due(rotations.unwrap_or(0));
-        Ok(())
+        let (tokens, tally, rotations) = counting.await?;
+        // What could not be counted stays as it was told last.
+        if let Ok(tally) = &tally {
+            let held = tally.as_ref().map(|tally| &tally.leases);
+            self.metrics.leases(tokens, held);
+            self.outside.numbers.counted(tally.as_ref());
+        }
+        if let Ok(rotations) = &rotations {
+            self.outside.numbers.rotations_due(*rotations);
+        }
+        tally.map(drop).and(rotations.map(drop))
     }
 }
 
