@@ -181,8 +181,12 @@ pub(super) fn revocation(txn: &mut Txn<'_>, lease: &Leased<'_>) -> Result<Plan, 
         password: "",
         expires: None,
     };
-    // Those that the role has now, for wrong ones are put right there; of a role that speaks of another database none.
-    let role = Role::load(txn, kept.role)?.filter(|role| role.db_name == kept.db_name);
+    // Those that the role has now, for wrong ones are put right there; of a role that speaks of another database none. What was
+    // adopted has no role.
+    let role = match kept.role {
+        "" => None,
+        role => Role::load(txn, role)?.filter(|role| role.db_name == kept.db_name),
+    };
     let (revocation, rollback) = match &role {
         Some(role) => (&role.revocation_statements, &role.rollback_statements),
         None => (&kept.revocation_statements, &kept.rollback_statements),
