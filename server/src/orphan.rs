@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use rustix::process::{Pid, getppid};
+use rustix::process::{Pid, getppid, test_kill_process};
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -13,12 +13,20 @@ pub fn parent() -> i32 {
     getppid().map_or(0, Pid::as_raw_pid)
 }
 
-/// Ends when this process has another parent than `expected`: the one it had is gone.
+/// Ends when `expected` is gone. If it is this process's parent, that shows at once in having another one. A node that was started by
+/// hand in place of one that ended is a child of somebody's shell: then whether there is a process of that number is what tells.
 pub async fn orphaned(expected: i32) {
     let mut looks = tokio::time::interval(PAUSE);
-    while parent() == expected {
+    let ours = parent() == expected;
+    while (ours && parent() == expected) || (!ours && is_there(expected)) {
         looks.tick().await;
     }
+}
+
+fn is_there(number: i32) -> bool {
+    let number = u32::try_from(number).ok().and_then(|_| Pid::from_raw(number));
+    // Another's process, which may not be told anything, is there as well.
+    number.is_some_and(|pid| !matches!(test_kill_process(pid), Err(rustix::io::Errno::SRCH)))
 }
 
 #[cfg(test)]
@@ -31,5 +39,17 @@ mod tests {
         assert!(gone.is_ok());
         let here = tokio::time::timeout(PAUSE * 2, orphaned(parent())).await;
         assert!(here.is_err());
+    }
+
+    #[tokio::test]
+    async fn one_that_did_not_start_us_is_watched_too() {
+        let mut other = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+        let number = i32::try_from(other.id()).unwrap();
+        let here = tokio::time::timeout(PAUSE * 2, orphaned(number)).await;
+        other.kill().unwrap();
+        other.wait().unwrap();
+        assert!(here.is_err());
+        let gone = tokio::time::timeout(Duration::from_secs(30), orphaned(number)).await;
+        assert!(gone.is_ok());
     }
 }
