@@ -66,4 +66,8 @@ fn statements_that_were_put_right_drop_the_accounts_from_before() {
     assert_eq!(asked(&mut harness), wrong);
     harness.call(Operation::Delete, "roles/app", Value::Null).unwrap();
     assert_eq!(asked(&mut harness), wrong);
+
+    // What was found without a lease has no role.
+    let found = engine.adopted("db", &name);
+    assert_eq!(told(&mut harness, &found, ""), Vec::<String>::new());
 }
