@@ -1,5 +1,7 @@
 //! Statements of roles: how they are given, and what takes the place of `{{name}}` in them. Knows no database.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use conclave_engine_api::{Error, Fields, Hidden, Millis};
 use serde_json::Value;
 
@@ -35,10 +37,23 @@ pub(super) fn read(fields: &Fields<'_>, name: &str) -> Result<Option<Vec<String>
             "{name} may hold {MAX_STATEMENTS} statements and {MAX_BYTES} bytes"
         )));
     }
-    if given.iter().any(|statement| statement.contains('\0')) {
+    if given
+        .iter()
+        .any(|given| meant(given).iter().any(|one| one.contains('\0')))
+    {
         return Err(fields.wrong(name, "a statement holds a NUL"));
     }
     Ok(Some(given))
+}
+
+/// What a statement stands for: itself, or what is in it as base64, which may be a list written as text. It is kept and told as it
+/// was given, as Vault has it.
+fn meant(given: &str) -> Vec<String> {
+    let decoded = STANDARD.decode(given.trim()).ok();
+    match decoded.and_then(|bytes| String::from_utf8(bytes).ok()) {
+        Some(text) => serde_json::from_str(text.trim()).unwrap_or_else(|_| vec![text]),
+        None => vec![given.to_owned()],
+    }
 }
 
 /// What stands for what in statements.
@@ -50,8 +65,8 @@ pub(super) struct Filling<'a> {
 
 /// Statements with everything filled in.
 pub(super) fn fill(statements: &[String], filling: &Filling<'_>) -> Vec<Hidden> {
-    let filled = |statement: &String| filled(statement, filling);
-    statements.iter().map(filled).collect()
+    let meant = statements.iter().flat_map(|given| meant(given));
+    meant.map(|statement| filled(&statement, filling)).collect()
 }
 
 /// One text with everything filled in.
@@ -111,6 +126,29 @@ mod tests {
             fill(&statements, &filling)[0].as_str(),
             "x {{password}} p '2026-01-01 00:00:01+0000' {{other}} {{"
         );
+    }
+
+    #[test]
+    fn what_is_given_as_base64_is_meant_as_what_it_says() {
+        let filling = Filling {
+            username: "u",
+            password: "p",
+            expires: None,
+        };
+        let encoded = |text: &str| STANDARD.encode(text);
+        let given = [
+            encoded("CREATE ROLE {{name}}; x"),
+            "ROLLBACK".to_owned(),
+            encoded("[\"a {{name}}\", \"b\"]"),
+        ];
+        let filled = fill(&given, &filling);
+        let filled: Vec<&str> = filled.iter().map(|one| one.as_str()).collect();
+        assert_eq!(filled, ["CREATE ROLE u; x", "ROLLBACK", "a u", "b"]);
+
+        let body = json!({"a": encoded("x {{name}}"), "b": encoded("x\0")});
+        let fields = Fields::new(body.as_object().unwrap());
+        assert_eq!(read(&fields, "a").unwrap().unwrap(), [encoded("x {{name}}")]);
+        assert!(read(&fields, "b").is_err());
     }
 
     #[test]
