@@ -56,6 +56,11 @@ pub fn run(bytes: &[u8]) {
     let Some(made) = statements.first().filter(|_| !statement.trim().is_empty()) else {
         return;
     };
+    // Base64 is meant as what it says. Nothing in such a text could be filled in.
+    let of_base64 = |letter: char| letter.is_ascii_alphanumeric() || "+/=".contains(letter);
+    if statement.trim().chars().all(of_base64) {
+        return;
+    }
     let quotes = |text: &str| text.matches(QUOTES).count();
     assert_eq!(
         quotes(made.as_str()),
