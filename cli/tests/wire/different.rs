@@ -80,6 +80,11 @@ const DIFFERENT: &[Difference] = &[
     ),
     ("\"version\":\"3\"", Text, "an unknown version is named"),
     (
+        "^GET database/roles/pol-no$",
+        Differs::Answer,
+        "a role's policy of passwords can be taken away again",
+    ),
+    (
         "^POST sys/remount {\"from\":\"kv1\"",
         Text,
         "a move is done when its request is answered",

@@ -30,7 +30,7 @@ pub fn write(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
         name: text("name")?.map(metadata::checked_name).transpose()?,
         accessor: text("mount_accessor")?,
         entity: text("canonical_id")?.or(text("entity_id")?),
-        custom: metadata::pairs(&fields, "custom_metadata")?,
+        custom: fields.pairs("custom_metadata")?,
     };
     metadata::check_custom(asked.custom.as_ref().unwrap_or(&Metadata::new()))?;
     let done = match id {

@@ -40,7 +40,7 @@ pub fn write(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     let fields = call.fields();
     let policies = metadata::policies(&fields)?;
     let disabled = fields.bool("disabled")?;
-    let pairs = metadata::pairs(&fields, "metadata")?;
+    let pairs = fields.pairs("metadata")?;
     if let Some(pairs) = &pairs {
         metadata::check("entity", pairs)?;
     }

@@ -37,7 +37,7 @@ pub fn write(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
         name: name.map(metadata::checked_name).transpose()?,
         kind: fields.string("type")?,
         policies: metadata::policies(&fields)?,
-        metadata: metadata::pairs(&fields, "metadata")?,
+        metadata: fields.pairs("metadata")?,
         entities: fields.strings("member_entity_ids")?.map(sorted),
         groups: fields.strings("member_group_ids")?.map(sorted),
     };

@@ -1,7 +1,5 @@
 //! Metadata, policies and names as requests give them: read, bounded and brought into their one form.
 
-use serde_json::Value;
-
 use conclave_engine_api::Fields;
 
 use crate::error::Error;
@@ -16,30 +14,6 @@ const MAX_KEY_BYTES: usize = 128;
 const MAX_VALUE_BYTES: usize = 512;
 /// Keys that begin so are nobody's to set.
 const RESERVED: &str = "vault-";
-
-/// Pairs: an object, a list of `key=value`, or such texts separated by commas. `None`: not given.
-pub fn pairs(fields: &Fields<'_>, name: &str) -> Result<Option<Metadata>, Error> {
-    let texts = match fields.value(name) {
-        None => return Ok(None),
-        Some(Value::Object(_)) => return Ok(fields.string_map(name)?),
-        Some(_) => fields.strings(name)?.unwrap_or_default(),
-    };
-    let pair = |(index, text): (usize, &String)| {
-        let (key, value) = text.split_once('=').ok_or_else(|| {
-            fields.wrong(
-                name,
-                &format!("invalid key pair at index {index} in field {name:?}"),
-            )
-        })?;
-        Ok((key.trim().to_owned(), value.trim().to_owned()))
-    };
-    texts
-        .iter()
-        .enumerate()
-        .map(pair)
-        .collect::<Result<_, _>>()
-        .map(Some)
-}
 
 /// Whether somebody may have this as the metadata of `what`.
 pub fn check(what: &str, pairs: &Metadata) -> Result<(), Error> {

@@ -119,7 +119,7 @@ pub fn enable(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     let path = format!("{}/", call.params.get("path"));
     let fields = call.fields();
     let kind = fields.required("type")?;
-    let options: BTreeMap<String, String> = fields.string_map("options")?.unwrap_or_default();
+    let options: BTreeMap<String, String> = fields.pairs("options")?.unwrap_or_default();
     let read = DeviceOptions::read(&kind, &options)?;
     if call.work.catalog.audit().contains_key(&path) || call.core.audit.is_declared(&path) {
         return Err(Error::invalid(format!("path already in use: {path}")));

@@ -247,7 +247,7 @@ pub fn enable_auth(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
             false => Error::invalid(format!("plugin not found in the catalog: {kind}")),
         });
     }
-    let options = call.fields().string_map("options")?.unwrap_or_default();
+    let options = call.fields().pairs("options")?.unwrap_or_default();
     if options.contains_key("version") {
         return Err(Error::invalid(format!(
             "auth method {kind:?} does not allow setting a version"
@@ -285,7 +285,7 @@ pub fn enable(call: &mut Call<'_, '_>) -> Result<Answer, Error> {
     }
     let fields = call.fields();
     let asked = backend_type(call)?;
-    let mut options = fields.string_map("options")?.unwrap_or_default();
+    let mut options = fields.pairs("options")?.unwrap_or_default();
     let kind = match asked.as_str() {
         "kv-v1" | "kv-v2" => {
             options.insert(

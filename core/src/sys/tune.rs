@@ -63,7 +63,7 @@ pub fn write(call: &mut Call<'_, '_>, named: &Named) -> Result<Answer, Error> {
     if let Some(description) = fields.string("description")? {
         mount.description = description;
     }
-    if let Some(options) = fields.string_map("options")? {
+    if let Some(options) = fields.pairs("options")? {
         mount.options.extend(options);
     }
     tune_engine(call, &known, &mount)?;

@@ -77,8 +77,8 @@ fn make(call: &mut Call<'_, '_>, orphan: bool, named: Named<'_>) -> Result<Answe
             None => "auth/token/create".to_owned(),
         },
         meta: fields
-            .string_map("meta")?
-            .or(fields.string_map("metadata")?)
+            .pairs("meta")?
+            .or(fields.pairs("metadata")?)
             .unwrap_or_default(),
         display_name: display_name(&fields.string("display_name")?.unwrap_or_default()),
         num_uses,

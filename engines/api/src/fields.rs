@@ -219,9 +219,11 @@ impl<'a> Fields<'a> {
 
     /// An object whose values are texts.
     pub fn string_map(&self, name: &str) -> Result<Option<BTreeMap<String, String>>, Error> {
-        let Some(map) = self.object(name)? else {
-            return Ok(None);
-        };
+        let map = self.object(name)?;
+        map.map(|map| self.texts_of(name, map)).transpose()
+    }
+
+    fn texts_of(&self, name: &str, map: &Map<String, Value>) -> Result<BTreeMap<String, String>, Error> {
         let fields = Fields::new(map);
         map.keys()
             .map(|key| {
@@ -230,24 +232,53 @@ impl<'a> Fields<'a> {
                     .map_err(|_| self.wrong(name, "expected an object of strings"))?;
                 Ok((key.clone(), text.unwrap_or_default()))
             })
-            .collect::<Result<_, _>>()
-            .map(Some)
+            .collect()
+    }
+
+    /// Pairs of texts: an object, a text `key=value`, or a list of such, all objects or all texts, in which the last says what a key
+    /// has. Nothing is trimmed, and a comma is a letter like others.
+    pub fn pairs(&self, name: &str) -> Result<Option<BTreeMap<String, String>>, Error> {
+        let items = match self.value(name) {
+            None => return Ok(None),
+            Some(Value::Array(items)) => items.as_slice(),
+            Some(one) => std::slice::from_ref(one),
+        };
+        let mut pairs = BTreeMap::new();
+        let objects: Option<Vec<_>> = items.iter().map(Value::as_object).collect();
+        if let Some(objects) = objects {
+            for object in objects {
+                pairs.extend(self.texts_of(name, object)?);
+            }
+            return Ok(Some(pairs));
+        }
+        for (index, item) in items.iter().enumerate() {
+            let (key, value) = self.pair(name, index, item)?;
+            pairs.insert(key.to_owned(), value.to_owned());
+        }
+        Ok(Some(pairs))
+    }
+
+    fn pair<'v>(&self, name: &str, index: usize, item: &'v Value) -> Result<(&'v str, &'v str), Error> {
+        let pair = match item {
+            Value::String(text) => text.split_once('=').filter(|(key, _)| !key.is_empty()),
+            Value::Object(_) | Value::Array(_) => {
+                let why = unconvertible(&format!("[{index}]"), "string", item);
+                let lead = "decoding failed due to the following error(s):\n\n";
+                return Err(self.wrong(name, &format!("{lead}{why}")));
+            }
+            _ => None,
+        };
+        pair.ok_or_else(|| {
+            self.wrong(
+                name,
+                &format!("invalid key pair at index {index} in field {name:?}"),
+            )
+        })
     }
 
     /// A field of another type than `expected`, named as Go names it.
     pub fn mistyped(&self, name: &str, expected: &str, got: &Value) -> Error {
-        let got = match got {
-            Value::Null => "nil",
-            Value::Bool(_) => "bool",
-            Value::Number(_) => "json.Number",
-            Value::String(_) => "string",
-            Value::Array(_) => "[]interface {}",
-            Value::Object(_) => "map[string]interface {}",
-        };
-        self.wrong(
-            name,
-            &format!("'' expected type '{expected}', got unconvertible type '{got}'"),
-        )
+        self.wrong(name, &unconvertible("", expected, got))
     }
 
     /// A field whose value cannot be used; `detail` must not repeat the value.
@@ -257,6 +288,19 @@ impl<'a> Fields<'a> {
             self.lead
         ))
     }
+}
+
+/// What Go's decoder says of a value that is of another type than `expected`.
+fn unconvertible(place: &str, expected: &str, got: &Value) -> String {
+    let got = match got {
+        Value::Null => "nil",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "json.Number",
+        Value::String(_) => "string",
+        Value::Array(_) => "[]interface {}",
+        Value::Object(_) => "map[string]interface {}",
+    };
+    format!("'{place}' expected type '{expected}', got unconvertible type '{got}'")
 }
 
 #[cfg(test)]
@@ -279,6 +323,27 @@ mod tests {
         assert_eq!(fields.strings("l").unwrap().unwrap(), ["a", "b", "c"]);
         assert_eq!(fields.numbers("v").unwrap().unwrap(), [1, 2]);
         assert_eq!(fields.string("absent").unwrap(), None);
+    }
+
+    #[test]
+    fn pairs_are_read_in_every_form() {
+        let body = map(json!({
+            "object": {"a": 1, "b": "x"}, "text": " a =b,c=d", "list": ["a=1=2", "b=", "a=3"], "objects": [{"a": "b"}, {"c": 1}], "none": [], "null": null,
+            "bare": "hunter2", "empty": "", "keyless": ["a=b", "=hunter2"], "number": 5, "deep": {"a": ["hunter2"]},
+            "mixed": ["a=b", {"a": "hunter2"}],
+        }));
+        let fields = Fields::new(&body);
+        let read = |name: &str| json!(fields.pairs(name).unwrap());
+        assert_eq!(read("object"), json!({"a": "1", "b": "x"}));
+        assert_eq!(read("text"), json!({" a ": "b,c=d"}));
+        assert_eq!(read("list"), json!({"a": "3", "b": ""}));
+        assert_eq!(read("objects"), json!({"a": "b", "c": "1"}));
+        assert_eq!(read("none"), json!({}));
+        assert_eq!((read("null"), read("absent")), (Value::Null, Value::Null));
+        for wrong in ["bare", "empty", "keyless", "number", "deep", "mixed"] {
+            let text = fields.pairs(wrong).unwrap_err().to_string();
+            assert!(text.contains(wrong) && !text.contains("hunter2"), "{text}");
+        }
     }
 
     #[test]

@@ -7,7 +7,6 @@ mod document;
 pub(crate) mod kubernetes;
 pub(crate) mod kv;
 mod name;
-mod pairs;
 pub(crate) mod rabbitmq;
 pub(crate) mod ssh;
 mod template;

@@ -52,7 +52,11 @@ pub async fn let_in(server: &mut Postgres, api: &Api) {
     for key_type in KEYS {
         let wish = json!({
             "db_name": "pg", "creation_statements": [CREATE], "default_ttl": "1h", "credential_type": "client_certificate",
-            "credential_config": {"ca_cert": authority.pem(), "ca_private_key": authority.key(), "key_type": key_type},
+            // As a command line gives it.
+            "credential_config": [
+                format!("ca_cert={}", authority.pem()), format!("ca_private_key={}", authority.key()),
+                format!("key_type={key_type}"), "key_bits=0",
+            ],
         });
         api.must("POST", &format!("database/roles/by-{key_type}"), wish)
             .await;

@@ -17,7 +17,7 @@ use conclave_engine_api::{
 use serde_json::{Map, Value};
 
 use super::name::area_and_name;
-use super::{pairs, template};
+use super::template;
 
 /// The AWS engine.
 pub(crate) struct Aws;

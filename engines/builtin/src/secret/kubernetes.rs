@@ -15,7 +15,7 @@ use conclave_engine_api::{
 use serde_json::{Map, Value};
 
 use super::name::is_name;
-use super::{pairs, template};
+use super::template;
 
 /// The Kubernetes engine.
 pub(crate) struct Kubernetes;

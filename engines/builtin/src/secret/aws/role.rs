@@ -6,7 +6,7 @@ use conclave_engine_api::{Error, Fields, Millis, Outcome, Reply, Request, Txn};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{pairs, policy};
+use super::policy;
 use crate::record;
 
 const FORMAT: u8 = 1;
@@ -186,7 +186,7 @@ fn take(role: &mut Role, fields: &Fields<'_>) -> Result<(), Error> {
         ("iam_tags", &mut role.iam_tags),
         ("session_tags", &mut role.session_tags),
     ] {
-        if let Some(given) = pairs::read(fields, name)? {
+        if let Some(given) = fields.pairs(name)? {
             *place = given;
         }
     }

@@ -1,15 +1,16 @@
 //! Certificates in place of passwords: an authority of the role's signs one for each account, and it ends with the lease. Knows no
 //! database.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use conclave_engine_api::{Env, Error, Fields, Heavy, Hidden, Millis};
+use conclave_engine_api::{Env, Error, Heavy, Hidden, Millis};
 use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair, KeyUsagePurpose,
     PublicKeyData, SerialNumber,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::super::transit::ec::Curve;
@@ -48,35 +49,32 @@ pub(super) struct Issued {
 
 impl Authority {
     /// Reads `credential_config`, and tries whether it can sign.
-    pub fn read(config: &Map<String, Value>) -> Result<Self, Error> {
-        const KNOWN: [&str; 6] = [
-            "common_name_template",
-            "ca_cert",
-            "ca_private_key",
-            "key_type",
-            "key_bits",
-            "signature_bits",
-        ];
-        if let Some(other) = config.keys().find(|name| !KNOWN.contains(&name.as_str())) {
-            return Err(Error::invalid(format!(
-                "credential_config has no field {other:?}"
-            )));
-        }
-        let fields = Fields::new(config);
-        let text = |name: &str| match fields.string(name)?.unwrap_or_default() {
+    pub fn read(mut config: BTreeMap<String, String>) -> Result<Self, Error> {
+        let mut text = |name: &str| match config.remove(name).unwrap_or_default() {
             text if text.len() > MAX_PEM => {
                 Err(Error::TooLarge(format!("{name} is longer than {MAX_PEM} bytes")))
             }
             text => Ok(text),
+        };
+        let number = |name: &str, text: String| match text.as_str() {
+            "" => Ok(0),
+            digits => digits
+                .parse()
+                .map_err(|_| Error::invalid(format!("credential_config: {name} is not a number of bits"))),
         };
         let authority = Self {
             common_name_template: text("common_name_template")?,
             ca_cert: text("ca_cert")?,
             ca_private_key: Hidden::new(text("ca_private_key")?),
             key_type: text("key_type")?,
-            key_bits: fields.count("key_bits")?.unwrap_or(0),
-            signature_bits: fields.count("signature_bits")?.unwrap_or(0),
+            key_bits: number("key_bits", text("key_bits")?)?,
+            signature_bits: number("signature_bits", text("signature_bits")?)?,
         };
+        if let Some(other) = config.keys().next() {
+            return Err(Error::invalid(format!(
+                "credential_config has no field {other:?}"
+            )));
+        }
         authority.wish()?;
         authority.issuer()?;
         Ok(authority)

@@ -338,7 +338,7 @@ pub(super) fn rotate(txn: &mut Txn<'_>, name: &str, env: &mut Env<'_>) -> Result
         ));
     }
     let driver = kind::driver(&connection.plugin_name)?;
-    let fresh = password::make(&connection, env)?;
+    let fresh = password::make(&connection, "", env)?;
     let told = password::told(&connection, &fresh, env)?;
     let filling = statements::Filling {
         username: &connection.username,

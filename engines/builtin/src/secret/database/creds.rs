@@ -84,7 +84,7 @@ fn credential(
     env: &mut Env<'_>,
 ) -> Result<Result<(Hidden, Value), Heavy>, Error> {
     let Some(authority) = &role.certificate else {
-        let password = password::make(connection, env)?;
+        let password = password::make(connection, &role.password_policy, env)?;
         let reply = json!({"username": username, "password": password.as_str()});
         return Ok(Ok((password::told(connection, &password, env)?, reply)));
     };

@@ -17,11 +17,14 @@ const LENGTH: usize = 20;
 const ROUNDS: NonZeroU32 = NonZeroU32::MIN.saturating_add(4095);
 const SALT: usize = 16;
 
-/// A password for an account.
-pub(super) fn make(connection: &Connection, env: &mut Env<'_>) -> Result<Hidden, Error> {
-    match connection.password_policy.as_str() {
-        "" => Ok(usual(env)),
-        policy => env.password(policy),
+/// A password for an account, by a policy of its own, or the connection's if that is empty.
+pub(super) fn make(connection: &Connection, own: &str, env: &mut Env<'_>) -> Result<Hidden, Error> {
+    match [own, &connection.password_policy]
+        .into_iter()
+        .find(|policy| !policy.is_empty())
+    {
+        None => Ok(usual(env)),
+        Some(policy) => env.password(policy),
     }
 }
 
@@ -98,8 +101,8 @@ mod tests {
         let mut env = Env::new(0, &mut entropy);
         let connection = Connection::default();
         let (one, two) = (
-            make(&connection, &mut env).unwrap(),
-            make(&connection, &mut env).unwrap(),
+            make(&connection, "", &mut env).unwrap(),
+            make(&connection, "", &mut env).unwrap(),
         );
         assert!(one != two && one.len() == LENGTH);
         assert!(
@@ -116,9 +119,10 @@ mod tests {
             ..Connection::default()
         };
         let mut env = Env::new(0, &mut entropy).with_passwords(&Dashes);
-        assert_eq!(make(&connection, &mut env).unwrap().as_str(), "a-b");
+        assert_eq!(make(&connection, "", &mut env).unwrap().as_str(), "a-b");
+        assert_eq!(make(&connection, "xx", &mut env).unwrap().as_str(), "--");
         let mut env = Env::new(0, &mut entropy);
-        assert!(make(&connection, &mut env).is_err());
+        assert!(make(&connection, "", &mut env).is_err());
     }
 
     #[test]

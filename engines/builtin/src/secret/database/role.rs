@@ -2,7 +2,7 @@
 
 use conclave_engine_api::{Env, Error, Millis, Outcome, Reply, Request, Txn};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::certificate::Authority;
 use super::connection::Connection;
@@ -10,6 +10,8 @@ use super::{statements, template};
 use crate::record;
 
 const FORMAT: u8 = 1;
+/// The field of `credential_config` for passwords.
+const POLICY: &str = "password_policy";
 
 /// A role as stored.
 #[derive(Clone, Default, Serialize, Deserialize)]
@@ -25,6 +27,9 @@ pub(super) struct Role {
     /// Who signs the certificates that its accounts have in place of passwords.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<Authority>,
+    /// The policy of their passwords, in place of the connection's; empty: none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub password_policy: String,
 }
 
 fn row(name: &str) -> String {
@@ -41,7 +46,6 @@ impl Role {
 fn credential(role: &mut Role, request: &Request<'_>) -> Result<(), Error> {
     let fields = request.fields().unprefixed();
     let kind = fields.string("credential_type")?;
-    let config = fields.object("credential_config")?;
     let certifies = match kind.as_deref() {
         Some("client_certificate") => true,
         None => role.certificate.is_some(),
@@ -49,9 +53,13 @@ fn credential(role: &mut Role, request: &Request<'_>) -> Result<(), Error> {
     };
     if !certifies {
         role.certificate = None;
-        return check_credential_type(request);
+        if let Some(policy) = password_policy(request)? {
+            role.password_policy = policy;
+        }
+        return Ok(());
     }
-    match (config, &role.certificate) {
+    role.password_policy = String::new();
+    match (fields.pairs("credential_config")?, &role.certificate) {
         (Some(config), _) => role.certificate = Some(Authority::read(config)?),
         (None, Some(_)) => {}
         (None, None) => {
@@ -63,29 +71,31 @@ fn credential(role: &mut Role, request: &Request<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// Only passwords are handed out: no database here lets anybody in by a bare key of RSA, and certificates of static roles would
-/// have nothing to rotate.
-pub(super) fn check_credential_type(request: &Request<'_>) -> Result<(), Error> {
-    match request
-        .fields()
-        .string("credential_type")?
-        .unwrap_or_default()
-        .as_str()
-    {
+/// The policy of a role's passwords, if one is given. Nothing else is to be said of them, and nothing else is handed out: no database
+/// here lets anybody in by a bare key of RSA, and certificates of static roles would have nothing to rotate.
+pub(super) fn password_policy(request: &Request<'_>) -> Result<Option<String>, Error> {
+    let fields = request.fields().unprefixed();
+    match fields.string("credential_type")?.unwrap_or_default().as_str() {
         "" | "password" => {}
         other @ ("rsa_private_key" | "client_certificate") => {
             return Err(Error::Unsupported(format!("the credential type {other:?}")));
         }
         _ => return Err(Error::invalid("invalid credential_type")),
     }
-    if request
-        .fields()
-        .object("credential_config")?
-        .is_some_and(|config| !config.is_empty())
-    {
-        return Err(Error::Unsupported("credential_config".to_owned()));
+    let config = fields.pairs("credential_config")?.unwrap_or_default();
+    if let Some(other) = config.keys().find(|name| *name != POLICY) {
+        return Err(Error::invalid(format!(
+            "credential_config of passwords has no field {other:?}"
+        )));
     }
-    Ok(())
+    Ok(config.into_values().next())
+}
+
+/// What is said of a role's passwords beside their kind.
+pub(super) fn tell_policy(told: &mut Map<String, Value>, policy: &str) {
+    if !policy.is_empty() {
+        told.insert("credential_config".to_owned(), json!({ POLICY: policy }));
+    }
 }
 
 /// `write roles/NAME`: what is given replaces, what is not stays.
@@ -153,8 +163,11 @@ pub(super) fn read(txn: &mut Txn<'_>, name: &str) -> Result<Outcome, Error> {
         "renew_statements": role.renew_statements,
         "credential_type": kind,
     });
-    if let (Some(certificate), Some(told)) = (&role.certificate, told.as_object_mut()) {
-        told.insert("credential_config".to_owned(), certificate.told());
+    if let Some(told) = told.as_object_mut() {
+        tell_policy(told, &role.password_policy);
+        if let Some(certificate) = &role.certificate {
+            told.insert("credential_config".to_owned(), certificate.told());
+        }
     }
     Ok(Reply::json(told).into())
 }

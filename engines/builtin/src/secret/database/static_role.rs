@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::connection::{Connection, digest, memo};
 use super::cron::Schedule;
 use super::dialect::{self, Purpose};
-use super::role::check_credential_type;
+use super::role::{password_policy, tell_policy};
 use super::{kind, password, statements};
 use crate::record;
 
@@ -36,6 +36,9 @@ pub(super) struct StaticRole {
     schedule: String,
     window: Millis,
     rotation_statements: Vec<String>,
+    /// As of a role.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    password_policy: String,
     #[serde(with = "crate::wiped")]
     password: Hidden,
     /// Set before the database is told, empty when it is known whether it took it.
@@ -82,7 +85,7 @@ impl StaticRole {
         let connection = Connection::required(txn, &self.db_name)?;
         self.repeated = !self.pending.is_empty();
         if !self.repeated {
-            self.pending = password::make(&connection, env)?;
+            self.pending = password::make(&connection, &self.password_policy, env)?;
         }
         let told = password::told(&connection, &self.pending, env)?;
         let driver = kind::driver(&connection.plugin_name)?;
@@ -125,7 +128,7 @@ pub(super) fn write(
     env: &mut Env<'_>,
 ) -> Result<Outcome, Error> {
     let fields = request.fields().unprefixed();
-    check_credential_type(request)?;
+    let policy = password_policy(request)?;
     let before = StaticRole::load(txn, name)?;
     let is_new = before.is_none();
     let mut role = before.unwrap_or_default();
@@ -156,6 +159,9 @@ pub(super) fn write(
     }
     if let Some(statements) = statements::read(&fields, "rotation_statements")? {
         role.rotation_statements = statements;
+    }
+    if let Some(policy) = policy {
+        role.password_policy = policy;
     }
     take_times(&mut role, request, env)?;
     if is_new {
@@ -220,6 +226,7 @@ pub(super) fn read(txn: &mut Txn<'_>, name: &str) -> Result<Outcome, Error> {
     told.insert("username".to_owned(), json!(role.username));
     told.insert("db_name".to_owned(), json!(role.db_name));
     told.insert("credential_type".to_owned(), json!("password"));
+    tell_policy(&mut told, &role.password_policy);
     told.insert("rotation_statements".to_owned(), json!(role.rotation_statements));
     tell_times(&mut told, &role);
     Ok(Reply::data(told).into())

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::kind::{Kind, is_dns_name};
-use super::{pairs, rules, template};
+use super::{rules, template};
 use crate::record;
 
 const FORMAT: u8 = 1;
@@ -182,7 +182,7 @@ fn take(role: &mut Role, fields: &Fields<'_>) -> Result<(), Error> {
         ("extra_labels", &mut role.extra_labels),
         ("extra_annotations", &mut role.extra_annotations),
     ] {
-        if let Some(given) = pairs::read(fields, name)? {
+        if let Some(given) = fields.pairs(name)? {
             let size: usize = given.iter().map(|(key, value)| key.len() + value.len()).sum();
             if given.len() > MAX_ENTRIES || size > MAX_TEXT {
                 return Err(Error::TooLarge(format!("{name} holds too much")));
