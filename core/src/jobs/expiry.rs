@@ -119,7 +119,7 @@ impl Core {
                 // What changed under us is looked at again in the next round.
                 Err(Stays::Moved) => {}
                 Err(Stays::Broken(error)) => {
-                    if self.outside.tried(&entry.1, Tried::End, false) {
+                    if self.outside.failed(&entry.1, Tried::End) {
                         tracing::error!(%error, "a row that is due cannot be ended: it stays, and is tried again");
                     }
                 }

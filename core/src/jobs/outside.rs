@@ -73,10 +73,13 @@ impl Core {
             };
             if self.outside.begin(&key) {
                 let (core, session) = (self.clone(), session.clone());
+                let mount = derived.catalog.mount_by_id(space.mount);
+                let mount = mount.map(|mount| mount.full_path()).unwrap_or_default();
                 tokio::spawn(async move {
                     if let Err(error) = core.act_when_due(&session, space, (deadline, &key, &path)).await {
-                        tracing::warn!(%error, "what an engine has to do outside is put off");
-                        core.outside.tried(&key, Tried::Rotation, false);
+                        if core.outside.failed(&key, Tried::Rotation) {
+                            tracing::warn!(%mount, row = %path, %error, "a rotation that is due failed: it is tried again");
+                        }
                     }
                     core.outside.end(&key);
                 });
@@ -132,7 +135,7 @@ impl Core {
             self.metrics.rotated(done.is_ok(), lag);
             done?;
         }
-        self.outside.tried(key, Tried::Rotation, true);
+        self.outside.done(key);
         Ok(())
     }
 }

@@ -143,7 +143,7 @@ async fn begin(
             match begin_one(core, &mut work, &derived.catalog, (queue, *deadline, key), now) {
                 Ok(one) => begun.extend(one),
                 // It holds up no other: nothing of it was planned yet.
-                Err(error) if core.outside.tried(key, Tried::Revocation, false) => {
+                Err(error) if core.outside.failed(key, Tried::Revocation) => {
                     tracing::error!(%error, "a lease that is due cannot be ended: it stays, and is tried again");
                 }
                 Err(_) => {}
