@@ -76,10 +76,10 @@ impl Core {
                 let mount = derived.catalog.mount_by_id(space.mount);
                 let mount = mount.map(|mount| mount.full_path()).unwrap_or_default();
                 tokio::spawn(async move {
-                    if let Err(error) = core.act_when_due(&session, space, (deadline, &key, &path)).await {
-                        if core.outside.failed(&key, Tried::Rotation) {
-                            tracing::warn!(%mount, row = %path, %error, "a rotation that is due failed: it is tried again");
-                        }
+                    if let Err(error) = core.act_when_due(&session, space, (deadline, &key, &path)).await
+                        && core.outside.failed(&key, Tried::Rotation)
+                    {
+                        tracing::warn!(%mount, row = %path, %error, "a rotation that is due failed: it is tried again");
                     }
                     core.outside.end(&key);
                 });

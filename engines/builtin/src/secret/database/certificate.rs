@@ -71,9 +71,7 @@ impl Authority {
             signature_bits: number("signature_bits", text("signature_bits")?)?,
         };
         if let Some(other) = config.keys().next() {
-            return Err(Error::invalid(format!(
-                "credential_config has no field {other:?}"
-            )));
+            return Err(unknown(other));
         }
         authority.wish()?;
         authority.issuer()?;
@@ -206,6 +204,19 @@ impl Authority {
         }
         Issuer::from_ca_cert_pem(&self.ca_cert, key).map_err(|_| wrong("ca_cert is no certificate"))
     }
+}
+
+/// A field of `credential_config` that there is not. A key that was given for the whole of it would be named as one: only what looks
+/// like a name is told.
+pub(super) fn unknown(field: &str) -> Error {
+    let is_name = field.len() <= 32
+        && field
+            .chars()
+            .all(|letter| letter.is_ascii_lowercase() || letter == '_');
+    Error::invalid(match is_name {
+        true => format!("credential_config has no field {field:?}"),
+        false => "credential_config must have its fields as pairs: key_type=ec, say".to_owned(),
+    })
 }
 
 /// What key is to be made.

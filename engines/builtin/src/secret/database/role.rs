@@ -4,7 +4,7 @@ use conclave_engine_api::{Env, Error, Millis, Outcome, Reply, Request, Txn};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::certificate::Authority;
+use super::certificate::{Authority, unknown};
 use super::connection::Connection;
 use super::{statements, template};
 use crate::record;
@@ -84,9 +84,7 @@ pub(super) fn password_policy(request: &Request<'_>) -> Result<Option<String>, E
     }
     let config = fields.pairs("credential_config")?.unwrap_or_default();
     if let Some(other) = config.keys().find(|name| *name != POLICY) {
-        return Err(Error::invalid(format!(
-            "credential_config of passwords has no field {other:?}"
-        )));
+        return Err(unknown(other));
     }
     Ok(config.into_values().next())
 }
